@@ -1,0 +1,95 @@
+"""The demo model: network and text encoder in one safetensors file, and the denoiser that the core calls.
+
+The file holds float16 weights, keyed `network.*` and `text_encoder.*`, and is evaluated in float32.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from .network import UNet, UNetConfig, denoise
+from .text import TextEncoder, tokens
+
+WEIGHTS = Path(__file__).parent / "weights.safetensors"
+FORMAT = "ddpm-demo-1"
+
+
+class DemoModel(nn.Module):
+    """A text-conditional diffusion model of 32 x 32 pixel scenes."""
+
+    def __init__(self, network: UNet, text_encoder: TextEncoder):
+        super().__init__()
+        self.network = network
+        self.text_encoder = text_encoder
+
+    @classmethod
+    def create(cls, config: UNetConfig | None = None) -> DemoModel:
+        """A model with random weights."""
+        config = config or UNetConfig()
+        return cls(UNet(config), TextEncoder(config.context_dim))
+
+    @torch.no_grad()
+    def encode(self, captions: list[str]) -> Tensor:
+        """Captions as contexts (B, L, D)."""
+        return self.text_encoder(tokens(captions))
+
+    def denoiser(self, caption: str, cfg: float = 1.0) -> Callable[[Tensor, Tensor], Tensor]:
+        """The predictor of x_0 under a caption, with classifier-free guidance (arXiv 2207.12598).
+
+        Returns:
+            A function of x (N, C, H, W) = x_0 + sigma * eps and sigma (N,). An empty caption is unconditional.
+        """
+        cond, uncond = self.encode([caption, ""])[:, None]
+        guided = cfg != 1.0 and caption.strip() != ""
+
+        @torch.no_grad()
+        def predict(x: Tensor, sigma: Tensor) -> Tensor:
+            rows = len(x)
+            if not guided:
+                return denoise(self.network, x, sigma, cond.expand(rows, -1, -1))
+            contexts = torch.cat([cond.expand(rows, -1, -1), uncond.expand(rows, -1, -1)])
+            both = denoise(self.network, x.repeat(2, 1, 1, 1), sigma.repeat(2), contexts)
+            x_0, x_0_uncond = both.chunk(2)
+            return x_0_uncond + cfg * (x_0 - x_0_uncond)
+
+        return predict
+
+
+def save_model(model: DemoModel, path: Path) -> None:
+    """Write the weights in float16 beside the target, then rename, so that no half-written file is ever seen."""
+    weights = {key: value.half().contiguous() for key, value in model.state_dict().items()}
+    config = json.dumps(model.network.config.to_dict())
+    beside = path.with_suffix(".part")
+    save_file(weights, beside, metadata={"format": FORMAT, "network": config})
+    os.replace(beside, path)
+
+
+def load_model(path: Path | None = None) -> DemoModel:
+    """Read the weights, the bundled ones by default, and cast them up to float32.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged or is not a demo model.
+    """
+    path = path or WEIGHTS
+    if not path.is_file():
+        raise FileNotFoundError(f"the weights of the demo model are missing: {path.name} should lie in {path.parent}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            weights = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 (not a dict)
+    except SafetensorError as error:
+        raise ValueError(f"{path.name} is damaged, fetch it again from the repository: {error}") from error
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"{path.name} is not a demo model: its format is {metadata.get('format')!r}, not {FORMAT!r}")
+    model = DemoModel.create(UNetConfig.from_dict(json.loads(metadata["network"])))
+    model.load_state_dict(weights)
+    return model.eval()
