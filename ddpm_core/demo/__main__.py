@@ -1,26 +1,121 @@
-"""The command line: `python -m ddpm_core.demo train`."""
+"""The command line of the demo model, for the core alone: sheet, edit, evaluate, train."""
 
 from __future__ import annotations
 
 import argparse
+import sys
+import time
 from pathlib import Path
 
-from .model import WEIGHTS
+import torch
+
+from .. import trajectories
+from ..inversion import invert
+from ..sampling import sample
+from .drawing import draw_sheet, read_picture, to_picture
+from .evaluate import METHODS, RUNS, Settings, choose_edits, evaluate
+from .model import WEIGHTS, load_model
+from .scenes import TEST_SEED, TUNE_SEED, render, scene_of_caption
 
 
-def main() -> None:
-    """Run one command."""
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; the exit status."""
+    args = _parser().parse_args(arguments)
+    try:
+        args.run(args)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ddpm_core.demo", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    command = commands.add_parser("sheet", help="write a contact sheet of edits of held-out scenes")
+    command.add_argument("--out", type=Path, default=Path("output/demo-sheet.png"))
+    command.set_defaults(run=run_sheet)
+
+    command = commands.add_parser("edit", help="edit one picture by two prompts")
+    command.add_argument("--prompt", required=True, help="what the picture shows")
+    command.add_argument("--target", required=True, help="what it should show")
+    command.add_argument("--image", type=Path, help="a picture; default: a held-out scene that shows the prompt")
+    command.add_argument("--out", type=Path, default=Path("output/demo-edit.png"))
+    command.add_argument("--seed", type=int, default=0, help="of the scene and of the noise")
+    command.add_argument("--cfg", type=float, default=Settings.cfg_target, help="guidance of the target prompt")
+    command.add_argument("--skip", type=float, default=Settings.skip, help="share of the steps to skip, 0 to below 1")
+    command.add_argument("--steps", type=int, default=Settings.steps)
+    command.set_defaults(run=run_edit)
+
+    command = commands.add_parser("evaluate", help="measure held-out edits; prints a table")
+    command.add_argument("--per-kind", type=int, default=48)
+    command.add_argument("--method", choices=tuple(METHODS), action="append", help="only this method (repeatable)")
+    command.add_argument("--tuning", action="store_true", help="the edits that settings may be tuned on")
+    command.set_defaults(run=run_evaluate)
+
     command = commands.add_parser("train", help="train the weights again")
     command.add_argument("--out", type=Path, default=WEIGHTS)
-    command.add_argument("--steps", type=int)
-    args = parser.parse_args()
-    if args.command == "train":
-        from .train import TrainConfig, train
+    command.add_argument("--classifier", action="store_true", help="the judge of the evaluation instead")
+    command.set_defaults(run=run_train)
+    return parser
 
-        train(args.out, TrainConfig(steps=args.steps) if args.steps else TrainConfig())
+
+def run_sheet(args: argparse.Namespace) -> None:
+    """Write the contact sheet, and print where it is and what it shows."""
+    from .sheet import make_sheet
+
+    start = time.monotonic()
+    rows = make_sheet(load_model(), progress=lambda done, count: print(f"scene {done} of {count}", flush=True))
+    path = _save(draw_sheet(rows), args.out)
+    worst = max(row.reconstruction_error for row in rows)
+    print(f"{path}: {len(rows)} scenes in {time.monotonic() - start:.0f} s, largest reconstruction error {worst:.1e}")
+
+
+def run_edit(args: argparse.Namespace) -> None:
+    """Write source, reconstruction and edit side by side."""
+    settings = Settings(steps=args.steps, skip=args.skip, cfg_target=args.cfg)
+    model = load_model()
+    if args.image:
+        image = read_picture(args.image)[None]
+    else:
+        image = torch.from_numpy(render(scene_of_caption(args.prompt, TEST_SEED + args.seed)).image)[None]
+    source, target = model.denoiser(args.prompt, settings.cfg_source), model.denoiser(args.target, settings.cfg_target)
+    schedule = settings.schedule()
+    noise_maps = invert(source, trajectories.edit_friendly(image, schedule, [args.seed]), schedule)
+    reconstruction = sample(source, noise_maps)
+    edit = sample(target, noise_maps, skip_steps=settings.skip_steps)
+    path = _save(to_picture(torch.cat([image[0], reconstruction[0], edit[0]], dim=-1), 8), args.out)
+    print(f"{path}: source, reconstruction (largest error {(reconstruction - image).abs().max():.1e}), edit")
+
+
+def run_evaluate(args: argparse.Namespace) -> None:
+    """Print the table of methods by kinds of edit."""
+    from .classifier import load_classifier
+
+    edits = choose_edits(args.per_kind, TUNE_SEED if args.tuning else TEST_SEED)
+    runs = {label: run for label, run in RUNS.items() if not args.method or run[0] in args.method}
+    print(f"{len(edits)} edits, {'tuning' if args.tuning else 'held-out'} scenes", flush=True)
+    print(evaluate(load_model(), load_classifier(), edits, runs))
+
+
+def run_train(args: argparse.Namespace) -> None:
+    """Train the model, or the classifier."""
+    if args.classifier:
+        from .classifier import train_classifier
+
+        print(train_classifier())
+        return
+    from .train import train
+
+    train(args.out)
+
+
+def _save(picture, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path)
+    return path
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -41,21 +41,26 @@ class DemoModel(nn.Module):
         """Captions as contexts (B, L, D)."""
         return self.text_encoder(tokens(captions))
 
-    def denoiser(self, caption: str, cfg: float = 1.0) -> Callable[[Tensor, Tensor], Tensor]:
+    def denoiser(self, captions: str | list[str], cfg: float = 1.0) -> Callable[[Tensor, Tensor], Tensor]:
         """The predictor of x_0 under a caption, with classifier-free guidance (arXiv 2207.12598).
 
+        Args:
+            captions: one for all rows, or one a row. An empty caption is unconditional.
+            cfg: 1 is the conditional prediction alone.
+
         Returns:
-            A function of x (N, C, H, W) = x_0 + sigma * eps and sigma (N,). An empty caption is unconditional.
+            A function of x (N, C, H, W) = x_0 + sigma * eps and sigma (N,).
         """
-        cond, uncond = self.encode([caption, ""])[:, None]
-        guided = cfg != 1.0 and caption.strip() != ""
+        cond = self.encode([captions] if isinstance(captions, str) else captions)
+        uncond = self.encode([""])
 
         @torch.no_grad()
         def predict(x: Tensor, sigma: Tensor) -> Tensor:
             rows = len(x)
-            if not guided:
-                return denoise(self.network, x, sigma, cond.expand(rows, -1, -1))
-            contexts = torch.cat([cond.expand(rows, -1, -1), uncond.expand(rows, -1, -1)])
+            contexts = cond.expand(rows, -1, -1)
+            if cfg == 1.0:
+                return denoise(self.network, x, sigma, contexts)
+            contexts = torch.cat([contexts, uncond.expand(rows, -1, -1)])
             both = denoise(self.network, x.repeat(2, 1, 1, 1), sigma.repeat(2), contexts)
             x_0, x_0_uncond = both.chunk(2)
             return x_0_uncond + cfg * (x_0 - x_0_uncond)

@@ -313,6 +313,20 @@ def all_sigmas() -> Tensor:
     return ((1 - a2) / a2).sqrt().float()
 
 
+def uniform_sigmas(steps: int) -> Tensor:
+    """(steps + 1,) float32: evenly spaced timesteps, noisiest first, then 0; what the host calls ddim_uniform.
+
+    The noisiest level is timestep 1 + k * floor(1000 / steps), so for 50 steps 981, and fewer than 1000 steps can add
+    one: the count is that of the host for numbers that divide 1000.
+    """
+    if not 1 <= steps <= NUM_TIMESTEPS or NUM_TIMESTEPS % steps:
+        raise ValueError(f"steps is {steps}: use a divisor of {NUM_TIMESTEPS}, such as 20, 25, 40, 50 or 100")
+    if steps == NUM_TIMESTEPS:
+        raise ValueError("the host's ddim_uniform has 999 steps at most: use a smaller divisor of 1000, such as 500")
+    levels = all_sigmas()[1 :: NUM_TIMESTEPS // steps]
+    return torch.cat([levels.flip(0), levels.new_zeros(1)])
+
+
 def sigma_to_timestep(sigma: Tensor) -> Tensor:
     """sigma (B,) -> the nearest timestep (B,), compared as logarithms in float32 like the host."""
     distance = sigma.float().log()[:, None] - all_sigmas().log().to(sigma.device)

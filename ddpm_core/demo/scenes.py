@@ -11,6 +11,7 @@ Images are drawn at four times their size and averaged down. Shapes: 3 channels 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from dataclasses import replace as with_fields
 
@@ -111,10 +112,49 @@ class Rendering:
 def sample_scene(seed: int) -> Scene:
     """The scene of a seed: half are shapes, half are landscapes."""
     rng = np.random.default_rng([seed, 0])
-    if rng.random() < 0.5:
-        color, ground = rng.choice(list(COLORS), 2, replace=False)
-        return ShapeScene(seed, str(rng.choice(SHAPES)), str(color), str(ground), str(rng.choice(list(POSITIONS))))
+    return _sample_shape(seed, rng) if rng.random() < 0.5 else _sample_landscape(seed, rng)
+
+
+def _sample_shape(seed: int, rng: np.random.Generator) -> ShapeScene:
+    color, ground = map(str, rng.choice(list(COLORS), 2, replace=False))
+    return ShapeScene(seed, str(rng.choice(SHAPES)), color, ground, str(rng.choice(list(POSITIONS))))
+
+
+def _sample_landscape(seed: int, rng: np.random.Generator) -> LandscapeScene:
     return LandscapeScene(seed, str(rng.choice(OBJECTS)), str(rng.choice(list(TIMES))), str(rng.choice(SEASONS)))
+
+
+def scene_of_caption(caption: str, seed: int) -> Scene:
+    """A scene that the caption describes; what it leaves open, and all detail, comes from the seed.
+
+    Raises:
+        ValueError: the caption names none or both of a shape and a landscape object.
+    """
+    words = caption.lower().replace(",", " ").replace(".", " ").split()
+    things = [word for word in words if word in SHAPES or word in OBJECTS]
+    if len(things) != 1:
+        raise ValueError(f"a scene shows one of {', '.join((*SHAPES, *OBJECTS))}; {caption!r} names {len(things)}")
+    rng = np.random.default_rng([seed, 4])
+    if things[0] in OBJECTS:
+        landscape = _sample_landscape(seed, rng).replace(object=things[0])
+        return landscape.replace(**_named(words, time=TIMES, season=SEASONS))
+    shape = _sample_shape(seed, rng).replace(shape=things[0], **_named(words, position=POSITIONS))
+    colors = [(word, words[i + 1 : i + 2] == ["ground"]) for i, word in enumerate(words) if word in COLORS]
+    return _with_colors(shape, {"ground" if of_ground else "color": word for word, of_ground in colors})
+
+
+def _named(words: list[str], **fields: Iterable[str]) -> dict[str, str]:
+    """For each field, the word of the caption that is one of its values."""
+    return {field: word for field, values in fields.items() for word in words if word in values}
+
+
+def _with_colors(scene: ShapeScene, chosen: dict[str, str]) -> ShapeScene:
+    """The chosen colours; one that was left open gives way where both would be the same."""
+    scene = scene.replace(**chosen)
+    if scene.color == scene.ground and len(chosen) < 2:
+        other = next(color for color in COLORS if color != scene.color)
+        scene = scene.replace(**{"color" if "ground" in chosen else "ground": other})
+    return scene
 
 
 def training_caption(scene: Scene) -> str:

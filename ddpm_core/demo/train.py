@@ -28,17 +28,17 @@ from .text import MAX_TOKENS, tokenize
 class TrainConfig:
     """The settings of the committed weights."""
 
-    steps: int = 11_000
+    steps: int = 7_500
     batch: int = 32
-    scenes: int = 80_000
+    scenes: int = 40_000
     learning_rate: float = 1e-3
-    warmup: int = 300
+    warmup: int = 200
     weight_decay: float = 0.01
     ema: float = 0.9985
     caption_dropout: float = 0.1
     seed: int = 0
     compile: bool = True
-    save_every: int = 1000
+    save_every: int = 500
 
 
 def training_set(count: int, workers: int = 2) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,154 @@
+"""The contact sheet: everything the pack does, on a few held-out scenes, as labelled tiles.
+
+The tiles are plain tensors with a caption, so that the command line and a host can fill and draw the same sheet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .. import manipulation, trajectories
+from ..inversion import invert
+from ..noise_maps import NoiseMaps
+from ..sampling import sample
+from .evaluate import Settings
+from .model import DemoModel
+from .scenes import COLORS, TEST_SEED, Scene, render, scene_of_caption
+
+COLUMNS = (
+    "original",
+    "reconstruction",
+    "edit",
+    "variation 1",
+    "variation 2",
+    "variation 3",
+    "shift",
+    "flip",
+    "colour edit",
+)
+VARIATIONS = 4  # the edit itself and three more
+SHIFT = 6  # pixels
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One picture of the sheet: image (3, H, W) in [-1, 1] and a note of a few words."""
+
+    image: Tensor
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One scene of the sheet, its captions and a tile for each of `COLUMNS`."""
+
+    source: str
+    target: str
+    tiles: tuple[Tile, ...]
+    reconstruction_error: float
+
+
+@dataclass(frozen=True)
+class Example:
+    """A scene, the prompt that edits it and the colour that Eq. 7 paints its object with."""
+
+    scene: Scene
+    target: str
+    color: str
+
+
+EXAMPLES = tuple(
+    Example(scene_of_caption(source, TEST_SEED + seed), target, color)
+    for seed, source, target, color in (
+        (1, "a red circle left on a blue ground", "a green circle left on a blue ground", "yellow"),
+        (2, "a yellow triangle centre on a purple ground", "a yellow square centre on a purple ground", "white"),
+        (3, "a house by day in summer", "a house at night in summer", "blue"),
+        (4, "a boat by day in summer", "a boat at sunset in summer", "red"),
+        (5, "a house by day in summer", "a house by day in winter", "purple"),
+    )
+)
+
+
+@dataclass(frozen=True)
+class ColorEdit:
+    """Strength s and range of Eq. 7 that suit this model; the paper's are 0.05, 0.3 and 0.8."""
+
+    strength: float = 0.05
+    start: float = 0.30
+    end: float = 0.80
+
+
+def make_sheet(
+    model: DemoModel,
+    examples: tuple[Example, ...] = EXAMPLES,
+    settings: Settings | None = None,
+    color_edit: ColorEdit | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Row]:
+    """Fill the sheet, row by row.
+
+    Args:
+        progress: called with the rows done and the rows in all.
+    """
+    rows = []
+    for example in examples:
+        rows.append(_row(model, example, settings or Settings(), color_edit or ColorEdit()))
+        if progress is not None:
+            progress(len(rows), len(examples))
+    return rows
+
+
+def _row(model: DemoModel, example: Example, settings: Settings, color_edit: ColorEdit) -> Row:
+    drawn = render(example.scene)
+    image = torch.from_numpy(drawn.image)[None]
+    source = model.denoiser(example.scene.caption, settings.cfg_source)
+    target = model.denoiser(example.target, settings.cfg_target)
+    noise_maps = _invert(source, image, example.scene.seed, settings, variations=VARIATIONS)
+
+    reconstruction = sample(source, noise_maps)[:1]
+    edits = sample(target, noise_maps, skip_steps=settings.skip_steps)
+    first = _first_row(noise_maps)
+    shifted = sample(source, manipulation.shift(first, SHIFT, 0, "gaussian"))
+    flipped = sample(source, manipulation.flip(first, horizontal=True))
+    painted = recolored(model, image, torch.from_numpy(drawn.masks["object"]), example.color, settings, color_edit)
+
+    error = (reconstruction - image).abs().max().item()
+    tiles = [
+        Tile(image[0]),
+        Tile(reconstruction[0], f"error {error:.0e}"),
+        *(Tile(edit) for edit in edits),
+        Tile(shifted[0], f"{SHIFT} px right"),
+        Tile(flipped[0], "horizontal"),
+        Tile(painted[0], example.color),
+    ]
+    return Row(example.scene.caption, example.target, tuple(tiles), error)
+
+
+def recolored(
+    model: DemoModel, image: Tensor, mask: Tensor, color: str, settings: Settings, color_edit: ColorEdit
+) -> Tensor:
+    """Eq. 7 without a prompt: image (1, 3, H, W) with what lies under mask (H, W) drawn towards a colour."""
+    unconditional = model.denoiser("")
+    noise_maps = _invert(unconditional, image, 0, settings, variations=1)
+    paint = torch.tensor(COLORS[color]).view(1, 3, 1, 1) * 2 - 1
+    edited = manipulation.recolor(
+        noise_maps, mask, paint.expand_as(image), color_edit.strength, color_edit.start, color_edit.end
+    )
+    return sample(unconditional, edited)
+
+
+def _invert(denoiser: Callable, image: Tensor, seed: int, settings: Settings, variations: int) -> NoiseMaps:
+    seeds = trajectories.seeds_of_rows(seed, 1, variations)
+    schedule = settings.schedule()
+    states = trajectories.edit_friendly(image.expand(variations, -1, -1, -1), schedule, seeds)
+    return invert(denoiser, states, schedule)
+
+
+def _first_row(noise_maps: NoiseMaps) -> NoiseMaps:
+    return NoiseMaps(
+        noise_maps.schedule, noise_maps.states[:, :1], noise_maps.residuals[:, :1], noise_maps.denoised[:, :1]
+    )

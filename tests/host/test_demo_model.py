@@ -1,0 +1,70 @@
+"""Parity: the demo network and the host's own UNetModel are one function of the same state dict."""
+
+import pytest
+import torch
+
+from ddpm_core.demo.model import WEIGHTS, DemoModel, load_model
+from ddpm_core.demo.network import all_sigmas, denoise, sigma_to_timestep, uniform_sigmas
+
+
+@pytest.fixture(params=["random", "bundled"])
+def model(request):
+    if request.param == "bundled":
+        assert WEIGHTS.is_file()
+        return load_model()
+    torch.manual_seed(0)
+    return DemoModel.create().eval()
+
+
+@pytest.fixture
+def host_network(comfy, model):
+    from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+
+    network = UNetModel(**model.network.config.host_config()).eval()
+    network.load_state_dict(model.network.state_dict(), strict=True)
+    return network
+
+
+@pytest.fixture(scope="module")
+def host_sampling(comfy):
+    from comfy.model_sampling import V_PREDICTION, ModelSamplingDiscrete
+
+    class Sampling(ModelSamplingDiscrete, V_PREDICTION):
+        pass
+
+    return Sampling()
+
+
+@pytest.mark.parametrize("size", [(32, 32), (24, 40)])
+def test_the_network_is_the_hosts(model, host_network, size):
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(3, 3, *size, generator=generator)
+    timesteps = torch.tensor([0.0, 500.0, 999.0])
+    context = model.encode(["a red circle on a blue ground", "a house at night in winter", ""])
+    with torch.no_grad():
+        ours = model.network(x, timesteps, context)
+        host = host_network(x, timesteps=timesteps, context=context)
+    torch.testing.assert_close(ours, host, atol=1e-5, rtol=1e-5)
+
+
+def test_the_denoiser_is_the_hosts(model, host_network, host_sampling):
+    generator = torch.Generator().manual_seed(2)
+    sigma = torch.tensor([0.03, 1.0, 14.6])
+    x = torch.randn(3, 3, 32, 32, generator=generator) * (1 + sigma.view(-1, 1, 1, 1) ** 2).sqrt()
+    context = model.encode(["a boat"] * 3)
+    with torch.no_grad():
+        ours = denoise(model.network, x, sigma, context)
+        v = host_network(
+            host_sampling.calculate_input(sigma, x), timesteps=host_sampling.timestep(sigma).float(), context=context
+        )
+        host = host_sampling.calculate_denoised(sigma, v, x)
+    torch.testing.assert_close(ours, host, atol=1e-4, rtol=1e-5)
+
+
+def test_noise_levels_are_the_hosts(comfy, host_sampling):
+    assert torch.equal(host_sampling.sigmas, all_sigmas())
+    between = torch.linspace(0.03, 14.6, 500)
+    assert torch.equal(host_sampling.timestep(between), sigma_to_timestep(between))
+    for steps in (10, 25, 50, 100):
+        host = comfy.samplers.calculate_sigmas(host_sampling, "ddim_uniform", steps)
+        torch.testing.assert_close(uniform_sigmas(steps), host, rtol=0, atol=0)
