@@ -1,0 +1,29 @@
+"""Edit-friendly DDPM inversion (arXiv 2304.06140) for any denoiser: the algorithms, without ComfyUI.
+
+    states = trajectories.edit_friendly(x_0, schedule, seeds)     # Eq. 6
+    noise_maps = invert(denoiser, states, schedule)               # Eq. 5, Alg. 1
+    edited = sample(other_denoiser, noise_maps, skip_steps=36)    # Eq. 3
+
+A reader who knows the paper finds the noising process and one step in `schedule`, the sequences in `trajectories`,
+the extraction in `inversion`, Eq. 7 and the shifts in `manipulation`.
+"""
+
+from . import manipulation, storage, trajectories
+from .inversion import Denoiser, invert
+from .noise_maps import NoiseMaps
+from .sampling import sample
+from .schedule import NoiseSchedule, Step
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Denoiser",
+    "NoiseMaps",
+    "NoiseSchedule",
+    "Step",
+    "invert",
+    "manipulation",
+    "sample",
+    "storage",
+    "trajectories",
+]

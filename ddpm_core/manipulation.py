@@ -1,0 +1,147 @@
+"""Edits of the noise maps themselves: shift, flip, recolour.
+
+Source: arXiv 2304.06140, Sec. 4 (shift and colour edits, Eq. 7) and App. A (filling after a shift). Every function
+returns new maps; states, residuals and predictions are moved together, so that a mask or a later Eq. 7 still fits.
+
+Shapes: `B` rows, `T` steps, `*S` sample axes whose last two are height and width in latent cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from .noise_maps import NoiseMaps
+
+Fill = Literal["copy", "wrap", "gaussian"]
+
+# App. A fills d new columns with the d columns from index 50 on, on maps that are 64 cells wide.
+COPY_FROM = 50 / 64
+
+
+def shift(noise_maps: NoiseMaps, x: int, y: int, fill: Fill = "copy", seed: int = 0) -> NoiseMaps:
+    """Move the maps by whole cells; the image that they sample to moves along.
+
+    Args:
+        noise_maps: B rows.
+        x: cells to the right (negative: left).
+        y: cells down (negative: up).
+        fill: what the cells that come free are filled with. "copy": the columns (rows) of the map from index 50 of 64
+            on, App. A, at the same fraction of any other size. "wrap": what left on the other side. "gaussian": fresh
+            z ~ N(0, I) around the image of "copy".
+        seed: of the fresh noise.
+
+    Raises:
+        ValueError: a shift by the size of the maps or more, an unknown fill, maps without height and width.
+    """
+    height, width = _height_width(noise_maps)
+    if fill not in get_args(Fill):
+        raise ValueError(f"fill is {fill!r}: use one of {', '.join(get_args(Fill))}")
+    if abs(x) >= width or abs(y) >= height:
+        raise ValueError(
+            f"a shift by x {x}, y {y} cells leaves nothing of maps that are {width} x {height} cells: "
+            f"use less than {width} across and {height} down"
+        )
+    columns = _source_indices(width, x, fill)
+    rows = _source_indices(height, y, fill)
+    moved = _map_tensors(noise_maps, lambda part: part[..., rows[:, None], columns])
+    if fill == "gaussian":
+        moved = _renoise(moved, _is_new(height, y)[:, None] | _is_new(width, x), seed)
+    return moved
+
+
+def flip(noise_maps: NoiseMaps, horizontal: bool = False, vertical: bool = False) -> NoiseMaps:
+    """Mirror the maps left to right and / or top to bottom."""
+    _height_width(noise_maps)
+    axes = [axis for axis, wanted in ((-1, horizontal), (-2, vertical)) if wanted]
+    return _map_tensors(noise_maps, lambda part: part.flip(axes))
+
+
+def recolor(
+    noise_maps: NoiseMaps, mask: Tensor, color: Tensor, strength: float, start: float, end: float
+) -> NoiseMaps:
+    """z_t + s M (color - P(f_t(x_t))): draw the prediction towards a painted image under a mask (Eq. 7).
+
+    Args:
+        noise_maps: B rows.
+        mask: M, broadcastable to (B, *S), in [0, 1].
+        color: the latent of the painted image, broadcastable to (B, *S), in the maps' own latent scaling.
+        strength: s, the paper's is 0.05.
+        start, end: the steps i of the T full ones with start <= i / T <= end are changed. The paper's T2 = 70 to
+            T1 = 20 of 100 is 0.30 to 0.80.
+
+    Raises:
+        ValueError: a range that is the wrong way round or leaves [0, 1], a mask or colour of another size.
+    """
+    if not 0 <= start <= end <= 1:
+        raise ValueError(f"start {start:g} and end {end:g} must satisfy 0 <= start <= end <= 1: swap or clamp them")
+    shape = noise_maps.image.shape
+    for name, part in (("mask", mask), ("color", color)):
+        if part.numel() == 0 or _broadcast(part.shape, shape) != shape:
+            raise ValueError(f"{name} has shape {tuple(part.shape)}, the noise maps have rows of {tuple(shape)}")
+    residuals = noise_maps.residuals.clone()
+    mask, color = mask.to(residuals), color.to(residuals)
+    for i in range(noise_maps.steps):
+        percent = (i + noise_maps.skipped) / noise_maps.full_steps
+        if start - 1e-9 <= percent <= end + 1e-9:
+            sigma_t = noise_maps.schedule.step(i).sigma_t
+            residuals[i] += sigma_t * strength * mask * (color - noise_maps.denoised[i])
+    return replace(noise_maps, residuals=residuals)
+
+
+def _height_width(noise_maps: NoiseMaps) -> tuple[int, int]:
+    sample_shape = tuple(noise_maps.image.shape[1:])
+    if len(sample_shape) < 3:
+        raise ValueError(f"only maps of images have height and width to move along, these have rows of {sample_shape}")
+    return sample_shape[-2], sample_shape[-1]
+
+
+def _map_tensors(noise_maps: NoiseMaps, change: Callable[[Tensor], Tensor]) -> NoiseMaps:
+    return replace(
+        noise_maps,
+        states=change(noise_maps.states),
+        residuals=change(noise_maps.residuals),
+        denoised=change(noise_maps.denoised),
+    )
+
+
+def _is_new(size: int, by: int) -> Tensor:
+    """(size,) True at the cells that a shift by `by` leaves without a source."""
+    source = torch.arange(size) - by
+    return (source < 0) | (source >= size)
+
+
+def _source_indices(size: int, by: int, fill: Fill) -> Tensor:
+    """(size,) for each cell after the shift, the cell before it that it is taken from."""
+    source = torch.arange(size) - by
+    if fill != "wrap":
+        new = _is_new(size, by)
+        source[new] = round(size * COPY_FROM) + torch.arange(int(new.sum()))
+    return source % size
+
+
+def _renoise(noise_maps: NoiseMaps, new: Tensor, seed: int) -> NoiseMaps:
+    """Fresh noise in the cells `new` (H, W): z ~ N(0, I), and states that noise the image found there."""
+    schedule = noise_maps.schedule
+    states, residuals = noise_maps.states.clone(), noise_maps.residuals.clone()
+    generator = torch.Generator().manual_seed(seed)
+    image = noise_maps.image[..., new]
+
+    def fresh() -> Tensor:
+        return torch.randn(image.shape, generator=generator).to(image.dtype)
+
+    for i in range(schedule.steps):
+        states[i][..., new] = schedule.signal[i].item() * image + schedule.noise[i].item() * fresh()
+        residuals[i][..., new] = schedule.step(i).sigma_t * fresh()
+    return replace(noise_maps, states=states, residuals=residuals)
+
+
+def _broadcast(shape: torch.Size, target: torch.Size) -> torch.Size | None:
+    try:
+        return torch.broadcast_shapes(shape, target)
+    except RuntimeError:
+        return None

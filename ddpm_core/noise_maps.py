@@ -1,0 +1,107 @@
+"""NoiseMaps: the latent code of an image under a DDPM sampler.
+
+Source: arXiv 2304.06140, Sec. 3. Deviation: what is stored is the residual sigma_t z_t, not z_t. No division by a
+small sigma_t is needed, and the last step, where sigma_t = 0, is no special case: its residual is what the last
+prediction lacks, and with it reconstruction is exact. The official code sets the last map to zero.
+
+Shapes: `B` rows (images times variations), `T` steps, `*S` sample axes, such as (C, H, W).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+
+from .schedule import NoiseSchedule
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseMaps:
+    """The states, residuals and predictions along one trajectory; never changed in place.
+
+    Args:
+        schedule: the T steps that these maps cover.
+        states: (T+1, B, *S) x_t; states[-1] is the image.
+        residuals: (T, B, *S) sigma_t z_t = x_s - mu_t(x_t), Eq. 5.
+        denoised: (T, B, *S) the prediction of x_0 at x_t, which Eq. 7 needs.
+        skipped: how many noisier steps of the full schedule the inversion left out (the paper's T_skip).
+        info: provenance, such as method, model, latent format and seed.
+
+    All tensors lie on the CPU in one dtype, float32 or float64.
+
+    Raises:
+        ValueError: tensors that contradict each other or the schedule, half precision, NaN or infinity.
+    """
+
+    schedule: NoiseSchedule
+    states: Tensor
+    residuals: Tensor
+    denoised: Tensor
+    skipped: int = 0
+    info: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "info", MappingProxyType(dict(self.info)))
+        self._check()
+
+    @property
+    def steps(self) -> int:
+        """T, the steps that these maps cover."""
+        return self.schedule.steps
+
+    @property
+    def full_steps(self) -> int:
+        """The steps of the schedule that the inversion was asked for, skipped ones included."""
+        return self.schedule.steps + self.skipped
+
+    @property
+    def image(self) -> Tensor:
+        """(B, *S) x_0, the image that the maps reproduce."""
+        return self.states[-1]
+
+    @property
+    def z(self) -> Tensor:
+        """(T-1, B, *S) the noise maps z_t = residual_t / sigma_t of Eq. 5; the last step has no noise and no z."""
+        sigma_t = [self.schedule.step(i).sigma_t for i in range(self.steps - 1)]
+        shape = (-1,) + (1,) * (self.residuals.ndim - 1)
+        return self.residuals[:-1] / torch.tensor(sigma_t, dtype=self.residuals.dtype).view(shape)
+
+    def first_step(self, skip_steps: int) -> int:
+        """The index into these maps at which a sampler starts that skips `skip_steps` of the full schedule.
+
+        Raises:
+            ValueError: a skip that these maps do not cover.
+        """
+        if not self.skipped <= skip_steps < self.full_steps:
+            raise ValueError(
+                f"skip_steps is {skip_steps}, the noise maps hold steps {self.skipped} to {self.full_steps - 1} "
+                f"of {self.full_steps}: use {self.skipped} to {self.full_steps - 1}, or invert again with "
+                "another skip_steps or more steps"
+            )
+        return skip_steps - self.skipped
+
+    def _check(self) -> None:
+        parts = {"states": self.states, "denoised": self.denoised, "residuals": self.residuals}
+        sample_shape = tuple(self.states.shape[1:])
+        for name, part in parts.items():
+            length = self.steps + (name == "states")
+            if part.ndim < 3 or tuple(part.shape) != (length, *sample_shape):
+                raise ValueError(
+                    f"{name} of the noise maps has shape {tuple(part.shape)}, a schedule of {self.steps} steps and "
+                    f"states of shape {tuple(self.states.shape)} need {(length, *sample_shape)}"
+                )
+            if part.dtype != self.states.dtype or part.dtype not in (torch.float32, torch.float64):
+                raise ValueError(f"{name} of the noise maps is {part.dtype}: all must be float32, or all float64")
+            finite = part.isfinite().flatten(1).all(dim=1)
+            if not finite.all():
+                level = finite.logical_not().nonzero()[0].item() + self.skipped
+                raise ValueError(
+                    f"{name} of the noise maps holds NaN or infinity at step {level}: the latent or the model's "
+                    "prediction is broken; half-precision weights can overflow, so try bfloat16 or float32"
+                )
+        if self.skipped < 0:
+            raise ValueError(f"skipped steps must not be negative, got {self.skipped}")

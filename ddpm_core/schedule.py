@@ -1,0 +1,150 @@
+"""The noising process `x_t = a_t x_0 + b_t eps` and one step of its reversal.
+
+Source: "An Edit Friendly DDPM Noise Space" (arXiv 2304.06140), Eqs. 1-4, written for any pair (a, b) and with the
+variance of DDIM (arXiv 2010.02502, Eq. 16), of which eta = 1 is DDPM. The paper's own pair is
+`NoiseSchedule.variance_preserving`; a network in k-diffusion's scaling uses `variance_exploding`; rectified flow
+uses `flow`.
+
+Notation: T steps; index 0 is the noisiest level; step i goes from level t = i to the next, cleaner level s = i + 1.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Step:
+    """Coefficients of one step from level t to the cleaner level s, as Python floats.
+
+    Plain floats, so that nothing in a sampling loop waits for the device.
+    """
+
+    sigma: float  # the host's level t: what the denoiser is called with
+    sigma_t: float  # standard deviation of the noise that the step adds
+    x_weight: float  # mu_t = x_weight * x_t + denoised_weight * denoised
+    denoised_weight: float
+
+    def mean(self, x: Tensor, denoised: Tensor) -> Tensor:
+        """mu_t, Eq. 4: the mean of x_s given x_t and the prediction of x_0. All three are (N, *S)."""
+        return torch.add(x * self.x_weight, denoised, alpha=self.denoised_weight)
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseSchedule:
+    """T + 1 noise levels in descending order, the last of them the image itself.
+
+    Args:
+        sigmas: (T+1,) the levels that the denoiser is called with; they descend to 0.
+        signal: (T+1,) a_t; 1 at the last level.
+        noise: (T+1,) b_t; 0 at the last level.
+        eta: 1 is DDPM; towards 0 the steps become those of deterministic DDIM. In (0, 1].
+
+    All three tensors are kept as float64 on the CPU, whatever they came as.
+
+    Raises:
+        ValueError: fewer than one step, lengths that differ, levels that do not descend or do not end at 0,
+            a signal-to-noise ratio that does not rise, eta outside (0, 1].
+    """
+
+    sigmas: Tensor
+    signal: Tensor
+    noise: Tensor
+    eta: float = 1.0
+    step_table: tuple[Step, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for name in ("sigmas", "signal", "noise"):
+            object.__setattr__(self, name, getattr(self, name).detach().to("cpu", torch.float64).clone())
+        object.__setattr__(self, "eta", float(self.eta))
+        self._check()
+        object.__setattr__(self, "step_table", tuple(self._step(i) for i in range(len(self.sigmas) - 1)))
+
+    @classmethod
+    def variance_preserving(cls, alphas_cumprod: Tensor, eta: float = 1.0) -> NoiseSchedule:
+        """The paper's process, Eq. 2: a = sqrt(alphas_cumprod), b = sqrt(1 - alphas_cumprod).
+
+        Args:
+            alphas_cumprod: (T+1,) ascending to 1. The denoiser is called with sigma = b / a and x in this scaling.
+        """
+        alphas_cumprod = alphas_cumprod.to(torch.float64)
+        return cls(
+            (1 / alphas_cumprod - 1).sqrt(), alphas_cumprod.sqrt(), (1 - alphas_cumprod).sqrt(), eta
+        )
+
+    @classmethod
+    def variance_exploding(cls, sigmas: Tensor, eta: float = 1.0) -> NoiseSchedule:
+        """k-diffusion's scaling: a = 1, b = sigma. sigmas: (T+1,) descending to 0."""
+        return cls(sigmas, torch.ones_like(sigmas), sigmas, eta)
+
+    @classmethod
+    def flow(cls, sigmas: Tensor, eta: float = 1.0) -> NoiseSchedule:
+        """Rectified flow: a = 1 - sigma, b = sigma. sigmas: (T+1,) descending from at most 1 to 0."""
+        return cls(sigmas, 1 - sigmas, sigmas, eta)
+
+    @property
+    def steps(self) -> int:
+        """T, the number of steps."""
+        return len(self.step_table)
+
+    def step(self, i: int) -> Step:
+        """The coefficients of step i, from level i to level i + 1."""
+        return self.step_table[i]
+
+    def after(self, skip_steps: int) -> NoiseSchedule:
+        """The same schedule without its first `skip_steps` (noisiest) steps."""
+        if not 0 <= skip_steps < self.steps:
+            raise ValueError(
+                f"skip_steps is {skip_steps}, the schedule has {self.steps} steps: use 0 to {self.steps - 1}"
+            )
+        tail = slice(skip_steps, None)
+        return replace(self, sigmas=self.sigmas[tail], signal=self.signal[tail], noise=self.noise[tail])
+
+    def same_levels(self, other: NoiseSchedule, rtol: float = 1e-5) -> bool:
+        """Whether both noise x_0 to the same levels; eta may differ. rtol covers float32 levels of a host."""
+        return self.steps == other.steps and all(
+            torch.allclose(getattr(self, name), getattr(other, name), rtol=rtol, atol=1e-7)
+            for name in ("sigmas", "signal", "noise")
+        )
+
+    def _step(self, i: int) -> Step:
+        a_t, a_s = self.signal[i].item(), self.signal[i + 1].item()
+        b_t, b_s = self.noise[i].item(), self.noise[i + 1].item()
+        # DDIM's variance; with (a, b) = (1, sigma) and eta = 1 it is k-diffusion's ancestral sigma_up.
+        sigma_t = self.eta * (b_s / b_t) * math.sqrt(max(b_t**2 - (a_t / a_s * b_s) ** 2, 0.0))
+        # mu_t = a_s denoised + sqrt(b_s^2 - sigma_t^2) eps_hat with eps_hat = (x_t - a_t denoised) / b_t
+        x_weight = math.sqrt(max(b_s**2 - sigma_t**2, 0.0)) / b_t
+        return Step(self.sigmas[i].item(), sigma_t, x_weight, a_s - x_weight * a_t)
+
+    def _check(self) -> None:
+        lengths = {name: tuple(getattr(self, name).shape) for name in ("sigmas", "signal", "noise")}
+        if len(set(lengths.values())) > 1 or self.sigmas.ndim != 1:
+            raise ValueError(f"sigmas, signal and noise must be three vectors of one length, not {lengths}")
+        if len(self.sigmas) < 2:
+            raise ValueError(f"a schedule needs at least one step (two levels), got {len(self.sigmas)} level(s)")
+        if not 0 < self.eta <= 1:
+            raise ValueError(f"eta is {self.eta:g}: it must be above 0 and at most 1 (1 is DDPM)")
+        if not all(bool(getattr(self, name).isfinite().all()) for name in lengths):
+            raise ValueError("the noise levels hold NaN or infinity")
+        self._check_descent()
+
+    def _check_descent(self) -> None:
+        rising = (self.sigmas[1:] >= self.sigmas[:-1]).nonzero().flatten().tolist()
+        if rising:
+            i = rising[0]
+            raise ValueError(
+                f"sigmas must descend, but level {i} is {self.sigmas[i]:g} and level {i + 1} is "
+                f"{self.sigmas[i + 1]:g}: use a descending schedule, or fewer steps if two levels are equal"
+            )
+        if self.sigmas[-1] != 0 or abs(self.noise[-1]) > 1e-6 or abs(self.signal[-1] - 1) > 1e-6:
+            raise ValueError(
+                f"sigmas must end at 0, where the image is; these end at {self.sigmas[-1]:g}: "
+                "append 0, or take the low half of a split schedule"
+            )
+        a, b = self.signal, self.noise
+        if (b[:-1] <= 0).any() or (a < 0).any() or (a[1:] * b[:-1] <= a[:-1] * b[1:]).any():
+            raise ValueError("the signal-to-noise ratio a_t / b_t must rise at every step of the schedule")

@@ -1,0 +1,24 @@
+"""The nodes of the pack, and the only place that imports ComfyUI."""
+
+from comfy_api.latest import ComfyExtension, io
+
+from .invert import EditFriendlyInvert
+from .manipulate import LatentFlip, LatentShift, MaskColorEdit
+from .sample import FixedNoiseSampler, SamplerFixedNoise
+from .store import LoadNoiseMaps, SaveNoiseMaps
+
+
+class EditFriendlyDDPM(ComfyExtension):
+    """The pack at a glance."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [
+            EditFriendlyInvert,
+            FixedNoiseSampler,
+            SamplerFixedNoise,
+            LatentShift,
+            LatentFlip,
+            MaskColorEdit,
+            SaveNoiseMaps,
+            LoadNoiseMaps,
+        ]

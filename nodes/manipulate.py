@@ -1,0 +1,139 @@
+"""Nodes that change noise maps."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from comfy_api.latest import io
+
+from ..ddpm_core import manipulation
+from . import host
+from .types import CATEGORY, NOISE_MAPS
+
+_MAX_PIXELS = 16384
+
+
+def _noise_maps_input() -> io.Input:
+    return NOISE_MAPS.Input("noise_maps", tooltip="From Invert Image or Load Noise Maps.")
+
+
+def _noise_maps_output() -> io.Output:
+    return NOISE_MAPS.Output(display_name="noise_maps", tooltip="The changed maps; the input stays as it was.")
+
+
+class LatentShift(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LatentShift",
+            display_name="Shift Noise Maps",
+            category=CATEGORY,
+            description="Moves the noise maps, and with them the image that they sample to. The model fills in what "
+            "comes free, so sample with skip_steps above 0 but not too high.",
+            inputs=[
+                _noise_maps_input(),
+                io.Int.Input(
+                    "x",
+                    default=0,
+                    min=-_MAX_PIXELS,
+                    max=_MAX_PIXELS,
+                    step=8,
+                    tooltip="Image pixels to the right, negative to the left; rounded to whole latent cells, which are "
+                    "8 pixels for most models.",
+                ),
+                io.Int.Input(
+                    "y",
+                    default=0,
+                    min=-_MAX_PIXELS,
+                    max=_MAX_PIXELS,
+                    step=8,
+                    tooltip="Image pixels down, negative up; rounded to whole latent cells, which are 8 pixels for most "
+                    "models.",
+                ),
+                io.Combo.Input(
+                    "fill",
+                    options=list(get_args(manipulation.Fill)),
+                    default="copy",
+                    tooltip="What the free cells hold. copy: columns from elsewhere in the map, as in the paper. wrap: "
+                    "what left on the other side. gaussian: fresh noise, for large shifts.",
+                ),
+            ],
+            outputs=[_noise_maps_output()],
+        )
+
+    @classmethod
+    def execute(cls, noise_maps, x, y, fill) -> io.NodeOutput:
+        cell = host.pixels_per_cell(noise_maps)
+        cells_x, cells_y = round(x / cell), round(y / cell)
+        return io.NodeOutput(manipulation.shift(noise_maps, cells_x, cells_y, fill, host.seed_of(noise_maps)))
+
+
+class LatentFlip(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LatentFlip",
+            display_name="Flip Noise Maps",
+            category=CATEGORY,
+            description="Mirrors the noise maps, and with them the image that they sample to.",
+            inputs=[
+                _noise_maps_input(),
+                io.Boolean.Input("horizontal", default=True, tooltip="Mirror left to right."),
+                io.Boolean.Input("vertical", default=False, tooltip="Mirror top to bottom."),
+            ],
+            outputs=[_noise_maps_output()],
+        )
+
+    @classmethod
+    def execute(cls, noise_maps, horizontal, vertical) -> io.NodeOutput:
+        return io.NodeOutput(manipulation.flip(noise_maps, horizontal, vertical))
+
+
+class MaskColorEdit(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="MaskColorEdit",
+            display_name="Recolor Noise Maps under a Mask",
+            category=CATEGORY,
+            description="Draws the image towards painted colors under a mask (Eq. 7 of the paper). Invert and sample "
+            "with an empty prompt, or with the prompt of the image.",
+            inputs=[
+                _noise_maps_input(),
+                io.Mask.Input("mask", tooltip="Where to recolor, in the size of the image."),
+                io.Latent.Input(
+                    "color", tooltip="The image with the colors painted on, from the VAE Encode that encoded the image."
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=0.05,
+                    min=-1.0,
+                    max=1.0,
+                    step=0.005,
+                    round=0.0001,
+                    tooltip="How far each step is drawn. The paper uses 0.05 over 50 steps; with fewer steps, more.",
+                ),
+                io.Float.Input(
+                    "start_percent",
+                    default=0.30,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Where in the steps the drawing starts, 0 at the noisiest. The paper: 0.30.",
+                ),
+                io.Float.Input(
+                    "end_percent",
+                    default=0.80,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Where in the steps the drawing ends. The paper: 0.80, so that the last steps add texture.",
+                ),
+            ],
+            outputs=[_noise_maps_output()],
+        )
+
+    @classmethod
+    def execute(cls, noise_maps, mask, color, strength, start_percent, end_percent) -> io.NodeOutput:
+        mask, color = host.mask_for(noise_maps, mask), host.latent_for(noise_maps, color)
+        return io.NodeOutput(manipulation.recolor(noise_maps, mask, color, strength, start_percent, end_percent))

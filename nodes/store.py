@@ -1,0 +1,116 @@
+"""Nodes that keep noise maps in files, inside the host's output and input folders."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import folder_paths
+from comfy.cli_args import args
+from comfy_api.latest import io
+
+from ..ddpm_core import storage
+from .types import CATEGORY, NOISE_MAPS
+
+SUFFIX = ".noisemaps.safetensors"
+
+
+class SaveNoiseMaps(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SaveNoiseMaps",
+            display_name="Save Noise Maps",
+            category=CATEGORY,
+            description="Writes noise maps into the output folder, so that an image is inverted once and edited often.",
+            is_output_node=True,
+            inputs=[
+                NOISE_MAPS.Input("noise_maps", tooltip="The noise maps to keep."),
+                io.String.Input(
+                    "filename_prefix",
+                    default="noise_maps/ComfyUI",
+                    tooltip="Folder and start of the name below ComfyUI's output folder; a number is added.",
+                ),
+            ],
+            outputs=[],
+        )
+
+    @classmethod
+    def execute(cls, noise_maps, filename_prefix) -> io.NodeOutput:
+        output = folder_paths.get_output_directory()
+        _inside(output, filename_prefix)
+        folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(filename_prefix, output)
+        filename = f"{name}_{counter:05}_{SUFFIX}"
+        storage.save(noise_maps, os.path.join(folder, filename), cls._graph())
+        return io.NodeOutput(ui={"noise_maps": [{"filename": filename, "subfolder": subfolder, "type": "output"}]})
+
+    @classmethod
+    def _graph(cls) -> dict[str, str]:
+        """The graph that made the maps, as the host keeps it with an image."""
+        if args.disable_metadata:
+            return {}
+        parts = {"prompt": cls.hidden.prompt, **(cls.hidden.extra_pnginfo or {})}
+        return {name: json.dumps(part) for name, part in parts.items() if part is not None}
+
+
+class LoadNoiseMaps(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoadNoiseMaps",
+            display_name="Load Noise Maps",
+            category=CATEGORY,
+            description="Reads noise maps that Save Noise Maps wrote, from the input or the output folder.",
+            inputs=[
+                io.Combo.Input(
+                    "file",
+                    options=_saved(folder_paths.get_input_directory(), "")
+                    + _saved(folder_paths.get_output_directory(), " [output]"),
+                    tooltip=f"A file *{SUFFIX} in ComfyUI's input folder, or in its output folder.",
+                )
+            ],
+            outputs=[NOISE_MAPS.Output(display_name="noise_maps", tooltip="The maps, bit for bit as saved.")],
+        )
+
+    @classmethod
+    def execute(cls, file) -> io.NodeOutput:
+        return io.NodeOutput(storage.load(_path(file)))
+
+    @classmethod
+    def validate_inputs(cls, file):
+        try:
+            path = _path(file)
+        except ValueError as error:
+            return str(error)
+        return True if os.path.isfile(path) else f"there is no noise maps file {file}: save one, or refresh the list"
+
+    @classmethod
+    def fingerprint_inputs(cls, file):
+        stat = os.stat(_path(file))
+        return f"{stat.st_mtime_ns} {stat.st_size}"
+
+
+def _path(file: str) -> str:
+    """The path of a name as the host annotates it: "name", "name [input]" or "name [output]"."""
+    name, folder = folder_paths.annotated_filepath(file)
+    return _inside(folder or folder_paths.get_input_directory(), name.strip())
+
+
+def _inside(folder: str, name: str) -> str:
+    """`name` below `folder`; a ValueError where it would leave it."""
+    folder = os.path.abspath(folder)
+    path = os.path.abspath(os.path.join(folder, name))
+    if not path.startswith(folder + os.sep):
+        raise ValueError(f"{name!r} leaves the folder {os.path.basename(folder)!r}: use a name inside it")
+    return path
+
+
+def _saved(folder: str, annotation: str) -> list[str]:
+    """The noise map files below `folder`, as names that the host's annotation understands."""
+    found = [
+        os.path.relpath(os.path.join(root, name), folder).replace(os.sep, "/")
+        for root, _, names in os.walk(folder, followlinks=True)
+        for name in names
+        if name.endswith(SUFFIX)
+    ]
+    return [name + annotation for name in sorted(found)]

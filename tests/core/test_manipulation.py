@@ -1,0 +1,155 @@
+"""Shift, flip and recolour."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ddpm_core import NoiseSchedule, invert, manipulation, sample, trajectories
+
+PARTS = ("states", "residuals", "denoised")
+
+
+def same(a, b) -> bool:
+    return all(torch.equal(getattr(a, part), getattr(b, part)) for part in PARTS)
+
+
+@pytest.mark.parametrize(("x", "y"), [(3, 0), (-3, 0), (0, 2), (5, -4)])
+def test_shift_moves_all_parts_together(noise_maps, x, y):
+    moved = manipulation.shift(noise_maps, x, y)
+    for part in PARTS:
+        before, after = getattr(noise_maps, part), getattr(moved, part)
+        height, width = before.shape[-2:]
+        valid = after[..., max(y, 0) : height + min(y, 0), max(x, 0) : width + min(x, 0)]
+        source = before[..., max(-y, 0) : height + min(-y, 0), max(-x, 0) : width + min(-x, 0)]
+        assert torch.equal(valid, source), part
+
+
+def test_copy_fills_as_appendix_a_says():
+    """d new columns are the d columns from index 50 on of a map 64 cells wide; rows likewise."""
+    schedule = NoiseSchedule.variance_exploding(torch.tensor([2.0, 1.0, 0.0]))
+    x_0 = torch.arange(64.0 * 64).view(1, 1, 64, 64)
+    noise_maps = invert(lambda x, sigma: x, trajectories.edit_friendly(x_0, schedule, [0]), schedule)
+    right = manipulation.shift(noise_maps, 6, 0)
+    left = manipulation.shift(noise_maps, -6, 0)
+    down = manipulation.shift(noise_maps, 0, 6)
+    for part in PARTS:
+        before = getattr(noise_maps, part)
+        assert torch.equal(getattr(right, part)[..., :6], before[..., 50:56])
+        assert torch.equal(getattr(left, part)[..., -6:], before[..., 50:56])
+        assert torch.equal(getattr(down, part)[..., :6, :], before[..., 50:56, :])
+
+
+@settings(max_examples=20, deadline=None)
+@given(x=st.integers(-23, 23), y=st.integers(-15, 15))
+def test_wrap_can_be_undone(wrapped_maps, x, y):
+    assert same(manipulation.shift(manipulation.shift(wrapped_maps, x, y, "wrap"), -x, -y, "wrap"), wrapped_maps)
+
+
+@pytest.fixture(scope="module")
+def wrapped_maps():
+    schedule = NoiseSchedule.variance_exploding(torch.tensor([2.0, 1.0, 0.0]))
+    x_0 = torch.randn((1, 2, 16, 24), generator=torch.Generator().manual_seed(0))
+    return invert(lambda x, sigma: 0.5 * x, trajectories.edit_friendly(x_0, schedule, [0]), schedule)
+
+
+def test_gaussian_fills_with_standard_normal_z():
+    schedule = NoiseSchedule.variance_exploding(torch.tensor([4.0, 2.0, 1.0, 0.0]))
+    states = trajectories.edit_friendly(torch.full((1, 4, 64, 64), 3.0), schedule, [0])
+    noise_maps = invert(lambda x, sigma: 0.5 * x, states, schedule)
+    moved = manipulation.shift(noise_maps, 32, 0, "gaussian", seed=1)
+    new = moved.z[..., :32]
+    assert new.std(dim=(1, 2, 3, 4)).allclose(torch.ones(2), atol=0.03)
+    assert new.mean(dim=(1, 2, 3, 4)).abs().max() < 0.03
+    assert torch.equal(moved.z[..., 32:], noise_maps.z[..., :32])
+    fresh = (moved.states[:-1, ..., :32] - 3.0).std(dim=(1, 2, 3, 4))
+    assert fresh.allclose(torch.tensor([4.0, 2.0, 1.0]), rtol=0.03)
+    assert same(manipulation.shift(noise_maps, 32, 0, "gaussian", seed=1), moved)
+    assert not same(manipulation.shift(noise_maps, 32, 0, "gaussian", seed=2), moved)
+
+
+def test_shifted_maps_sample_to_the_shifted_image(wrapped_maps):
+    """A denoiser that commutes with shifts commutes through the sampler."""
+    moved = manipulation.shift(wrapped_maps, 5, -3, "wrap")
+    replayed = sample(lambda x, sigma: 0.5 * x, moved)
+    assert torch.allclose(replayed, wrapped_maps.image.roll((-3, 5), (-2, -1)), atol=1e-6)
+
+
+def test_flip(noise_maps):
+    mirrored = manipulation.flip(noise_maps, horizontal=True)
+    for part in PARTS:
+        assert torch.equal(getattr(mirrored, part), getattr(noise_maps, part).flip(-1))
+    upside_down = manipulation.flip(noise_maps, vertical=True)
+    assert torch.equal(upside_down.image, noise_maps.image.flip(-2))
+    both = manipulation.flip(noise_maps, horizontal=True, vertical=True)
+    assert same(manipulation.flip(both, horizontal=True, vertical=True), noise_maps)
+    assert same(manipulation.flip(noise_maps), noise_maps)
+
+
+def test_recolor_is_equation_7(noise_maps):
+    mask = torch.zeros(2, 1, 16, 24)
+    mask[..., 4:8, 4:8] = 1
+    color = torch.full((2, 4, 16, 24), 2.0)
+    edited = manipulation.recolor(noise_maps, mask, color, strength=0.05, start=0.3, end=0.8)
+    for i in range(9):  # z of the last step is not defined
+        expected = noise_maps.z[i]
+        if 3 <= i <= 8:  # T2 = 7 to T1 = 2 of 10
+            expected = expected + 0.05 * mask * (color - noise_maps.denoised[i])
+        assert torch.allclose(edited.z[i], expected, atol=1e-4), i
+    assert torch.equal(edited.states, noise_maps.states)
+    assert torch.equal(edited.residuals[..., 8:, :], noise_maps.residuals[..., 8:, :])
+
+
+def test_recolor_draws_the_image_towards_the_color(noise_maps, denoiser):
+    mask = torch.zeros(1, 1, 16, 24)
+    mask[..., 4:8, 4:8] = 1
+    color = torch.full((1, 4, 16, 24), 2.0)
+    errors = []
+    for strength in (0.0, 0.1, 0.3):
+        edited = manipulation.recolor(noise_maps, mask, color, strength, start=0.3, end=0.8)
+        errors.append((sample(denoiser, edited) - color)[..., 4:8, 4:8].abs().mean().item())
+    assert errors[0] > errors[1] > errors[2]
+
+
+def test_percents_count_the_skipped_steps_too(noise_maps, denoiser):
+    """A range means the same steps whether or not the inversion left out the first ones."""
+    schedule, x_0 = noise_maps.schedule, noise_maps.image
+    tail = schedule.after(4)
+    short = invert(denoiser, trajectories.edit_friendly(x_0, tail, [5, 6]), tail, skipped=4)
+    everywhere, color = torch.ones(1), torch.zeros(1)
+    changed = manipulation.recolor(short, everywhere, color, 0.1, start=0.5, end=0.7)
+    differs = [not torch.equal(a, b) for a, b in zip(changed.residuals, short.residuals, strict=True)]
+    assert differs == [False, True, True, True, False, False]  # steps 5, 6, 7 of 10
+
+
+def test_inputs_stay(noise_maps):
+    kept = {part: getattr(noise_maps, part).clone() for part in PARTS}
+    manipulation.shift(noise_maps, 3, 2, "gaussian")
+    manipulation.flip(noise_maps, True, True)
+    manipulation.recolor(noise_maps, torch.ones(1), torch.zeros(1), 1.0, 0.0, 1.0)
+    assert all(torch.equal(getattr(noise_maps, part), kept[part]) for part in PARTS)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda maps: manipulation.shift(maps, 24, 0), "24 x 16 cells"),
+        (lambda maps: manipulation.shift(maps, 0, -16), "24 x 16 cells"),
+        (lambda maps: manipulation.shift(maps, 1, 0, "mirror"), "copy, wrap, gaussian"),
+        (lambda maps: manipulation.recolor(maps, torch.ones(1), torch.ones(1), 1, 0.8, 0.3), "start 0.8 and end 0.3"),
+        (lambda maps: manipulation.recolor(maps, torch.ones(1), torch.ones(1), 1, 0.3, 1.2), "start 0.3 and end 1.2"),
+        (lambda maps: manipulation.recolor(maps, torch.ones(5, 5), torch.ones(1), 1, 0, 1), "mask has shape"),
+        (lambda maps: manipulation.recolor(maps, torch.ones(1), torch.ones(0), 1, 0, 1), "color has shape"),
+    ],
+)
+def test_refuses(noise_maps, change, message):
+    with pytest.raises(ValueError, match=message):
+        change(noise_maps)
+
+
+def test_shift_and_flip_refuse_maps_without_height_and_width(denoiser):
+    schedule = NoiseSchedule.variance_exploding(torch.tensor([2.0, 1.0, 0.0]))
+    sound = invert(denoiser, trajectories.edit_friendly(torch.ones(1, 8, 32), schedule, [0]), schedule)
+    for change in (lambda: manipulation.shift(sound, 1, 0), lambda: manipulation.flip(sound, horizontal=True)):
+        with pytest.raises(ValueError, match=r"height and width.*\(8, 32\)"):
+            change()

@@ -1,0 +1,124 @@
+"""Noise maps on disk."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from ddpm_core import sample, storage
+
+TENSORS = ("states", "residuals", "denoised")
+
+
+@pytest.fixture
+def saved(tmp_path, noise_maps) -> Path:
+    path = tmp_path / "a.safetensors"
+    storage.save(noise_maps, path)
+    return path
+
+
+def header_of(path: Path) -> dict:
+    length = int.from_bytes(path.read_bytes()[:8], "little")
+    return json.loads(json.loads(path.read_bytes()[8 : 8 + length])["__metadata__"]["noise_maps"])
+
+
+def test_a_loaded_file_is_bit_for_bit_what_was_saved(noise_maps, saved, denoiser):
+    loaded = storage.load(saved)
+    assert all(torch.equal(getattr(loaded, name), getattr(noise_maps, name)) for name in TENSORS)
+    assert all(
+        torch.equal(getattr(loaded.schedule, name), getattr(noise_maps.schedule, name))
+        for name in ("sigmas", "signal", "noise")
+    )
+    assert loaded.schedule.eta == noise_maps.schedule.eta
+    assert loaded.info == noise_maps.info
+    assert torch.equal(sample(denoiser, loaded, skip_steps=3), sample(denoiser, noise_maps, skip_steps=3))
+
+
+def test_skipped_steps_and_extra_provenance_are_kept(tmp_path, noise_maps):
+    tail = dataclasses.replace(
+        noise_maps,
+        schedule=noise_maps.schedule.after(4),
+        states=noise_maps.states[4:],
+        residuals=noise_maps.residuals[4:],
+        denoised=noise_maps.denoised[4:],
+        skipped=4,
+    )
+    storage.save(tail, tmp_path / "a.safetensors", {"prompt": '{"1": "x"}'})
+    loaded = storage.load(tmp_path / "a.safetensors")
+    assert loaded.skipped == 4
+    assert loaded.info == {**noise_maps.info, "prompt": '{"1": "x"}'}
+
+
+def test_equal_maps_give_equal_files_in_every_process(saved, tmp_path):
+    script = (
+        "import sys; from ddpm_core import storage; storage.save(storage.load(sys.argv[1]), sys.argv[2])"
+    )
+    for k in range(3):
+        again = tmp_path / f"again {k}.safetensors"
+        root = Path(storage.__file__).parents[1]
+        subprocess.run([sys.executable, "-c", script, saved, again], check=True, cwd=root)
+        assert again.read_bytes() == saved.read_bytes()
+
+
+def test_a_failed_write_leaves_what_was_there(saved, noise_maps, monkeypatch):
+    before = saved.read_bytes()
+
+    def full_disk(tensors, path, metadata):
+        Path(path).write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(storage, "save_file", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        storage.save(noise_maps, saved)
+    assert saved.read_bytes() == before
+    assert [path.name for path in saved.parent.iterdir()] == [saved.name]
+
+
+def rewritten(path: Path, change) -> Path:
+    """The file at `path` after `change(tensors, header)`."""
+    tensors, header = load_file(path), header_of(path)
+    change(tensors, header)
+    save_file(tensors, path, {"noise_maps": json.dumps(header)})
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda tensors, header: header.update(version=2), "format version 2, this pack reads up to 1"),
+        (lambda tensors, header: header.pop("eta"), "not one of noise maps"),
+        (lambda tensors, header: tensors.pop("denoised"), "lacks the tensors denoised"),
+        (lambda tensors, header: tensors.update(residuals=tensors["residuals"][:, :, :2].clone()), "contradicts.*shape"),
+        (lambda tensors, header: tensors.update(sigmas=tensors["sigmas"][2:].clone()), "contradicts.*one length"),
+        (lambda tensors, header: tensors.update(states=tensors["states"] * float("inf")), "contradicts.*NaN or inf"),
+        (lambda tensors, header: tensors.update(states=tensors["states"].half()), "contradicts.*float32"),
+        (lambda tensors, header: header.update(eta=3.0), "contradicts.*eta is 3"),
+        (lambda tensors, header: header.update(skipped=-1), "contradicts.*negative"),
+    ],
+)
+def test_refuses_a_file_that_is_wrong(saved, change, message):
+    with pytest.raises(ValueError, match=message):
+        storage.load(rewritten(saved, change))
+
+
+@pytest.mark.parametrize("length", [0, 4, 100, -1])
+def test_refuses_a_file_that_is_cut_short(saved, length):
+    saved.write_bytes(saved.read_bytes()[:length])
+    with pytest.raises(ValueError, match=r"a\.safetensors is no readable safetensors file"):
+        storage.load(saved)
+
+
+def test_refuses_foreign_files(tmp_path):
+    (tmp_path / "text.safetensors").write_text("not tensors at all, but long enough for a header")
+    save_file({"weight": torch.ones(2)}, tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match="no readable safetensors file"):
+        storage.load(tmp_path / "text.safetensors")
+    with pytest.raises(ValueError, match="not one of noise maps"):
+        storage.load(tmp_path / "model.safetensors")
+    with pytest.raises(FileNotFoundError):
+        storage.load(tmp_path / "absent.safetensors")

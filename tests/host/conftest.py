@@ -1,0 +1,226 @@
+"""Real ComfyUI in this process, the pack loaded by the host's own loader, and random weights in real layouts."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from functools import cache
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+import torch
+
+PACK = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def comfy(comfyui_path) -> SimpleNamespace:
+    """The host's modules, once its front door is open; skips where there is no ComfyUI."""
+    if str(comfyui_path) not in sys.path:
+        sys.path.insert(0, str(comfyui_path))
+    import comfy.cli_args
+
+    comfy.cli_args.args.cpu = not torch.cuda.is_available()
+    import comfy.controlnet
+    import comfy.model_management
+    import comfy.model_patcher
+    import comfy.samplers
+    import comfy.sd
+    import comfy.supported_models
+    import comfy.utils
+    import folder_paths
+    import nodes
+
+    torch.set_grad_enabled(False)
+    return SimpleNamespace(
+        controlnet=comfy.controlnet,
+        model_management=comfy.model_management,
+        model_patcher=comfy.model_patcher,
+        samplers=comfy.samplers,
+        sd=comfy.sd,
+        supported_models=comfy.supported_models,
+        utils=comfy.utils,
+        folder_paths=folder_paths,
+        nodes=nodes,
+    )
+
+
+@pytest.fixture(scope="session")
+def pack(comfy) -> SimpleNamespace:
+    """The nodes by id, and the modules of the pack as the host loaded them."""
+    assert asyncio.run(comfy.nodes.load_custom_node(str(PACK))), "ComfyUI could not load the pack"
+    root = str(PACK).replace(".", "_x_")  # how the host names the module
+    module: ModuleType = sys.modules[root]
+    assert not hasattr(module, "NODE_CLASS_MAPPINGS"), "it would hide comfy_entrypoint"
+    extension = asyncio.run(module.comfy_entrypoint())
+    classes = {cls.GET_SCHEMA().node_id: cls for cls in asyncio.run(extension.get_node_list())}
+    return SimpleNamespace(
+        root=root,
+        core=sys.modules[f"{root}.ddpm_core"],
+        host=sys.modules[f"{root}.nodes.host"],
+        run=lambda node_id, **inputs: classes[node_id].execute(**inputs).args,
+        **classes,
+    )
+
+
+SMALL_UNET = {
+    "image_size": 32,
+    "in_channels": 4,
+    "out_channels": 4,
+    "model_channels": 64,
+    "num_res_blocks": [1, 1],
+    "channel_mult": [1, 1],
+    "transformer_depth": [0, 1],
+    "transformer_depth_output": [0, 0, 1, 1],
+    "transformer_depth_middle": 1,
+    "use_spatial_transformer": True,
+    "use_temporal_attention": False,
+    "use_temporal_resblock": False,
+    "legacy": False,
+}
+SD15_UNET = SMALL_UNET | {
+    "context_dim": 768,
+    "use_linear_in_transformer": False,
+    "adm_in_channels": None,
+    "num_heads": 8,
+    "num_head_channels": -1,
+}
+SDXL_UNET = SMALL_UNET | {
+    "context_dim": 2048,
+    "use_linear_in_transformer": True,
+    "adm_in_channels": 2816,
+    "num_classes": "sequential",
+    "num_head_channels": 64,
+}
+SD3_MMDIT = {
+    "patch_size": 2,
+    "in_channels": 16,
+    "depth": 2,
+    "input_size": None,
+    "adm_in_channels": 2048,
+    "context_embedder_config": {"target": "torch.nn.Linear", "params": {"in_features": 4096, "out_features": 128}},
+    "num_patches": 36864,
+    "pos_embed_max_size": 192,
+    "pos_embed_scaling_factor": None,
+    "x_block_self_attn_layers": [],
+}
+CONTEXT = {"sd15": (77, 768), "v": (77, 768), "sdxl": (77, 2048), "flow": (77, 4096)}
+POOLED = {"sdxl": 1280, "flow": 2048}
+CHANNELS = {"sd15": 4, "v": 4, "sdxl": 4, "flow": 16}
+
+
+def randomize(module: torch.nn.Module, seed: int) -> torch.nn.Module:
+    """Weights that keep a signal's size: unit-gain normal matrices, ones in norms, small biases."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in module.named_parameters():
+        noise = torch.randn(parameter.shape, generator=generator)
+        if parameter.ndim > 1:
+            value = noise / parameter[0].numel() ** 0.5
+        else:
+            value = 1 + 0.1 * noise if "weight" in name else 0.1 * noise
+        parameter.data.copy_(value)
+    for _, buffer in module.named_buffers():
+        buffer.copy_(torch.randn(buffer.shape, generator=generator))
+    return module
+
+
+@pytest.fixture(scope="session")
+def random_model(comfy):
+    """random_model(kind, dtype): a MODEL with random weights; kinds sd15 (eps), v, sdxl, flow."""
+
+    @cache
+    def make(kind: str, dtype: torch.dtype = torch.float32):
+        if kind == "v":
+            model = make("sd15", dtype)
+            return comfy.nodes.NODE_CLASS_MAPPINGS["ModelSamplingDiscrete"]().patch(model, "v_prediction", False)[0]
+        family, unet_config = {
+            "sd15": (comfy.supported_models.SD15, SD15_UNET),
+            "sdxl": (comfy.supported_models.SDXL, SDXL_UNET),
+            "flow": (comfy.supported_models.SD3, SD3_MMDIT),
+        }[kind]
+        config = family(unet_config)
+        device = comfy.model_management.get_torch_device()
+        config.set_inference_dtype(
+            dtype, comfy.model_management.unet_manual_cast(dtype, device, config.supported_inference_dtypes)
+        )
+        model = config.get_model({}, "", torch.device("cpu")).eval()
+        randomize(model.diffusion_model, seed=1)
+        model.requires_grad_(False)
+        return comfy.model_patcher.ModelPatcher(
+            model, load_device=device, offload_device=comfy.model_management.unet_offload_device()
+        )
+
+    asyncio.run(comfy.nodes.init_builtin_extra_nodes())
+    return make
+
+
+@pytest.fixture(scope="session")
+def conditioning():
+    """conditioning(kind, seed): a random CONDITIONING as the text encoder of that kind would give it."""
+
+    def make(kind: str, seed: int):
+        generator = torch.Generator().manual_seed(seed)
+        pooled = torch.randn((1, POOLED[kind]), generator=generator) if kind in POOLED else None
+        return [[torch.randn((1, *CONTEXT[kind]), generator=generator), {"pooled_output": pooled}]]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def latent():
+    """latent(kind, batch, height, width, seed): a LATENT of the size that a VAE of that kind gives."""
+
+    def make(kind: str, batch: int = 1, height: int = 8, width: int = 8, seed: int = 0):
+        generator = torch.Generator().manual_seed(seed)
+        return {"samples": 4 * torch.randn((batch, CHANNELS[kind], height, width), generator=generator)}
+
+    return make
+
+
+@pytest.fixture
+def invert(pack, conditioning, latent):
+    """invert(model, kind="sd15", **inputs): the NOISE_MAPS of a random latent under conditioning 1 and 2."""
+
+    def run(model, kind: str = "sd15", **inputs):
+        defaults = {
+            "positive": conditioning(kind, 1),
+            "negative": conditioning(kind, 2),
+            "latent_image": latent(kind),
+            "steps": 5,
+            "cfg": 3.5,
+            "eta": 1.0,
+            "scheduler": "ddim_uniform",
+            "seed": 3,
+            "skip_steps": 0,
+            "variations": 1,
+        }
+        return pack.run("EditFriendlyInvert", model=model, **(defaults | inputs))[0]
+
+    return run
+
+
+@pytest.fixture
+def sample(pack, conditioning):
+    """sample(model, noise_maps, kind="sd15", **inputs): the latent under the prompt and cfg of `invert`."""
+
+    def run(model, noise_maps, kind: str = "sd15", **inputs) -> torch.Tensor:
+        defaults = {
+            "positive": conditioning(kind, 1),
+            "negative": conditioning(kind, 2),
+            "cfg": 3.5,
+            "skip_steps": noise_maps.skipped,
+        }
+        return pack.run("FixedNoiseSampler", model=model, noise_maps=noise_maps, **(defaults | inputs))[0]["samples"]
+
+    return run
+
+
+@pytest.fixture
+def random_control_net(comfy):
+    """A ControlNet with random weights in the layout of the sd15 model."""
+    import comfy.cldm.cldm
+
+    config = {key: value for key, value in SD15_UNET.items() if key not in ("out_channels", "transformer_depth_output")}
+    network = comfy.cldm.cldm.ControlNet(**config, hint_channels=3, operations=comfy.ops.disable_weight_init)
+    return comfy.controlnet.ControlNet(randomize(network, seed=2), load_device=torch.device("cpu"))

@@ -1,0 +1,128 @@
+"""Bad input: a ValueError that names both sides, before any call of the network."""
+
+import dataclasses
+
+import pytest
+import torch
+
+
+@pytest.fixture
+def no_network(random_model, monkeypatch):
+    """Fails the test if the network of a model is called."""
+
+    def forbid(kind: str):
+        model = random_model(kind)
+        monkeypatch.setattr(model.model.diffusion_model, "forward", lambda *_, **__: pytest.fail("the network ran"))
+        return model
+
+    return forbid
+
+
+@pytest.fixture
+def noise_maps(random_model, invert):
+    return invert(random_model("sd15"))
+
+
+def test_maps_of_another_family(no_network, noise_maps, sample):
+    with pytest.raises(ValueError, match="model family SD15, this model has SDXL"):
+        sample(no_network("sdxl"), noise_maps, "sdxl")
+
+
+def changed(noise_maps, **info):
+    return dataclasses.replace(noise_maps, info={**noise_maps.info, **info})
+
+
+def test_maps_of_another_latent_format(no_network, noise_maps, sample):
+    with pytest.raises(ValueError, match="latent format SDXL, this model has SD15"):
+        sample(no_network("sd15"), changed(noise_maps, latent_format="SDXL"))
+
+
+def test_maps_of_another_channel_count(no_network, noise_maps, sample):
+    unlabelled = dataclasses.replace(noise_maps, info={})
+    with pytest.raises(ValueError, match="have 4 channels, this model's latents have 16"):
+        sample(no_network("flow"), unlabelled, "flow")
+
+
+def test_maps_of_another_noising_process(no_network, pack, noise_maps, sample):
+    schedule = pack.core.NoiseSchedule.flow(noise_maps.schedule.sigmas / 20)
+    with pytest.raises(ValueError, match="in different ways"):
+        sample(no_network("sd15"), dataclasses.replace(noise_maps, schedule=schedule))
+
+
+@pytest.mark.parametrize("skip_steps", [5, 40])
+def test_a_skip_outside_the_maps(no_network, noise_maps, sample, skip_steps):
+    with pytest.raises(ValueError, match=f"skip_steps is {skip_steps}, the noise maps hold steps 0 to 4 of 5"):
+        sample(no_network("sd15"), noise_maps, skip_steps=skip_steps)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"skip_steps": 5}, "skip_steps is 5, the schedule has 5 steps"),
+        ({"sigmas": torch.tensor([5.0])}, "at least one step"),
+        ({"sigmas": torch.tensor([])}, "at least one step"),
+        ({"sigmas": torch.tensor([1.0, 2.0, 0.0])}, "must descend"),
+        ({"sigmas": torch.tensor([3.0, 2.0, 1.0])}, "must end at 0"),
+        ({"eta": 0.0}, "eta is 0"),
+        ({"eta": 1.1}, "eta is 1.1"),
+        ({"latent_image": {"samples": torch.full((1, 4, 8, 8), float("nan"))}}, "NaN or infinity.*fp32-vae"),
+        ({"latent_image": {"samples": torch.full((1, 4, 8, 8), float("inf"))}}, "NaN or infinity.*fp32-vae"),
+        ({"latent_image": {"samples": torch.ones(1, 16, 8, 8)}}, "has 16 channels, this model takes 4"),
+    ],
+)
+def test_an_inversion_that_cannot_be(no_network, invert, inputs, message):
+    with pytest.raises(ValueError, match=message):
+        invert(no_network("sd15"), **inputs)
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (torch.zeros(1, 64, 64), "mask is empty"),
+        (torch.ones(0, 64, 64), "mask is empty"),
+        (torch.ones(1, 96, 64), "64 x 96 pixels, the inverted image is 64 x 64"),
+        (torch.ones(2, 64, 64), "2 masks for 1 images"),
+    ],
+)
+def test_a_mask_that_does_not_fit(no_network, pack, noise_maps, sample, mask, message):
+    with pytest.raises(ValueError, match=message):
+        sample(no_network("sd15"), noise_maps, mask=mask)
+    color = {"samples": torch.ones(1, 4, 8, 8)}
+    with pytest.raises(ValueError, match=message):
+        recolor(pack, noise_maps, mask=mask, color=color)
+
+
+def recolor(pack, noise_maps, **inputs):
+    defaults = {"mask": torch.ones(1, 64, 64), "color": {"samples": torch.ones(1, 4, 8, 8)}}
+    defaults |= {"strength": 0.05, "start_percent": 0.3, "end_percent": 0.8}
+    return pack.run("MaskColorEdit", noise_maps=noise_maps, **(defaults | inputs))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"color": {"samples": torch.ones(1, 4, 8, 9)}}, r"\(1, 4, 8, 9\).*\(1, 4, 8, 8\)"),
+        ({"color": {"samples": torch.ones(1, 16, 8, 8)}}, r"\(1, 16, 8, 8\).*\(1, 4, 8, 8\)"),
+        ({"color": {"samples": torch.ones(0, 4, 8, 8)}}, r"\(0, 4, 8, 8\).*\(1, 4, 8, 8\)"),
+        ({"color": {"samples": torch.full((1, 4, 8, 8), float("nan"))}}, "NaN or infinity"),
+        ({"start_percent": 0.8, "end_percent": 0.3}, "start 0.8 and end 0.3"),
+    ],
+)
+def test_a_color_edit_that_cannot_be(pack, noise_maps, inputs, message):
+    with pytest.raises(ValueError, match=message):
+        recolor(pack, noise_maps, **inputs)
+
+
+def test_a_sampler_run_that_does_not_fit_its_maps(comfy, pack, no_network, conditioning, noise_maps):
+    model = no_network("sd15")
+    sampler, sigmas = pack.run("SamplerFixedNoise", noise_maps=noise_maps, skip_steps=2)
+    nodes = comfy.nodes.NODE_CLASS_MAPPINGS
+    (guider,) = nodes["CFGGuider"]().get_guider(model, conditioning("sd15", 1), conditioning("sd15", 2), 7.0)
+    (noise,) = nodes["DisableNoise"]().get_noise()
+    run = nodes["SamplerCustomAdvanced"]().sample
+    with pytest.raises(ValueError, match="runs 2 steps .*, the noise maps hold 3 steps"):
+        run(noise, guider, sampler, sigmas[1:], {"samples": torch.ones(1, 4, 8, 8)})
+    with pytest.raises(ValueError, match=r"latent has shape \(2, 4, 8, 8\), the noise maps have \(1, 4, 8, 8\)"):
+        run(noise, guider, sampler, sigmas, {"samples": torch.ones(2, 4, 8, 8)})
+    with pytest.raises(ValueError, match=r"latent has shape \(1, 4, 8, 9\), the noise maps have \(1, 4, 8, 8\)"):
+        run(noise, guider, sampler, sigmas, {"samples": torch.ones(1, 4, 8, 9)})

@@ -1,0 +1,76 @@
+"""SaveNoiseMaps and LoadNoiseMaps in the host's folders."""
+
+import json
+import os
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+
+@pytest.fixture
+def folders(comfy, tmp_path, monkeypatch):
+    """Input and output folders of the host, empty, for one test."""
+    for name in ("input", "output"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setattr(comfy.folder_paths, f"{name}_directory", str(tmp_path / name))
+    return tmp_path
+
+
+@pytest.fixture
+def save(pack):
+    """save(noise_maps, prefix): run SaveNoiseMaps as the host would; the file it reports."""
+
+    def run(noise_maps, prefix="noise_maps/ComfyUI", prompt=None):
+        node = pack.SaveNoiseMaps.PREPARE_CLASS_CLONE(None)
+        node.hidden = SimpleNamespace(prompt=prompt, extra_pnginfo={"workflow": {"nodes": []}} if prompt else None)
+        return node.execute(noise_maps=noise_maps, filename_prefix=prefix).ui["noise_maps"][0]
+
+    return run
+
+
+def test_save_then_load(folders, pack, random_model, invert, sample, save):
+    noise_maps = invert(random_model("sd15"))
+    first = save(noise_maps, prompt={"1": {"class_type": "EditFriendlyInvert"}})
+    second = save(noise_maps)
+    assert first["filename"] != second["filename"]
+    name = f"{first['subfolder']}/{first['filename']} [output]"
+    options = pack.LoadNoiseMaps.INPUT_TYPES()["required"]["file"][1]["options"]
+    assert name in options
+    assert pack.LoadNoiseMaps.validate_inputs(file=name) is True
+    (loaded,) = pack.run("LoadNoiseMaps", file=name)
+    for part in ("states", "residuals", "denoised"):
+        assert torch.equal(getattr(loaded, part), getattr(noise_maps, part))
+    assert json.loads(loaded.info["prompt"]) == {"1": {"class_type": "EditFriendlyInvert"}}
+    assert loaded.info["model_family"] == "SD15"
+    assert loaded.info["cfg"] == "3.5"
+    model = random_model("sd15")
+    assert torch.equal(sample(model, loaded, cfg=7.0), sample(model, noise_maps, cfg=7.0))
+
+
+def test_a_file_in_the_input_folder_is_listed_and_noticed_when_it_changes(folders, pack, random_model, invert):
+    noise_maps = invert(random_model("sd15"))
+    path = folders / "input" / "shared" / "cat.noisemaps.safetensors"
+    path.parent.mkdir()
+    pack.core.storage.save(noise_maps, path)
+    name = "shared/cat.noisemaps.safetensors"
+    assert pack.LoadNoiseMaps.INPUT_TYPES()["required"]["file"][1]["options"] == [name]
+    before = pack.LoadNoiseMaps.fingerprint_inputs(file=name)
+    assert pack.LoadNoiseMaps.fingerprint_inputs(file=name) == before
+    os.utime(path, ns=(0, 0))
+    assert pack.LoadNoiseMaps.fingerprint_inputs(file=name) != before
+
+
+@pytest.mark.parametrize("name", ["../secret", "a/../../secret", "/etc/passwd"])
+def test_names_stay_inside_the_hosts_folders(folders, pack, random_model, invert, save, name):
+    with pytest.raises(ValueError, match="leaves the folder 'output'"):
+        save(invert(random_model("sd15")), prefix=name)
+    for annotation, folder in (("", "input"), (" [output]", "output")):
+        assert f"leaves the folder '{folder}'" in pack.LoadNoiseMaps.validate_inputs(file=name + annotation)
+        with pytest.raises(ValueError, match=f"leaves the folder '{folder}'"):
+            pack.run("LoadNoiseMaps", file=name + annotation)
+    assert sorted(path.name for path in folders.rglob("*")) == ["input", "output"]
+
+
+def test_a_file_that_is_gone(folders, pack):
+    assert "there is no noise maps file x" in pack.LoadNoiseMaps.validate_inputs(file="x")
