@@ -22,7 +22,7 @@ TEST = ["pytest", "hypothesis", "mypy", "ruff"]
 
 
 def find_comfyui() -> Path | None:
-    """ComfyUI's folder: COMFYUI_PATH, else two up where the pack is installed, else comfy-cli's default, else our own."""
+    """The folder of ComfyUI: COMFYUI_PATH, two up from an installed pack, comfy-cli's default place, or our own."""
     if named := os.environ.get("COMFYUI_PATH"):
         if not (Path(named) / "main.py").is_file():
             sys.exit(f"COMFYUI_PATH is {named}, but there is no main.py: set it to ComfyUI's folder, or unset it")

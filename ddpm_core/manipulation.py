@@ -61,9 +61,7 @@ def flip(noise_maps: NoiseMaps, horizontal: bool = False, vertical: bool = False
     return _map_tensors(noise_maps, lambda part: part.flip(axes))
 
 
-def recolor(
-    noise_maps: NoiseMaps, mask: Tensor, color: Tensor, strength: float, start: float, end: float
-) -> NoiseMaps:
+def recolor(noise_maps: NoiseMaps, mask: Tensor, color: Tensor, strength: float, start: float, end: float) -> NoiseMaps:
     """z_t + s M (color - P(f_t(x_t))): draw the prediction towards a painted image under a mask (Eq. 7).
 
     Args:

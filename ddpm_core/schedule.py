@@ -72,9 +72,7 @@ class NoiseSchedule:
             alphas_cumprod: (T+1,) ascending to 1. The denoiser is called with sigma = b / a and x in this scaling.
         """
         alphas_cumprod = alphas_cumprod.to(torch.float64)
-        return cls(
-            (1 / alphas_cumprod - 1).sqrt(), alphas_cumprod.sqrt(), (1 - alphas_cumprod).sqrt(), eta
-        )
+        return cls((1 / alphas_cumprod - 1).sqrt(), alphas_cumprod.sqrt(), (1 - alphas_cumprod).sqrt(), eta)
 
     @classmethod
     def variance_exploding(cls, sigmas: Tensor, eta: float = 1.0) -> NoiseSchedule:

@@ -75,8 +75,9 @@ def load(path: str | Path) -> NoiseMaps:
             "save the noise maps again"
         ) from error
     try:
-        schedule = NoiseSchedule(*(tensors[name] for name in _SCHEDULE), eta=header["eta"])
-        return NoiseMaps(schedule, *(tensors[name] for name in _MAPS), header["skipped"], header["info"])
+        schedule = NoiseSchedule(**{name: tensors[name] for name in _SCHEDULE}, eta=header["eta"])
+        maps = {name: tensors[name] for name in _MAPS}
+        return NoiseMaps(schedule, **maps, skipped=header["skipped"], info=header["info"])
     except (ValueError, TypeError, RuntimeError) as error:
         raise ValueError(f"{path.name} contradicts itself: {error}") from error
 
@@ -99,4 +100,3 @@ def _header(path: Path, metadata: Mapping[str, str] | None) -> dict:
         }
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
         raise ValueError(foreign) from error
-

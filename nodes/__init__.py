@@ -3,7 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 
 from .invert import EditFriendlyInvert
-from .manipulate import LatentFlip, LatentShift, MaskColorEdit
+from .manipulate import LatentShift, MaskColorEdit, NoiseMapsFlip
 from .sample import FixedNoiseSampler, SamplerFixedNoise
 from .store import LoadNoiseMaps, SaveNoiseMaps
 
@@ -17,7 +17,7 @@ class EditFriendlyDDPM(ComfyExtension):
             FixedNoiseSampler,
             SamplerFixedNoise,
             LatentShift,
-            LatentFlip,
+            NoiseMapsFlip,
             MaskColorEdit,
             SaveNoiseMaps,
             LoadNoiseMaps,

@@ -1,4 +1,4 @@
-"""The seam to ComfyUI: what the core needs to know of a MODEL, a LATENT or a MASK, and one run of the host's guider.
+"""The seam to ComfyUI: what the core needs to know of a MODEL, and one run of the host's guider.
 
 No model is named here. How a model noises and how it scales latents is read off the model by probing it.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 
-import comfy.sample
 import comfy.samplers
 import comfy.utils
 import latent_preview
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..ddpm_core import NoiseMaps, NoiseSchedule, __version__
+from . import latents
 
 
 def levels(model, scheduler: str, steps: int) -> Tensor:
@@ -49,7 +49,7 @@ def provenance(model, **settings: object) -> dict[str, str]:
         **_model_kind(model),
         "latent_scale": json.dumps(scale.flatten().tolist()),
         "latent_shift": json.dumps(shift.flatten().tolist()),
-        "pixels_per_cell": str(_pixels_per_cell(latent_format)),
+        "pixels_per_cell": str(latents.cell_of(latent_format)),
         "pack_version": __version__,
         **{key: str(value) for key, value in settings.items()},
     }
@@ -80,91 +80,6 @@ def check_same_model(noise_maps: NoiseMaps, model) -> None:
             "the noise maps and this model noise an image in different ways (such as diffusion against flow): "
             "connect the kind of model that the image was inverted with, or invert it again with this one"
         )
-
-
-def latent_to_invert(model, latent: dict, variations: int) -> Tensor:
-    """(variations * B, *S) the rows to invert, in the LATENT's own scaling; row v * B + b is image b.
-
-    Raises:
-        ValueError: channels that the model does not take, NaN or infinity.
-    """
-    samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"]).to(torch.float32)
-    channels = model.get_model_object("latent_format").latent_channels
-    if samples.shape[1] != channels:
-        raise ValueError(
-            f"the latent has {samples.shape[1]} channels, this model takes {channels}: "
-            "encode the image with the VAE that belongs to the model"
-        )
-    if not samples.isfinite().all():
-        raise ValueError(
-            "the latent holds NaN or infinity: the VAE that encoded it overflowed; "
-            "start ComfyUI with --fp32-vae or use another VAE"
-        )
-    return comfy.utils.repeat_to_batch_size(samples, variations * len(samples))
-
-
-def latent_for(noise_maps: NoiseMaps, latent: dict) -> Tensor:
-    """(rows, *S) a LATENT in the scaling of the maps, which is the model's own.
-
-    Raises:
-        ValueError: other channels, another size, NaN or infinity, a batch that does not divide the rows.
-    """
-    samples, image = latent["samples"], noise_maps.image
-    if samples.ndim == image.ndim - 1:
-        samples = samples.unsqueeze(2)  # an image for maps of a video model
-    if samples.numel() == 0 or samples.shape[1:] != image.shape[1:] or len(image) % max(len(samples), 1):
-        raise ValueError(
-            f"the color latent has shape {tuple(samples.shape)}, the noise maps have rows of shape "
-            f"{tuple(image.shape)}: paint over the image that was inverted and encode it with the same VAE"
-        )
-    if not samples.isfinite().all():
-        raise ValueError("the color latent holds NaN or infinity: encode the painted image again, with --fp32-vae")
-    per_channel = (1, -1) + (1,) * (samples.ndim - 2)
-    scale = torch.tensor(json.loads(noise_maps.info.get("latent_scale", "[1.0]"))).view(per_channel)
-    shift = torch.tensor(json.loads(noise_maps.info.get("latent_shift", "[0.0]"))).view(per_channel)
-    return comfy.utils.repeat_to_batch_size(samples.cpu().float() * scale + shift, len(image))
-
-
-def mask_for(noise_maps: NoiseMaps, mask: Tensor) -> Tensor:
-    """(rows, 1, H, W) a MASK of the image, averaged over each latent cell; (1, 1, F, H, W) for a video.
-
-    The VAE crops an image to whole cells about its middle, so the mask is cropped likewise.
-
-    Raises:
-        ValueError: maps without height and width, a mask that is empty, of another size, or of another batch.
-    """
-    image, cell = noise_maps.image, pixels_per_cell(noise_maps)
-    if image.ndim < 4:
-        raise ValueError(f"a mask needs noise maps of images, these have rows of shape {tuple(image.shape[1:])}")
-    height, width = image.shape[-2:]
-    mask = mask.reshape((-1, *mask.shape[-2:])).float().cpu()
-    if mask.numel() == 0 or not mask.any():
-        raise ValueError(
-            "the mask is empty, so nothing would be edited: paint one (an image without transparency loads with an "
-            "empty mask)"
-        )
-    if mask.shape[-2:] != (height, width):
-        if (mask.shape[-2] // cell, mask.shape[-1] // cell) != (height, width):
-            raise ValueError(
-                f"the mask is {mask.shape[-1]} x {mask.shape[-2]} pixels, the inverted image is {width * cell} x "
-                f"{height * cell}: use a mask of the image's size"
-            )
-        top, left = mask.shape[-2] % cell // 2, mask.shape[-1] % cell // 2
-        mask = mask[:, top : top + height * cell, left : left + width * cell]
-        mask = torch.nn.functional.avg_pool2d(mask[:, None], cell)[:, 0]
-    if image.ndim == 5:
-        mask, rows = mask[None, None], image.shape[2]
-    else:
-        mask, rows = mask[:, None], image.shape[0]
-    count = mask.shape[2] if image.ndim == 5 else mask.shape[0]
-    if rows % count or (image.ndim == 5 and count not in (1, rows)):
-        raise ValueError(f"there are {count} masks for {rows} images: use one, or one for each")
-    return mask if image.ndim == 5 else comfy.utils.repeat_to_batch_size(mask, rows)
-
-
-def pixels_per_cell(noise_maps: NoiseMaps) -> int:
-    """Image pixels along one side of a latent cell."""
-    return int(noise_maps.info.get("pixels_per_cell", 8))
 
 
 def seed_of(noise_maps: NoiseMaps) -> int:
@@ -204,9 +119,3 @@ def _model_kind(model) -> dict[str, str]:
         "model_family": type(model.model.model_config).__name__,
         "latent_format": type(model.get_model_object("latent_format")).__name__,
     }
-
-
-def _pixels_per_cell(latent_format) -> int:
-    # Newer hosts say it; before, every image format but pixel space (three channels) had cells of 8.
-    known = getattr(latent_format, "spacial_downscale_ratio", None)
-    return known or (1 if latent_format.latent_channels == 3 else 8)

@@ -6,7 +6,7 @@ import comfy.samplers
 from comfy_api.latest import io
 
 from ..ddpm_core.trajectories import seeds_of_rows
-from . import host
+from . import host, latents
 from .samplers import InversionSampler
 from .types import CATEGORY, MAX_SEED, MAX_STEPS, NOISE_MAPS
 
@@ -30,7 +30,7 @@ class EditFriendlyInvert(io.ComfyNode):
                     default=100,
                     min=1,
                     max=MAX_STEPS,
-                    tooltip="Steps of the schedule, each one call of the model. The paper uses 100; 50 is often enough.",
+                    tooltip="Steps of the schedule, each one call of the model. The paper uses 100; 50 may do.",
                 ),
                 io.Float.Input(
                     "cfg",
@@ -39,8 +39,8 @@ class EditFriendlyInvert(io.ComfyNode):
                     max=100.0,
                     step=0.1,
                     round=0.01,
-                    tooltip="Guidance towards the source prompt. The paper uses 3.5. Sample with the same prompt and cfg "
-                    "to get the image back.",
+                    tooltip="Guidance towards the source prompt. The paper uses 3.5. Sample with the same prompt and "
+                    "cfg to get the image back.",
                 ),
                 io.Float.Input(
                     "eta",
@@ -64,7 +64,7 @@ class EditFriendlyInvert(io.ComfyNode):
                     min=0,
                     max=MAX_SEED,
                     control_after_generate=True,
-                    tooltip="Of the noise that is laid over the image. Another seed gives another variation of an edit.",
+                    tooltip="Of the noise laid over the image. Another seed gives another variation of an edit.",
                 ),
                 io.Int.Input(
                     "skip_steps",
@@ -83,7 +83,9 @@ class EditFriendlyInvert(io.ComfyNode):
                     "for each.",
                 ),
                 io.Sigmas.Input(
-                    "sigmas", optional=True, tooltip="Noise levels to use in place of steps and scheduler; must end at 0."
+                    "sigmas",
+                    optional=True,
+                    tooltip="Noise levels to use in place of steps and scheduler; must end at 0.",
                 ),
             ],
             outputs=[NOISE_MAPS.Output(display_name="noise_maps", tooltip="The image as fixed noise.")],
@@ -110,7 +112,7 @@ class EditFriendlyInvert(io.ComfyNode):
         else:
             scheduler = "custom sigmas"
         schedule = host.schedule_for(model, sigmas, eta).after(skip_steps)
-        latent = host.latent_to_invert(model, latent_image, variations)
+        latent = latents.rows_to_invert(model, latent_image, variations)
         seeds = seeds_of_rows(seed, len(latent) // variations, variations)
         info = host.provenance(
             model, method="edit friendly", scheduler=scheduler, cfg=cfg, seed=seed, variations=variations

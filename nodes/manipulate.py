@@ -7,7 +7,7 @@ from typing import get_args
 from comfy_api.latest import io
 
 from ..ddpm_core import manipulation
-from . import host
+from . import host, latents
 from .types import CATEGORY, NOISE_MAPS
 
 _MAX_PIXELS = 16384
@@ -47,8 +47,8 @@ class LatentShift(io.ComfyNode):
                     min=-_MAX_PIXELS,
                     max=_MAX_PIXELS,
                     step=8,
-                    tooltip="Image pixels down, negative up; rounded to whole latent cells, which are 8 pixels for most "
-                    "models.",
+                    tooltip="Image pixels down, negative up; rounded to whole latent cells, which are 8 pixels for "
+                    "most models.",
                 ),
                 io.Combo.Input(
                     "fill",
@@ -63,16 +63,17 @@ class LatentShift(io.ComfyNode):
 
     @classmethod
     def execute(cls, noise_maps, x, y, fill) -> io.NodeOutput:
-        cell = host.pixels_per_cell(noise_maps)
+        cell = latents.pixels_per_cell(noise_maps)
         cells_x, cells_y = round(x / cell), round(y / cell)
         return io.NodeOutput(manipulation.shift(noise_maps, cells_x, cells_y, fill, host.seed_of(noise_maps)))
 
 
-class LatentFlip(io.ComfyNode):
+class NoiseMapsFlip(io.ComfyNode):
+    # Not LatentFlip: the host has a node of that id, for LATENT, and the host's own wins without a word.
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LatentFlip",
+            node_id="NoiseMapsFlip",
             display_name="Flip Noise Maps",
             category=CATEGORY,
             description="Mirrors the noise maps, and with them the image that they sample to.",
@@ -135,5 +136,5 @@ class MaskColorEdit(io.ComfyNode):
 
     @classmethod
     def execute(cls, noise_maps, mask, color, strength, start_percent, end_percent) -> io.NodeOutput:
-        mask, color = host.mask_for(noise_maps, mask), host.latent_for(noise_maps, color)
+        mask, color = latents.mask_rows(noise_maps, mask), latents.color_rows(noise_maps, color)
         return io.NodeOutput(manipulation.recolor(noise_maps, mask, color, strength, start_percent, end_percent))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import comfy.model_management
 from comfy_api.latest import io
 
-from . import host
+from . import host, latents
 from .samplers import FixedNoise
 from .types import CATEGORY, MAX_STEPS, NOISE_MAPS
 
@@ -61,7 +61,7 @@ class FixedNoiseSampler(io.ComfyNode):
     def execute(cls, model, positive, negative, noise_maps, cfg, skip_steps, mask=None) -> io.NodeOutput:
         host.check_same_model(noise_maps, model)
         sampler = FixedNoise(noise_maps, skip_steps)
-        mask = None if mask is None else host.mask_for(noise_maps, mask)
+        mask = None if mask is None else latents.mask_rows(noise_maps, mask)
         samples = host.run(
             host.guider_for(model, positive, negative, cfg),
             sampler,
@@ -86,7 +86,9 @@ class SamplerFixedNoise(io.ComfyNode):
             inputs=[_noise_maps_input(), _skip_steps_input()],
             outputs=[
                 io.Sampler.Output(display_name="sampler", tooltip="Replays the noise maps."),
-                io.Sigmas.Output(display_name="sigmas", tooltip="The levels that this sampler needs; connect them too."),
+                io.Sigmas.Output(
+                    display_name="sigmas", tooltip="The levels that this sampler needs; connect them too."
+                ),
             ],
         )
 

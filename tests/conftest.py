@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[1]
 # Last, not first: the pack's folder `nodes` must not hide the host's nodes.py.
-sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT] + [str(ROOT)]
+sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
+sys.path += [str(ROOT), str(ROOT / "tests")]
 
 from run import find_comfyui  # noqa: E402
 
@@ -21,3 +24,36 @@ def comfyui_path() -> Path:
     if path is None:
         pytest.skip("needs ComfyUI: set COMFYUI_PATH to its folder, or install it with `comfy install`")
     return path
+
+
+@pytest.fixture(scope="session")
+def comfy(comfyui_path) -> SimpleNamespace:
+    """The host's modules, once its front door is open; skips where there is no ComfyUI."""
+    if str(comfyui_path) not in sys.path:
+        sys.path.insert(0, str(comfyui_path))
+    import comfy.cli_args
+
+    comfy.cli_args.args.cpu = not torch.cuda.is_available()
+    import comfy.controlnet
+    import comfy.model_management
+    import comfy.model_patcher
+    import comfy.samplers
+    import comfy.sd
+    import comfy.supported_models
+    import comfy.utils
+    import folder_paths
+
+    import nodes
+
+    torch.set_grad_enabled(False)
+    return SimpleNamespace(
+        controlnet=comfy.controlnet,
+        model_management=comfy.model_management,
+        model_patcher=comfy.model_patcher,
+        samplers=comfy.samplers,
+        sd=comfy.sd,
+        supported_models=comfy.supported_models,
+        utils=comfy.utils,
+        folder_paths=folder_paths,
+        nodes=nodes,
+    )

@@ -55,9 +55,7 @@ def test_skipped_steps_and_extra_provenance_are_kept(tmp_path, noise_maps):
 
 
 def test_equal_maps_give_equal_files_in_every_process(saved, tmp_path):
-    script = (
-        "import sys; from ddpm_core import storage; storage.save(storage.load(sys.argv[1]), sys.argv[2])"
-    )
+    script = "import sys; from ddpm_core import storage; storage.save(storage.load(sys.argv[1]), sys.argv[2])"
     for k in range(3):
         again = tmp_path / f"again {k}.safetensors"
         root = Path(storage.__file__).parents[1]
@@ -93,7 +91,10 @@ def rewritten(path: Path, change) -> Path:
         (lambda tensors, header: header.update(version=2), "format version 2, this pack reads up to 1"),
         (lambda tensors, header: header.pop("eta"), "not one of noise maps"),
         (lambda tensors, header: tensors.pop("denoised"), "lacks the tensors denoised"),
-        (lambda tensors, header: tensors.update(residuals=tensors["residuals"][:, :, :2].clone()), "contradicts.*shape"),
+        (
+            lambda tensors, header: tensors.update(residuals=tensors["residuals"][:, :, :2].clone()),
+            "contradicts.*shape",
+        ),
         (lambda tensors, header: tensors.update(sigmas=tensors["sigmas"][2:].clone()), "contradicts.*one length"),
         (lambda tensors, header: tensors.update(states=tensors["states"] * float("inf")), "contradicts.*NaN or inf"),
         (lambda tensors, header: tensors.update(states=tensors["states"].half()), "contradicts.*float32"),

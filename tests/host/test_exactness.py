@@ -89,9 +89,7 @@ def test_replay_with_a_control_net(random_control_net, comfy, random_model, cond
     assert (sample(model, noise_maps) - expected).abs().max() > 1000 * EXACT, "the ControlNet did nothing"
 
 
-def test_each_image_keeps_its_own_control_hint(
-    random_control_net, comfy, random_model, conditioning, latent, invert
-):
+def test_each_image_keeps_its_own_control_hint(random_control_net, comfy, random_model, conditioning, latent, invert):
     """Per-image conditioning meets the image it belongs to when the batch is repeated for variations."""
     model, image = random_model("sd15"), latent("sd15", batch=2)
     hints = torch.rand((2, 64, 64, 3), generator=torch.Generator().manual_seed(0))

@@ -14,10 +14,10 @@ def test_a_batch_with_variations_is_its_images_alone(random_model, latent, inver
             row = 2 * v + k
             alone = invert(model, latent_image={"samples": image["samples"][k : k + 1]}, seed=3 + v)
             assert torch.equal(batch.states[:, row], alone.states[:, 0])
-            # measured: 2e-5 of the largest residual; the random network amplifies rounding from step to step
-            assert (batch.residuals[:, row] - alone.residuals[:, 0]).abs().max() < 1e-3 * alone.residuals.abs().max()
+            # measured: 1.5e-6 of the largest residual, 1.1e-5 of the edit, where the random network amplifies rounding
+            assert (batch.residuals[:, row] - alone.residuals[:, 0]).abs().max() < 2e-5 * alone.residuals.abs().max()
             apart = (edited[row] - sample(model, alone, cfg=7.0, skip_steps=2)[0]).abs().max()
-            assert apart < 1e-3 * edited[row].abs().max()
+            assert apart < 1e-4 * edited[row].abs().max()
 
 
 def test_outside_the_mask_an_edit_returns_the_source(random_model, conditioning, latent, invert, sample):
@@ -33,7 +33,9 @@ def test_outside_the_mask_an_edit_returns_the_source(random_model, conditioning,
     assert difference[..., inside].mean() > 0.1
 
 
-def test_sampler_fixed_noise_is_the_fixed_noise_sampler(comfy, pack, random_model, conditioning, latent, invert, sample):
+def test_sampler_fixed_noise_is_the_fixed_noise_sampler(
+    comfy, pack, random_model, conditioning, latent, invert, sample
+):
     model, image = random_model("sd15"), latent("sd15", batch=2)
     noise_maps = invert(model, latent_image=image)
     prompts = conditioning("sd15", 9), conditioning("sd15", 2)
@@ -92,7 +94,7 @@ def test_the_sampler_is_the_hosts_euler_ancestral_when_its_noise_is(comfy, pack,
         cfg=3.5,
         skip_steps=0,
     )
-    assert (ours["samples"] - expected).abs().max() <= 1e-3 * expected.abs().max()
+    assert (ours["samples"] - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
 def test_shift_is_in_pixels_rounded_to_cells(pack, random_model, invert):
@@ -105,7 +107,7 @@ def test_shift_is_in_pixels_rounded_to_cells(pack, random_model, invert):
 
 def test_flip(pack, random_model, invert):
     noise_maps = invert(random_model("sd15"))
-    (mirrored,) = pack.run("LatentFlip", noise_maps=noise_maps, horizontal=True, vertical=False)
+    (mirrored,) = pack.run("NoiseMapsFlip", noise_maps=noise_maps, horizontal=True, vertical=False)
     assert torch.equal(mirrored.residuals, noise_maps.residuals.flip(-1))
 
 
@@ -134,7 +136,7 @@ def test_a_mask_is_averaged_over_cells_and_cropped_like_the_image(pack, random_m
     noise_maps = invert(random_model("sd15"))
     mask = torch.zeros(1, 67, 70)  # the VAE encodes the middle 64 x 64 of such an image
     mask[:, 1 : 1 + 8, 3 : 3 + 4] = 1
-    cells = pack.host.mask_for(noise_maps, mask)
+    cells = pack.latents.mask_rows(noise_maps, mask)
     assert cells.shape == (1, 1, 8, 8)
     assert cells[0, 0, 0, 0] == 0.5
     assert cells.sum() == 0.5
@@ -205,7 +207,7 @@ NODE_IDS = (
     "FixedNoiseSampler",
     "SamplerFixedNoise",
     "LatentShift",
-    "LatentFlip",
+    "NoiseMapsFlip",
     "MaskColorEdit",
     "SaveNoiseMaps",
     "LoadNoiseMaps",

@@ -1,0 +1,105 @@
+"""LATENTs and MASKs of the graph in the terms of noise maps: rows, latent cells, the model's own scaling."""
+
+from __future__ import annotations
+
+import json
+
+import comfy.sample
+import comfy.utils
+import torch
+from torch import Tensor
+
+from ..ddpm_core import NoiseMaps
+
+
+def cell_of(latent_format) -> int:
+    """Image pixels along one side of a latent cell."""
+    # Newer hosts say it; before, every image format but pixel space (three channels) had cells of 8.
+    known = getattr(latent_format, "spacial_downscale_ratio", None)
+    return known or (1 if latent_format.latent_channels == 3 else 8)
+
+
+def pixels_per_cell(noise_maps: NoiseMaps) -> int:
+    """Image pixels along one side of a cell of these maps."""
+    return int(noise_maps.info.get("pixels_per_cell", 8))
+
+
+def rows_to_invert(model, latent: dict, variations: int) -> Tensor:
+    """(variations * B, *S) the rows to invert, in the LATENT's own scaling; row v * B + b is image b.
+
+    Raises:
+        ValueError: channels that the model does not take, NaN or infinity.
+    """
+    samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"]).to(torch.float32)
+    channels = model.get_model_object("latent_format").latent_channels
+    if samples.shape[1] != channels:
+        raise ValueError(
+            f"the latent has {samples.shape[1]} channels, this model takes {channels}: "
+            "encode the image with the VAE that belongs to the model"
+        )
+    if not samples.isfinite().all():
+        raise ValueError(
+            "the latent holds NaN or infinity: the VAE that encoded it overflowed; "
+            "start ComfyUI with --fp32-vae or use another VAE"
+        )
+    return comfy.utils.repeat_to_batch_size(samples, variations * len(samples))
+
+
+def color_rows(noise_maps: NoiseMaps, latent: dict) -> Tensor:
+    """(rows, *S) a LATENT in the scaling of the maps, which is the model's own.
+
+    Raises:
+        ValueError: other channels, another size, NaN or infinity, a batch that does not divide the rows.
+    """
+    samples, image = latent["samples"], noise_maps.image
+    if samples.ndim == image.ndim - 1:
+        samples = samples.unsqueeze(2)  # an image for maps of a video model
+    if samples.shape[1:] != image.shape[1:] or len(image) % max(len(samples), 1) or len(samples) == 0:
+        raise ValueError(
+            f"the color latent has shape {tuple(samples.shape)}, the noise maps have rows of shape "
+            f"{tuple(image.shape)}: paint over the image that was inverted and encode it with the same VAE"
+        )
+    if not samples.isfinite().all():
+        raise ValueError("the color latent holds NaN or infinity: encode the painted image again, with --fp32-vae")
+    per_channel = (1, -1) + (1,) * (samples.ndim - 2)
+    scale = torch.tensor(json.loads(noise_maps.info.get("latent_scale", "[1.0]"))).view(per_channel)
+    shift = torch.tensor(json.loads(noise_maps.info.get("latent_shift", "[0.0]"))).view(per_channel)
+    return comfy.utils.repeat_to_batch_size(samples.cpu().float() * scale + shift, len(image))
+
+
+def mask_rows(noise_maps: NoiseMaps, mask: Tensor) -> Tensor:
+    """(rows, 1, H, W) a MASK of the image, averaged over each latent cell; for a video (1, 1, F, H, W), one a frame.
+
+    Raises:
+        ValueError: maps without height and width, a mask that is empty, of another size, or of another batch.
+    """
+    image = noise_maps.image
+    if image.ndim < 4:
+        raise ValueError(f"a mask needs noise maps of images, these have rows of shape {tuple(image.shape[1:])}")
+    mask = mask.reshape((-1, *mask.shape[-2:])).float().cpu()
+    if not mask.any():
+        raise ValueError(
+            "the mask is empty, so nothing would be edited: paint one (an image without transparency loads with an "
+            "empty mask)"
+        )
+    cells = _cells(mask, *image.shape[-2:], pixels_per_cell(noise_maps))
+    count = image.shape[2] if image.ndim == 5 else len(image)
+    if count % len(cells):
+        raise ValueError(f"there are {len(cells)} masks for {count} images: use one, or one for each")
+    cells = comfy.utils.repeat_to_batch_size(cells, count)
+    return cells[None, None] if image.ndim == 5 else cells[:, None]
+
+
+def _cells(mask: Tensor, height: int, width: int, cell: int) -> Tensor:
+    """(N, H, W) the mean of the mask over each cell. The VAE crops an image to whole cells about its middle; so here."""
+    rows, columns = mask.shape[-2:]
+    if (rows, columns) == (height, width):
+        return mask
+    if (rows // cell, columns // cell) != (height, width):
+        raise ValueError(
+            f"the mask is {columns} x {rows} pixels, the inverted image is {width * cell} x {height * cell}: "
+            "use a mask of the image's size"
+        )
+    top, left = rows % cell // 2, columns % cell // 2
+    mask = mask[:, None, top : top + height * cell, left : left + width * cell]
+    return torch.nn.functional.avg_pool2d(mask, cell)[:, 0]

@@ -1,0 +1,92 @@
+"""Random weights in the layouts that ComfyUI knows, small in depth; for exactness, not for meaning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+SMALL_UNET = {
+    "image_size": 32,
+    "in_channels": 4,
+    "out_channels": 4,
+    "model_channels": 320,
+    "num_res_blocks": [1, 1],
+    "channel_mult": [1, 1],
+    "transformer_depth": [0, 1],
+    "transformer_depth_output": [0, 0, 1, 1],
+    "transformer_depth_middle": 1,
+    "use_spatial_transformer": True,
+    "use_temporal_attention": False,
+    "use_temporal_resblock": False,
+    "legacy": False,
+}
+SD15_UNET = SMALL_UNET | {
+    "context_dim": 768,
+    "use_linear_in_transformer": False,
+    "adm_in_channels": None,
+    "num_heads": 8,
+    "num_head_channels": -1,
+}
+SDXL_UNET = SMALL_UNET | {
+    "context_dim": 2048,
+    "use_linear_in_transformer": True,
+    "adm_in_channels": 2816,
+    "num_classes": "sequential",
+    "num_head_channels": 64,
+}
+SD3_MMDIT = {
+    "patch_size": 2,
+    "in_channels": 16,
+    "depth": 2,
+    "input_size": None,
+    "adm_in_channels": 2048,
+    "context_embedder_config": {"target": "torch.nn.Linear", "params": {"in_features": 4096, "out_features": 128}},
+    "num_patches": 36864,
+    "pos_embed_max_size": 192,
+    "pos_embed_scaling_factor": None,
+    "x_block_self_attn_layers": [],
+}
+CONTEXT = {"sd15": (77, 768), "v": (77, 768), "sdxl": (77, 2048), "flow": (77, 4096)}
+POOLED = {"sdxl": 1280, "flow": 2048}
+CHANNELS = {"sd15": 4, "v": 4, "sdxl": 4, "flow": 16}
+
+
+def randomize(module: torch.nn.Module, seed: int) -> torch.nn.Module:
+    """Weights that keep a signal's size: unit-gain normal matrices, ones in norms, small biases."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in module.named_parameters():
+        noise = torch.randn(parameter.shape, generator=generator)
+        if parameter.ndim > 1:
+            value = noise / parameter[0].numel() ** 0.5
+        else:
+            value = 1 + 0.1 * noise if "weight" in name else 0.1 * noise
+        parameter.data.copy_(value)
+    for _, buffer in module.named_buffers():
+        buffer.copy_(torch.randn(buffer.shape, generator=generator))
+    return module
+
+
+def save_sd15_files(models: Path) -> None:
+    """Files that ComfyUI's loaders take for an SD1.5 UNet, a CLIP-L and a TAESD, below its folder `models`.
+
+    The host recognises SD1.5 by model_channels 320 and context_dim 768, whatever the depth.
+    """
+    import comfy.ops
+    import comfy.sd1_clip
+    import comfy.taesd.taesd
+    from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+
+    unet = UNetModel(**SD15_UNET, dtype=torch.float32, operations=comfy.ops.disable_weight_init)
+    clip = comfy.sd1_clip.SDClipModel(dtype=torch.float16).transformer
+    vae = comfy.taesd.taesd.TAESD()
+    for name, module in {
+        "diffusion_models/random_sd15": unet,
+        "text_encoders/random_clip_l": clip,
+        "vae_approx/taesd_encoder": vae.taesd_encoder,
+        "vae_approx/taesd_decoder": vae.taesd_decoder,
+    }.items():
+        path = models / f"{name}.safetensors"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(randomize(module, seed=3).state_dict(), path)
