@@ -75,13 +75,12 @@ def run_sheet(args: argparse.Namespace) -> None:
 def run_edit(args: argparse.Namespace) -> None:
     """Write source, reconstruction and edit side by side."""
     settings = Settings(steps=args.steps, skip=args.skip, cfg_target=args.cfg)
-    model = load_model()
+    schedule, model = settings.schedule(), load_model()
+    source, target = model.denoiser(args.prompt, settings.cfg_source), model.denoiser(args.target, settings.cfg_target)
     if args.image:
         image = read_picture(args.image)[None]
     else:
         image = torch.from_numpy(render(scene_of_caption(args.prompt, TEST_SEED + args.seed)).image)[None]
-    source, target = model.denoiser(args.prompt, settings.cfg_source), model.denoiser(args.target, settings.cfg_target)
-    schedule = settings.schedule()
     noise_maps = invert(source, trajectories.edit_friendly(image, schedule, [args.seed]), schedule)
     reconstruction = sample(source, noise_maps)
     edit = sample(target, noise_maps, skip_steps=settings.skip_steps)

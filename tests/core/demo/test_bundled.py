@@ -1,0 +1,139 @@
+"""The bundled weights: the file itself, and small samples of what `python -m ddpm_core.demo evaluate` measures.
+
+Meaning, not goldens: the thresholds are the acceptance thresholds, with room for the small sample.
+"""
+
+import hashlib
+
+import pytest
+import torch
+
+from ddpm_core import invert, sample, trajectories
+from ddpm_core.demo import classifier as judge
+from ddpm_core.demo import model as demo
+from ddpm_core.demo.__main__ import main
+from ddpm_core.demo.evaluate import METHODS, Settings, choose_edits, evaluate, read_color, source_images
+from ddpm_core.demo.scenes import CLASSIFIER_SEED, TEST_SEED, ShapeScene, render, sample_scene
+from ddpm_core.demo.sheet import COLUMNS, EXAMPLES, ColorEdit, make_sheet, recolored
+
+SHA256 = {
+    demo.WEIGHTS: "WEIGHTS_DIGEST",
+    judge.WEIGHTS: "CLASSIFIER_DIGEST",
+}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return demo.load_model()
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return judge.load_classifier()
+
+
+@pytest.mark.parametrize("path", SHA256, ids=lambda path: path.name)
+def test_the_file_is_the_one_that_was_measured(path):
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == SHA256[path]
+
+
+def test_the_files_are_small():
+    assert sum(path.stat().st_size for path in SHA256) <= 8_000_000
+
+
+def test_the_judge_reads_scenes_it_has_not_seen(classifier):
+    assert min(judge.accuracy(classifier, CLASSIFIER_SEED + 100_000, 300).values()) > 0.97
+
+
+@pytest.mark.parametrize("cfg", [1.0, 3.0])
+def test_replay_of_held_out_scenes_is_exact(model, cfg):
+    scenes = [sample_scene(TEST_SEED + i) for i in range(12)]
+    images = torch.stack([torch.from_numpy(render(scene).image) for scene in scenes])
+    denoiser = model.denoiser([scene.caption for scene in scenes], cfg)
+    schedule = Settings(steps=20).schedule()
+    states = trajectories.edit_friendly(images, schedule, list(range(12)))
+    replay = sample(denoiser, invert(denoiser, states, schedule))
+    torch.testing.assert_close(replay, images, atol=1e-5, rtol=0)
+
+
+def test_edits_do_what_was_asked_and_keep_the_rest(model, classifier):
+    edits = choose_edits(4)
+    table = evaluate(model, classifier, edits, {name: (name, Settings()) for name in ("ground truth", "edit friendly")})
+    truth, ours = (table.scores[name] for name in ("ground truth", "edit friendly"))
+    assert all(score.success for score in truth)
+    assert sum(score.success for score in ours) >= 0.8 * len(edits)
+    outside = [score.error for score in ours if score.error == score.error]
+    assert sum(outside) / len(outside) < 0.05
+
+
+def test_variations_differ_and_all_satisfy_the_prompt(model, classifier):
+    edit = next(edit for edit in choose_edits(8, kinds=("time",)) if edit.target.time == "night")
+    images = source_images([edit]).expand(4, -1, -1, -1)
+    settings = Settings()
+    schedule = settings.schedule().after(settings.skip_steps)
+    states = trajectories.edit_friendly(images, schedule, trajectories.seeds_of_rows(0, 1, 4))
+    maps = invert(model.denoiser(edit.source.caption), states, schedule, skipped=settings.skip_steps)
+    results = sample(model.denoiser(edit.target.caption, settings.cfg_target), maps)
+    assert classifier.read(results, "time") == ["night"] * 4
+    distances = torch.pdist(results.flatten(1), p=1) / results[0].numel()
+    assert distances.min() > 0.01
+
+
+def test_colour_edit_without_a_prompt_recolours_the_object_alone(model):
+    scene = ShapeScene(TEST_SEED + 1, "circle", "red", "blue", "left")
+    drawn = render(scene)
+    image, mask = torch.from_numpy(drawn.image)[None], torch.from_numpy(drawn.masks["object"])
+    result = recolored(model, image, mask, "yellow", Settings(), ColorEdit())
+    assert read_color(result[0], mask) == "yellow"
+    assert ((result - image)[0, :, mask == 0].abs() / 2).mean() < 0.03
+
+
+def test_the_sheet_has_every_column_and_replays_exactly(model):
+    rows = make_sheet(model, EXAMPLES[:1])
+    assert len(rows[0].tiles) == len(COLUMNS)
+    assert rows[0].reconstruction_error < 1e-5
+
+
+def test_every_method_returns_images(model):
+    edits = choose_edits(1, kinds=("color", "time"))
+    images = source_images(edits)
+    for name, run in METHODS.items():
+        result = run(model, edits, images, Settings(steps=10))
+        assert result.shape == images.shape, name
+        assert result.isfinite().all(), name
+
+
+def test_the_command_line_edits_a_picture(tmp_path, capsys):
+    pytest.importorskip("PIL")
+    out = tmp_path / "new" / "edit.png"
+    command = ["edit", "--prompt", "a red circle on a blue ground", "--target", "a green circle on a blue ground"]
+    assert main([*command, "--steps", "10", "--out", str(out)]) == 0
+    assert out.is_file()
+    assert str(out) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--prompt", "a dragon", "--target", "a boat"], "dragon"),
+        (["--prompt", "a ground", "--target", "a boat"], "a scene shows one of"),
+        (["--prompt", "a boat", "--target", "a dragon"], "dragon"),
+        (["--prompt", "a boat", "--target", "a house", "--steps", "7"], "divisor"),
+        (["--prompt", "a boat", "--target", "a house", "--skip", "1"], "skip_steps"),
+        (["--prompt", "a boat", "--target", "a house", "--image", "missing.png"], "missing.png"),
+    ],
+)
+def test_the_command_line_says_what_is_wrong(arguments, message, tmp_path, capsys):
+    pytest.importorskip("PIL")
+    assert main(["edit", *arguments, "--out", str(tmp_path / "edit.png")]) == 1
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_picture_of_an_odd_size_is_refused_with_the_sizes_it_takes(tmp_path, capsys):
+    pil_image = pytest.importorskip("PIL.Image")
+    picture = tmp_path / "odd.png"
+    pil_image.new("RGB", (33, 40)).save(picture)
+    assert main(["edit", "--prompt", "a boat", "--target", "a house", "--image", str(picture)]) == 1
+    assert "33 x 40" in (error := capsys.readouterr().err)
+    assert "multiples of 8" in error
