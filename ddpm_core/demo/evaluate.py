@@ -185,8 +185,7 @@ def read_position(image: Tensor, scene: Scene) -> str:
     """Where the pixels of image (3, H, W) lie that are nearer to the object's colour than to the ground's."""
     pixels = (image + 1) / 2
     to_object, to_ground = (
-        (pixels - torch.tensor(COLORS[name]).view(3, 1, 1)).square().sum(dim=0)
-        for name in (scene.color, scene.ground)
+        (pixels - torch.tensor(COLORS[name]).view(3, 1, 1)).square().sum(dim=0) for name in (scene.color, scene.ground)
     )
     columns = (to_object < to_ground).float().sum(dim=0)
     width = image.shape[-1]
