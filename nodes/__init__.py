@@ -2,6 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from .demo import LoadDemoImage, LoadDemoModel
 from .invert import EditFriendlyInvert
 from .manipulate import LatentShift, MaskColorEdit, NoiseMapsFlip
 from .sample import FixedNoiseSampler, SamplerFixedNoise
@@ -21,4 +22,6 @@ class EditFriendlyDDPM(ComfyExtension):
             MaskColorEdit,
             SaveNoiseMaps,
             LoadNoiseMaps,
+            LoadDemoModel,
+            LoadDemoImage,
         ]

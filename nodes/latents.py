@@ -91,7 +91,7 @@ def mask_rows(noise_maps: NoiseMaps, mask: Tensor) -> Tensor:
 
 
 def _cells(mask: Tensor, height: int, width: int, cell: int) -> Tensor:
-    """(N, H, W) the mean of the mask over each cell. The VAE crops an image to whole cells about its middle; so here."""
+    """(N, H, W) the mean of the mask over each cell. The VAE crops an image to whole cells about its middle."""
     rows, columns = mask.shape[-2:]
     if (rows, columns) == (height, width):
         return mask

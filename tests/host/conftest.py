@@ -10,6 +10,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
+
 from random_weights import CHANNELS, CONTEXT, POOLED, SD3_MMDIT, SD15_UNET, SDXL_UNET, randomize
 
 PACK = Path(__file__).parents[2]
@@ -30,6 +31,7 @@ def pack(comfy) -> SimpleNamespace:
         core=sys.modules[f"{root}.ddpm_core"],
         host=sys.modules[f"{root}.nodes.host"],
         latents=sys.modules[f"{root}.nodes.latents"],
+        load_model=sys.modules[f"{root}.ddpm_core.demo.model"].load_model,
         run=lambda node_id, **inputs: classes[node_id].execute(**inputs).args,
         **classes,
     )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from random_weights import save_sd15_files
 
 from comfy_server import ComfyServer
+from random_weights import save_sd15_files
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,8 @@ NODES = {
     "MaskColorEdit",
     "SaveNoiseMaps",
     "LoadNoiseMaps",
+    "LoadDemoModel",
+    "LoadDemoImage",
 }
 
 

@@ -1,0 +1,164 @@
+"""The bundled demo model and its scenes in the graph, so that a template runs before anything is downloaded.
+
+The weights of `ddpm_core.demo` go, unchanged, into the host's own UNetModel: attention patches, guidance, previews and
+LoRA act on it as on Stable Diffusion.
+"""
+
+from __future__ import annotations
+
+import comfy.latent_formats
+import comfy.model_base
+import comfy.model_management
+import comfy.model_patcher
+import comfy.sd
+import comfy.supported_models_base
+import torch
+from comfy_api.latest import io
+
+from ..ddpm_core.demo.model import DemoModel, load_model
+from ..ddpm_core.demo.scenes import TEST_SEED, render, sample_scene, scene_of_caption
+from ..ddpm_core.demo.text import TextEncoder, tokenize
+from .types import CATEGORY, MAX_SEED
+
+
+class DemoPixels(comfy.latent_formats.LatentFormat):
+    """Pixel space: three channels in [-1, 1], one pixel a cell; a preview shows them as they are."""
+
+    latent_channels = 3
+    spacial_downscale_ratio = 1
+    latent_rgb_factors = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+
+
+class DemoScenes(comfy.supported_models_base.BASE):
+    """What the host asks of a model family: v-prediction on Stable Diffusion's noise schedule."""
+
+    unet_extra_config = {}
+    latent_format = DemoPixels
+    supported_inference_dtypes = [torch.float32]
+
+    def model_type(self, state_dict, prefix=""):
+        return comfy.model_base.ModelType.V_PREDICTION
+
+
+class DemoTokenizer:
+    """A prompt as eight word ids; stands where the host expects a CLIP tokenizer."""
+
+    def __init__(self, embedding_directory=None, tokenizer_data=None):
+        pass
+
+    def tokenize_with_weights(self, text: str, return_word_ids=False, **_):
+        return tokenize(text)
+
+    def state_dict(self):
+        return {}
+
+
+class DemoTextModel(torch.nn.Module):
+    """The demo text encoder; stands where the host expects a CLIP text model."""
+
+    def __init__(self, device=None, dtype=None, model_options=None):
+        super().__init__()
+        self.dtypes = {torch.float32}
+        self.encoder: TextEncoder | None = None
+
+    def set_clip_options(self, options):
+        pass  # no layers to stop at, no pooled output to project
+
+    def reset_clip_options(self):
+        pass
+
+    def encode_token_weights(self, ids: list[int]):
+        device = self.encoder.position_embedding.device
+        return self.encoder(torch.tensor([ids], device=device)).cpu(), None
+
+    def load_sd(self, state_dict):
+        self.encoder = TextEncoder(state_dict["position_embedding"].shape[1]).eval()
+        return self.encoder.load_state_dict(state_dict)
+
+
+def diffusion_model(demo: DemoModel) -> comfy.model_patcher.ModelPatcher:
+    """The network in the host's own class, as a MODEL."""
+    config = DemoScenes(demo.network.config.host_config())
+    config.set_inference_dtype(torch.float32, None)
+    model = config.get_model({}, "")
+    model.diffusion_model.load_state_dict(demo.network.state_dict(), strict=True)
+    return comfy.model_patcher.ModelPatcher(
+        model.eval(),
+        load_device=comfy.model_management.get_torch_device(),
+        offload_device=comfy.model_management.unet_offload_device(),
+    )
+
+
+def text_model(demo: DemoModel) -> comfy.sd.CLIP:
+    """The text encoder as a CLIP that CLIPTextEncode accepts."""
+    clip = comfy.sd.CLIP(comfy.supported_models_base.ClipTarget(DemoTokenizer, DemoTextModel))
+    clip.load_sd(demo.text_encoder.state_dict())
+    return clip
+
+
+class LoadDemoModel(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoadDemoModel",
+            display_name="Load Demo Model",
+            category=f"{CATEGORY}/demo",
+            description="A tiny text-to-image model that comes with the pack, for 32 x 32 pixel scenes: colored shapes "
+            "on colored grounds, houses and boats by day, at sunset and at night, in summer and winter. It knows few "
+            "words and names them when a prompt has another. Invert with cfg 1, edit with cfg 2 to 3.5 and skip 18 of "
+            "50 steps.",
+            inputs=[],
+            outputs=[
+                io.Model.Output(display_name="model", tooltip="The diffusion model, in the host's own UNet class."),
+                io.Clip.Output(display_name="clip", tooltip="Its text encoder, for CLIP Text Encode."),
+                io.Vae.Output(
+                    display_name="vae", tooltip="Pixels as they are: the model works without a latent space."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        demo = load_model()
+        vae = comfy.sd.VAE(sd={"pixel_space_vae": torch.tensor(1.0)}, dtype=torch.float32)
+        return io.NodeOutput(diffusion_model(demo), text_model(demo), vae)
+
+
+class LoadDemoImage(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoadDemoImage",
+            display_name="Load Demo Image",
+            category=f"{CATEGORY}/demo",
+            description="A scene that the demo model was not trained on, with its caption and the mask of its object.",
+            inputs=[
+                io.String.Input(
+                    "scene",
+                    default="a red circle left on a blue ground",
+                    tooltip="What the scene shows, such as 'a house at night in winter'. What it leaves open comes "
+                    "from the seed; empty for any scene.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=1,
+                    min=0,
+                    max=MAX_SEED,
+                    control_after_generate=True,
+                    tooltip="Of everything that the words leave open.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="image", tooltip="The scene, 32 x 32 pixels."),
+                io.Mask.Output(display_name="mask", tooltip="Where its object is."),
+                io.String.Output(display_name="caption", tooltip="What it shows, in the demo model's words."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, scene, seed) -> io.NodeOutput:
+        drawn = scene_of_caption(scene, TEST_SEED + seed) if scene.strip() else sample_scene(TEST_SEED + seed)
+        rendering = render(drawn)
+        image = (torch.from_numpy(rendering.image).float().movedim(0, -1)[None] + 1) / 2
+        mask = torch.from_numpy(rendering.masks["object"]).float()[None]
+        return io.NodeOutput(image, mask, drawn.caption)
