@@ -1,7 +1,7 @@
 """The main job on the bundled demo model, as one sheet of pictures; run by `python run.py demo`.
 
-With ComfyUI a real server starts, executes `workflows/api/tour.json` for each example, and stops. Without, the core alone
-does the same.
+With ComfyUI a real server starts, executes `workflows/api/tour.json` for each example, and stops. Without, the core
+alone does the same.
 """
 
 from __future__ import annotations
@@ -33,10 +33,8 @@ def main() -> int:
     rows = rows_of_comfyui(Path(comfyui)) if comfyui else make_sheet(load_model(), progress=report)
     SHEET.parent.mkdir(exist_ok=True)
     draw_sheet(rows).save(SHEET)
-    print(f"Made by {'ComfyUI, from ' + TOUR.name if comfyui else 'the core alone'}: {len(rows)} scenes in ", end="")
-    print(
-        f"{time.monotonic() - started:.0f} s. Columns: original, reconstruction, edit, variations, shift, flip, colour."
-    )
+    maker = f"ComfyUI, from {TOUR.name}" if comfyui else "the core alone"
+    print(f"Made by {maker}: {len(rows)} scenes in {time.monotonic() - started:.0f} s.")
     print(f"Largest reconstruction error: {max(row.reconstruction_error for row in rows):.1e} of a range of 2.")
     print(f"The sheet: {SHEET}")
     return 0
