@@ -4,32 +4,18 @@
     python benchmarks/overhead.py --full     the whole SD1.5 layout, for a GPU
 
 Needs the environment of `python run.py test` and ComfyUI. Every method makes the same number of calls of the same
-network on the same latent; the methods take turns, and the ratios are taken turn by turn.
+network on the same latent; the methods take turns, and the ratios are taken turn by turn. The last line is the pack's
+own share: the time of an inversion and of a sampling outside the host's model call.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import statistics
-import sys
 import time
-from pathlib import Path
 
 import torch
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT] + [str(ROOT), str(ROOT / "tests")]
-
-from random_weights import SD15_UNET, randomize  # noqa: E402
-from run import find_comfyui  # noqa: E402
-
-FULL_SD15_UNET = SD15_UNET | {
-    "num_res_blocks": [2, 2, 2, 2],
-    "channel_mult": [1, 2, 4, 4],
-    "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0],
-    "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
-}
+from random_host import machine, open_host
 
 
 def main() -> None:
@@ -40,80 +26,71 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=7)
     options = parser.parse_args()
 
-    comfyui = find_comfyui() or sys.exit("needs ComfyUI: set COMFYUI_PATH to its folder")
-    sys.path.insert(0, str(comfyui))
-    seconds = {name: [] for name in ("euler_ancestral", "FixedNoiseSampler", "EditFriendlyInvert")}
-    methods = prepare(FULL_SD15_UNET if options.full else SD15_UNET, options.size // 8, options.steps)
+    host = open_host("sd15", options.full)
+    methods, network_seconds = prepare(host, options.size // 8, options.steps)
+    seconds: dict[str, list[float]] = {name: [] for name in methods}
+    shares: list[float] = []
     with torch.inference_mode():
         for turn in range(options.turns + 1):  # the first turn warms up
-            for name in seconds:
+            for name, method in methods.items():
+                network_seconds.clear()
                 started = time.perf_counter()
-                methods[name]()
+                method()
+                taken = time.perf_counter() - started
                 if turn:
-                    seconds[name].append((time.perf_counter() - started) / options.steps)
+                    seconds[name].append(taken / options.steps)
+                    if name != "euler_ancestral":
+                        shares.append(1 - sum(network_seconds) / taken)
 
-    print(f"\n{options.size} x {options.size}, {options.steps} steps, {options.turns} turns, {torch.__version__}")
+    print(f"\n{machine()}, {options.size} x {options.size}, {options.steps} steps, {options.turns} turns")
     print(f"{'method':20} {'s / step':>9} {'ratio to euler_ancestral: median (lowest to highest)':>54}")
     for name, taken in seconds.items():
         ratios = sorted(a / b for a, b in zip(taken, seconds["euler_ancestral"], strict=True))
         spread = f"{statistics.median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})"
         print(f"{name:20} {statistics.median(taken):9.3f} {spread:>54}")
+    print(f"outside the host's guider call: {100 * statistics.median(shares):.2f}% of the time of a run")
 
 
-def prepare(unet_config: dict, cells: int, steps: int) -> dict:
-    """A function without arguments for each method, all on one random model."""
-    import comfy.cli_args
-
-    comfy.cli_args.args.cpu = not torch.cuda.is_available()
-    import comfy.model_management
-    import comfy.model_patcher
-    import comfy.samplers
-    import comfy.supported_models
-    import comfy.utils
-
-    import nodes
-
-    comfy.utils.PROGRESS_BAR_ENABLED = False
-    asyncio.run(nodes.load_custom_node(str(ROOT)))
-    pack = sys.modules[str(ROOT).replace(".", "_x_")]
-    extension = asyncio.run(pack.comfy_entrypoint())
-    ours = {cls.__name__: cls for cls in asyncio.run(extension.get_node_list())}
-    host = sys.modules[f"{pack.__name__}.nodes.host"]
-
-    device = comfy.model_management.get_torch_device()
-    dtype = comfy.model_management.unet_dtype(device=device)
-    config = comfy.supported_models.SD15(unet_config)
-    config.set_inference_dtype(dtype, comfy.model_management.unet_manual_cast(dtype, device))
-    network = config.get_model({}, "", torch.device("cpu")).eval().requires_grad_(False)
-    with torch.no_grad():
-        randomize(network.diffusion_model, seed=1)
-    model = comfy.model_patcher.ModelPatcher(
-        network, load_device=device, offload_device=comfy.model_management.unet_offload_device()
-    )
-    prompt = [[torch.randn(1, 77, 768), {"pooled_output": None}]]
-    prompts = {"model": model, "positive": prompt, "negative": [[torch.randn(1, 77, 768), {"pooled_output": None}]]}
+def prepare(host, cells: int, steps: int) -> tuple[dict, list[float]]:
+    """A function without arguments for each method; and where the seconds of each guider call are collected."""
+    prompts = {"model": host.model, "positive": host.prompt(1), "negative": host.prompt(2)}
     latent = {"samples": torch.randn(1, 4, cells, cells)}
     settings = {"steps": steps, "cfg": 3.5, "eta": 1.0, "scheduler": "ddim_uniform", "seed": 0}
     settings |= {"skip_steps": 0, "variations": 1}
+    network_seconds: list[float] = []
+    predict = host.comfy.samplers.CFGGuider.outer_predict_noise
+
+    def timed(*args, **kwargs):
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        started = time.perf_counter()
+        out = predict(*args, **kwargs)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        network_seconds.append(time.perf_counter() - started)
+        return out
+
+    host.comfy.samplers.CFGGuider.outer_predict_noise = timed
 
     def euler_ancestral():
-        sigmas = host.levels(model, "ddim_uniform", steps)
-        sampler = comfy.samplers.sampler_object("euler_ancestral")
+        sigmas = host.seam.levels(host.model, "ddim_uniform", steps)
+        sampler = host.comfy.samplers.sampler_object("euler_ancestral")
         noise = torch.randn(latent["samples"].shape)
-        host.guider_for(*prompts.values(), 3.5).sample(noise, latent["samples"], sampler, sigmas, seed=0)
+        host.seam.guider_for(*prompts.values(), 3.5).sample(noise, latent["samples"], sampler, sigmas, seed=0)
 
     def invert():
-        return ours["EditFriendlyInvert"].execute(**prompts, latent_image=latent, **settings).args[0]
+        return host.run("EditFriendlyInvert", **prompts, latent_image=latent, **settings)
 
     with torch.inference_mode():
         noise_maps = invert()
-    return {
+    methods = {
         "euler_ancestral": euler_ancestral,
         "EditFriendlyInvert": invert,
-        "FixedNoiseSampler": lambda: ours["FixedNoiseSampler"].execute(
-            **prompts, noise_maps=noise_maps, cfg=3.5, skip_steps=0
+        "FixedNoiseSampler": lambda: host.run(
+            "FixedNoiseSampler", **prompts, noise_maps=noise_maps, cfg=3.5, skip_steps=0
         ),
     }
+    return methods, network_seconds
 
 
 if __name__ == "__main__":

@@ -3,13 +3,15 @@
     states = trajectories.edit_friendly(x_0, schedule, seeds)     # Eq. 6
     noise_maps = invert(denoiser, states, schedule)               # Eq. 5, Alg. 1
     edited = sample(other_denoiser, noise_maps, skip_steps=36)    # Eq. 3
+    edited = edit(pair_denoiser, x_0, schedule.after(36), seeds)  # all of it in one pass
 
 A reader who knows the paper finds the noising process and one step in `schedule`, the sequences in `trajectories`,
 the extraction in `inversion`, Eq. 7 and the shifts in `manipulation`.
 """
 
 from . import manipulation, storage, trajectories
-from .inversion import Denoiser, invert
+from .editing import PairDenoiser, edit
+from .inversion import Denoiser, chunks_of, invert
 from .noise_maps import NoiseMaps
 from .sampling import sample
 from .schedule import NoiseSchedule, Step
@@ -20,7 +22,10 @@ __all__ = [
     "Denoiser",
     "NoiseMaps",
     "NoiseSchedule",
+    "PairDenoiser",
     "Step",
+    "chunks_of",
+    "edit",
     "invert",
     "manipulation",
     "sample",

@@ -1,11 +1,12 @@
 """From a trajectory to its noise maps.
 
-Source: arXiv 2304.06140, Eq. 5 and Alg. 1.
+Source: arXiv 2304.06140, Eq. 5 and Alg. 1. Deviation: the trajectory does not depend on the network, so several
+timesteps may share one call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from .noise_maps import NoiseMaps
 from .schedule import NoiseSchedule
+from .transfer import Recorder, to_device
 
 StepCallback = Callable[[dict[str, Any]], None]
 """Called after each step with k-diffusion's keys: x, i, sigma, denoised. It may raise to interrupt."""
@@ -25,9 +27,24 @@ class Denoiser(Protocol):
         """x (N, *S) noised to the levels sigma (N,) -> predicted x_0 (N, *S)."""
 
 
-def denoise(denoiser: Denoiser, x: Tensor, sigma: float) -> Tensor:
-    """One call of the denoiser with every row at level `sigma`; the prediction comes back in the dtype of x."""
-    return denoiser(x, x.new_full((len(x),), sigma, dtype=torch.float32)).to(x.dtype)
+def denoise(denoiser: Denoiser, x: Tensor, sigmas: Sequence[float]) -> Tensor:
+    """One call of the denoiser with the rows x[k] at level sigmas[k].
+
+    Args:
+        x: (K, B, *S), for K levels.
+
+    Returns:
+        (K, B, *S) the predictions, in the dtype of x.
+    """
+    rows = x.flatten(0, 1)
+    # Filled on the device: copying the levels there would make the CPU wait.
+    sigma = torch.cat([x.new_full((x.shape[1],), level, dtype=torch.float32) for level in sigmas])
+    return denoiser(rows, sigma).to(x.dtype).view_as(x)
+
+
+def chunks_of(steps: int, timesteps_per_call: int) -> list[range]:
+    """The steps in order, `timesteps_per_call` at a time."""
+    return [range(i, min(i + timesteps_per_call, steps)) for i in range(0, steps, timesteps_per_call)]
 
 
 @torch.no_grad()
@@ -36,38 +53,47 @@ def invert(
     states: Tensor,
     schedule: NoiseSchedule,
     *,
+    chunks: Iterable[range] | None = None,
     skipped: int = 0,
     info: Mapping[str, str] | None = None,
     device: torch.device | str = "cpu",
     callback: StepCallback | None = None,
 ) -> NoiseMaps:
-    """The noise that steps along `states`: residual_t = x_s - mu_t(x_t), Eq. 5. T calls of the denoiser.
+    """The noise that steps along `states`: residual_t = x_s - mu_t(x_t), Eq. 5.
 
-    As in the last line of Alg. 1, each step is evaluated at the point that the sampler will reach,
-    fl(mu_t + residual_t), which float rounding keeps from being x_s to the last bit. Replay is exact for that, and the
-    states that are kept stay those of the trajectory, which do not depend on the network.
+    As in the last line of Alg. 1, a call starts at the point that the sampler will reach, fl(mu_t + residual_t), which
+    float rounding keeps from being x_s to the last bit. With one step a call, replay is exact for that. With several,
+    the further ones start at the trajectory's own states, and replay is exact to the rounding that the network leaves.
+    The states that are kept are those of the trajectory, which do not depend on the network.
 
     Args:
         denoiser: the model under the source prompt.
         states: (T+1, B, *S) from `trajectories`, in float32 or float64.
         schedule: T steps.
+        chunks: which steps share one call; together all T in order. None is one step a call.
         skipped: steps of the full schedule that the trajectory leaves out.
         info: provenance to keep with the maps.
         device: where the arithmetic and the denoiser run.
-        callback: called after each step.
+        callback: called after each call, with the last of its steps.
+
+    Returns:
+        The maps, after as many calls as there are chunks, of len(chunk) * B rows each.
     """
     if len(states) != schedule.steps + 1:
         raise ValueError(f"{len(states)} states do not fit a schedule of {schedule.steps} steps")
-    residuals = torch.empty_like(states[:-1])
-    denoised_kept = torch.empty_like(states[:-1])
+    device = torch.device(device)
+    residuals, predictions = Recorder(states[:-1], device), Recorder(states[:-1], device)
     x = states[0].to(device, copy=True)  # a copy: a patch of the model may write into its input
-    for i in range(schedule.steps):
-        step = schedule.step(i)
-        denoised = denoise(denoiser, x, step.sigma)
-        mean = step.mean(x, denoised)
-        residual = states[i + 1].to(device) - mean
-        residuals[i], denoised_kept[i] = residual, denoised
+    for chunk in chunks or chunks_of(schedule.steps, 1):
+        further = to_device(states[chunk.start + 1 : chunk.stop + 1], device)  # x_s of each step of the chunk
+        x_t = torch.cat([x[None], further[:-1]])
+        denoised = denoise(denoiser, x_t, [schedule.step(i).sigma for i in chunk])
+        for k, i in enumerate(chunk):
+            mean = schedule.step(i).mean(x_t[k], denoised[k])
+            residual = further[k] - mean
+            residuals.write(i, residual)
+            predictions.write(i, denoised[k])
         if callback is not None:
-            callback({"x": x, "i": i, "sigma": step.sigma, "denoised": denoised})
+            callback({"x": x_t[-1], "i": chunk[-1], "sigma": schedule.step(chunk[-1]).sigma, "denoised": denoised[-1]})
         x = mean + residual
-    return NoiseMaps(schedule, states, residuals, denoised_kept, skipped, info or {})
+    return NoiseMaps(schedule, states, residuals.read(), predictions.read(), skipped, info or {})

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .inversion import Denoiser, StepCallback, denoise
 from .noise_maps import NoiseMaps
+from .transfer import to_device
 
 
 @torch.no_grad()
@@ -42,15 +43,16 @@ def sample(
     """
     first = noise_maps.first_step(noise_maps.skipped if skip_steps is None else skip_steps)
     states, residuals, schedule = noise_maps.states, noise_maps.residuals, noise_maps.schedule
+    device = torch.device(device)
     x = states[first].to(device, copy=True)  # a copy: a patch of the model may write into its input
     if mask is not None:
         mask = mask.to(device, x.dtype)
     for i in range(first, schedule.steps):
         step = schedule.step(i)
-        denoised = denoise(denoiser, x, step.sigma)
+        denoised = denoise(denoiser, x[None], [step.sigma])[0]
         if callback is not None:
             callback({"x": x, "i": i - first, "sigma": step.sigma, "denoised": denoised})
-        x = step.mean(x, denoised) + residuals[i].to(device)
+        x = step.mean(x, denoised) + to_device(residuals[i], device)
         if mask is not None:
-            x = torch.lerp(states[i + 1].to(device), x, mask)
+            x = torch.lerp(to_device(states[i + 1], device), x, mask)
     return x

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,12 +39,21 @@ def edit_friendly(x_0: Tensor, schedule: NoiseSchedule, seeds: Sequence[int]) ->
     """
     if len(seeds) != len(x_0):
         raise ValueError(f"{len(x_0)} images need as many seeds, got {len(seeds)}")
+    return torch.stack([edit_friendly_state(x_0, schedule, seeds, i) for i in range(schedule.steps + 1)])
+
+
+def edit_friendly_state(x_0: Tensor, schedule: NoiseSchedule, seeds: Sequence[int], i: int) -> Tensor:
+    """(B, *S) on the CPU: the state of `edit_friendly` at level i alone."""
     x_0 = x_0.detach().to("cpu", torch.promote_types(x_0.dtype, torch.float32))
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    states = x_0.new_empty((schedule.steps + 1, *x_0.shape))
-    states[-1] = x_0
-    # From the cleanest level up: a schedule without its noisiest steps then draws the same noise for the rest.
-    for i in reversed(range(schedule.steps)):
-        eps = torch.stack([torch.randn(x_0.shape[1:], generator=generator) for generator in generators])
-        states[i] = schedule.signal[i].item() * x_0 + schedule.noise[i].item() * eps.to(x_0.dtype)
-    return states
+    steps_left = schedule.steps - i
+    if steps_left == 0:
+        return x_0
+    eps = torch.stack([_standard_normal(x_0.shape[1:], seed, steps_left) for seed in seeds])
+    return schedule.signal[i].item() * x_0 + schedule.noise[i].item() * eps.to(x_0.dtype)
+
+
+def _standard_normal(shape: Sequence[int], seed: int, steps_left: int) -> Tensor:
+    """Noise of one level. Each has a stream of its own, counted from the clean end: any level can be drawn alone, and
+    a schedule without its noisiest steps draws the same noise for the rest."""
+    stream = np.random.SeedSequence((seed, steps_left)).generate_state(1, np.uint64)[0]
+    return torch.randn(tuple(shape), generator=torch.Generator().manual_seed(int(stream)))

@@ -3,6 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 
 from .demo import LoadDemoImage, LoadDemoModel
+from .edit import EditFriendlyEdit
 from .invert import EditFriendlyInvert
 from .manipulate import LatentShift, MaskColorEdit, NoiseMapsFlip
 from .sample import FixedNoiseSampler, SamplerFixedNoise
@@ -16,6 +17,7 @@ class EditFriendlyDDPM(ComfyExtension):
         return [
             EditFriendlyInvert,
             FixedNoiseSampler,
+            EditFriendlyEdit,
             SamplerFixedNoise,
             LatentShift,
             NoiseMapsFlip,

@@ -82,6 +82,14 @@ class EditFriendlyInvert(io.ComfyNode):
                     tooltip="Invert this many times, with seed, seed + 1, ...: the batch is repeated, as a whole, once "
                     "for each.",
                 ),
+                io.Int.Input(
+                    "timesteps_per_call",
+                    default=1,
+                    min=0,
+                    max=MAX_STEPS,
+                    tooltip="1 is exact. More timesteps in one call of the model are faster on a GPU, and exact to the "
+                    "rounding that the model leaves; 0 takes as many as fit the free memory.",
+                ),
                 io.Sigmas.Input(
                     "sigmas",
                     optional=True,
@@ -105,18 +113,17 @@ class EditFriendlyInvert(io.ComfyNode):
         seed,
         skip_steps,
         variations,
+        timesteps_per_call=1,
         sigmas=None,
     ) -> io.NodeOutput:
-        if sigmas is None:
-            sigmas = host.levels(model, scheduler, steps)
-        else:
-            scheduler = "custom sigmas"
+        scheduler = scheduler if sigmas is None else "custom sigmas"
+        sigmas = host.levels(model, scheduler, steps) if sigmas is None else sigmas
         schedule = host.schedule_for(model, sigmas, eta).after(skip_steps)
         latent = latents.rows_to_invert(model, latent_image, variations)
         seeds = seeds_of_rows(seed, len(latent) // variations, variations)
         info = host.provenance(
             model, method="edit friendly", scheduler=scheduler, cfg=cfg, seed=seed, variations=variations
         )
-        sampler = InversionSampler(schedule, skip_steps, seeds, info)
+        sampler = InversionSampler(schedule, skip_steps, seeds, timesteps_per_call, info)
         host.run(host.guider_for(model, positive, negative, cfg), sampler, latent, schedule.sigmas, seed)
         return io.NodeOutput(sampler.noise_maps)

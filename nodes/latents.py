@@ -67,27 +67,30 @@ def color_rows(noise_maps: NoiseMaps, latent: dict) -> Tensor:
     return comfy.utils.repeat_to_batch_size(samples.cpu().float() * scale + shift, len(image))
 
 
-def mask_rows(noise_maps: NoiseMaps, mask: Tensor) -> Tensor:
+def mask_rows(shape: torch.Size, cell: int, mask: Tensor) -> Tensor:
     """(rows, 1, H, W) a MASK of the image, averaged over each latent cell; for a video (1, 1, F, H, W), one a frame.
 
+    Args:
+        shape: (rows, *S) of the latents that are edited.
+        cell: image pixels along one side of a latent cell.
+
     Raises:
-        ValueError: maps without height and width, a mask that is empty, of another size, or of another batch.
+        ValueError: latents without height and width, a mask that is empty, of another size, or of another batch.
     """
-    image = noise_maps.image
-    if image.ndim < 4:
-        raise ValueError(f"a mask needs noise maps of images, these have rows of shape {tuple(image.shape[1:])}")
+    if len(shape) < 4:
+        raise ValueError(f"a mask needs latents of images, these have rows of shape {tuple(shape[1:])}")
     mask = mask.reshape((-1, *mask.shape[-2:])).float().cpu()
     if not mask.any():
         raise ValueError(
             "the mask is empty, so nothing would be edited: paint one (an image without transparency loads with an "
             "empty mask)"
         )
-    cells = _cells(mask, *image.shape[-2:], pixels_per_cell(noise_maps))
-    count = image.shape[2] if image.ndim == 5 else len(image)
+    cells = _cells(mask, *shape[-2:], cell)
+    count = shape[2] if len(shape) == 5 else shape[0]
     if count % len(cells):
         raise ValueError(f"there are {len(cells)} masks for {count} images: use one, or one for each")
     cells = comfy.utils.repeat_to_batch_size(cells, count)
-    return cells[None, None] if image.ndim == 5 else cells[:, None]
+    return cells[None, None] if len(shape) == 5 else cells[:, None]
 
 
 def _cells(mask: Tensor, height: int, width: int, cell: int) -> Tensor:

@@ -136,5 +136,6 @@ class MaskColorEdit(io.ComfyNode):
 
     @classmethod
     def execute(cls, noise_maps, mask, color, strength, start_percent, end_percent) -> io.NodeOutput:
-        mask, color = latents.mask_rows(noise_maps, mask), latents.color_rows(noise_maps, color)
+        mask = latents.mask_rows(noise_maps.image.shape, latents.pixels_per_cell(noise_maps), mask)
+        color = latents.color_rows(noise_maps, color)
         return io.NodeOutput(manipulation.recolor(noise_maps, mask, color, strength, start_percent, end_percent))

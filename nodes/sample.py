@@ -61,7 +61,11 @@ class FixedNoiseSampler(io.ComfyNode):
     def execute(cls, model, positive, negative, noise_maps, cfg, skip_steps, mask=None) -> io.NodeOutput:
         host.check_same_model(noise_maps, model)
         sampler = FixedNoise(noise_maps, skip_steps)
-        mask = None if mask is None else latents.mask_rows(noise_maps, mask)
+        mask = (
+            None
+            if mask is None
+            else latents.mask_rows(noise_maps.image.shape, latents.pixels_per_cell(noise_maps), mask)
+        )
         samples = host.run(
             host.guider_for(model, positive, negative, cfg),
             sampler,

@@ -1,4 +1,4 @@
-"""The core's two loops as samplers of ComfyUI, so that they run inside the host's guider."""
+"""The core's loops as samplers of ComfyUI, so that they run inside the host's guider."""
 
 from __future__ import annotations
 
@@ -8,32 +8,41 @@ import comfy.samplers
 import torch
 from tqdm.auto import tqdm
 
-from ..ddpm_core import NoiseMaps, NoiseSchedule, invert, sample, trajectories
-from . import host
+from ..ddpm_core import NoiseMaps, NoiseSchedule, edit, invert, sample, trajectories
+from . import batching, host
 
 
 class InversionSampler(comfy.samplers.Sampler):
     """Inverts the latent that the host hands to it; `noise_maps` is there after the run."""
 
-    def __init__(self, schedule: NoiseSchedule, skipped: int, seeds: list[int], info: Mapping[str, str]):
+    def __init__(
+        self,
+        schedule: NoiseSchedule,
+        skipped: int,
+        seeds: list[int],
+        timesteps_per_call: int,
+        info: Mapping[str, str],
+    ):
         self.schedule = schedule
         self.skipped = skipped
         self.seeds = seeds
+        self.timesteps_per_call = timesteps_per_call
         self.info = info
         self.noise_maps: NoiseMaps | None = None
 
     def sample(
         self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False
     ):
-        if not latent_image.any():
-            # The host leaves an all-zero latent unscaled on the way in, yet scales it back on the way out.
-            latent_image = model_wrap.inner_model.process_latent_in(latent_image)
+        latent_image = _scaled(model_wrap, latent_image)
         states = trajectories.edit_friendly(latent_image, self.schedule, self.seeds)
         with _Progress(callback, self.schedule.steps, disable_pbar) as progress:
             self.noise_maps = invert(
-                _denoiser(model_wrap, extra_args),
+                batching.SplittingDenoiser(model_wrap, extra_args, len(latent_image)),
                 states,
                 self.schedule,
+                chunks=batching.chunks(
+                    model_wrap, extra_args["model_options"], self.schedule, latent_image.shape, self.timesteps_per_call
+                ),
                 skipped=self.skipped,
                 info=self.info,
                 device=latent_image.device,
@@ -57,7 +66,7 @@ class FixedNoise(comfy.samplers.Sampler):
         self._check_run(sigmas, noise)
         with _Progress(callback, len(self.sigmas) - 1, disable_pbar) as progress:
             return sample(
-                _denoiser(model_wrap, extra_args),
+                lambda x, sigma: model_wrap(x, sigma, **extra_args),
                 self.noise_maps,
                 skip_steps=self.skip_steps,
                 mask=denoise_mask,
@@ -80,6 +89,29 @@ class FixedNoise(comfy.samplers.Sampler):
             )
 
 
+class EditSampler(comfy.samplers.Sampler):
+    """Inverts and edits the latent that the host hands to it in one pass, under a `pair.PairGuider`."""
+
+    def __init__(self, schedule: NoiseSchedule, seeds: list[int]):
+        self.schedule = schedule
+        self.seeds = seeds
+
+    def sample(
+        self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False
+    ):
+        latent_image = _scaled(model_wrap, latent_image)
+        with _Progress(callback, self.schedule.steps, disable_pbar) as progress:
+            return edit(
+                lambda x, sigma: model_wrap(x, sigma, **extra_args),
+                latent_image.cpu(),
+                self.schedule,
+                self.seeds,
+                mask=denoise_mask,
+                device=latent_image.device,
+                callback=progress,
+            )
+
+
 class _Progress:
     """The core's step callback as the host's: previews, the node's progress bar, interrupts; and a console bar."""
 
@@ -91,7 +123,7 @@ class _Progress:
         return self
 
     def __call__(self, step: dict) -> None:
-        self._bar.update()
+        self._bar.update(step["i"] + 1 - self._bar.n)
         if self._callback is not None:
             self._callback(step["i"], step["denoised"], step["x"], self._bar.total)
 
@@ -99,5 +131,6 @@ class _Progress:
         self._bar.close()
 
 
-def _denoiser(model_wrap, extra_args):
-    return lambda x, sigma: model_wrap(x, sigma, **extra_args)
+def _scaled(model_wrap, latent_image: torch.Tensor) -> torch.Tensor:
+    """The latent in the model's scaling. The host leaves an all-zero one unscaled on the way in, yet scales it back."""
+    return latent_image if latent_image.any() else model_wrap.inner_model.process_latent_in(latent_image)

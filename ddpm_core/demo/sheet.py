@@ -5,7 +5,7 @@ The tiles are plain tensors with a caption, so that the command line and a host 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -59,6 +59,11 @@ class Example:
     scene: Scene
     target: str
     color: str
+
+    @property
+    def seed(self) -> int:
+        """The scene's place among the held-out ones."""
+        return self.scene.seed - TEST_SEED
 
 
 EXAMPLES = tuple(
@@ -116,14 +121,30 @@ def _row(model: DemoModel, example: Example, settings: Settings, color_edit: Col
     flipped = sample(source, manipulation.flip(first, horizontal=True))
     painted = recolored(model, image, torch.from_numpy(drawn.masks["object"]), example.color, settings, color_edit)
 
-    error = (reconstruction - image).abs().max().item()
+    return row_of(
+        example,
+        {
+            "Original": image,
+            "Reconstruction": reconstruction,
+            "Edits": edits,
+            "Shifted": shifted,
+            "Flipped": flipped,
+            "Recolored": painted,
+        },
+    )
+
+
+def row_of(example: Example, images: Mapping[str, Tensor]) -> Row:
+    """The row that shows these images (N, 3, H, W): one each, and as many `Edits` as there are variations."""
+    original, reconstruction = images["Original"][0], images["Reconstruction"][0]
+    error = (reconstruction - original).abs().max().item()
     tiles = [
-        Tile(image[0]),
-        Tile(reconstruction[0], f"error {error:.0e}"),
-        *(Tile(edit) for edit in edits),
-        Tile(shifted[0], f"{SHIFT} px right"),
-        Tile(flipped[0], "horizontal"),
-        Tile(painted[0], example.color),
+        Tile(original),
+        Tile(reconstruction, f"error {error:.0e}"),
+        *(Tile(edit) for edit in images["Edits"]),
+        Tile(images["Shifted"][0], f"{SHIFT} px right"),
+        Tile(images["Flipped"][0], "horizontal"),
+        Tile(images["Recolored"][0], example.color),
     ]
     return Row(example.scene.caption, example.target, tuple(tiles), error)
 

@@ -31,6 +31,7 @@ def pack(comfy) -> SimpleNamespace:
         core=sys.modules[f"{root}.ddpm_core"],
         host=sys.modules[f"{root}.nodes.host"],
         latents=sys.modules[f"{root}.nodes.latents"],
+        batching=sys.modules[f"{root}.nodes.batching"],
         load_model=sys.modules[f"{root}.ddpm_core.demo.model"].load_model,
         run=lambda node_id, **inputs: classes[node_id].execute(**inputs).args,
         **classes,
@@ -106,6 +107,7 @@ def invert(pack, conditioning, latent):
             "seed": 3,
             "skip_steps": 0,
             "variations": 1,
+            "timesteps_per_call": 1,
         }
         return pack.run("EditFriendlyInvert", model=model, **(defaults | inputs))[0]
 
@@ -126,6 +128,38 @@ def sample(pack, conditioning):
         return pack.run("FixedNoiseSampler", model=model, noise_maps=noise_maps, **(defaults | inputs))[0]["samples"]
 
     return run
+
+
+@pytest.fixture
+def count_calls(comfy, pack, monkeypatch):
+    """The rows of each call of a guider, in a list that grows as runs go on."""
+    rows = []
+    predict = comfy.samplers.CFGGuider.outer_predict_noise
+
+    def counted(self, x, *args, **kwargs):
+        rows.append(len(x))
+        return predict(self, x, *args, **kwargs)
+
+    monkeypatch.setattr(comfy.samplers.CFGGuider, "outer_predict_noise", counted)
+    return rows
+
+
+@pytest.fixture(scope="session")
+def random_lora():
+    """random_lora(model): the state dict of a LoRA of rank 4 on the attention of a MODEL."""
+
+    def make(model) -> dict[str, torch.Tensor]:
+        generator = torch.Generator().manual_seed(0)
+        weights = model.model.diffusion_model.state_dict()
+        lora = {}
+        for name in [name for name in weights if name.endswith("to_q.weight") or name.endswith("to_v.weight")]:
+            rows, columns = weights[name].shape
+            stem = "lora_unet_" + name.removesuffix(".weight").replace(".", "_")
+            lora[f"{stem}.lora_up.weight"] = torch.randn((rows, 4), generator=generator)
+            lora[f"{stem}.lora_down.weight"] = torch.randn((4, columns), generator=generator) / columns**0.5
+        return lora
+
+    return make
 
 
 @pytest.fixture

@@ -58,16 +58,9 @@ def test_replay_of_an_all_zero_latent(random_model, latent, invert, sample, kind
     assert sample(random_model(kind), noise_maps, kind).abs().max() <= EXACT
 
 
-def test_replay_with_a_lora(comfy, random_model, latent, invert, sample):
+def test_replay_with_a_lora(comfy, random_lora, random_model, latent, invert, sample):
     model, image = random_model("sd15"), latent("sd15")
-    generator = torch.Generator().manual_seed(0)
-    weights = model.model.diffusion_model.state_dict()
-    lora = {}
-    for name in [name for name in weights if name.endswith("to_q.weight") or name.endswith("to_v.weight")]:
-        rows, columns = weights[name].shape
-        stem = "lora_unet_" + name.removesuffix(".weight").replace(".", "_")
-        lora[f"{stem}.lora_up.weight"] = torch.randn((rows, 4), generator=generator)
-        lora[f"{stem}.lora_down.weight"] = torch.randn((4, columns), generator=generator) / columns**0.5
+    lora = random_lora(model)
     patched, _ = comfy.sd.load_lora_for_models(model, None, lora, 0.7, 0)
     assert patched.patches, "the host took no key of the LoRA"
     noise_maps = invert(patched, latent_image=image)

@@ -136,7 +136,7 @@ def test_a_mask_is_averaged_over_cells_and_cropped_like_the_image(pack, random_m
     noise_maps = invert(random_model("sd15"))
     mask = torch.zeros(1, 67, 70)  # the VAE encodes the middle 64 x 64 of such an image
     mask[:, 1 : 1 + 8, 3 : 3 + 4] = 1
-    cells = pack.latents.mask_rows(noise_maps, mask)
+    cells = pack.latents.mask_rows(noise_maps.image.shape, 8, mask)
     assert cells.shape == (1, 1, 8, 8)
     assert cells[0, 0, 0, 0] == 0.5
     assert cells.sum() == 0.5
@@ -204,6 +204,7 @@ def test_every_input_has_a_tooltip(pack):
 
 NODE_IDS = (
     "EditFriendlyInvert",
+    "EditFriendlyEdit",
     "FixedNoiseSampler",
     "SamplerFixedNoise",
     "LatentShift",

@@ -11,6 +11,7 @@ from ddpm_core import storage
 
 NODES = {
     "EditFriendlyInvert",
+    "EditFriendlyEdit",
     "FixedNoiseSampler",
     "SamplerFixedNoise",
     "LatentShift",
@@ -51,6 +52,7 @@ def graph(**changed) -> dict:
             seed=1,
             skip_steps=0,
             variations=1,
+            timesteps_per_call=1,
         ),
         "back": sampler("source", cfg=3.5, skip_steps=0),
         "edit": sampler("target", cfg=9.0, skip_steps=1),

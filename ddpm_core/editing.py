@@ -1,0 +1,70 @@
+"""Inversion and edit in one pass, without noise maps.
+
+Source: arXiv 2304.06140, Eqs. 3-6. With the residual of Eq. 5 written into Eq. 3, the edited trajectory is
+x^_s = x_s + mu_t(x^_t; target) - mu_t(x_t; source): it moves along the difference of two predictions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from .inversion import StepCallback
+from .schedule import NoiseSchedule
+from .trajectories import edit_friendly_state
+from .transfer import to_device
+
+
+class PairDenoiser(Protocol):
+    """A model under two prompts at once."""
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """x (2B, *S), B rows for the source prompt, then B for the target; sigma (2B,) -> predicted x_0 (2B, *S)."""
+
+
+@torch.no_grad()
+def edit(
+    denoiser: PairDenoiser,
+    x_0: Tensor,
+    schedule: NoiseSchedule,
+    seeds: Sequence[int],
+    *,
+    mask: Tensor | None = None,
+    device: torch.device | str = "cpu",
+    callback: StepCallback | None = None,
+) -> Tensor:
+    """What `inversion.invert` and then `sampling.sample` give, to rounding, in T calls and memory that T leaves alone.
+
+    Args:
+        denoiser: the model under source and target prompt.
+        x_0: (B, *S) the images.
+        schedule: T steps, those to skip already left out.
+        seeds: one seed a row.
+        mask: broadcastable to (B, *S), 1 where the edit is wanted.
+        device: where the arithmetic and the denoiser run.
+        callback: called after each step, with the target's state and prediction.
+
+    Returns:
+        (B, *S) the edited images on `device`.
+    """
+    device = torch.device(device)
+    if mask is not None:
+        mask = mask.to(device, torch.promote_types(x_0.dtype, torch.float32))
+    x = to_device(edit_friendly_state(x_0, schedule, seeds, 0), device)
+    x_edit = x
+    for i in range(schedule.steps):
+        step = schedule.step(i)
+        rows = torch.cat([x, x_edit])
+        sigma = rows.new_full((len(rows),), step.sigma, dtype=torch.float32)
+        denoised, denoised_edit = denoiser(rows, sigma).to(x.dtype).chunk(2)
+        if callback is not None:
+            callback({"x": x_edit, "i": i, "sigma": step.sigma, "denoised": denoised_edit})
+        x_next = to_device(edit_friendly_state(x_0, schedule, seeds, i + 1), device)
+        x_edit = x_next + (step.mean(x_edit, denoised_edit) - step.mean(x, denoised))
+        if mask is not None:
+            x_edit = torch.lerp(x_next, x_edit, mask)
+        x = x_next
+    return x_edit
