@@ -41,11 +41,14 @@ def save(noise_maps: NoiseMaps, path: str | Path, extra: Mapping[str, str] | Non
     }
     beside = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
     try:
+        beside.touch()
+        mode = beside.stat().st_mode  # what the user's umask gives; safetensors makes its files private
         save_file(
             {name: tensor.contiguous() for name, tensor in tensors.items()},
             beside,
             {"noise_maps": json.dumps(header, sort_keys=True)},
         )
+        beside.chmod(mode)
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)

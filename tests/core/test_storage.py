@@ -39,6 +39,12 @@ def test_a_loaded_file_is_bit_for_bit_what_was_saved(noise_maps, saved, denoiser
     assert torch.equal(sample(denoiser, loaded, skip_steps=3), sample(denoiser, noise_maps, skip_steps=3))
 
 
+def test_a_saved_file_is_as_readable_as_any_other(saved):
+    other = saved.with_name("other")
+    other.touch()
+    assert saved.stat().st_mode == other.stat().st_mode
+
+
 def test_skipped_steps_and_extra_provenance_are_kept(tmp_path, noise_maps):
     tail = dataclasses.replace(
         noise_maps,
