@@ -17,8 +17,8 @@ from ddpm_core.demo.scenes import CLASSIFIER_SEED, TEST_SEED, ShapeScene, render
 from ddpm_core.demo.sheet import COLUMNS, EXAMPLES, ColorEdit, make_sheet, recolored
 
 SHA256 = {
-    demo.WEIGHTS: "WEIGHTS_DIGEST",
-    judge.WEIGHTS: "CLASSIFIER_DIGEST",
+    demo.WEIGHTS: "413ae128e0285d7b62ed26243b3182def81147c224c1d8938bb67c22fff45a8a",
+    judge.WEIGHTS: "8f03cf2f40244e5e2ec68c375e60e7ed7188c40c0477a8545e007a41ab15ed52",
 }
 
 
