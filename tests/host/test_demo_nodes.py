@@ -56,7 +56,7 @@ def test_an_edit_changes_what_the_prompt_changed_and_keeps_the_rest(demo, scene,
         negative=prompt(""), variations=3,
     )  # fmt: skip
     target = prompt("a green circle left on a blue ground")
-    edits = vae.decode(sample(model, noise_maps, positive=target, negative=prompt(""), cfg=3.0, skip_steps=18))
+    edits = vae.decode(sample(model, noise_maps, positive=target, negative=prompt(""), cfg=3.0, skip_steps=6))
     inside, outside = mask[0] > 0.9, mask[0] < 0.01
     for edit in edits:
         red, green, blue = edit[inside].mean(0)
