@@ -82,7 +82,7 @@ EXAMPLES = tuple(
 class ColorEdit:
     """Strength s and range of Eq. 7 that suit this model; the paper's are 0.05, 0.3 and 0.8."""
 
-    strength: float = 0.05
+    strength: float = 0.10
     start: float = 0.30
     end: float = 0.80
 
