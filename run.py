@@ -92,8 +92,7 @@ def install_comfyui() -> Path | None:
 
 
 def run(*arguments: str) -> int:
-    # PYTHONSAFEPATH keeps this folder off sys.path, where the pack's `nodes` would hide ComfyUI's nodes.py.
-    return subprocess.run([python(), *arguments], cwd=ROOT, env=os.environ | {"PYTHONSAFEPATH": "1"}).returncode
+    return subprocess.run([python(), *arguments], cwd=ROOT).returncode
 
 
 def python() -> Path:
