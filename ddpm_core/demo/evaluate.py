@@ -299,7 +299,7 @@ def evaluate(
 
 
 # Guidance and skip were tuned on the edits of TUNE_SEED. SDEdit has no source to hold on to, so it is shown at the same
-# skip, where it edits about as often, and at a larger one, where it keeps more.
+# skip and at a larger one, where it keeps more.
 RUNS: dict[str, tuple[str, Settings]] = {
     "ground truth": ("ground truth", Settings()),
     "edit friendly": ("edit friendly", Settings()),
