@@ -7,14 +7,10 @@ from typing import get_args
 from comfy_api.latest import io
 
 from ..ddpm_core import manipulation
-from . import host, latents
+from . import host, inputs, latents
 from .types import CATEGORY, NOISE_MAPS
 
 _MAX_PIXELS = 16384
-
-
-def _noise_maps_input() -> io.Input:
-    return NOISE_MAPS.Input("noise_maps", tooltip="From Invert Image or Load Noise Maps.")
 
 
 def _noise_maps_output() -> io.Output:
@@ -31,7 +27,7 @@ class LatentShift(io.ComfyNode):
             description="Moves the noise maps, and with them the image that they sample to. The model fills in what "
             "comes free, so sample with skip_steps above 0 but not too high.",
             inputs=[
-                _noise_maps_input(),
+                inputs.noise_maps(),
                 io.Int.Input(
                     "x",
                     default=0,
@@ -78,7 +74,7 @@ class NoiseMapsFlip(io.ComfyNode):
             category=CATEGORY,
             description="Mirrors the noise maps, and with them the image that they sample to.",
             inputs=[
-                _noise_maps_input(),
+                inputs.noise_maps(),
                 io.Boolean.Input("horizontal", default=True, tooltip="Mirror left to right."),
                 io.Boolean.Input("vertical", default=False, tooltip="Mirror top to bottom."),
             ],
@@ -100,7 +96,7 @@ class MaskColorEdit(io.ComfyNode):
             description="Draws the image towards painted colors under a mask (Eq. 7 of the paper). Invert and sample "
             "with an empty prompt, or with the prompt of the image.",
             inputs=[
-                _noise_maps_input(),
+                inputs.noise_maps(),
                 io.Mask.Input("mask", tooltip="Where to recolor, in the size of the image."),
                 io.Latent.Input(
                     "color", tooltip="The image with the colors painted on, from the VAE Encode that encoded the image."

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from node_ids import NODE_IDS
+
 
 def test_a_batch_with_variations_is_its_images_alone(random_model, latent, invert, sample):
     """States bit for bit; residuals and edit to the rounding of the network's batch size."""
@@ -200,18 +202,3 @@ def test_every_input_has_a_tooltip(pack):
         assert schema.category.startswith("edit-friendly DDPM")
         assert schema.description
         assert all(part.tooltip for part in (*schema.inputs, *schema.outputs)), node_id
-
-
-NODE_IDS = (
-    "EditFriendlyInvert",
-    "EditFriendlyEdit",
-    "FixedNoiseSampler",
-    "SamplerFixedNoise",
-    "LatentShift",
-    "NoiseMapsFlip",
-    "MaskColorEdit",
-    "SaveNoiseMaps",
-    "LoadNoiseMaps",
-    "LoadDemoModel",
-    "LoadDemoImage",
-)

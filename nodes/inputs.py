@@ -1,0 +1,97 @@
+"""Inputs that several nodes share, each with its range and its words in one place."""
+
+from __future__ import annotations
+
+import comfy.samplers
+from comfy_api.latest import io
+
+from .types import MAX_SEED, MAX_STEPS, NOISE_MAPS
+
+
+def noise_maps() -> io.Input:
+    return NOISE_MAPS.Input("noise_maps", tooltip="From Invert Image or Load Noise Maps, edited or not.")
+
+
+def steps() -> io.Input:
+    return io.Int.Input(
+        "steps",
+        default=100,
+        min=1,
+        max=MAX_STEPS,
+        tooltip="Steps of the schedule, each one call of the model unless skipped. The paper uses 100; 50 may do.",
+    )
+
+
+def cfg(name: str, default: float, tooltip: str) -> io.Input:
+    return io.Float.Input(name, default=default, min=0.0, max=100.0, step=0.1, round=0.01, tooltip=tooltip)
+
+
+def eta() -> io.Input:
+    return io.Float.Input(
+        "eta",
+        default=1.0,
+        min=0.01,
+        max=1.0,
+        step=0.01,
+        tooltip="Noise of each step: 1 is DDPM, the paper's. Towards 0 the steps become those of DDIM and the maps "
+        "hold less of the image.",
+    )
+
+
+def scheduler() -> io.Input:
+    return io.Combo.Input(
+        "scheduler",
+        options=comfy.samplers.SCHEDULER_NAMES,
+        default="ddim_uniform",
+        tooltip="Where the steps lie. ddim_uniform is the paper's (where steps does not divide 1000 it may give a step "
+        "more); flow models want simple or beta.",
+    )
+
+
+def seed() -> io.Input:
+    return io.Int.Input(
+        "seed",
+        default=0,
+        min=0,
+        max=MAX_SEED,
+        control_after_generate=True,
+        tooltip="Of the noise laid over the image. Another seed gives another variation of an edit.",
+    )
+
+
+def skip_steps_of_edit() -> io.Input:
+    return io.Int.Input(
+        "skip_steps",
+        default=36,
+        min=0,
+        max=MAX_STEPS,
+        tooltip="T_skip: steps left out at the noisy end. More keeps more of the image, fewer lets the prompt change "
+        "more. The paper's is 36 of 100; 0 to 40 is useful. With fewer steps, scale it along: 18 of 50. 0 together "
+        "with the inversion's prompt and cfg gives the image back.",
+    )
+
+
+def variations() -> io.Input:
+    return io.Int.Input(
+        "variations",
+        default=1,
+        min=1,
+        max=64,
+        tooltip="Run this many times, with seed, seed + 1, ...: the batch is repeated, as a whole, once for each.",
+    )
+
+
+def mask() -> io.Input:
+    return io.Mask.Input(
+        "mask",
+        optional=True,
+        tooltip="Edit only here, in the size of the image. Outside, the image comes back as it was.",
+    )
+
+
+def sigmas() -> io.Input:
+    return io.Sigmas.Input(
+        "sigmas",
+        optional=True,
+        tooltip="Noise levels to use in place of steps and scheduler; must end at 0.",
+    )
