@@ -6,29 +6,39 @@
     edited = edit(pair_denoiser, x_0, schedule.after(36), seeds)  # all of it in one pass
 
 A reader who knows the paper finds the noising process and one step in `schedule`, the sequences in `trajectories`,
-the extraction in `inversion`, Eq. 7 and the shifts in `manipulation`.
+the extraction in `inversion`, Eq. 7 and the shifts in `manipulation`, Figs. 5, 6 and 12 in `statistics`.
 """
 
-from . import manipulation, storage, trajectories
+from . import contact_sheet, manipulation, statistics, storage, trajectories
 from .editing import PairDenoiser, edit
-from .inversion import Denoiser, chunks_of, invert
+from .guidance import cfg_scales
+from .inversion import Denoiser, chunks_of, invert, without_residuals
 from .noise_maps import NoiseMaps
-from .sampling import sample
+from .null_text import GuidedDenoiser, null_text
+from .sampling import generate, pure_noise, sample
 from .schedule import NoiseSchedule, Step
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Denoiser",
+    "GuidedDenoiser",
     "NoiseMaps",
     "NoiseSchedule",
     "PairDenoiser",
     "Step",
+    "cfg_scales",
     "chunks_of",
+    "contact_sheet",
     "edit",
+    "generate",
     "invert",
     "manipulation",
+    "null_text",
+    "pure_noise",
     "sample",
+    "statistics",
     "storage",
     "trajectories",
+    "without_residuals",
 ]

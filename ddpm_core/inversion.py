@@ -97,3 +97,18 @@ def invert(
             callback({"x": x_t[-1], "i": chunk[-1], "sigma": schedule.step(chunk[-1]).sigma, "denoised": denoised[-1]})
         x = mean + residual
     return NoiseMaps(schedule, states, residuals.read(), predictions.read(), skipped, info or {})
+
+
+def without_residuals(
+    schedule: NoiseSchedule,
+    states: Tensor,
+    denoised: Tensor,
+    skipped: int = 0,
+    info: Mapping[str, str] | None = None,
+) -> NoiseMaps:
+    """Maps that only start from x_T and then follow the model, with eta 0: textbook DDIM, which misses the image.
+
+    Args:
+        states, denoised: of `trajectories.ddim`.
+    """
+    return NoiseMaps(schedule.with_eta(0.0), states, torch.zeros_like(denoised), denoised, skipped, info or {})

@@ -1,7 +1,8 @@
-"""Edits of the noise maps themselves: shift, flip, recolour.
+"""Edits of the noise maps themselves: shift, flip, recolour, mix.
 
-Source: arXiv 2304.06140, Sec. 4 (shift and colour edits, Eq. 7) and App. A (filling after a shift). Every function
-returns new maps; states, residuals and predictions are moved together, so that a mask or a later Eq. 7 still fits.
+Source: arXiv 2304.06140, Sec. 4 (shift and colour edits, Eq. 7) and App. A (filling after a shift); arXiv 2410.23530
+for mixtures of latents. Every function returns new maps; states, residuals and predictions are moved together, so that
+a mask or a later Eq. 7 still fits.
 
 Shapes: `B` rows, `T` steps, `*S` sample axes whose last two are height and width in latent cells.
 """
@@ -18,6 +19,7 @@ from torch import Tensor
 from .noise_maps import NoiseMaps
 
 Fill = Literal["copy", "wrap", "gaussian"]
+Interpolation = Literal["spherical", "linear"]
 
 # App. A fills d new columns with the d columns from index 50 on, on maps that are 64 cells wide.
 COPY_FROM = 50 / 64
@@ -73,8 +75,14 @@ def recolor(noise_maps: NoiseMaps, mask: Tensor, color: Tensor, strength: float,
             T1 = 20 of 100 is 0.30 to 0.80.
 
     Raises:
-        ValueError: a range that is the wrong way round or leaves [0, 1], a mask or colour of another size.
+        ValueError: a range that is the wrong way round or leaves [0, 1], a mask or colour of another size, maps of
+            eta 0, whose steps have no noise to add to.
     """
+    if noise_maps.schedule.eta == 0:
+        raise ValueError(
+            "these noise maps have eta 0 (DDIM), and Eq. 7 scales with the noise of each step, so nothing would "
+            "change: invert with an eta above 0"
+        )
     if not 0 <= start <= end <= 1:
         raise ValueError(f"start {start:g} and end {end:g} must satisfy 0 <= start <= end <= 1: swap or clamp them")
     shape = noise_maps.image.shape
@@ -89,6 +97,76 @@ def recolor(noise_maps: NoiseMaps, mask: Tensor, color: Tensor, strength: float,
             sigma_t = noise_maps.schedule.step(i).sigma_t
             residuals[i] += sigma_t * strength * mask * (color - noise_maps.denoised[i])
     return replace(noise_maps, residuals=residuals)
+
+
+def interpolate(a: NoiseMaps, b: NoiseMaps, weight: float, kind: Interpolation = "spherical") -> NoiseMaps:
+    """Maps between two others: weight 0 gives a, 1 gives b.
+
+    What is image (the images, the predictions, the embeddings) is mixed linearly. What is noise (the residuals, and
+    the noise of the states over their image) is mixed as `kind` says: "linear" shrinks the noise of independent maps
+    between them, "spherical" keeps its size (slerp over each row of a step).
+
+    Raises:
+        ValueError: maps of other schedules, sizes, batches or models, a weight outside [0, 1], an unknown kind.
+    """
+    if kind not in get_args(Interpolation):
+        raise ValueError(f"kind is {kind!r}: use one of {', '.join(get_args(Interpolation))}")
+    if not 0 <= weight <= 1:
+        raise ValueError(f"weight is {weight:g}: use 0 (the first maps) to 1 (the second)")
+    _check_mixable(a, b)
+    if weight in (0, 1):
+        return b if weight else a
+    mix = _slerp if kind == "spherical" else torch.lerp
+    image = torch.lerp(a.image, b.image, weight)
+    states = [
+        signal * image + mix(a.states[i] - signal * a.image, b.states[i] - signal * b.image, weight)
+        for i, signal in enumerate(a.schedule.signal.tolist()[:-1])
+    ]
+    return replace(
+        a,
+        states=torch.stack([*states, image]),
+        residuals=torch.stack([mix(*pair, weight) for pair in zip(a.residuals, b.residuals, strict=True)]),
+        denoised=torch.lerp(a.denoised, b.denoised, weight),
+        uncond=None if a.uncond is None or b.uncond is None else torch.lerp(a.uncond, b.uncond, weight),
+    )
+
+
+def _check_mixable(a: NoiseMaps, b: NoiseMaps) -> None:
+    for what, here, there in (
+        ("rows of shape", tuple(a.image.shape), tuple(b.image.shape)),
+        ("steps", a.full_steps, b.full_steps),
+        ("skipped steps", a.skipped, b.skipped),
+        ("eta", a.schedule.eta, b.schedule.eta),
+        *((key, a.info.get(key), b.info.get(key)) for key in ("model_family", "latent_format")),
+        ("null-text embeddings", _embeddings(a), _embeddings(b)),
+    ):
+        if here != there:
+            raise ValueError(
+                f"the first noise maps have {what} {here}, the second have {there}: invert both with the same model "
+                "and the same settings"
+            )
+    if not a.schedule.same_levels(b.schedule):
+        raise ValueError(
+            "the two noise maps have the same number of steps at different noise levels: invert both with the same "
+            "scheduler and model sampling"
+        )
+
+
+def _embeddings(noise_maps: NoiseMaps) -> tuple[int, ...] | None:
+    return None if noise_maps.uncond is None else tuple(noise_maps.uncond.shape)
+
+
+def _slerp(a: Tensor, b: Tensor, weight: float) -> Tensor:
+    """Spherical interpolation of each row of a and b, (B, *S); linear where the two point the same or opposite way."""
+    flat_a, flat_b = a.flatten(1).double(), b.flatten(1).double()
+    cos = torch.nn.functional.cosine_similarity(flat_a, flat_b, dim=1).clamp(-1, 1)
+    angle = cos.arccos()
+    sin = angle.sin()
+    straight = sin < 1e-4
+    sin = torch.where(straight, 1, sin)
+    weight_a = torch.where(straight, 1 - weight, ((1 - weight) * angle).sin() / sin)
+    weight_b = torch.where(straight, weight, (weight * angle).sin() / sin)
+    return (weight_a[:, None] * flat_a + weight_b[:, None] * flat_b).view_as(a).to(a.dtype)
 
 
 def _height_width(noise_maps: NoiseMaps) -> tuple[int, int]:

@@ -30,6 +30,7 @@ class NoiseMaps:
         denoised: (T, B, *S) the prediction of x_0 at x_t, which Eq. 7 needs.
         skipped: how many noisier steps of the full schedule the inversion left out (the paper's T_skip).
         info: provenance, such as method, model, latent format and seed.
+        uncond: (T, B, L, D) an unconditional embedding for each step, which null-text inversion finds; or None.
 
     All tensors lie on the CPU in one dtype, float32 or float64.
 
@@ -43,6 +44,7 @@ class NoiseMaps:
     denoised: Tensor
     skipped: int = 0
     info: Mapping[str, str] = field(default_factory=dict)
+    uncond: Tensor | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "info", MappingProxyType(dict(self.info)))
@@ -65,7 +67,13 @@ class NoiseMaps:
 
     @property
     def z(self) -> Tensor:
-        """(T-1, B, *S) the noise maps z_t = residual_t / sigma_t of Eq. 5; the last step has no noise and no z."""
+        """(T-1, B, *S) the noise maps z_t = residual_t / sigma_t of Eq. 5; the last step has no noise and no z.
+
+        Raises:
+            ValueError: maps of eta 0, whose steps have no noise.
+        """
+        if self.schedule.eta == 0:
+            raise ValueError("these noise maps have eta 0 (DDIM): their steps add no noise, so there is no z")
         sigma_t = [self.schedule.step(i).sigma_t for i in range(self.steps - 1)]
         shape = (-1,) + (1,) * (self.residuals.ndim - 1)
         return self.residuals[:-1] / torch.tensor(sigma_t, dtype=self.residuals.dtype).view(shape)
@@ -103,5 +111,21 @@ class NoiseMaps:
                     f"{name} of the noise maps holds NaN or infinity at step {level}: the latent or the model's "
                     "prediction is broken; half-precision weights can overflow, so try bfloat16 or float32"
                 )
+        self._check_uncond()
         if self.skipped < 0:
             raise ValueError(f"skipped steps must not be negative, got {self.skipped}")
+
+    def _check_uncond(self) -> None:
+        if self.uncond is None:
+            return
+        rows = self.states.shape[1]
+        if self.uncond.ndim != 4 or tuple(self.uncond.shape[:2]) != (self.steps, rows):
+            raise ValueError(
+                f"the unconditional embeddings have shape {tuple(self.uncond.shape)}, {self.steps} steps of {rows} "
+                f"rows need ({self.steps}, {rows}, tokens, channels): invert again with the steps to be sampled"
+            )
+        if self.uncond.dtype != self.states.dtype or not self.uncond.isfinite().all():
+            raise ValueError(
+                f"the unconditional embeddings must be finite and {self.states.dtype}: invert again, with a smaller "
+                "learning rate if the optimisation diverged"
+            )

@@ -1,16 +1,20 @@
-"""From noise maps back to an image.
+"""From noise maps back to an image, and from fresh noise to an image with its noise maps.
 
 Source: arXiv 2304.06140, Eq. 3, and Sec. 3.2 for T_skip.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch import Tensor
 
 from .inversion import Denoiser, StepCallback, denoise
 from .noise_maps import NoiseMaps
-from .transfer import to_device
+from .schedule import NoiseSchedule
+from .trajectories import standard_normal
+from .transfer import Recorder, to_device
 
 
 @torch.no_grad()
@@ -56,3 +60,54 @@ def sample(
         if mask is not None:
             x = torch.lerp(to_device(states[i + 1], device), x, mask)
     return x
+
+
+@torch.no_grad()
+def generate(
+    denoiser: Denoiser,
+    start: Tensor,
+    schedule: NoiseSchedule,
+    seeds: Sequence[int],
+    *,
+    skipped: int = 0,
+    info: Mapping[str, str] | None = None,
+    device: torch.device | str = "cpu",
+    callback: StepCallback | None = None,
+) -> NoiseMaps:
+    """Ordinary sampling, x_s = mu_t(x_t) + sigma_t z_t with fresh z_t ~ N(0, I) (Eq. 3), that keeps its native maps.
+
+    Args:
+        denoiser: the model under the prompt.
+        start: (B, *S) x_T: `pure_noise` to generate an image, an image noised to that level for SDEdit.
+        schedule: T steps.
+        seeds: one seed a row.
+        skipped: steps of the full schedule that this one leaves out.
+        info: provenance to keep with the maps.
+        device: where the arithmetic and the denoiser run.
+        callback: called after each step.
+
+    Returns:
+        The maps; their `image` is what was generated, and `sample` gives it back bit for bit.
+    """
+    device = torch.device(device)
+    states = Recorder(start.expand(schedule.steps + 1, *start.shape), device)
+    residuals = Recorder(start.expand(schedule.steps, *start.shape), device)
+    predictions = Recorder(start.expand(schedule.steps, *start.shape), device)
+    x = start.to(device, copy=True)  # a copy: a patch of the model may write into its input
+    states.write(0, x)
+    for i in range(schedule.steps):
+        step = schedule.step(i)
+        denoised = denoise(denoiser, x[None], [step.sigma])[0]
+        if callback is not None:
+            callback({"x": x, "i": i, "sigma": step.sigma, "denoised": denoised})
+        residual = to_device(step.sigma_t * standard_normal(start, seeds, schedule.steps - i - 1), device)
+        x = step.mean(x, denoised) + residual
+        states.write(i + 1, x)
+        residuals.write(i, residual)
+        predictions.write(i, denoised)
+    return NoiseMaps(schedule, states.read(), residuals.read(), predictions.read(), skipped, info or {})
+
+
+def pure_noise(like: Tensor, schedule: NoiseSchedule, seeds: Sequence[int]) -> Tensor:
+    """x_T of a generated image: N(0, I) times the scale of the noisiest level, in the shape (B, *S) of `like`."""
+    return schedule.scale(0) * standard_normal(like, seeds, schedule.steps)

@@ -42,13 +42,13 @@ class NoiseSchedule:
         sigmas: (T+1,) the levels that the denoiser is called with; they descend to 0.
         signal: (T+1,) a_t; 1 at the last level.
         noise: (T+1,) b_t; 0 at the last level.
-        eta: 1 is DDPM; towards 0 the steps become those of deterministic DDIM. In (0, 1].
+        eta: 1 is DDPM, 0 is DDIM, which adds no noise. In [0, 1].
 
     All three tensors are kept as float64 on the CPU, whatever they came as.
 
     Raises:
         ValueError: fewer than one step, lengths that differ, levels that do not descend or do not end at 0,
-            a signal-to-noise ratio that does not rise, eta outside (0, 1].
+            a signal-to-noise ratio that does not rise, eta outside [0, 1].
     """
 
     sigmas: Tensor
@@ -93,6 +93,14 @@ class NoiseSchedule:
         """The coefficients of step i, from level i to level i + 1."""
         return self.step_table[i]
 
+    def scale(self, i: int) -> float:
+        """sqrt(a_t^2 + b_t^2), the standard deviation at level i of data of unit variance."""
+        return math.hypot(self.signal[i].item(), self.noise[i].item())
+
+    def with_eta(self, eta: float) -> NoiseSchedule:
+        """The same levels with another eta."""
+        return replace(self, eta=eta)
+
     def after(self, skip_steps: int) -> NoiseSchedule:
         """The same schedule without its first `skip_steps` (noisiest) steps."""
         if not 0 <= skip_steps < self.steps:
@@ -124,8 +132,8 @@ class NoiseSchedule:
             raise ValueError(f"sigmas, signal and noise must be three vectors of one length, not {lengths}")
         if len(self.sigmas) < 2:
             raise ValueError(f"a schedule needs at least one step (two levels), got {len(self.sigmas)} level(s)")
-        if not 0 < self.eta <= 1:
-            raise ValueError(f"eta is {self.eta:g}: it must be above 0 and at most 1 (1 is DDPM)")
+        if not 0 <= self.eta <= 1:
+            raise ValueError(f"eta is {self.eta:g}: it must be from 0 (DDIM) to 1 (DDPM)")
         if not all(bool(getattr(self, name).isfinite().all()) for name in lengths):
             raise ValueError("the noise levels hold NaN or infinity")
         self._check_descent()

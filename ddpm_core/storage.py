@@ -1,8 +1,8 @@
 """Noise maps in a safetensors file, bit for bit.
 
-The format: tensors `sigmas`, `signal`, `noise` (float64), `states`, `residuals`, `denoised`, and one metadata entry
-`noise_maps`, a JSON object with `version`, `eta`, `skipped` and `info`. One entry with sorted keys, because safetensors
-does not keep the order of several, and equal maps are to give equal files.
+The format: tensors `sigmas`, `signal`, `noise` (float64), `states`, `residuals`, `denoised`, after null-text inversion
+also `uncond`, and one metadata entry `noise_maps`, a JSON object with `version`, `eta`, `skipped` and `info`. One entry
+with sorted keys, because safetensors does not keep the order of several, and equal maps are to give equal files.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ def save(noise_maps: NoiseMaps, path: str | Path, extra: Mapping[str, str] | Non
     path = Path(path)
     tensors = {name: getattr(noise_maps.schedule, name) for name in _SCHEDULE}
     tensors |= {name: getattr(noise_maps, name) for name in _MAPS}
+    if noise_maps.uncond is not None:
+        tensors["uncond"] = noise_maps.uncond
     header = {
         "version": FORMAT_VERSION,
         "eta": noise_maps.schedule.eta,
@@ -72,6 +74,7 @@ def load(path: str | Path) -> NoiseMaps:
             if missing:
                 raise ValueError(f"{path.name} lacks the tensors {', '.join(missing)}: save the noise maps again")
             tensors = {name: file.get_tensor(name) for name in (*_SCHEDULE, *_MAPS)}
+            uncond = file.get_tensor("uncond") if "uncond" in file.keys() else None  # noqa: SIM118 (not a dict)
     except SafetensorError as error:
         raise ValueError(
             f"{path.name} is no readable safetensors file ({error}): it is damaged, cut short or of another kind; "
@@ -80,7 +83,7 @@ def load(path: str | Path) -> NoiseMaps:
     try:
         schedule = NoiseSchedule(**{name: tensors[name] for name in _SCHEDULE}, eta=header["eta"])
         maps = {name: tensors[name] for name in _MAPS}
-        return NoiseMaps(schedule, **maps, skipped=header["skipped"], info=header["info"])
+        return NoiseMaps(schedule, **maps, skipped=header["skipped"], info=header["info"], uncond=uncond)
     except (ValueError, TypeError, RuntimeError) as error:
         raise ValueError(f"{path.name} contradicts itself: {error}") from error
 

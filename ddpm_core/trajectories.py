@@ -8,13 +8,18 @@ Shapes: `B` rows (images times variations), `T` steps, `*S` sample axes, such as
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .inversion import Denoiser, StepCallback, denoise
 from .schedule import NoiseSchedule
+from .transfer import Recorder, to_device
+
+Trajectory = Callable[[Tensor, NoiseSchedule, Sequence[int]], Tensor]
+"""(x_0 (B, *S), schedule of T steps, one seed a row) -> states (T+1, B, *S) on the CPU, without a network."""
 
 
 def seeds_of_rows(seed: int, images: int, variations: int) -> list[int]:
@@ -37,23 +42,134 @@ def edit_friendly(x_0: Tensor, schedule: NoiseSchedule, seeds: Sequence[int]) ->
     Returns:
         (T+1, B, *S) on the CPU in float32 (float64 if x_0 is), the last of them x_0 itself.
     """
-    if len(seeds) != len(x_0):
-        raise ValueError(f"{len(x_0)} images need as many seeds, got {len(seeds)}")
+    _check_seeds(x_0, seeds)
     return torch.stack([edit_friendly_state(x_0, schedule, seeds, i) for i in range(schedule.steps + 1)])
 
 
 def edit_friendly_state(x_0: Tensor, schedule: NoiseSchedule, seeds: Sequence[int], i: int) -> Tensor:
     """(B, *S) on the CPU: the state of `edit_friendly` at level i alone."""
-    x_0 = x_0.detach().to("cpu", torch.promote_types(x_0.dtype, torch.float32))
-    steps_left = schedule.steps - i
-    if steps_left == 0:
+    x_0 = _on_cpu(x_0)
+    if i == schedule.steps:
         return x_0
-    eps = torch.stack([_standard_normal(x_0.shape[1:], seed, steps_left) for seed in seeds])
-    return schedule.signal[i].item() * x_0 + schedule.noise[i].item() * eps.to(x_0.dtype)
+    return _noised(x_0, schedule, i, standard_normal(x_0, seeds, schedule.steps - i))
 
 
-def _standard_normal(shape: Sequence[int], seed: int, steps_left: int) -> Tensor:
-    """Noise of one level. Each has a stream of its own, counted from the clean end: any level can be drawn alone, and
-    a schedule without its noisiest steps draws the same noise for the rest."""
-    stream = np.random.SeedSequence((seed, steps_left)).generate_state(1, np.uint64)[0]
-    return torch.randn(tuple(shape), generator=torch.Generator().manual_seed(int(stream)))
+def cycle_diffusion(x_0: Tensor, schedule: NoiseSchedule, seeds: Sequence[int]) -> Tensor:
+    """x_T ~ q(x_T | x_0), then x_s ~ q(x_s | x_t, x_0): one path of the forward process, as its posteriors draw it.
+
+    Source: CycleDiffusion (arXiv 2210.05559), its DPM-Encoder. q(x_s | x_t, x_0) is a step of the schedule whose
+    prediction is the image itself: mu_t(x_t, x_0) + sigma_t eps. At the noisiest level of a diffusion model a_T is
+    nearly 0 and q(x_T | x_0) nearly N(0, I); after a skip it is the image noised to that level, as it has to be.
+
+    Args and returns are those of `edit_friendly`.
+    """
+    _check_seeds(x_0, seeds)
+    x_0 = _on_cpu(x_0)
+    states = [edit_friendly_state(x_0, schedule, seeds, 0)]
+    for i in range(schedule.steps - 1):
+        step = schedule.step(i)
+        eps = standard_normal(x_0, seeds, schedule.steps - i - 1)
+        states.append(step.mean(states[-1], x_0) + step.sigma_t * eps)
+    return torch.stack([*states, x_0])
+
+
+@torch.no_grad()
+def ddim(
+    denoiser: Denoiser,
+    x_0: Tensor,
+    schedule: NoiseSchedule,
+    seeds: Sequence[int],
+    *,
+    fixed_point_iterations: int = 0,
+    forward_noise_steps: int = 0,
+    device: torch.device | str = "cpu",
+    callback: StepCallback | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The ODE of the model run backwards, from the image to noise (DDIM inversion, arXiv 2010.02502).
+
+    The step of eta 0 from t to s, solved for x_t, needs the prediction at x_t, which is what is sought. The textbook
+    takes the prediction at x_s with the level of t in its place, so a replay misses the image. Fixed-point iterations
+    put the x_t found back into the prediction.
+
+    Args:
+        denoiser: the model under the source prompt.
+        x_0: (B, *S) the images.
+        schedule: T steps; the steps are those of eta 0, whatever its own eta.
+        seeds: one seed a row, for `forward_noise_steps`.
+        fixed_point_iterations: how often x_t is put back; 0 is the textbook's approximation.
+        forward_noise_steps: so many of the first (cleanest) steps noise the image instead, with one eps for all of
+            them: the remedy of arXiv 2410.23530 for latents that are not Gaussian where the image is plain.
+        device: where the arithmetic and the denoiser run.
+        callback: called after each step that the denoiser took.
+
+    Returns:
+        states (T+1, B, *S), the last of them x_0, and the predictions of x_0 that led to them (T, B, *S), on the CPU.
+        After (T - forward_noise_steps) * (1 + fixed_point_iterations) calls.
+
+    Raises:
+        ValueError: negative iterations, forward_noise_steps outside 0 to T.
+    """
+    _check_seeds(x_0, seeds)
+    if fixed_point_iterations < 0:
+        raise ValueError(f"fixed_point_iterations is {fixed_point_iterations}: use 0 or more")
+    if not 0 <= forward_noise_steps <= schedule.steps:
+        raise ValueError(
+            f"forward_noise_steps is {forward_noise_steps}, the inversion has {schedule.steps} steps: "
+            f"use 0 to {schedule.steps}"
+        )
+    device, x_0, schedule = torch.device(device), _on_cpu(x_0), schedule.with_eta(0.0)
+    states = Recorder(x_0.expand(schedule.steps + 1, *x_0.shape), device)
+    predictions = Recorder(x_0.expand(schedule.steps, *x_0.shape), device)
+    states.write(schedule.steps, x_0)
+    x_s, eps = to_device(x_0, device), standard_normal(x_0, seeds, schedule.steps)
+    for i in reversed(range(schedule.steps)):
+        if i >= schedule.steps - forward_noise_steps:
+            x_t, denoised = to_device(_noised(x_0, schedule, i, eps), device), to_device(x_0, device)
+        else:
+            x_t, denoised = _ddim_step_back(denoiser, x_s, schedule, i, fixed_point_iterations)
+            if callback is not None:
+                done = schedule.steps - forward_noise_steps - i - 1
+                callback({"x": x_t, "i": done, "sigma": schedule.step(i).sigma, "denoised": denoised})
+        states.write(i, x_t)
+        predictions.write(i, denoised)
+        x_s = x_t
+    return states.read(), predictions.read()
+
+
+def _ddim_step_back(
+    denoiser: Denoiser, x_s: Tensor, schedule: NoiseSchedule, i: int, iterations: int
+) -> tuple[Tensor, Tensor]:
+    """x_t with mu_t(x_t) = x_s, and the prediction that led to it; both (B, *S)."""
+    (a_t, a_s), (b_t, b_s) = schedule.signal[i : i + 2].tolist(), schedule.noise[i : i + 2].tolist()
+    # x_s in the place of x_t: as large as a state of level t, which is x_s itself where a^2 + b^2 = 1
+    x_t = x_s * (schedule.scale(i) / schedule.scale(i + 1))
+    for _ in range(1 + iterations):
+        denoised = denoise(denoiser, x_t[None], [schedule.step(i).sigma])[0]
+        eps = (x_t - a_t * denoised) / b_t
+        x_t = (a_t / a_s) * x_s + (b_t - a_t * b_s / a_s) * eps
+    return x_t, denoised
+
+
+def standard_normal(like: Tensor, seeds: Sequence[int], steps_left: int) -> Tensor:
+    """N(0, I) for one level, in the shape (B, *S) and the dtype of `like`, one seed a row.
+
+    Each level has a stream of its own, counted from the clean end: any level can be drawn alone, and a schedule
+    without its noisiest steps draws the same noise for the rest.
+    """
+    streams = [np.random.SeedSequence((seed, steps_left)).generate_state(1, np.uint64)[0] for seed in seeds]
+    rows = [torch.randn(tuple(like.shape[1:]), generator=torch.Generator().manual_seed(int(s))) for s in streams]
+    return torch.stack(rows).to(like.dtype)
+
+
+def _noised(x_0: Tensor, schedule: NoiseSchedule, i: int, eps: Tensor) -> Tensor:
+    """a_t x_0 + b_t eps at level i."""
+    return schedule.signal[i].item() * x_0 + schedule.noise[i].item() * eps
+
+
+def _on_cpu(x_0: Tensor) -> Tensor:
+    return x_0.detach().to("cpu", torch.promote_types(x_0.dtype, torch.float32))
+
+
+def _check_seeds(x_0: Tensor, seeds: Sequence[int]) -> None:
+    if len(seeds) != len(x_0):
+        raise ValueError(f"{len(x_0)} images need as many seeds, got {len(seeds)}")

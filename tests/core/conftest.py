@@ -26,6 +26,23 @@ def wobbly_denoiser(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
     return torch.tanh(x.roll(1, -1) + 0.3 * x) / (1 + 0.1 * level)
 
 
+def gaussian_denoiser(schedule: NoiseSchedule, mean: float, deviation: float):
+    """E[x_0 | x_t] of data N(mean, deviation^2), which is linear in x_t; and its slope at each level."""
+    levels = zip(schedule.signal.tolist(), schedule.noise.tolist(), strict=True)
+    gains = [a * deviation**2 / ((a * deviation) ** 2 + b**2) for a, b in levels]
+
+    def posterior_mean(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        i = int((schedule.sigmas - sigma[0]).abs().argmin())
+        return mean + gains[i] * (x - schedule.signal[i].item() * mean)
+
+    return posterior_mean, gains
+
+
+@pytest.fixture
+def gaussian():
+    return gaussian_denoiser
+
+
 @pytest.fixture
 def noise_maps():
     """Maps of two images of 4 x 16 x 24 over 10 steps."""

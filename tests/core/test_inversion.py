@@ -67,17 +67,12 @@ def test_z_does_not_depend_on_the_scaling_of_the_network(denoiser):
     assert (z - inverted(rescaled, x_0, preserving).z).abs().max() <= 1e-5 * z.abs().max()
 
 
-def test_gaussian_data_has_the_variance_and_correlation_of_the_closed_form(family):
+def test_gaussian_data_has_the_variance_and_correlation_of_the_closed_form(family, gaussian):
     """Data N(m, s^2): the posterior mean is linear, so z is Gaussian with moments in closed form (cf. Figs. 5, 6)."""
     mean, deviation, count = 10.0, 1.0, 40_000
     schedule = family(12, 1.0)
     a, b = schedule.signal.tolist(), schedule.noise.tolist()
-    gain = [a_t * deviation**2 / ((a_t * deviation) ** 2 + b_t**2) for a_t, b_t in zip(a, b, strict=True)]
-    level_of = {round(sigma, 6): i for i, sigma in enumerate(schedule.sigmas.tolist())}
-
-    def posterior_mean(x, sigma):
-        i = level_of[round(sigma[0].item(), 6)]
-        return mean + gain[i] * (x - a[i] * mean)
+    posterior_mean, gain = gaussian(schedule, mean, deviation)
 
     x_0 = mean + deviation * image(1, count).double()
     z = inverted(posterior_mean, x_0, schedule).z[:, 0]

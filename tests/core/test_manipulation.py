@@ -1,11 +1,13 @@
-"""Shift, flip and recolour."""
+"""Shift, flip, recolour and mix."""
+
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddpm_core import NoiseSchedule, invert, manipulation, sample, trajectories
+from ddpm_core import NoiseMaps, NoiseSchedule, invert, manipulation, sample, trajectories
 
 PARTS = ("states", "residuals", "denoised")
 
@@ -153,3 +155,60 @@ def test_shift_and_flip_refuse_maps_without_height_and_width(denoiser):
     for change in (lambda: manipulation.shift(sound, 1, 0), lambda: manipulation.flip(sound, horizontal=True)):
         with pytest.raises(ValueError, match=r"height and width.*\(8, 32\)"):
             change()
+
+
+def other_maps(noise_maps, denoiser):
+    x_0 = torch.randn(noise_maps.image.shape, generator=torch.Generator().manual_seed(9))
+    states = trajectories.edit_friendly(x_0, noise_maps.schedule, [50, 51])
+    return invert(denoiser, states, noise_maps.schedule, info=noise_maps.info)
+
+
+@pytest.mark.parametrize("kind", ["spherical", "linear"])
+def test_interpolation_runs_from_one_to_the_other(noise_maps, denoiser, kind):
+    other = other_maps(noise_maps, denoiser)
+    for weight, end in ((0.0, noise_maps), (1.0, other)):
+        assert torch.equal(manipulation.interpolate(noise_maps, other, weight, kind).residuals, end.residuals)
+    there = manipulation.interpolate(noise_maps, other, 0.3, kind)
+    back = manipulation.interpolate(other, noise_maps, 0.7, kind)
+    for name in ("states", "residuals", "denoised"):
+        assert torch.allclose(getattr(there, name), getattr(back, name), atol=1e-5)
+    same = manipulation.interpolate(noise_maps, noise_maps, 0.5, kind)
+    assert torch.allclose(same.residuals, noise_maps.residuals, atol=1e-5)
+
+
+def test_a_spherical_mixture_keeps_the_size_of_noise():
+    """Two independent N(0, I) half way: slerp has deviation 1, the plain mean sqrt(1/2)."""
+    noise = [torch.randn((1, 4, 64, 64), generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)]
+    schedule = NoiseSchedule.variance_exploding(torch.tensor([2.0, 1.0, 0.0]))
+    a, b = (
+        NoiseMaps(schedule, torch.stack([2 * x, x, 0 * x]), torch.stack([x, x]), torch.stack([x, x])) for x in noise
+    )
+    assert manipulation.interpolate(a, b, 0.5, "spherical").residuals.std().item() == pytest.approx(1, rel=0.02)
+    assert manipulation.interpolate(a, b, 0.5, "linear").residuals.std().item() == pytest.approx(0.5**0.5, rel=0.02)
+
+
+def test_interpolation_refuses_maps_that_differ(noise_maps):
+    schedule = noise_maps.schedule
+    with pytest.raises(ValueError, match="weight is 1.5"):
+        manipulation.interpolate(noise_maps, noise_maps, 1.5)
+    with pytest.raises(ValueError, match="kind is 'round'"):
+        manipulation.interpolate(noise_maps, noise_maps, 0.5, "round")
+    with pytest.raises(ValueError, match="first noise maps have rows of shape"):
+        manipulation.interpolate(noise_maps, with_rows(noise_maps, 1), 0.5)
+    with pytest.raises(ValueError, match="at different noise levels"):
+        other = NoiseSchedule.variance_exploding(schedule.sigmas * 1.5)
+        manipulation.interpolate(noise_maps, replace(noise_maps, schedule=other), 0.5)
+    with pytest.raises(ValueError, match="have eta 1.0, the second have 0.5"):
+        manipulation.interpolate(noise_maps, replace(noise_maps, schedule=schedule.with_eta(0.5)), 0.5)
+    with pytest.raises(ValueError, match="model_family"):
+        manipulation.interpolate(noise_maps, replace(noise_maps, info={"model_family": "SDXL"}), 0.5)
+
+
+def with_rows(noise_maps, rows):
+    return replace(noise_maps, **{name: getattr(noise_maps, name)[:, :rows] for name in PARTS})
+
+
+def test_maps_without_noise_cannot_be_recoloured(noise_maps):
+    still = replace(noise_maps, schedule=noise_maps.schedule.with_eta(0.0))
+    with pytest.raises(ValueError, match="eta 0"):
+        manipulation.recolor(still, torch.ones(1, 1, 16, 24), torch.zeros(1, 4, 16, 24), 0.05, 0.3, 0.8)

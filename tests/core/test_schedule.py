@@ -60,7 +60,7 @@ def test_after_keeps_the_cleaner_steps(family):
         ([1.0, 2.0, 0.0], 1.0, "descend"),
         ([3.0, 2.0, 0.1], 1.0, "end at 0"),
         ([float("nan"), 2.0, 0.0], 1.0, "NaN"),
-        ([3.0, 2.0, 0.0], 0.0, "eta is 0"),
+        ([3.0, 2.0, 0.0], -0.1, "eta is -0.1"),
         ([3.0, 2.0, 0.0], 1.5, "eta is 1.5"),
     ],
 )

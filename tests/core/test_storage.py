@@ -45,6 +45,12 @@ def test_a_saved_file_is_as_readable_as_any_other(saved):
     assert saved.stat().st_mode == other.stat().st_mode
 
 
+def test_unconditional_embeddings_are_kept(tmp_path, noise_maps):
+    uncond = torch.randn((10, 2, 5, 7), generator=torch.Generator().manual_seed(0))
+    storage.save(dataclasses.replace(noise_maps, uncond=uncond), tmp_path / "a.safetensors")
+    assert torch.equal(storage.load(tmp_path / "a.safetensors").uncond, uncond)
+
+
 def test_skipped_steps_and_extra_provenance_are_kept(tmp_path, noise_maps):
     tail = dataclasses.replace(
         noise_maps,

@@ -1,0 +1,102 @@
+"""The contact sheet, on maps whose tiles are constant colours (an oracle)."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from ddpm_core import NoiseMaps, NoiseSchedule, contact_sheet
+from ddpm_core.contact_sheet import LABEL_WIDTH, LINE, MARGIN, NOISE_SCALE, columns_of, draw, levels_shown
+
+
+def flat(value: float, frames: int | None = None) -> torch.Tensor:
+    """(2, 3, [F,] 8, 12): row 0 is zero, every channel of row 1 has the value."""
+    shape = (3, 8, 12) if frames is None else (3, frames, 8, 12)
+    return torch.stack([torch.zeros(shape), torch.full(shape, value)])
+
+
+def maps(steps: int, frames: int | None = None) -> NoiseMaps:
+    """State, prediction and z of level i show as the greys 0.05 i, -0.05 i and 0.3 - 0.03 i of a range of [-1, 1]."""
+    schedule = NoiseSchedule.variance_exploding(torch.linspace(14, 0, steps + 1))
+    spread = [(1 + (float(b) / NOISE_SCALE) ** 2) ** 0.5 for b in schedule.noise]
+    return NoiseMaps(
+        schedule,
+        torch.stack([flat(0.05 * i * spread[i], frames) for i in range(steps + 1)]),
+        torch.stack([flat(schedule.step(i).sigma_t * (0.3 - 0.03 * i) / NOISE_SCALE, frames) for i in range(steps)]),
+        torch.stack([flat(-0.05 * i, frames) for i in range(steps)]),
+    )
+
+
+def same(x):
+    return x
+
+
+def grey(sheet, column: int, row: int) -> float:
+    """The middle of a tile, in [-1, 1]; white is 1."""
+    pixels = np.asarray(sheet).astype(float) / 127.5 - 1
+    width, height = 12 * 10, 8 * 10
+    x = LABEL_WIDTH + column * (width + MARGIN) + width // 2
+    y = 2 * LINE + 2 * MARGIN + row * (height + MARGIN) + height // 2
+    return pixels[y, x].mean()
+
+
+@pytest.mark.parametrize("frames", [None, 2])
+def test_each_column_shows_its_own_level(frames):
+    levels = levels_shown(10, 6)
+    assert levels == [0, 2, 4, 6, 8, 10]
+    sheet = draw(columns_of(maps(10, frames), levels, 1, same, same))
+    for column, i in enumerate(levels):
+        assert grey(sheet, column, 0) == pytest.approx(0.05 * i, abs=0.005)
+        assert grey(sheet, column, 1) == pytest.approx(-0.05 * i if i < 10 else 1, abs=0.005)
+        assert grey(sheet, column, 2) == pytest.approx(0.3 - 0.03 * i if i < 9 else 1, abs=0.005)
+
+
+def test_the_row_is_the_one_asked_for():
+    sheet = draw(columns_of(maps(4), [3], 0, same, same))
+    assert grey(sheet, 0, 0) == pytest.approx(0, abs=0.005)
+
+
+def test_headings_name_step_and_sigma_of_the_full_schedule():
+    full = maps(10)
+    skipped = NoiseMaps(full.schedule, full.states, full.residuals, full.denoised, skipped=5)
+    columns = columns_of(skipped, [0, 9, 10], 0, same, same)
+    assert [column.heading for column in columns] == [("step 5", "sigma 14"), ("step 14", "sigma 1.4"), ("image", "")]
+
+
+def test_one_step():
+    levels = levels_shown(1, 8)
+    assert levels == [0, 1]
+    state_only = columns_of(maps(1), levels, 1, same, same)
+    assert [column.z for column in state_only] == [None, None]  # the last step has no noise
+    assert draw(state_only).size == (LABEL_WIDTH + 2 * (120 + MARGIN) + MARGIN, 2 * LINE + 2 * MARGIN + 3 * 88 + LINE)
+
+
+def test_large_noise_is_drawn_in_units_of_its_size():
+    sound = maps(4)
+    (column,) = columns_of(replace(sound, residuals=10 * sound.residuals), [1], 1, same, same)
+    assert column.note == "size 8.10"  # 10 (0.3 - 0.03) / NOISE_SCALE
+    assert column.z == pytest.approx(NOISE_SCALE)
+
+
+def test_large_pictures_are_shrunk():
+    columns = columns_of(maps(4), [0, 4], 1, lambda x: torch.ones((3, 512, 1024)), same)
+    assert draw(columns).size == (
+        LABEL_WIDTH + 2 * (256 + MARGIN) + MARGIN,
+        2 * LINE + 2 * MARGIN + 3 * (128 + MARGIN) + LINE,
+    )
+
+
+def test_what_cannot_be_shown_is_refused():
+    with pytest.raises(ValueError, match="row is 2, the noise maps have 2 rows"):
+        columns_of(maps(4), [0], 2, same, same)
+    sound = NoiseMaps(maps(2).schedule, *(torch.zeros(n, 1, 4, 9) for n in (3, 2, 2)))
+    with pytest.raises(ValueError, match="only maps of images can be shown"):
+        columns_of(sound, [0], 0, same, same)
+
+
+def test_a_picture_is_the_tensor_to_a_256th():
+    image = torch.rand((3, 4, 5), generator=torch.Generator().manual_seed(0)) * 2 - 1
+    pixels = np.asarray(contact_sheet.to_picture(image, 2)).astype(np.float32)
+    assert pixels.shape == (8, 10, 3)
+    assert np.abs(pixels[::2, ::2] / 127.5 - 1 - image.movedim(0, -1).numpy()).max() <= 1 / 255 + 1e-6

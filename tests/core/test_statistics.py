@@ -1,0 +1,98 @@
+"""Statistics on maps and latents whose numbers are known."""
+
+import math
+
+import pytest
+import torch
+
+from ddpm_core import NoiseMaps, NoiseSchedule, generate, invert, pure_noise, statistics, trajectories
+
+
+def normal(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def maps_of_z(z: torch.Tensor) -> NoiseMaps:
+    """Maps (T = len(z) + 1 steps) whose z are the given ones."""
+    steps = len(z) + 1
+    schedule = NoiseSchedule.variance_exploding(torch.linspace(steps, 0, steps + 1))
+    residuals = torch.stack([schedule.step(i).sigma_t * z[i] for i in range(len(z))] + [torch.zeros_like(z[0])])
+    states = torch.zeros((steps + 1, *z.shape[1:]))
+    return NoiseMaps(schedule, states, residuals, torch.zeros_like(residuals))
+
+
+def test_size_correlation_and_angle_of_z():
+    first, second = normal(2, 4, 64, 64), normal(2, 4, 64, 64, seed=1)
+    z = torch.stack([2 * first, -3 * first, second, (first + second) / math.sqrt(2)])
+    maps = maps_of_z(z)
+    assert statistics.z_std(maps).tolist() == pytest.approx([2, 3, 1, 1], rel=0.02)
+    assert statistics.z_correlation(maps).tolist() == pytest.approx([-1, 0, math.sqrt(0.5)], abs=0.03)
+    angles = statistics.z_angles(maps)
+    assert angles.shape == (3, 2)
+    assert angles.mean(dim=1).tolist() == pytest.approx([180, 90, 45], abs=1.5)
+
+
+def test_edit_friendly_noise_turns_back_on_itself(gaussian):
+    """Fig. 5: on data N((10, 10), I), 40 steps, angles of consecutive z crowd at 180 degrees; native ones do not."""
+    schedule = NoiseSchedule.variance_preserving(torch.cat([torch.linspace(0.006, 0.999, 40), torch.ones(1)]))
+    posterior_mean, _ = gaussian(schedule, 10.0, 1.0)
+    seeds, x_0 = list(range(400)), 10 + normal(400, 2)
+    friendly = invert(posterior_mean, trajectories.edit_friendly(x_0, schedule, seeds), schedule)
+    native = generate(posterior_mean, pure_noise(x_0, schedule, seeds), schedule, seeds)
+    bins = [0, 30, 60, 90, 120, 150, 180.001]
+    shares = {}
+    for name, maps in (("friendly", friendly), ("native", native)):
+        counts = torch.histogram(statistics.z_angles(maps).flatten(), torch.tensor(bins, dtype=torch.float64)).hist
+        shares[name] = counts / counts.sum()
+    assert shares["friendly"].argmax() == 5
+    assert shares["friendly"][5] > 0.3
+    assert (shares["native"] - 1 / 6).abs().max() < 0.02  # in the plane, independent directions are uniform
+
+
+def test_kl_is_the_closed_form():
+    x = torch.stack([normal(4, 64, 64), 0.5 + 2 * normal(4, 64, 64, seed=1)])
+    expected = 0.5 * (0.25 + 4 - 1 - math.log(4))
+    assert statistics.kl_to_standard_normal(x).tolist() == pytest.approx([0, expected], abs=0.02)
+
+
+def test_patch_correlation_sees_pixels_that_go_together():
+    noise = normal(8, 3, 64, 64)
+    by_chance = statistics.top_patch_correlation(noise)
+    assert by_chance < 0.15
+    tied = noise.clone()
+    tied[..., ::2] = 0.6 * noise[..., 1::2] + 0.8 * tied[..., ::2]
+    assert statistics.top_patch_correlation(tied) == pytest.approx(0.6, abs=0.08)
+    with pytest.raises(ValueError, match="8 x 8 do not fit maps of 4 x 64"):
+        statistics.top_patch_correlation(noise[..., :4])
+
+
+def test_plain_areas():
+    image = torch.zeros(1, 3, 8, 16)
+    image[..., 8:] = torch.rand((8, 8), generator=torch.Generator().manual_seed(0)) + torch.arange(8) % 2
+    mask = statistics.plain_mask(image)
+    assert mask.shape == (1, 8, 16)
+    assert mask[..., :7].all()
+    assert not mask[..., 8:].any()
+    schedule = NoiseSchedule.variance_exploding(torch.tensor([3.0, 0.0]))
+    x_t = math.hypot(1, 3) * torch.where(mask[:, None], 0.5, 2.0) * normal(1, 3, 8, 16)
+    maps = NoiseMaps(schedule, torch.stack([x_t, image]), image[None], image[None])
+    plain, other = statistics.plain_and_other_std(maps)
+    assert plain == pytest.approx(0.5, rel=0.15)
+    assert other == pytest.approx(2.0, rel=0.15)
+
+
+def test_triangle():
+    corners = [torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 3.0]])]
+    assert statistics.triangle_angles(*corners)[:, 0].tolist() == pytest.approx([90, 45, 45])
+
+
+def test_a_report_of_maps_without_z(family, denoiser):
+    states, denoised = trajectories.ddim(denoiser, normal(1, 4, 16, 16), family(5, 1.0), [0])
+    report = statistics.report(NoiseMaps(family(5, 0.0), states, torch.zeros_like(denoised), denoised))
+    assert math.isnan(report["std of z"])
+    assert report["KL of latent"] >= 0
+
+
+def test_one_step_has_no_consecutive_z():
+    with pytest.raises(ValueError, match="have 2 step.*need 3 steps"):
+        statistics.z_correlation(maps_of_z(normal(1, 1, 4, 8, 8)))

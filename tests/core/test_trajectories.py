@@ -1,0 +1,204 @@
+"""The other inversions: exact replay, closed forms on Gaussian data, parity with the published steps, cost."""
+
+import math
+
+import pytest
+import torch
+
+from ddpm_core import NoiseSchedule, generate, invert, pure_noise, sample, trajectories, without_residuals
+
+COUNT = 40_000  # rows of the closed-form tests; errors below are five standard errors
+
+
+def image(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def cycle_diffusion(denoiser, x_0, schedule, seeds):
+    return invert(denoiser, trajectories.cycle_diffusion(x_0, schedule, seeds), schedule)
+
+
+def ddim(denoiser, x_0, schedule, seeds, **options):
+    states, _ = trajectories.ddim(denoiser, x_0, schedule, seeds, **options)
+    return invert(denoiser, states, schedule.with_eta(0.0))
+
+
+def native(denoiser, x_0, schedule, seeds):
+    return generate(denoiser, pure_noise(x_0, schedule, seeds), schedule, seeds)
+
+
+EXACT = {"cycle diffusion": cycle_diffusion, "ddim with residuals": ddim, "native": native}
+
+
+@pytest.mark.parametrize("method", EXACT)
+@pytest.mark.parametrize("eta", [0.25, 1.0])
+@pytest.mark.parametrize("sample_shape", [(4, 8, 8), (3, 5, 7), (2, 3, 4, 5)])
+def test_replay_is_exact(family, denoiser, method, eta, sample_shape):
+    noise_maps = EXACT[method](denoiser, image(2, *sample_shape), family(9, eta), [3, 4])
+    assert (sample(denoiser, noise_maps) - noise_maps.image).abs().max() <= 1e-6 * noise_maps.image.abs().max().clamp(1)
+
+
+@pytest.mark.parametrize("method", EXACT)
+def test_a_batch_is_its_images_alone(family, denoiser, method):
+    schedule, x_0 = family(6, 1.0), image(2, 4, 6, 6)
+    batch = EXACT[method](denoiser, x_0, schedule, [7, 8])
+    for k in range(2):
+        alone = EXACT[method](denoiser, x_0[k : k + 1], schedule, [7 + k])
+        assert torch.equal(batch.states[:, k], alone.states[:, 0])
+        assert torch.equal(batch.residuals[:, k], alone.residuals[:, 0])
+
+
+def test_cycle_diffusion_on_gaussian_data(family, gaussian):
+    """Marginals N(a_t m, (a_t s)^2 + b_t^2); z has the variance of the posterior's closed form and no correlation."""
+    mean, deviation, schedule = 3.0, 0.8, family(12, 1.0)
+    posterior_mean, gains = gaussian(schedule, mean, deviation)
+    x_0 = mean + deviation * image(1, COUNT).double()
+    noise_maps = cycle_diffusion(posterior_mean, x_0, schedule, [0])
+    z = noise_maps.z[:, 0]
+    for i in range(schedule.steps - 1):
+        a, b, step = schedule.signal[i].item(), schedule.noise[i].item(), schedule.step(i)
+        variance = (a * deviation) ** 2 + b**2
+        assert noise_maps.states[i].mean().item() == pytest.approx(a * mean, abs=5 * math.sqrt(variance / COUNT))
+        assert noise_maps.states[i].var().item() == pytest.approx(variance, rel=5 * math.sqrt(2 / COUNT))
+        # x_s differs from mu_t(x_t, x_0) by sigma_t eps and x_0 from its prediction by the posterior's deviation
+        posterior_variance = deviation**2 * (1 - a * gains[i])
+        expected = 1 + (step.denoised_weight / step.sigma_t) ** 2 * posterior_variance
+        assert z[i].var().item() == pytest.approx(expected, rel=5 * math.sqrt(2 / COUNT))
+        assert z[i].mean().item() == pytest.approx(0, abs=5 * math.sqrt(expected / COUNT))
+    correlation = torch.corrcoef(z) - torch.eye(len(z))
+    assert correlation.abs().max() < 5 / math.sqrt(COUNT)
+
+
+def test_cycle_diffusion_nears_native_noise_as_steps_grow(gaussian):
+    """With many steps the posterior's spread within a step vanishes, and z is N(0, I)."""
+    sigmas = torch.cat([torch.linspace(math.log(14.6), math.log(0.03), 400).exp(), torch.zeros(1)])
+    schedule = NoiseSchedule.variance_exploding(sigmas)
+    posterior_mean, _ = gaussian(schedule, 3.0, 0.8)
+    x_0 = 3.0 + 0.8 * image(1, 2000).double()
+    # the step to 0.03 and the last one are not small; all before them are
+    assert cycle_diffusion(posterior_mean, x_0, schedule, [0]).z.std().item() == pytest.approx(1, abs=0.02)
+
+
+def test_native_noise_on_gaussian_data(family, gaussian):
+    """z is N(0, I) and uncorrelated, and the mean of what is generated that of the data."""
+    schedule = family(40, 1.0)
+    posterior_mean, _ = gaussian(schedule, 3.0, 0.8)
+    noise_maps = native(posterior_mean, torch.zeros(1, COUNT, dtype=torch.float64), schedule, [0])
+    z = noise_maps.z[:, 0]
+    assert (z.mean(dim=1).abs() < 5 / math.sqrt(COUNT)).all()
+    assert ((z.var(dim=1) - 1).abs() < 5 * math.sqrt(2 / COUNT)).all()
+    assert (torch.corrcoef(z) - torch.eye(len(z))).abs().max() < 5 / math.sqrt(COUNT)
+    assert noise_maps.image.mean().item() == pytest.approx(3.0, abs=0.05)
+    assert torch.equal(sample(posterior_mean, noise_maps), noise_maps.image)
+
+
+def test_ddim_follows_the_ode_of_gaussian_data(family, gaussian):
+    """The exact ODE keeps (x_t - a_t m) / sqrt((a_t s)^2 + b_t^2); the error halves as the steps double."""
+    mean, deviation = 3.0, 0.8
+    x_0 = mean + deviation * image(1, 50).double()
+
+    def error(steps: int) -> float:
+        schedule = family(steps, 1.0)
+        posterior_mean, _ = gaussian(schedule, mean, deviation)
+        states, _ = trajectories.ddim(posterior_mean, x_0, schedule, [0], fixed_point_iterations=8)
+        deviations = ((schedule.signal * deviation) ** 2 + schedule.noise**2).sqrt()
+        standardised = (states[:, 0] - schedule.signal[:, None] * mean) / deviations[:, None]
+        return (standardised - standardised[-1]).abs().max().item()
+
+    assert error(400) < 0.08
+    assert error(800) == pytest.approx(0.5 * error(400), rel=0.2)
+
+
+def test_the_plain_ddim_step_is_the_textbooks(denoiser):
+    """x_t = sqrt(abar_t / abar_s) x_s + (sqrt(1 - abar_t) - sqrt(abar_t (1 - abar_s) / abar_s)) eps(x_s, t)."""
+    alphas_cumprod = torch.cat([torch.linspace(0.01, 0.98, 20, dtype=torch.float64), torch.ones(1)])
+    schedule = NoiseSchedule.variance_preserving(alphas_cumprod)
+    states, _ = trajectories.ddim(denoiser, image(1, 4, 8, 8).double(), schedule, [0])
+    for i in range(schedule.steps):
+        abar_t, abar_s = alphas_cumprod[i], alphas_cumprod[i + 1]
+        x_s = states[i + 1]
+        eps = (x_s - abar_t.sqrt() * denoiser(x_s, schedule.sigmas[i : i + 1])) / (1 - abar_t).sqrt()
+        textbook = (abar_t / abar_s).sqrt() * x_s + (
+            (1 - abar_t).sqrt() - (abar_t * (1 - abar_s) / abar_s).sqrt()
+        ) * eps
+        assert torch.allclose(states[i], textbook, rtol=1e-9)
+
+
+def test_ddim_does_not_depend_on_the_scaling_of_the_network(denoiser):
+    """The variance-preserving and the k-diffusion form of one network have the same states but for their scale."""
+    levels = torch.cat([torch.linspace(14, 0.1, 15, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)])
+    exploding = NoiseSchedule.variance_exploding(levels)
+    preserving = NoiseSchedule.variance_preserving(1 / (1 + levels**2))
+
+    def rescaled(x, sigma):
+        return denoiser(x * (1 + sigma.double().view(-1, 1, 1, 1) ** 2).sqrt(), sigma)
+
+    x_0 = image(2, 4, 6, 6).double()
+    in_ve, _ = trajectories.ddim(denoiser, x_0, exploding, [0, 1])
+    in_vp, _ = trajectories.ddim(rescaled, x_0, preserving, [0, 1])
+    # 1e-6: the levels reach the network in float32
+    assert torch.allclose(in_ve, in_vp / preserving.signal.view(-1, 1, 1, 1, 1), rtol=1e-4, atol=1e-6)
+
+
+def test_ddim_without_residuals_misses_and_the_fixed_point_nears(family, gaussian):
+    schedule, x_0 = family(20, 1.0), image(1, 4, 8, 8)
+    posterior_mean, _ = gaussian(schedule, 0.5, 0.8)
+
+    def replay_error(**options) -> float:
+        states, denoised = trajectories.ddim(posterior_mean, x_0, schedule, [0], **options)
+        maps = without_residuals(schedule, states, denoised)
+        return (sample(posterior_mean, maps) - x_0).abs().mean().item()
+
+    assert replay_error() > 1e-3
+    assert replay_error(fixed_point_iterations=10) < 0.6 * replay_error()
+
+
+def test_forward_noise_steps_noise_the_image_with_one_eps(family, denoiser):
+    schedule, x_0, n = family(10, 1.0), image(2, 4, 8, 8), 4
+    states, _ = trajectories.ddim(denoiser, x_0, schedule, [3, 4], forward_noise_steps=n)
+    for i in range(schedule.steps - n, schedule.steps):
+        eps = (states[i] - schedule.signal[i].item() * x_0) / schedule.noise[i].item()
+        assert torch.allclose(eps, trajectories.standard_normal(x_0, [3, 4], schedule.steps), atol=2e-3)
+    plain, _ = trajectories.ddim(denoiser, x_0, schedule, [3, 4])
+    assert (states[0] - plain[0]).abs().mean() > 0.01
+
+
+def test_calls_of_ddim(family, denoiser):
+    calls = []
+
+    def counted(x, sigma):
+        calls.append(len(x))
+        return denoiser(x, sigma)
+
+    seen = []
+    options = {"fixed_point_iterations": 2, "forward_noise_steps": 3}
+    trajectories.ddim(counted, image(2, 4, 8, 8), family(10, 1.0), [0, 1], callback=seen.append, **options)
+    assert calls == [2] * (10 - 3) * 3
+    assert [step["i"] for step in seen] == list(range(7))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fixed_point_iterations": -1}, "fixed_point_iterations is -1: use 0 or more"),
+        ({"forward_noise_steps": 11}, "forward_noise_steps is 11, the inversion has 10 steps: use 0 to 10"),
+    ],
+)
+def test_ddim_refuses(family, denoiser, options, message):
+    with pytest.raises(ValueError, match=message):
+        trajectories.ddim(denoiser, image(1, 4, 8, 8), family(10, 1.0), [0], **options)
+
+
+def test_sampling_from_a_noised_image_is_sdedit(family, denoiser):
+    """generate() from a state of the image: the levels before the skip are never visited."""
+    schedule, x_0 = family(10, 1.0), image(1, 4, 8, 8)
+    tail = schedule.after(6)
+    start = trajectories.edit_friendly_state(x_0, tail, [0], 0)
+    noise_maps = generate(denoiser, start, tail, [1], skipped=6)
+    assert (noise_maps.steps, noise_maps.full_steps) == (4, 10)
+    assert torch.equal(noise_maps.states[0], start)
+
+
+def test_maps_of_eta_0_have_no_z(family, denoiser):
+    with pytest.raises(ValueError, match="eta 0"):
+        _ = ddim(denoiser, image(1, 4, 8, 8), family(5, 1.0), [0]).z
