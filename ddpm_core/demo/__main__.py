@@ -1,4 +1,4 @@
-"""The command line of the demo model, for the core alone: sheet, edit, evaluate, train."""
+"""The command line of the demo model, for the core alone: sheet, edit, pictures, evaluate, train."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from pathlib import Path
 import torch
 
 from .. import trajectories
+from ..contact_sheet import to_picture
 from ..inversion import invert
 from ..sampling import sample
-from .drawing import draw_sheet, read_picture, to_picture
+from .drawing import draw_sheet, read_picture
 from .evaluate import METHODS, RUNS, Settings, choose_edits, evaluate
 from .model import WEIGHTS, load_model
 from .scenes import TEST_SEED, TUNE_SEED, render, scene_of_caption
@@ -48,14 +49,25 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--steps", type=int, default=Settings.steps)
     command.set_defaults(run=run_edit)
 
+    command = commands.add_parser("pictures", help="make the pictures of the help pages anew")
+    command.add_argument("--out", type=Path, default=Path("web/docs/images"))
+    command.set_defaults(run=run_pictures)
+
     command = commands.add_parser("evaluate", help="measure held-out edits; prints a table")
     command.add_argument("--per-kind", type=int, default=48)
     command.add_argument("--method", choices=tuple(METHODS), action="append", help="only this method (repeatable)")
     command.add_argument("--tuning", action="store_true", help="the edits that settings may be tuned on")
     command.set_defaults(run=run_evaluate)
 
+    command = commands.add_parser("figures", help="the paper's figures and numbers on this model, some minutes")
+    command.add_argument("--out", type=Path, default=Path("output/figures"))
+    command.add_argument("--pictures", type=int, default=32)
+    command.set_defaults(run=run_figures)
+
     command = commands.add_parser("train", help="train the weights again")
     command.add_argument("--out", type=Path, default=WEIGHTS)
+    command.add_argument("--resume", action="store_true", help="go on after the last cycle that the log shows finished")
+    command.add_argument("--no-compile", action="store_true", help="for machines without a C++ compiler; slower")
     command.add_argument("--classifier", action="store_true", help="the judge of the evaluation instead")
     command.set_defaults(run=run_train)
     return parser
@@ -70,6 +82,16 @@ def run_sheet(args: argparse.Namespace) -> None:
     path = _save(draw_sheet(rows), args.out)
     worst = max(row.reconstruction_error for row in rows)
     print(f"{path}: {len(rows)} scenes in {time.monotonic() - start:.0f} s, largest reconstruction error {worst:.1e}")
+
+
+def run_pictures(args: argparse.Namespace) -> None:
+    """Write the picture of each help page that has one."""
+    from .pictures import PICTURES, Runs
+
+    runs = Runs(load_model())
+    for name, make in PICTURES.items():
+        path = _save(make(runs), args.out / f"{name}.png")
+        print(f"{path}: {path.stat().st_size / 1024:.1f} KiB", flush=True)
 
 
 def run_edit(args: argparse.Namespace) -> None:
@@ -98,6 +120,14 @@ def run_evaluate(args: argparse.Namespace) -> None:
     print(evaluate(load_model(), load_classifier(), edits, runs))
 
 
+def run_figures(args: argparse.Namespace) -> None:
+    """Write the figures and print the tables."""
+    from .figures import make_figures
+
+    make_figures(load_model(), args.out, args.pictures, lambda table: print(table, flush=True))
+    print(f"The figures: {args.out}")
+
+
 def run_train(args: argparse.Namespace) -> None:
     """Train the model, or the classifier."""
     if args.classifier:
@@ -107,12 +137,12 @@ def run_train(args: argparse.Namespace) -> None:
         return
     from .train import train
 
-    train(args.out)
+    train(args.out, resume=args.resume, compile=not args.no_compile)
 
 
 def _save(picture, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path)
+    picture.save(path, optimize=True)
     return path
 
 

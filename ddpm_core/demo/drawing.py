@@ -1,7 +1,8 @@
-"""Pictures in files, for the command lines; the only module of the core that imports Pillow."""
+"""Pictures in files, for the command lines."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,18 +10,12 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from ..contact_sheet import to_picture
 from .sheet import COLUMNS, Row, Tile
 
 SCALE = 4
 MARGIN = 8
 LINE = 14
-
-
-def to_picture(image: Tensor, scale: int = 1) -> Image.Image:
-    """image (3, H, W) in [-1, 1], each pixel as a square of `scale` pixels."""
-    pixels = ((image.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).movedim(0, -1).contiguous().numpy()
-    picture = Image.fromarray(pixels)
-    return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
 
 
 def read_picture(path: Path) -> Tensor:
@@ -54,7 +49,22 @@ def draw_sheet(rows: list[Row], columns: tuple[str, ...] = COLUMNS) -> Image.Ima
     return sheet
 
 
-def _draw_tile(sheet: Image.Image, draw: ImageDraw.ImageDraw, tile: Tile, x: int, y: int) -> None:
-    picture = to_picture(tile.image, SCALE)
+def draw_tiles(tiles: Sequence[Tile], across: int = 2, scale: int = 3) -> Image.Image:
+    """Tiles with their notes, `across` on a line: two fill the node help at its usual width.
+
+    No ground and grey words, for light pages and dark ones.
+    """
+    side = scale * tiles[0].image.shape[-1]
+    cell, line = side + MARGIN, side + LINE + MARGIN
+    lines = -(-len(tiles) // across)
+    sheet = Image.new("RGBA", (min(across, len(tiles)) * cell - MARGIN, lines * line - MARGIN))
+    draw = ImageDraw.Draw(sheet)
+    for k, tile in enumerate(tiles):
+        _draw_tile(sheet, draw, tile, k % across * cell, k // across * line, scale)
+    return sheet
+
+
+def _draw_tile(sheet: Image.Image, draw: ImageDraw.ImageDraw, tile: Tile, x: int, y: int, scale: int = SCALE) -> None:
+    picture = to_picture(tile.image, scale)
     sheet.paste(picture, (x, y))
     draw.text((x, y + picture.height + 1), tile.note, fill="gray")

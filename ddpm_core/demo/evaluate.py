@@ -23,9 +23,8 @@ import torch
 from torch import Tensor
 
 from .. import trajectories
-from ..inversion import invert
-from ..noise_maps import NoiseMaps
-from ..sampling import sample
+from ..inversion import Denoiser, invert, without_residuals
+from ..sampling import generate, sample
 from ..schedule import NoiseSchedule
 from .classifier import Classifier
 from .model import DemoModel
@@ -70,6 +69,10 @@ class Settings:
     def schedule(self) -> NoiseSchedule:
         """The levels that the host's scheduler ddim_uniform gives for this model."""
         return NoiseSchedule.variance_exploding(uniform_sigmas(self.steps), self.eta)
+
+    def levels_to_run(self) -> NoiseSchedule:
+        """The levels after the skip."""
+        return self.schedule().after(self.skip_steps)
 
 
 @dataclass
@@ -138,33 +141,44 @@ def edit_friendly(model: DemoModel, edits: list[Edit], images: Tensor, settings:
     return _invert_and_sample(trajectories.edit_friendly, model, edits, images, settings)
 
 
+@method("CycleDiffusion")
+def cycle_diffusion(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> Tensor:
+    """One path of the forward process, as its posteriors draw it (arXiv 2210.05559)."""
+    return _invert_and_sample(trajectories.cycle_diffusion, model, edits, images, settings)
+
+
+@method("DDIM")
+def ddim(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> Tensor:
+    """Textbook DDIM inversion (arXiv 2010.02502)."""
+    states, denoised = trajectories.ddim(
+        _source_denoiser(model, edits, settings), images, settings.levels_to_run(), _seeds(edits)
+    )
+    noise_maps = without_residuals(settings.levels_to_run(), states, denoised, settings.skip_steps)
+    return sample(_target_denoiser(model, edits, settings), noise_maps)
+
+
 @method("SDEdit")
 def sdedit(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> Tensor:
     """Noise the source to the level after the skip, then sample with fresh noise (arXiv 2108.01073)."""
-    schedule = settings.schedule().after(settings.skip_steps)
-    states = trajectories.edit_friendly(images, schedule, _seeds(edits))
-    # other seeds than the states': the steps' noise has to be fresh
-    fresh = trajectories.edit_friendly(
-        torch.zeros_like(images), NoiseSchedule.variance_exploding(schedule.sigmas), [s + 1 for s in _seeds(edits)]
-    )
-    sigma_t = torch.tensor([schedule.step(i).sigma_t for i in range(schedule.steps)])
-    unit_noise = fresh[:-1] / schedule.sigmas[:-1].float().view(-1, 1, 1, 1, 1)
-    residuals = sigma_t.view(-1, 1, 1, 1, 1) * unit_noise
-    noise_maps = NoiseMaps(schedule, states, residuals, torch.zeros_like(residuals), settings.skip_steps)
-    return sample(_target_denoiser(model, edits, settings), noise_maps)
+    schedule = settings.levels_to_run()
+    start = trajectories.edit_friendly_state(images, schedule, _seeds(edits), 0)
+    return generate(_target_denoiser(model, edits, settings), start, schedule, _seeds(edits)).image
 
 
 def _invert_and_sample(
-    trajectory: Callable[..., Tensor], model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings
+    trajectory: trajectories.Trajectory, model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings
 ) -> Tensor:
-    schedule = settings.schedule().after(settings.skip_steps)
+    schedule = settings.levels_to_run()
     states = trajectory(images, schedule, _seeds(edits))
-    source = model.denoiser([edit.source.caption for edit in edits], settings.cfg_source)
-    noise_maps = invert(source, states, schedule, skipped=settings.skip_steps)
+    noise_maps = invert(_source_denoiser(model, edits, settings), states, schedule, skipped=settings.skip_steps)
     return sample(_target_denoiser(model, edits, settings), noise_maps)
 
 
-def _target_denoiser(model: DemoModel, edits: list[Edit], settings: Settings) -> Callable[[Tensor, Tensor], Tensor]:
+def _source_denoiser(model: DemoModel, edits: list[Edit], settings: Settings) -> Denoiser:
+    return model.denoiser([edit.source.caption for edit in edits], settings.cfg_source)
+
+
+def _target_denoiser(model: DemoModel, edits: list[Edit], settings: Settings) -> Denoiser:
     return model.denoiser([edit.target.caption for edit in edits], settings.cfg_target)
 
 
@@ -303,6 +317,8 @@ def evaluate(
 RUNS: dict[str, tuple[str, Settings]] = {
     "ground truth": ("ground truth", Settings()),
     "edit friendly": ("edit friendly", Settings()),
+    "CycleDiffusion": ("CycleDiffusion", Settings()),
+    "DDIM": ("DDIM", Settings()),
     "SDEdit": ("SDEdit", Settings()),
     "SDEdit, skip 0.28": ("SDEdit", Settings(skip=0.28)),
 }

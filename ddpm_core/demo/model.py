@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ..null_text import GuidedDenoiser, UncondDenoiser
 from .network import UNet, UNetConfig, denoise
 from .text import TextEncoder, tokens
 
@@ -67,6 +68,22 @@ class DemoModel(nn.Module):
 
         return predict
 
+    def guided_denoiser(self, captions: list[str], cfg: float) -> GuidedDenoiser:
+        """`denoiser` with the unconditional embedding left open, for null-text inversion; it lets gradients through."""
+        contexts = self.encode(captions)
+
+        def prepare(x: Tensor, sigma: Tensor) -> UncondDenoiser:
+            with torch.no_grad():
+                x_0 = denoise(self.network, x, sigma, contexts)
+
+            def predict(uncond: Tensor) -> Tensor:
+                x_0_uncond = denoise(self.network, x, sigma, uncond)
+                return x_0_uncond + cfg * (x_0 - x_0_uncond)
+
+            return predict
+
+        return prepare
+
 
 def save_model(model: DemoModel, path: Path) -> None:
     """Write the weights in float16 beside the target, then rename, so that no half-written file is ever seen."""
@@ -97,4 +114,4 @@ def load_model(path: Path | None = None) -> DemoModel:
         raise ValueError(f"{path.name} is not a demo model: its format is {metadata.get('format')!r}, not {FORMAT!r}")
     model = DemoModel.create(UNetConfig.from_dict(json.loads(metadata["network"])))
     model.load_state_dict(weights)
-    return model.eval()
+    return model.eval().requires_grad_(False)

@@ -1,5 +1,8 @@
 """Training of the demo model: text-conditional v-prediction (arXiv 2202.00512) on Stable Diffusion's noise schedule.
 
+The learning rate falls to zero and starts again (warm restarts, arXiv 1608.03983): each cycle takes up the averaged
+weights that the last one saved and sees scenes of its own. So a cycle is also where a broken run can be resumed.
+
 Everything random comes from one seed, and scene seeds are those below `TUNE_SEED`, without the held-out combinations.
 The log says what was run and how the loss fell, as JSON.
 """
@@ -18,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .model import DemoModel, save_model
+from .model import DemoModel, load_model, save_model
 from .network import NUM_TIMESTEPS, alphas_cumprod
 from .scenes import TRAIN_SEED, render, sample_scene, training_caption
 from .text import MAX_TOKENS, tokenize
@@ -28,23 +31,23 @@ from .text import MAX_TOKENS, tokenize
 class TrainConfig:
     """The settings of the committed weights."""
 
-    steps: int = 7_500
+    learning_rates: tuple[float, ...] = (1e-3, 5e-4)  # the peak of each cycle
+    steps: int = 7_500  # of one cycle
     batch: int = 32
-    scenes: int = 40_000
-    learning_rate: float = 1e-3
+    scenes: int = 40_000  # of one cycle
     warmup: int = 200
     weight_decay: float = 0.01
     ema: float = 0.9985
     caption_dropout: float = 0.1
     seed: int = 0
-    compile: bool = True
     save_every: int = 500
 
 
-def training_set(count: int, workers: int = 2) -> tuple[Tensor, Tensor]:
-    """The first `count` training scenes: images (N, 3, 32, 32) uint8 and token ids (N, 8) int64."""
+def training_set(cycle: int, count: int, workers: int = 2) -> tuple[Tensor, Tensor]:
+    """The first `count` training scenes of a cycle: images (N, 3, 32, 32) uint8 and token ids (N, 8) int64."""
     chunk = 2000
-    starts = range(TRAIN_SEED, TRAIN_SEED + 2 * count, chunk)
+    first = TRAIN_SEED + 2 * count * cycle  # of the seeds, fewer than half are held out
+    starts = range(first, first + 2 * count, chunk)
     images, ids = [], []
     with ProcessPoolExecutor(workers) as pool:
         for chunk_images, chunk_ids in pool.map(_render_chunk, starts, [chunk] * len(starts)):
@@ -79,11 +82,11 @@ def v_loss(model: DemoModel, x_0: Tensor, ids: Tensor, generator: torch.Generato
     return (v.float() - (a * eps - b * x_0)).square().mean()
 
 
-def learning_rate_factor(step: int, config: TrainConfig) -> float:
-    """Linear warm-up, then a cosine down to zero."""
+def learning_rate(step: int, peak: float, config: TrainConfig) -> float:
+    """Linear warm-up, then a cosine down to zero at the end of the cycle."""
     if step < config.warmup:
-        return (step + 1) / config.warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - config.warmup) / max(1, config.steps - config.warmup)))
+        return peak * (step + 1) / config.warmup
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - config.warmup) / max(1, config.steps - config.warmup)))
 
 
 def batches(images: Tensor, ids: Tensor, config: TrainConfig, generator: torch.Generator):
@@ -103,29 +106,55 @@ def update_ema(ema: nn.Module, model: nn.Module, step: int, decay: float) -> Non
     torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - decay)
 
 
-def train(out: Path, config: TrainConfig | None = None) -> None:
-    """Train, writing `out` (the averaged weights) and `out` with .json (the log) every `save_every` steps."""
+def train(out: Path, config: TrainConfig | None = None, resume: bool = False, compile: bool = True) -> None:
+    """Train, writing at the end of each cycle `out` (the averaged weights) and `out` with .json (the log).
+
+    Within a cycle the weights so far lie in `out` with .unfinished.safetensors, to be looked at.
+
+    Args:
+        resume: take up `out` after the last cycle that its log shows finished.
+        compile: a third faster, but it needs a C++ compiler.
+
+    Raises:
+        ValueError: the log to resume is of other settings.
+    """
     config = config or TrainConfig()
-    torch.manual_seed(config.seed)
-    generator = torch.Generator().manual_seed(config.seed)
+    log_file = out.with_suffix(".json")
+    log = {"config": json.loads(json.dumps(asdict(config))), "torch": torch.__version__, "cycles": 0, "loss": []}
+    if resume:
+        found = json.loads(log_file.read_text())
+        if found["config"] != log["config"]:
+            raise ValueError(f"{log_file} was trained with {found['config']}, this run has {log['config']}: start anew")
+        log = found
+    for cycle in range(log["cycles"], len(config.learning_rates)):
+        _train_cycle(cycle, out, config, log, compile)
+
+
+def _train_cycle(cycle: int, out: Path, config: TrainConfig, log: dict, compile: bool) -> None:
+    torch.manual_seed(config.seed + cycle)
+    generator = torch.Generator().manual_seed(config.seed + cycle)
     start = time.monotonic()
-    images, ids = training_set(config.scenes)
+    images, ids = training_set(cycle, config.scenes)
     assert ids.shape == (config.scenes, MAX_TOKENS)
-    print(f"{len(images)} scenes drawn in {time.monotonic() - start:.0f} s", flush=True)
+    print(f"cycle {cycle + 1}: {len(images)} scenes drawn in {time.monotonic() - start:.0f} s", flush=True)
 
     model, ema = DemoModel.create(), DemoModel.create()
+    if cycle:
+        model.load_state_dict(load_model(out).state_dict())
     ema.load_state_dict(model.state_dict())
-    if config.compile:  # a fifth faster, but it needs a C++ compiler
+    log["network"] = model.network.config.to_dict()
+    if compile:
         model.network.compile()
+    peak = config.learning_rates[cycle]
     optimizer = torch.optim.AdamW(
-        model.parameters(), config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.99), fused=True
+        model.parameters(), peak, weight_decay=config.weight_decay, betas=(0.9, 0.99), fused=True
     )
-    log = {"config": asdict(config), "network": model.network.config.to_dict(), "torch": torch.__version__, "loss": []}
+    unfinished = out.with_suffix(".unfinished.safetensors")
     recent = []
     start = time.monotonic()
     for step, (x_0, tokens) in enumerate(islice(batches(images, ids, config, generator), config.steps)):
         for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * learning_rate_factor(step, config)
+            group["lr"] = learning_rate(step, peak, config)
         loss = v_loss(model, x_0, tokens, generator)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -135,10 +164,13 @@ def train(out: Path, config: TrainConfig | None = None) -> None:
 
         recent.append(loss.item())
         if (step + 1) % 100 == 0:
-            seconds = time.monotonic() - start
-            log["loss"].append({"step": step + 1, "loss": sum(recent) / len(recent), "seconds": round(seconds, 1)})
+            total, seconds = cycle * config.steps + step + 1, time.monotonic() - start
+            log["loss"].append({"step": total, "loss": sum(recent) / len(recent), "seconds": round(seconds, 1)})
             print(json.dumps(log["loss"][-1]), flush=True)
             recent.clear()
-        if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
-            save_model(ema, out)
-            out.with_suffix(".json").write_text(json.dumps(log, indent=1) + "\n")
+        if (step + 1) % config.save_every == 0:
+            save_model(ema, unfinished)
+    save_model(ema, out)
+    log["cycles"] = cycle + 1
+    out.with_suffix(".json").write_text(json.dumps(log, indent=1) + "\n")
+    unfinished.unlink(missing_ok=True)

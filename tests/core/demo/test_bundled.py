@@ -4,6 +4,8 @@ Meaning, not goldens: the thresholds are the acceptance thresholds, with room fo
 """
 
 import hashlib
+import json
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -15,9 +17,10 @@ from ddpm_core.demo.__main__ import main
 from ddpm_core.demo.evaluate import METHODS, Settings, choose_edits, evaluate, read_color, source_images
 from ddpm_core.demo.scenes import CLASSIFIER_SEED, TEST_SEED, ShapeScene, render, sample_scene
 from ddpm_core.demo.sheet import COLUMNS, EXAMPLES, ColorEdit, make_sheet, recolored
+from ddpm_core.demo.train import TrainConfig, train
 
 SHA256 = {
-    demo.WEIGHTS: "413ae128e0285d7b62ed26243b3182def81147c224c1d8938bb67c22fff45a8a",
+    demo.WEIGHTS: "88318ebab3ccacf85be7ae78c942dd2e1663b857d8c2bf4c7b5b333e8e857e30",
     judge.WEIGHTS: "8f03cf2f40244e5e2ec68c375e60e7ed7188c40c0477a8545e007a41ab15ed52",
 }
 
@@ -61,7 +64,7 @@ def test_edits_do_what_was_asked_and_keep_the_rest(model, classifier):
     table = evaluate(model, classifier, edits, {name: (name, Settings()) for name in ("ground truth", "edit friendly")})
     truth, ours = (table.scores[name] for name in ("ground truth", "edit friendly"))
     assert all(score.success for score in truth)
-    assert sum(score.success for score in ours) >= 0.8 * len(edits)
+    assert sum(score.success for score in ours) >= 0.9 * len(edits)
     outside = [score.error for score in ours if score.error == score.error]
     assert sum(outside) / len(outside) < 0.05
 
@@ -137,3 +140,19 @@ def test_a_picture_of_an_odd_size_is_refused_with_the_sizes_it_takes(tmp_path, c
     assert main(["edit", "--prompt", "a boat", "--target", "a house", "--image", str(picture)]) == 1
     assert "33 x 40" in (error := capsys.readouterr().err)
     assert "multiples of 8" in error
+
+
+def test_training_is_not_resumed_with_other_settings(tmp_path):
+    log = json.loads(demo.WEIGHTS.with_suffix(".json").read_text())
+    log["config"]["batch"] = 64
+    (tmp_path / "weights.json").write_text(json.dumps(log))
+    with pytest.raises(ValueError, match="'batch': 64.*'batch': 32.*start anew"):
+        train(tmp_path / "weights.safetensors", resume=True)
+
+
+def test_the_log_is_of_a_whole_training():
+    log = json.loads(demo.WEIGHTS.with_suffix(".json").read_text())
+    config = TrainConfig()
+    assert log["config"] == json.loads(json.dumps(asdict(config)))
+    assert log["cycles"] == len(config.learning_rates)
+    assert log["loss"][-1]["step"] == config.steps * len(config.learning_rates)
