@@ -4,9 +4,11 @@ from comfy_api.latest import ComfyExtension, io
 
 from .demo import LoadDemoImage, LoadDemoModel
 from .edit import EditFriendlyEdit
-from .invert import EditFriendlyInvert
-from .manipulate import LatentShift, MaskColorEdit, NoiseMapsFlip
-from .sample import FixedNoiseSampler, SamplerFixedNoise
+from .guide import CFGScheduleGuider
+from .inspect import NoiseMapsPreview, NoiseMapsStatistics
+from .invert import CycleDiffusionInvert, DDIMInvert, EditFriendlyInvert, NullTextInvert
+from .manipulate import LatentShift, MaskColorEdit, NoiseMapsFlip, NoiseMapsInterpolate
+from .sample import FixedNoiseSampler, SamplerFixedNoise, SampleWithNoiseMaps
 from .store import LoadNoiseMaps, SaveNoiseMaps
 
 
@@ -16,12 +18,20 @@ class EditFriendlyDDPM(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
             EditFriendlyInvert,
+            CycleDiffusionInvert,
+            DDIMInvert,
+            NullTextInvert,
             FixedNoiseSampler,
             EditFriendlyEdit,
+            SampleWithNoiseMaps,
             SamplerFixedNoise,
+            CFGScheduleGuider,
             LatentShift,
             NoiseMapsFlip,
             MaskColorEdit,
+            NoiseMapsInterpolate,
+            NoiseMapsPreview,
+            NoiseMapsStatistics,
             SaveNoiseMaps,
             LoadNoiseMaps,
             LoadDemoModel,

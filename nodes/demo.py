@@ -18,7 +18,7 @@ from comfy_api.latest import io
 from ..ddpm_core.demo.model import DemoModel, load_model
 from ..ddpm_core.demo.scenes import TEST_SEED, render, sample_scene, scene_of_caption
 from ..ddpm_core.demo.text import TextEncoder, tokenize
-from .types import CATEGORY, MAX_SEED
+from .types import CATEGORY, MAX_SEED, search_aliases
 
 
 class DemoPixels(comfy.latent_formats.LatentFormat):
@@ -103,6 +103,7 @@ class LoadDemoModel(io.ComfyNode):
             node_id="LoadDemoModel",
             display_name="Load Demo Model",
             category=f"{CATEGORY}/demo",
+            **search_aliases("test model", "example model", "checkpoint"),
             description="A tiny text-to-image model that comes with the pack, for 32 x 32 pixel scenes: colored shapes "
             "on colored grounds, houses and boats by day, at sunset and at night, in summer and winter. It knows few "
             "words and names them when a prompt has another. Invert with cfg 1, edit with cfg 3 and skip 6 of "
@@ -131,6 +132,7 @@ class LoadDemoImage(io.ComfyNode):
             node_id="LoadDemoImage",
             display_name="Load Demo Image",
             category=f"{CATEGORY}/demo",
+            **search_aliases("test image", "example image"),
             description="A scene that the demo model was not trained on, with its caption and the mask of its object.",
             inputs=[
                 io.String.Input(

@@ -9,7 +9,7 @@ from ..ddpm_core.trajectories import seeds_of_rows
 from . import host, inputs, latents
 from .pair import PairGuider
 from .samplers import EditSampler
-from .types import CATEGORY
+from .types import CATEGORY, search_aliases
 
 
 class EditFriendlyEdit(io.ComfyNode):
@@ -18,7 +18,8 @@ class EditFriendlyEdit(io.ComfyNode):
         return io.Schema(
             node_id="EditFriendlyEdit",
             display_name="Edit Image (Edit-Friendly DDPM)",
-            category=CATEGORY,
+            category=f"{CATEGORY}/sample",
+            **search_aliases("edit image by prompt", "DDPM inversion", "img2img"),
             description="Inverts an image and edits it in one pass, without keeping noise maps: the fastest way to one "
             "edit. To try many edits of one image, invert once and sample often instead.",
             inputs=[
@@ -39,6 +40,8 @@ class EditFriendlyEdit(io.ComfyNode):
                 inputs.variations(),
                 inputs.mask(),
                 inputs.sigmas(),
+                inputs.cfg_schedule("constant", optional=True),
+                inputs.end_cfg(optional=True),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The edited image, for VAE Decode.")],
         )
@@ -61,8 +64,10 @@ class EditFriendlyEdit(io.ComfyNode):
         variations,
         mask=None,
         sigmas=None,
+        cfg_schedule="constant",
+        end_cfg=1.0,
     ) -> io.NodeOutput:
-        sigmas = host.levels(model, scheduler, steps) if sigmas is None else sigmas
+        _, sigmas = host.levels_or(sigmas, model, scheduler, steps)
         schedule = host.schedule_for(model, sigmas, eta).after(skip_steps)
         latent = latents.rows_to_invert(model, latent_image, variations)
         if mask is not None:
@@ -70,7 +75,7 @@ class EditFriendlyEdit(io.ComfyNode):
             mask = latents.mask_rows(latent.shape, cell, mask)
         guider = PairGuider(model)
         guider.set_prompts(source, target, negative)
-        guider.set_scales(source_cfg, target_cfg)
+        guider.set_scales(source_cfg, target_cfg, cfg_schedule, end_cfg)
         sampler = EditSampler(schedule, seeds_of_rows(seed, len(latent) // variations, variations))
         samples = host.run(guider, sampler, latent, schedule.sigmas, seed, mask)
         return io.NodeOutput({"samples": samples.to(comfy.model_management.intermediate_device())})

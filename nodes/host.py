@@ -6,6 +6,8 @@ No model is named here. How a model noises and how it scales latents is read off
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import comfy.samplers
 import comfy.utils
@@ -23,6 +25,11 @@ def levels(model, scheduler: str, steps: int) -> Tensor:
     T is `steps`, but for schedulers that can only come near it (ddim_uniform, where 1000 is no multiple).
     """
     return comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), scheduler, steps).cpu()
+
+
+def levels_or(sigmas: Tensor | None, model, scheduler: str, steps: int) -> tuple[str, Tensor]:
+    """The levels that a node was given, or else those of the scheduler; with the name of where they come from."""
+    return (scheduler, levels(model, scheduler, steps)) if sigmas is None else ("custom sigmas", sigmas)
 
 
 def schedule_for(model, sigmas: Tensor, eta: float) -> NoiseSchedule:
@@ -49,6 +56,7 @@ def provenance(model, **settings: object) -> dict[str, str]:
         **_model_kind(model),
         "latent_scale": json.dumps(scale.flatten().tolist()),
         "latent_shift": json.dumps(shift.flatten().tolist()),
+        **_preview_colors(latent_format),
         "pixels_per_cell": str(latents.cell_of(latent_format)),
         "pack_version": __version__,
         **{key: str(value) for key, value in settings.items()},
@@ -87,14 +95,6 @@ def seed_of(noise_maps: NoiseMaps) -> int:
     return int(noise_maps.info.get("seed", 0))
 
 
-def guider_for(model, positive, negative, cfg: float) -> comfy.samplers.CFGGuider:
-    """The host's own classifier-free guidance."""
-    guider = comfy.samplers.CFGGuider(model)
-    guider.set_conds(positive, negative)
-    guider.set_cfg(cfg)
-    return guider
-
-
 def run(guider, sampler, latent: Tensor, sigmas: Tensor, seed: int, mask: Tensor | None = None) -> Tensor:
     """One run of the host's sampling around one of the pack's samplers.
 
@@ -112,6 +112,34 @@ def run(guider, sampler, latent: Tensor, sigmas: Tensor, seed: int, mask: Tensor
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=seed,
     )
+
+
+@contextmanager
+def gradients(model: torch.nn.Module) -> Iterator[None]:
+    """Room for gradients inside a node, which the host runs in inference mode.
+
+    Autograd refuses weights that were loaded in inference mode. They are replaced, one at a time, by copies that are
+    equal bit for bit and stay in their place.
+    """
+    with torch.inference_mode(False):
+        for module in model.modules():
+            for name, weight in module.named_parameters(recurse=False):
+                if weight.is_inference():
+                    setattr(module, name, torch.nn.Parameter(weight.detach().clone(), requires_grad=False))
+                weight = getattr(module, name)
+                weight.requires_grad_(False)
+            for name, buffer in module.named_buffers(recurse=False):
+                if buffer.is_inference():
+                    setattr(module, name, buffer.clone())
+        yield
+
+
+def _preview_colors(latent_format) -> dict[str, str]:
+    """The linear map from channels to colors of the host's live previews; empty where it has none."""
+    factors, bias = latent_format.latent_rgb_factors, latent_format.latent_rgb_factors_bias
+    if factors is None or len(factors) != latent_format.latent_channels:
+        return {}
+    return {"latent_rgb_factors": json.dumps(factors), "latent_rgb_bias": json.dumps(bias or [0.0, 0.0, 0.0])}
 
 
 def _model_kind(model) -> dict[str, str]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import comfy.samplers
 from comfy_api.latest import io
 
+from ..ddpm_core.guidance import CFGSchedule
 from .types import MAX_SEED, MAX_STEPS, NOISE_MAPS
 
 
@@ -24,6 +27,30 @@ def steps() -> io.Input:
 
 def cfg(name: str, default: float, tooltip: str) -> io.Input:
     return io.Float.Input(name, default=default, min=0.0, max=100.0, step=0.1, round=0.01, tooltip=tooltip)
+
+
+def cfg_schedule(default: str, optional: bool = False) -> io.Input:
+    return io.Combo.Input(
+        "cfg_schedule",
+        options=list(get_args(CFGSchedule)),
+        default=default,
+        optional=optional,
+        tooltip="How guidance towards the target goes from cfg at the first step to end_cfg at the last: constant "
+        "(end_cfg is not used), linear, or cosine (slowly at both ends).",
+    )
+
+
+def end_cfg(optional: bool = False) -> io.Input:
+    return io.Float.Input(
+        "end_cfg",
+        default=1.0,
+        min=0.0,
+        max=100.0,
+        step=0.1,
+        round=0.01,
+        optional=optional,
+        tooltip="Guidance at the last step, where cfg_schedule is not constant.",
+    )
 
 
 def eta() -> io.Input:

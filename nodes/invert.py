@@ -4,10 +4,87 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..ddpm_core.trajectories import seeds_of_rows
-from . import host, inputs, latents
-from .samplers import InversionSampler
-from .types import CATEGORY, MAX_STEPS, NOISE_MAPS
+from ..ddpm_core import trajectories
+from . import guide, host, inputs, latents
+from .samplers import DDIMInversionSampler, InversionSampler, NullTextSampler
+from .types import CATEGORY, MAX_STEPS, NOISE_MAPS, search_aliases
+
+
+def _image_and_prompts() -> list[io.Input]:
+    return [
+        io.Model.Input("model", tooltip="The model to invert with; edit with the same one."),
+        io.Conditioning.Input("positive", tooltip="The source prompt: what the image shows. May be empty."),
+        io.Conditioning.Input("negative", tooltip="The negative prompt, usually empty."),
+        io.Latent.Input("latent_image", tooltip="The image, from VAE Encode."),
+    ]
+
+
+def _skip_steps_of_inversion() -> io.Input:
+    return io.Int.Input(
+        "skip_steps",
+        default=0,
+        min=0,
+        max=MAX_STEPS,
+        tooltip="Leave out the first, noisiest steps: saves their time where the sampler skips at least as many. "
+        "0 keeps every choice open.",
+    )
+
+
+def _inputs_of_stochastic_inversion() -> list[io.Input]:
+    return [
+        *_image_and_prompts(),
+        inputs.steps(),
+        inputs.cfg(
+            "cfg",
+            3.5,
+            "Guidance towards the source prompt. The paper's is 3.5. To get the image back, sample with it.",
+        ),
+        inputs.eta(),
+        inputs.scheduler(),
+        inputs.seed(),
+        _skip_steps_of_inversion(),
+        inputs.variations(),
+        io.Int.Input(
+            "timesteps_per_call",
+            default=1,
+            min=0,
+            max=MAX_STEPS,
+            tooltip="1 is exact. More timesteps in one call of the model are faster on a GPU, and exact to the "
+            "rounding that the model leaves; 0 takes as many as fit the free memory.",
+        ),
+        inputs.sigmas(),
+    ]
+
+
+def _noise_maps_output(tooltip: str) -> io.Output:
+    return NOISE_MAPS.Output(display_name="noise_maps", tooltip=tooltip)
+
+
+def _invert_by(
+    trajectory: trajectories.Trajectory,
+    method: str,
+    model,
+    positive,
+    negative,
+    latent_image,
+    steps,
+    cfg,
+    eta,
+    scheduler,
+    seed,
+    skip_steps,
+    variations,
+    timesteps_per_call=1,
+    sigmas=None,
+) -> io.NodeOutput:
+    scheduler, sigmas = host.levels_or(sigmas, model, scheduler, steps)
+    schedule = host.schedule_for(model, sigmas, eta).after(skip_steps)
+    latent = latents.rows_to_invert(model, latent_image, variations)
+    seeds = trajectories.seeds_of_rows(seed, len(latent) // variations, variations)
+    info = host.provenance(model, method=method, scheduler=scheduler, cfg=cfg, seed=seed, variations=variations)
+    sampler = InversionSampler(trajectory, schedule, skip_steps, seeds, timesteps_per_call, info)
+    host.run(guide.guider_for(model, positive, negative, cfg), sampler, latent, schedule.sigmas, seed)
+    return io.NodeOutput(sampler.noise_maps)
 
 
 class EditFriendlyInvert(io.ComfyNode):
@@ -16,43 +93,84 @@ class EditFriendlyInvert(io.ComfyNode):
         return io.Schema(
             node_id="EditFriendlyInvert",
             display_name="Invert Image (Edit-Friendly DDPM)",
-            category=CATEGORY,
+            category=f"{CATEGORY}/invert",
+            **search_aliases("DDPM inversion", "image to noise", "unsampler"),
             description="Turns a real image into the noise maps of a DDPM sampler. Sampled again with the same prompt "
             "they give the image back exactly; with another prompt, the image keeps its structure.",
+            inputs=_inputs_of_stochastic_inversion(),
+            outputs=[_noise_maps_output("The image as fixed noise.")],
+        )
+
+    @classmethod
+    def execute(cls, **values) -> io.NodeOutput:
+        return _invert_by(trajectories.edit_friendly, "edit friendly", **values)
+
+
+class CycleDiffusionInvert(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="CycleDiffusionInvert",
+            display_name="Invert Image (CycleDiffusion)",
+            category=f"{CATEGORY}/invert",
+            **search_aliases("DPM-Encoder", "image to noise"),
+            description="Turns a real image into noise maps along one path of the forward process. They are nearly as "
+            "random as native noise: edits follow the prompt more freely and keep less of the image's structure than "
+            "edit-friendly ones. Exact, too.",
+            inputs=_inputs_of_stochastic_inversion(),
+            outputs=[_noise_maps_output("The image as fixed noise, nearly white.")],
+        )
+
+    @classmethod
+    def execute(cls, **values) -> io.NodeOutput:
+        return _invert_by(trajectories.cycle_diffusion, "CycleDiffusion", **values)
+
+
+class DDIMInvert(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DDIMInvert",
+            display_name="Invert Image (DDIM)",
+            category=f"{CATEGORY}/invert",
+            **search_aliases("unsampler", "direct inversion", "image to noise"),
+            description="Runs the model's deterministic sampling backwards, from the image to noise. The textbook "
+            "inversion only comes near the image, the less so the higher cfg is; with keep_residuals it is exact.",
             inputs=[
-                io.Model.Input("model", tooltip="The model to invert with; edit with the same one."),
-                io.Conditioning.Input("positive", tooltip="The source prompt: what the image shows. May be empty."),
-                io.Conditioning.Input("negative", tooltip="The negative prompt, usually empty."),
-                io.Latent.Input("latent_image", tooltip="The image, from VAE Encode."),
+                *_image_and_prompts(),
                 inputs.steps(),
                 inputs.cfg(
-                    "cfg",
-                    3.5,
-                    "Guidance towards the source prompt. The paper's is 3.5. To get the image back, sample with it.",
+                    "cfg", 1.0, "Guidance towards the source prompt. 1 inverts best; more lets the replay drift away."
                 ),
-                inputs.eta(),
                 inputs.scheduler(),
                 inputs.seed(),
+                _skip_steps_of_inversion(),
+                inputs.variations(),
+                io.Boolean.Input(
+                    "keep_residuals",
+                    default=True,
+                    tooltip="Keep what each step misses and add it again when sampling: the image comes back exactly "
+                    "(twice the calls). Off is textbook DDIM inversion, which shows its real error.",
+                ),
                 io.Int.Input(
-                    "skip_steps",
+                    "fixed_point_iterations",
+                    default=0,
+                    min=0,
+                    max=100,
+                    tooltip="Refine each step so many times, each a further call of the model. 0 is the textbook's.",
+                ),
+                io.Int.Input(
+                    "forward_noise_steps",
                     default=0,
                     min=0,
                     max=MAX_STEPS,
-                    tooltip="Leave out the first, noisiest steps: saves their time where the sampler skips at least as "
-                    "many. 0 keeps every choice open.",
-                ),
-                inputs.variations(),
-                io.Int.Input(
-                    "timesteps_per_call",
-                    default=1,
-                    min=0,
-                    max=MAX_STEPS,
-                    tooltip="1 is exact. More timesteps in one call of the model are faster on a GPU, and exact to the "
-                    "rounding that the model leaves; 0 takes as many as fit the free memory.",
+                    tooltip="Noise the image in so many of the first (cleanest) steps in place of asking the model, so "
+                    "that plain areas become true noise and can change. 1 to 4 of 100 may do; 0 is off. Only with this "
+                    "do seed and variations matter.",
                 ),
                 inputs.sigmas(),
             ],
-            outputs=[NOISE_MAPS.Output(display_name="noise_maps", tooltip="The image as fixed noise.")],
+            outputs=[_noise_maps_output("The image as one starting noise, and what the steps miss.")],
         )
 
     @classmethod
@@ -64,22 +182,111 @@ class EditFriendlyInvert(io.ComfyNode):
         latent_image,
         steps,
         cfg,
-        eta,
         scheduler,
         seed,
         skip_steps,
         variations,
-        timesteps_per_call=1,
+        keep_residuals,
+        fixed_point_iterations,
+        forward_noise_steps,
         sigmas=None,
     ) -> io.NodeOutput:
-        scheduler = scheduler if sigmas is None else "custom sigmas"
-        sigmas = host.levels(model, scheduler, steps) if sigmas is None else sigmas
-        schedule = host.schedule_for(model, sigmas, eta).after(skip_steps)
+        scheduler, sigmas = host.levels_or(sigmas, model, scheduler, steps)
+        schedule = host.schedule_for(model, sigmas, 0.0).after(skip_steps)
         latent = latents.rows_to_invert(model, latent_image, variations)
-        seeds = seeds_of_rows(seed, len(latent) // variations, variations)
-        info = host.provenance(
-            model, method="edit friendly", scheduler=scheduler, cfg=cfg, seed=seed, variations=variations
+        seeds = trajectories.seeds_of_rows(seed, len(latent) // variations, variations)
+        method = "DDIM with residuals" if keep_residuals else "DDIM"
+        info = host.provenance(model, method=method, scheduler=scheduler, cfg=cfg, seed=seed, variations=variations)
+        sampler = DDIMInversionSampler(
+            schedule, skip_steps, seeds, keep_residuals, fixed_point_iterations, forward_noise_steps, info
         )
-        sampler = InversionSampler(schedule, skip_steps, seeds, timesteps_per_call, info)
-        host.run(host.guider_for(model, positive, negative, cfg), sampler, latent, schedule.sigmas, seed)
+        host.run(guide.guider_for(model, positive, negative, cfg), sampler, latent, schedule.sigmas, seed)
+        return io.NodeOutput(sampler.noise_maps)
+
+
+class NullTextInvert(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="NullTextInvert",
+            display_name="Invert Image (Null-Text)",
+            category=f"{CATEGORY}/invert",
+            **search_aliases("null text inversion", "pivotal tuning"),
+            description="DDIM inversion, then a search for one negative embedding a step under which sampling with "
+            "guidance comes back to the image. Slow (up to inner_steps trainings a step), needs memory for gradients, "
+            "and comes near rather than exact; made for Prompt-to-Prompt.",
+            inputs=[
+                *_image_and_prompts(),
+                io.Int.Input(
+                    "steps", default=50, min=1, max=MAX_STEPS, tooltip="Steps of the schedule. The paper uses 50."
+                ),
+                inputs.cfg("cfg", 7.5, "Guidance that the maps will be sampled with. The paper's is 7.5; above 1."),
+                inputs.scheduler(),
+                _skip_steps_of_inversion(),
+                io.Int.Input(
+                    "inner_steps",
+                    default=10,
+                    min=1,
+                    max=1000,
+                    tooltip="Steps of the search at most, for each sampling step. More comes nearer.",
+                ),
+                io.Float.Input(
+                    "learning_rate",
+                    default=0.01,
+                    min=0.0,
+                    max=1.0,
+                    step=0.001,
+                    round=0.00001,
+                    tooltip="How far each step of the search goes; it halves towards the end.",
+                ),
+                io.Float.Input(
+                    "early_stop",
+                    default=1e-5,
+                    min=0.0,
+                    max=1.0,
+                    step=1e-6,
+                    round=False,
+                    tooltip="Error that is good enough at the first step (a hundred times that at the last). Smaller "
+                    "comes nearer and takes longer; 0 never stops.",
+                ),
+                inputs.sigmas(),
+            ],
+            outputs=[_noise_maps_output("The starting noise with its embeddings; sample with the same cfg.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model,
+        positive,
+        negative,
+        latent_image,
+        steps,
+        cfg,
+        scheduler,
+        skip_steps,
+        inner_steps,
+        learning_rate,
+        early_stop,
+        sigmas=None,
+    ) -> io.NodeOutput:
+        if cfg == 1:
+            raise ValueError(
+                "null-text inversion with cfg 1 has nothing to search for: without guidance the negative prompt plays "
+                "no part; set the cfg that you will sample with, or use Invert Image (DDIM)"
+            )
+        scheduler, sigmas = host.levels_or(sigmas, model, scheduler, steps)
+        schedule = host.schedule_for(model, sigmas, 0.0).after(skip_steps)
+        latent = latents.rows_to_invert(model, latent_image, 1)
+        info = host.provenance(model, method="null-text", scheduler=scheduler, cfg=cfg)
+        sampler = NullTextSampler(
+            schedule,
+            skip_steps,
+            cfg,
+            info,
+            inner_steps=inner_steps,
+            learning_rate=learning_rate,
+            early_stop=early_stop,
+        )
+        host.run(guide.guider_for(model, positive, negative, cfg), sampler, latent, schedule.sigmas, 0)
         return io.NodeOutput(sampler.noise_maps)

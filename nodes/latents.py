@@ -61,10 +61,14 @@ def color_rows(noise_maps: NoiseMaps, latent: dict) -> Tensor:
         )
     if not samples.isfinite().all():
         raise ValueError("the color latent holds NaN or infinity: encode the painted image again, with --fp32-vae")
-    per_channel = (1, -1) + (1,) * (samples.ndim - 2)
-    scale = torch.tensor(json.loads(noise_maps.info.get("latent_scale", "[1.0]"))).view(per_channel)
-    shift = torch.tensor(json.loads(noise_maps.info.get("latent_shift", "[0.0]"))).view(per_channel)
+    scale, shift = _scaling(noise_maps, samples.ndim)
     return comfy.utils.repeat_to_batch_size(samples.cpu().float() * scale + shift, len(image))
+
+
+def unscaled(noise_maps: NoiseMaps, x: Tensor) -> Tensor:
+    """x (N, *S) from the scaling of the maps to that of a LATENT, which a VAE decodes."""
+    scale, shift = _scaling(noise_maps, x.ndim)
+    return (x - shift) / scale
 
 
 def mask_rows(shape: torch.Size, cell: int, mask: Tensor) -> Tensor:
@@ -91,6 +95,14 @@ def mask_rows(shape: torch.Size, cell: int, mask: Tensor) -> Tensor:
         raise ValueError(f"there are {len(cells)} masks for {count} images: use one, or one for each")
     cells = comfy.utils.repeat_to_batch_size(cells, count)
     return cells[None, None] if len(shape) == 5 else cells[:, None]
+
+
+def _scaling(noise_maps: NoiseMaps, ndim: int) -> tuple[Tensor, Tensor]:
+    """Scale and shift of each channel: what the maps hold is LATENT * scale + shift."""
+    per_channel = (1, -1) + (1,) * (ndim - 2)
+    scale = torch.tensor(json.loads(noise_maps.info.get("latent_scale", "[1.0]"))).view(per_channel)
+    shift = torch.tensor(json.loads(noise_maps.info.get("latent_shift", "[0.0]"))).view(per_channel)
+    return scale, shift
 
 
 def _cells(mask: Tensor, height: int, width: int, cell: int) -> Tensor:

@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ..ddpm_core import manipulation
 from . import host, inputs, latents
-from .types import CATEGORY, NOISE_MAPS
+from .types import CATEGORY, NOISE_MAPS, search_aliases
 
 _MAX_PIXELS = 16384
 
@@ -23,7 +23,8 @@ class LatentShift(io.ComfyNode):
         return io.Schema(
             node_id="LatentShift",
             display_name="Shift Noise Maps",
-            category=CATEGORY,
+            category=f"{CATEGORY}/manipulate",
+            **search_aliases("move image", "pan"),
             description="Moves the noise maps, and with them the image that they sample to. The model fills in what "
             "comes free, so sample with skip_steps above 0 but not too high.",
             inputs=[
@@ -71,7 +72,8 @@ class NoiseMapsFlip(io.ComfyNode):
         return io.Schema(
             node_id="NoiseMapsFlip",
             display_name="Flip Noise Maps",
-            category=CATEGORY,
+            category=f"{CATEGORY}/manipulate",
+            **search_aliases("mirror image"),
             description="Mirrors the noise maps, and with them the image that they sample to.",
             inputs=[
                 inputs.noise_maps(),
@@ -92,7 +94,8 @@ class MaskColorEdit(io.ComfyNode):
         return io.Schema(
             node_id="MaskColorEdit",
             display_name="Recolor Noise Maps under a Mask",
-            category=CATEGORY,
+            category=f"{CATEGORY}/manipulate",
+            **search_aliases("paint color", "color edit", "recolour"),
             description="Draws the image towards painted colors under a mask (Eq. 7 of the paper). Invert and sample "
             "with an empty prompt, or with the prompt of the image.",
             inputs=[
@@ -135,3 +138,35 @@ class MaskColorEdit(io.ComfyNode):
         mask = latents.mask_rows(noise_maps.image.shape, latents.pixels_per_cell(noise_maps), mask)
         color = latents.color_rows(noise_maps, color)
         return io.NodeOutput(manipulation.recolor(noise_maps, mask, color, strength, start_percent, end_percent))
+
+
+class NoiseMapsInterpolate(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="NoiseMapsInterpolate",
+            display_name="Interpolate Noise Maps",
+            category=f"{CATEGORY}/manipulate",
+            **search_aliases("mix", "slerp", "morph"),
+            description="Mixes the noise maps of two images that were inverted with the same model and settings. "
+            "Sampled, they give something between the two; native noise mixes best.",
+            inputs=[
+                NOISE_MAPS.Input("noise_maps_a", tooltip="What weight 0 gives."),
+                NOISE_MAPS.Input("noise_maps_b", tooltip="What weight 1 gives."),
+                io.Float.Input(
+                    "weight", default=0.5, min=0.0, max=1.0, step=0.01, round=0.0001, tooltip="Share of the second."
+                ),
+                io.Combo.Input(
+                    "kind",
+                    options=list(get_args(manipulation.Interpolation)),
+                    default="spherical",
+                    tooltip="How noise is mixed. spherical keeps its size; linear shrinks it between the two, which "
+                    "makes images flat.",
+                ),
+            ],
+            outputs=[_noise_maps_output()],
+        )
+
+    @classmethod
+    def execute(cls, noise_maps_a, noise_maps_b, weight, kind) -> io.NodeOutput:
+        return io.NodeOutput(manipulation.interpolate(noise_maps_a, noise_maps_b, weight, kind))

@@ -8,6 +8,8 @@ import comfy.utils
 import torch
 from torch import Tensor
 
+from .guide import ScalesOfRun
+
 
 class PairGuider(comfy.samplers.CFGGuider):
     """Classifier-free guidance towards `source` in the first half of the rows and `target` in the second.
@@ -19,20 +21,26 @@ class PairGuider(comfy.samplers.CFGGuider):
     def set_prompts(self, source, target, negative) -> None:
         self.inner_set_conds({"positive": target, "source": source, "negative": negative})
 
-    def set_scales(self, source: float, target: float) -> None:
-        self.scales = source, target
+    def set_scales(self, source: float, target: float, schedule: str = "constant", target_end: float = 1.0) -> None:
+        self._source_scale = source
+        self._target_schedule = schedule, target, target_end
+
+    def sample(self, noise, latent_image, sampler, sigmas, *args, **kwargs):
+        self._target_scales = ScalesOfRun(sigmas, *self._target_schedule)
+        return super().sample(noise, latent_image, sampler, sigmas, *args, **kwargs)
 
     def predict_noise(self, x, timestep, model_options=None, seed=None):
         source, target, negative = (self.conds[name] for name in ("source", "positive", "negative"))
         half = len(x) // 2
+        scales = self._source_scale, self._target_scales.at(timestep)
         both = _joined(source, target, half)
         if both is None or any(name.startswith("sampler_") for name in model_options):
-            halves = zip((source, target), self.scales, x.chunk(2), timestep.chunk(2), strict=True)
+            halves = zip((source, target), scales, x.chunk(2), timestep.chunk(2), strict=True)
             return torch.cat([self._guided(*part, negative, model_options, seed) for part in halves])
-        if self.scales == (1.0, 1.0):
+        if scales == (1.0, 1.0):
             return comfy.samplers.calc_cond_batch(self.inner_model, [both], x, timestep, model_options)[0]
         uncond, cond = comfy.samplers.calc_cond_batch(self.inner_model, [negative, both], x, timestep, model_options)
-        scale = torch.cat([x.new_full((half,), scale) for scale in self.scales])
+        scale = torch.cat([x.new_full((half,), scale) for scale in scales])
         return torch.lerp(uncond, cond, scale.view(-1, *[1] * (x.ndim - 1)))
 
     def _guided(self, positive, scale, x, timestep, negative, model_options, seed) -> Tensor:

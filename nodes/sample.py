@@ -1,13 +1,14 @@
-"""Nodes from noise maps to an image."""
+"""Nodes from noise maps to an image, and from a prompt to an image with its noise maps."""
 
 from __future__ import annotations
 
 import comfy.model_management
 from comfy_api.latest import io
 
-from . import host, inputs, latents
-from .samplers import FixedNoise
-from .types import CATEGORY
+from ..ddpm_core import trajectories
+from . import guide, host, inputs, latents
+from .samplers import FixedNoise, NativeSampler
+from .types import CATEGORY, NOISE_MAPS, search_aliases
 
 
 class FixedNoiseSampler(io.ComfyNode):
@@ -16,7 +17,8 @@ class FixedNoiseSampler(io.ComfyNode):
         return io.Schema(
             node_id="FixedNoiseSampler",
             display_name="Sample with Fixed Noise",
-            category=CATEGORY,
+            category=f"{CATEGORY}/sample",
+            **search_aliases("edit image by prompt", "DDPM inversion", "resample"),
             description="Samples an image from noise maps under a target prompt: what the prompt changes, changes; "
             "the rest stays.",
             inputs=[
@@ -27,12 +29,25 @@ class FixedNoiseSampler(io.ComfyNode):
                 inputs.cfg("cfg", 15.0, "Guidance towards the target prompt. The paper uses 15; 7 to 18 is useful."),
                 inputs.skip_steps_of_edit(),
                 inputs.mask(),
+                inputs.cfg_schedule("constant", optional=True),
+                inputs.end_cfg(optional=True),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The edited image, for VAE Decode.")],
         )
 
     @classmethod
-    def execute(cls, model, positive, negative, noise_maps, cfg, skip_steps, mask=None) -> io.NodeOutput:
+    def execute(
+        cls,
+        model,
+        positive,
+        negative,
+        noise_maps,
+        cfg,
+        skip_steps,
+        mask=None,
+        cfg_schedule="constant",
+        end_cfg=1.0,
+    ) -> io.NodeOutput:
         host.check_same_model(noise_maps, model)
         sampler = FixedNoise(noise_maps, skip_steps)
         mask = (
@@ -41,7 +56,7 @@ class FixedNoiseSampler(io.ComfyNode):
             else latents.mask_rows(noise_maps.image.shape, latents.pixels_per_cell(noise_maps), mask)
         )
         samples = host.run(
-            host.guider_for(model, positive, negative, cfg),
+            guide.guider_for(model, positive, negative, cfg, cfg_schedule, end_cfg),
             sampler,
             model.model.process_latent_out(noise_maps.image),
             sampler.sigmas,
@@ -57,7 +72,8 @@ class SamplerFixedNoise(io.ComfyNode):
         return io.Schema(
             node_id="SamplerFixedNoise",
             display_name="Fixed Noise SAMPLER",
-            category=CATEGORY,
+            category=f"{CATEGORY}/sample",
+            **search_aliases("edit image by prompt", "custom sampler"),
             description="Noise maps as a SAMPLER with its SIGMAS, for SamplerCustomAdvanced with any GUIDER. The noise "
             "input there is not used; give it a latent of the maps' size and batch. A noise mask on that latent limits "
             "the edit.",
@@ -74,3 +90,64 @@ class SamplerFixedNoise(io.ComfyNode):
     def execute(cls, noise_maps, skip_steps) -> io.NodeOutput:
         sampler = FixedNoise(noise_maps, skip_steps)
         return io.NodeOutput(sampler, sampler.sigmas)
+
+
+class SampleWithNoiseMaps(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SampleWithNoiseMaps",
+            display_name="Generate Image with Noise Maps",
+            category=f"{CATEGORY}/sample",
+            **search_aliases("native noise", "text to image"),
+            description="Ordinary sampling (DDPM, like euler_ancestral) that also gives the noise it used, as native "
+            "noise maps: to edit a generated image, or to compare with the maps of an inversion.",
+            inputs=[
+                io.Model.Input("model", tooltip="The model to generate with."),
+                io.Conditioning.Input("positive", tooltip="The prompt."),
+                io.Conditioning.Input("negative", tooltip="The negative prompt, usually empty."),
+                io.Latent.Input(
+                    "latent_image",
+                    tooltip="An Empty Latent Image for the size and the batch; its content is not used. Image b of the "
+                    "batch has seed + b.",
+                ),
+                inputs.steps(),
+                inputs.cfg("cfg", 7.5, "Guidance towards the prompt. To get the image again, sample with the same."),
+                inputs.eta(),
+                inputs.scheduler(),
+                inputs.seed(),
+                inputs.sigmas(),
+                inputs.cfg_schedule("constant", optional=True),
+                inputs.end_cfg(optional=True),
+            ],
+            outputs=[
+                io.Latent.Output(display_name="latent", tooltip="The generated image, for VAE Decode."),
+                NOISE_MAPS.Output(display_name="noise_maps", tooltip="The noise that made it."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model,
+        positive,
+        negative,
+        latent_image,
+        steps,
+        cfg,
+        eta,
+        scheduler,
+        seed,
+        sigmas=None,
+        cfg_schedule="constant",
+        end_cfg=1.0,
+    ) -> io.NodeOutput:
+        scheduler, sigmas = host.levels_or(sigmas, model, scheduler, steps)
+        schedule = host.schedule_for(model, sigmas, eta)
+        latent = latents.rows_to_invert(model, latent_image, 1)
+        info = host.provenance(model, method="native", scheduler=scheduler, cfg=cfg, seed=seed)
+        sampler = NativeSampler(schedule, trajectories.seeds_of_rows(seed, 1, len(latent)), info)
+        guider = guide.guider_for(model, positive, negative, cfg, cfg_schedule, end_cfg)
+        samples = host.run(guider, sampler, latent, schedule.sigmas, seed)
+        latent = {"samples": samples.to(comfy.model_management.intermediate_device())}
+        return io.NodeOutput(latent, sampler.noise_maps)

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import comfy.samplers
 import torch
 from tqdm.auto import tqdm
 
-from ..ddpm_core import NoiseMaps, NoiseSchedule, edit, invert, sample, trajectories
-from . import batching, host
+from ..ddpm_core import (
+    NoiseMaps,
+    NoiseSchedule,
+    edit,
+    generate,
+    invert,
+    null_text,
+    pure_noise,
+    sample,
+    trajectories,
+    without_residuals,
+)
+from . import batching, embeddings, host
 
 
 class InversionSampler(comfy.samplers.Sampler):
@@ -17,12 +29,14 @@ class InversionSampler(comfy.samplers.Sampler):
 
     def __init__(
         self,
+        trajectory: trajectories.Trajectory,
         schedule: NoiseSchedule,
         skipped: int,
         seeds: list[int],
         timesteps_per_call: int,
         info: Mapping[str, str],
     ):
+        self.trajectory = trajectory
         self.schedule = schedule
         self.skipped = skipped
         self.seeds = seeds
@@ -34,7 +48,7 @@ class InversionSampler(comfy.samplers.Sampler):
         self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False
     ):
         latent_image = _scaled(model_wrap, latent_image)
-        states = trajectories.edit_friendly(latent_image, self.schedule, self.seeds)
+        states = self.trajectory(latent_image, self.schedule, self.seeds)
         with _Progress(callback, self.schedule.steps, disable_pbar) as progress:
             self.noise_maps = invert(
                 batching.SplittingDenoiser(model_wrap, extra_args, len(latent_image)),
@@ -64,9 +78,15 @@ class FixedNoise(comfy.samplers.Sampler):
     ):
         host.check_same_model(self.noise_maps, model_wrap.model_patcher)
         self._check_run(sigmas, noise)
+        uncond = self.noise_maps.uncond
+        if uncond is None:
+            denoiser = partial(model_wrap, **extra_args)
+        else:
+            first = self.noise_maps.first_step(self.skip_steps)
+            denoiser = embeddings.ReplacingDenoiser(model_wrap, extra_args, uncond[first:].to(noise.device))
         with _Progress(callback, len(self.sigmas) - 1, disable_pbar) as progress:
             return sample(
-                lambda x, sigma: model_wrap(x, sigma, **extra_args),
+                denoiser,
                 self.noise_maps,
                 skip_steps=self.skip_steps,
                 mask=denoise_mask,
@@ -89,6 +109,127 @@ class FixedNoise(comfy.samplers.Sampler):
             )
 
 
+class DDIMInversionSampler(comfy.samplers.Sampler):
+    """Runs the model's ODE backwards from the latent that the host hands to it; `noise_maps` is there after the run."""
+
+    def __init__(
+        self,
+        schedule: NoiseSchedule,
+        skipped: int,
+        seeds: list[int],
+        keep_residuals: bool,
+        fixed_point_iterations: int,
+        forward_noise_steps: int,
+        info: Mapping[str, str],
+    ):
+        self.schedule = schedule.with_eta(0.0)
+        self.skipped = skipped
+        self.seeds = seeds
+        self.keep_residuals = keep_residuals
+        self.options = {
+            "fixed_point_iterations": fixed_point_iterations,
+            "forward_noise_steps": forward_noise_steps,
+        }
+        self.info = info
+        self.noise_maps: NoiseMaps | None = None
+
+    def sample(
+        self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False
+    ):
+        latent_image = _scaled(model_wrap, latent_image)
+        denoiser, device = partial(model_wrap, **extra_args), latent_image.device
+        climbed = self.schedule.steps - self.options["forward_noise_steps"]
+        total = climbed + self.schedule.steps * self.keep_residuals
+        with _Progress(callback, total, disable_pbar) as progress:
+            states, denoised = trajectories.ddim(
+                denoiser, latent_image, self.schedule, self.seeds, **self.options, device=device, callback=progress
+            )
+            if self.keep_residuals:
+                self.noise_maps = invert(
+                    denoiser,
+                    states,
+                    self.schedule,
+                    skipped=self.skipped,
+                    info=self.info,
+                    device=device,
+                    callback=progress.after(climbed),
+                )
+            else:
+                self.noise_maps = without_residuals(self.schedule, states, denoised, self.skipped, self.info)
+        return latent_image
+
+
+class NullTextSampler(comfy.samplers.Sampler):
+    """Null-text inversion of the latent that the host hands to it, for guidance `cfg`, under the host's CFGGuider.
+
+    `noise_maps` is there after the run.
+    """
+
+    def __init__(self, schedule: NoiseSchedule, skipped: int, cfg: float, info: Mapping[str, str], **options: float):
+        self.schedule = schedule.with_eta(0.0)
+        self.skipped = skipped
+        self.cfg = cfg
+        self.info = info
+        self.options = options
+        self.noise_maps: NoiseMaps | None = None
+
+    def sample(
+        self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False
+    ):
+        steps = self.schedule.steps
+        total = steps * (1 + self.options["inner_steps"])
+        with _Progress(callback, total, disable_pbar) as progress, host.gradients(model_wrap.inner_model):
+            x_0 = _scaled(model_wrap, latent_image).clone()
+            model_wrap.set_cfg(1.0)
+            pivots, _ = trajectories.ddim(
+                partial(model_wrap, **extra_args),
+                x_0,
+                self.schedule,
+                [0] * len(x_0),  # no noise is drawn
+                device=x_0.device,
+                callback=progress,
+            )
+            guided = embeddings.OpenGuidance(model_wrap, extra_args["model_options"], self.cfg)
+            self.noise_maps = null_text(
+                guided,
+                pivots,
+                self.schedule,
+                guided.embedding(len(x_0)),
+                **self.options,
+                skipped=self.skipped,
+                info=self.info,
+                device=x_0.device,
+                callback=progress.after(steps),
+            )
+        return latent_image
+
+
+class NativeSampler(comfy.samplers.Sampler):
+    """Generates images of the latent's shape from fresh noise; `noise_maps` is there after the run."""
+
+    def __init__(self, schedule: NoiseSchedule, seeds: list[int], info: Mapping[str, str]):
+        self.schedule = schedule
+        self.seeds = seeds
+        self.info = info
+        self.noise_maps: NoiseMaps | None = None
+
+    def sample(
+        self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False
+    ):
+        like = torch.empty(latent_image.shape, dtype=torch.float32)
+        with _Progress(callback, self.schedule.steps, disable_pbar) as progress:
+            self.noise_maps = generate(
+                partial(model_wrap, **extra_args),
+                pure_noise(like, self.schedule, self.seeds),
+                self.schedule,
+                self.seeds,
+                info=self.info,
+                device=latent_image.device,
+                callback=progress,
+            )
+        return self.noise_maps.image.to(latent_image.device)
+
+
 class EditSampler(comfy.samplers.Sampler):
     """Inverts and edits the latent that the host hands to it in one pass, under a `pair.PairGuider`."""
 
@@ -102,7 +243,7 @@ class EditSampler(comfy.samplers.Sampler):
         latent_image = _scaled(model_wrap, latent_image)
         with _Progress(callback, self.schedule.steps, disable_pbar) as progress:
             return edit(
-                lambda x, sigma: model_wrap(x, sigma, **extra_args),
+                partial(model_wrap, **extra_args),
                 latent_image.cpu(),
                 self.schedule,
                 self.seeds,
@@ -126,6 +267,10 @@ class _Progress:
         self._bar.update(step["i"] + 1 - self._bar.n)
         if self._callback is not None:
             self._callback(step["i"], step["denoised"], step["x"], self._bar.total)
+
+    def after(self, done: int) -> Callable[[dict], None]:
+        """The callback of a second loop, whose steps follow `done` others."""
+        return lambda step: self({**step, "i": done + step["i"]})
 
     def __exit__(self, *_):
         self._bar.close()

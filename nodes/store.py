@@ -10,7 +10,7 @@ from comfy.cli_args import args
 from comfy_api.latest import io
 
 from ..ddpm_core import storage
-from .types import CATEGORY, NOISE_MAPS
+from .types import CATEGORY, NOISE_MAPS, search_aliases
 
 SUFFIX = ".noisemaps.safetensors"
 
@@ -21,7 +21,8 @@ class SaveNoiseMaps(io.ComfyNode):
         return io.Schema(
             node_id="SaveNoiseMaps",
             display_name="Save Noise Maps",
-            category=CATEGORY,
+            category=f"{CATEGORY}/files",
+            **search_aliases("export noise maps"),
             description="Writes noise maps into the output folder, so that an image is inverted once and edited often.",
             is_output_node=True,
             inputs=[
@@ -59,7 +60,8 @@ class LoadNoiseMaps(io.ComfyNode):
         return io.Schema(
             node_id="LoadNoiseMaps",
             display_name="Load Noise Maps",
-            category=CATEGORY,
+            category=f"{CATEGORY}/files",
+            **search_aliases("import noise maps"),
             description="Reads noise maps that Save Noise Maps wrote, from the input or the output folder.",
             inputs=[
                 io.Combo.Input(

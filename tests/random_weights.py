@@ -90,3 +90,60 @@ def save_sd15_files(models: Path) -> None:
         path = models / f"{name}.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(randomize(module, seed=3).state_dict(), path)
+
+
+def save_sd15_checkpoint(path: Path) -> None:
+    """One file that ComfyUI's checkpoint loader takes for SD1.5: a shallow UNet, a whole CLIP-L, a TAESD for VAE."""
+    tensors = _prefixed("model.diffusion_model.", _unet(SD15_UNET))
+    tensors |= _prefixed("cond_stage_model.transformer.", _clip_l())
+    _save(tensors | _prefixed("first_stage_model.", _taesd()), path)
+
+
+def save_sdxl_checkpoint(path: Path) -> None:
+    """One file that ComfyUI's checkpoint loader takes for SDXL.
+
+    The host knows SDXL by its transformer depths, so the UNet is as deep, and 320 channels wide throughout. CLIP-G has
+    but one size; it is all zeros, so that prompts differ by CLIP-L alone.
+    """
+    import comfy.sdxl_clip
+
+    wide = {"channel_mult": [1, 1, 1], "num_res_blocks": [2, 2, 2], "transformer_depth_middle": 10}
+    depths = {"transformer_depth": [0, 0, 2, 2, 10, 10], "transformer_depth_output": [0, 0, 0, 2, 2, 2, 10, 10, 10]}
+    tensors = _prefixed("model.diffusion_model.", _unet(SDXL_UNET | wide | depths))
+    tensors |= _prefixed("conditioner.embedders.0.transformer.", _clip_l())
+    clip_g = comfy.sdxl_clip.SDXLClipG(dtype=torch.float16).transformer.state_dict()
+    zeros = {name: torch.zeros_like(tensor) for name, tensor in clip_g.items()}
+    tensors |= _prefixed("conditioner.embedders.1.model.transformer.", zeros)
+    _save(tensors | _prefixed("first_stage_model.", _taesd()), path)
+
+
+def _unet(config: dict) -> dict[str, torch.Tensor]:
+    import comfy.ops
+    from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+
+    unet = UNetModel(**config, dtype=torch.float16, operations=comfy.ops.disable_weight_init)
+    return randomize(unet, seed=3).state_dict()
+
+
+def _clip_l() -> dict[str, torch.Tensor]:
+    import comfy.sd1_clip
+
+    return randomize(comfy.sd1_clip.SDClipModel(dtype=torch.float16).transformer, seed=3).state_dict()
+
+
+def _taesd() -> dict[str, torch.Tensor]:
+    import comfy.taesd.taesd
+
+    vae = comfy.taesd.taesd.TAESD()
+    randomize(vae.taesd_encoder, seed=3)
+    randomize(vae.taesd_decoder, seed=3)
+    return vae.state_dict()
+
+
+def _prefixed(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {prefix + name: tensor for name, tensor in tensors.items()}
+
+
+def _save(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path)

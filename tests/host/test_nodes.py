@@ -80,7 +80,7 @@ def test_the_sampler_is_the_hosts_euler_ancestral_when_its_noise_is(comfy, pack,
         return sample_euler_ancestral(model_k, start.to(x), sigmas, noise_sampler=recorded(x), **kwargs)
 
     nothing = torch.zeros_like(start)
-    guider = pack.host.guider_for(model, *prompts, 3.5)
+    guider = pack.guide.guider_for(model, *prompts, 3.5)
     expected = guider.sample(nothing, nothing, comfy.samplers.KSAMPLER(euler_ancestral), sigmas, seed=seed)
 
     drawn.append(nothing)  # the last step adds none

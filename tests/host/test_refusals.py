@@ -63,7 +63,7 @@ def test_a_skip_outside_the_maps(no_network, noise_maps, sample, skip_steps):
         ({"sigmas": torch.tensor([])}, "at least one step"),
         ({"sigmas": torch.tensor([1.0, 2.0, 0.0])}, "must descend"),
         ({"sigmas": torch.tensor([3.0, 2.0, 1.0])}, "must end at 0"),
-        ({"eta": 0.0}, "eta is 0"),
+        ({"eta": -0.1}, "eta is -0.1"),
         ({"eta": 1.1}, "eta is 1.1"),
         ({"latent_image": {"samples": torch.full((1, 4, 8, 8), float("nan"))}}, "NaN or infinity.*fp32-vae"),
         ({"latent_image": {"samples": torch.full((1, 4, 8, 8), float("inf"))}}, "NaN or infinity.*fp32-vae"),

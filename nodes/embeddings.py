@@ -1,0 +1,95 @@
+"""The unconditional embedding of a guider, replaced from step to step (null-text inversion, arXiv 2211.09794)."""
+
+from __future__ import annotations
+
+import comfy.samplers
+import torch
+from torch import Tensor
+
+from ..ddpm_core.null_text import UncondDenoiser
+
+_CONTEXT = "c_crossattn"  # what the host calls the text's part of the model's conditioning
+
+
+class ReplacingDenoiser:
+    """A guider as the core's denoiser that takes the next embedding with every call.
+
+    Args:
+        embeddings: (T, B, L, D) on the device.
+    """
+
+    def __init__(self, guider, extra_args: dict, embeddings: Tensor):
+        _negative(guider)
+        self._guider = guider
+        self._extra_args = extra_args
+        self._embeddings = iter(embeddings)
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        self._guider.conds["negative"] = [_with_embedding(_negative(self._guider), next(self._embeddings))]
+        return self._guider(x, sigma, **self._extra_args)
+
+
+class OpenGuidance:
+    """The host's classifier-free guidance with the unconditional embedding as a variable that has gradients."""
+
+    def __init__(self, guider, model_options: dict, cfg: float):
+        self._negative = _negative(guider)
+        self._positive = guider.conds["positive"]
+        self._model = guider.inner_model
+        self._model_options = model_options
+        self._cfg = cfg
+
+    def embedding(self, rows: int) -> Tensor:
+        """(rows, L, D) the negative prompt's own embedding, where the search starts."""
+        embedding = self._negative["model_conds"][_CONTEXT].cond.to(torch.float32)
+        return embedding.expand(rows, -1, -1) if len(embedding) == 1 else embedding
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> UncondDenoiser:
+        with torch.no_grad():
+            cond = self._predict(self._positive, x, sigma)
+
+        def predict(uncond: Tensor) -> Tensor:
+            negative = [_with_embedding(self._negative, uncond)]
+            return comfy.samplers.cfg_function(
+                self._model,
+                cond,
+                self._predict(negative, x, sigma),
+                self._cfg,
+                x,
+                sigma,
+                self._model_options,
+                cond=self._positive,
+                uncond=negative,
+            )
+
+        return predict
+
+    def _predict(self, conds: list[dict], x: Tensor, sigma: Tensor) -> Tensor:
+        return comfy.samplers.calc_cond_batch(self._model, [conds], x, sigma, self._model_options)[0]
+
+
+def _negative(guider) -> dict:
+    """The guider's one negative conditioning.
+
+    Raises:
+        ValueError: a guider without one, or with several; a model whose text is not one embedding.
+    """
+    negative = getattr(guider, "conds", {}).get("negative", [])
+    if len(negative) != 1:
+        raise ValueError(
+            f"null-text embeddings take the place of one negative conditioning, this guider has {len(negative)}: use "
+            "CFGGuider or Guide with a CFG Schedule, with one plain CLIP Text Encode as negative"
+        )
+    context = negative[0]["model_conds"].get(_CONTEXT)
+    if context is None or context.cond.ndim != 3:
+        raise ValueError(
+            "null-text inversion moves the text embedding that cross-attention reads, and this model has none: use a "
+            "Stable Diffusion kind of model, or another inversion"
+        )
+    return negative[0]
+
+
+def _with_embedding(conditioning: dict, embedding: Tensor) -> dict:
+    model_conds = conditioning["model_conds"]
+    context = type(model_conds[_CONTEXT])(embedding)
+    return {**conditioning, "model_conds": {**model_conds, _CONTEXT: context}}

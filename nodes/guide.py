@@ -1,0 +1,79 @@
+"""Guidance that changes over the steps, as a GUIDER of the host."""
+
+from __future__ import annotations
+
+import comfy.samplers
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..ddpm_core import cfg_scales
+from . import inputs
+from .types import CATEGORY, search_aliases
+
+
+class ScalesOfRun:
+    """The scale of guidance at each level of one run."""
+
+    def __init__(self, sigmas: Tensor, schedule: str, first: float, last: float):
+        self._levels = sigmas[:-1].cpu()
+        self._scales = cfg_scales(max(1, len(self._levels)), schedule, first, last)
+
+    def at(self, timestep: Tensor) -> float:
+        """The scale of the step that starts at a call's sigma; a level between two steps belongs to the earlier one."""
+        if len(set(self._scales)) == 1:
+            return self._scales[0]  # without a look at the level, which waits for the device
+        noisier = int((self._levels >= timestep.flatten()[0].item() * (1 - 1e-4)).sum())
+        return self._scales[max(noisier - 1, 0)]
+
+
+class ScheduledCFGGuider(comfy.samplers.CFGGuider):
+    """The host's classifier-free guidance with a scale for every step."""
+
+    def set_schedule(self, schedule: str, first: float, last: float) -> None:
+        self.schedule = schedule, first, last
+
+    def sample(self, noise, latent_image, sampler, sigmas, *args, **kwargs):
+        self._scales = ScalesOfRun(sigmas, *self.schedule)
+        return super().sample(noise, latent_image, sampler, sigmas, *args, **kwargs)
+
+    def predict_noise(self, x, timestep, model_options=None, seed=None):
+        self.set_cfg(self._scales.at(timestep))
+        return super().predict_noise(x, timestep, model_options or {}, seed)
+
+
+def guider_for(
+    model, positive, negative, cfg: float, schedule: str = "constant", end_cfg: float = 1.0
+) -> comfy.samplers.CFGGuider:
+    """The host's own classifier-free guidance, or that with a schedule."""
+    guider = comfy.samplers.CFGGuider(model) if schedule == "constant" else ScheduledCFGGuider(model)
+    guider.set_conds(positive, negative)
+    guider.set_cfg(cfg)
+    if schedule != "constant":
+        guider.set_schedule(schedule, cfg, end_cfg)
+    return guider
+
+
+class CFGScheduleGuider(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="CFGScheduleGuider",
+            display_name="Guide with a CFG Schedule",
+            category=f"{CATEGORY}/sample",
+            **search_aliases("dynamic cfg", "guidance schedule"),
+            description="Classifier-free guidance that falls (or rises) over the steps: strong where the composition "
+            "is made, weak where detail is. A GUIDER for SamplerCustomAdvanced with any SAMPLER.",
+            inputs=[
+                io.Model.Input("model", tooltip="The model to sample with."),
+                io.Conditioning.Input("positive", tooltip="The prompt."),
+                io.Conditioning.Input("negative", tooltip="The negative prompt, usually empty."),
+                inputs.cfg("cfg", 8.0, "Guidance at the first, noisiest step."),
+                inputs.cfg_schedule("cosine"),
+                inputs.end_cfg(),
+            ],
+            outputs=[io.Guider.Output(display_name="guider", tooltip="For SamplerCustomAdvanced.")],
+        )
+
+    @classmethod
+    def execute(cls, model, positive, negative, cfg, cfg_schedule, end_cfg) -> io.NodeOutput:
+        return io.NodeOutput(guider_for(model, positive, negative, cfg, cfg_schedule, end_cfg))

@@ -1,0 +1,158 @@
+"""Nodes that show and measure what noise maps hold."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import torch
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from ..ddpm_core import NoiseMaps, contact_sheet, statistics
+from . import inputs, latents
+from .types import CATEGORY, NOISE_MAPS, search_aliases
+
+_MOST_COMPARED = 4
+
+
+class NoiseMapsPreview(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="NoiseMapsPreview",
+            display_name="Preview Noise Maps",
+            category=f"{CATEGORY}/inspect",
+            description="Shows noise maps as a contact sheet, from the noisiest step to the image: the noised states, "
+            "what the model predicts from each, and the noise of each step.",
+            is_output_node=True,
+            **search_aliases("contact sheet", "show trajectory", "inspect"),
+            inputs=[
+                inputs.noise_maps(),
+                io.Int.Input(
+                    "columns",
+                    default=8,
+                    min=2,
+                    max=64,
+                    tooltip="How many steps to show, evenly spread, the noisiest and the image among them.",
+                ),
+                # One row, not a sheet for each: several sheets on one node are too small to read.
+                io.Int.Input(
+                    "row",
+                    default=0,
+                    min=0,
+                    max=4095,
+                    tooltip="Which image to show, from 0: variation v of image b is row v * (images) + b.",
+                ),
+                io.Vae.Input(
+                    "vae",
+                    optional=True,
+                    tooltip="Decodes states and predictions. Without it they are small, in the model's preview colors.",
+                ),
+            ],
+            outputs=[io.Image.Output(display_name="image", tooltip="The contact sheet.")],
+        )
+
+    @classmethod
+    def execute(cls, noise_maps, columns, row, vae=None) -> io.NodeOutput:
+        shown = contact_sheet.columns_of(
+            noise_maps,
+            contact_sheet.levels_shown(noise_maps.steps, columns),
+            row,
+            lambda x: _preview(noise_maps, x) if vae is None else _decoded(noise_maps, x, vae),
+            lambda z: _noise(noise_maps, z),
+        )
+        image = torch.from_numpy(np.asarray(contact_sheet.draw(shown), dtype=np.float32) / 255)[None]
+        return io.NodeOutput(image, ui=ui.PreviewImage(image, cls=cls))
+
+
+class NoiseMapsStatistics(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="NoiseMapsStatistics",
+            display_name="Measure Noise Maps",
+            category=f"{CATEGORY}/inspect",
+            **search_aliases("statistics", "plot noise", "compare inversions"),
+            description="Plots how large the noise of each step is, how it goes with its neighbours, and how Gaussian "
+            "the noisiest state is. Connect the maps of several inversions to see what tells them apart.",
+            inputs=[
+                NOISE_MAPS.Input("noise_maps", tooltip="The noise maps to measure."),
+                *(
+                    NOISE_MAPS.Input(f"noise_maps_{k}", optional=True, tooltip="Further maps, for comparison.")
+                    for k in range(2, _MOST_COMPARED + 1)
+                ),
+                io.String.Input(
+                    "names",
+                    default="",
+                    multiline=True,
+                    optional=True,
+                    tooltip="One name a line, for the legend. Where there is none, the method of the inversion.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="plots", tooltip="Four plots, for Preview Image or Save Image."),
+                io.String.Output(display_name="numbers", tooltip="A table, for Preview Any."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, noise_maps, names="", **further) -> io.NodeOutput:
+        from ..ddpm_core import plots  # matplotlib takes a second to import
+
+        maps = _named([noise_maps, *(further[key] for key in sorted(further) if further[key] is not None)], names)
+        image = torch.from_numpy(plots.to_array(plots.compare(maps)))[None]
+        return io.NodeOutput(image, table(maps))
+
+
+def table(maps: dict[str, NoiseMaps]) -> str:
+    """One line for each statistic, one column for each of the maps; a dash where maps do not allow it."""
+    reports = {name: statistics.report(noise_maps) for name, noise_maps in maps.items()}
+    width = max(12, *(len(name) + 2 for name in maps))
+    lines = ["".join([f"{'':24}", *(f"{name:>{width}}" for name in maps)])]
+    for what in next(iter(reports.values())):
+        values = (report[what] for report in reports.values())
+        lines.append(
+            "".join([f"{what:24}", *(f"{'-' if math.isnan(value) else f'{value:.3f}':>{width}}" for value in values)])
+        )
+    return "\n".join(lines)
+
+
+def _named(maps: list[NoiseMaps], names: str) -> dict[str, NoiseMaps]:
+    """The maps by the names that were given, else by their method; equal ones are numbered."""
+    given = [line.strip() for line in names.splitlines()]
+    named: dict[str, NoiseMaps] = {}
+    for k, noise_maps in enumerate(maps):
+        name = (given[k] if k < len(given) else "") or noise_maps.info.get("method", "noise maps")
+        named[name if name not in named else f"{name} ({k + 1})"] = noise_maps
+    return named
+
+
+def _preview(noise_maps: NoiseMaps, x: Tensor) -> Tensor:
+    """(3, H, W) of x (C, H, W), by the linear map of the model's live previews."""
+    factors, bias = _rgb_factors(noise_maps)
+    return torch.einsum("chw,cr->rhw", x, factors) + bias.view(3, 1, 1)
+
+
+def _noise(noise_maps: NoiseMaps, z: Tensor) -> Tensor:
+    """(3, H, W) of variance 1 of z (C, H, W): the map of the previews, each colour scaled to length 1."""
+    factors, _ = _rgb_factors(noise_maps)
+    return torch.einsum("chw,cr->rhw", z, torch.nn.functional.normalize(factors, dim=0))
+
+
+def _rgb_factors(noise_maps: NoiseMaps) -> tuple[Tensor, Tensor]:
+    """(C, 3) and (3,) how the model's latents become colours; the mean of the channels where the host knows no map."""
+    if "latent_rgb_factors" not in noise_maps.info:
+        channels = noise_maps.image.shape[1]
+        return torch.full((channels, 3), 1 / channels), torch.zeros(3)
+    return tuple(torch.tensor(json.loads(noise_maps.info[name])) for name in ("latent_rgb_factors", "latent_rgb_bias"))
+
+
+def _decoded(noise_maps: NoiseMaps, x: Tensor, vae) -> Tensor:
+    """(3, H, W) of x (C, H, W), by a VAE; it may be smaller or larger than the maps."""
+    rows = latents.unscaled(noise_maps, x[None])
+    if noise_maps.image.ndim == 5:
+        rows = rows.unsqueeze(2)  # a video of one frame
+    pixels = vae.decode(rows)
+    return pixels.reshape(-1, *pixels.shape[-3:])[0, ..., :3].movedim(-1, 0).float().cpu() * 2 - 1

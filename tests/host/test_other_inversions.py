@@ -1,0 +1,246 @@
+"""CycleDiffusion, DDIM, native maps, null-text and guidance schedules in real ComfyUI."""
+
+import pytest
+import torch
+
+EXACT = 1e-5
+
+CASES = [
+    # kind, weights, scheduler, steps
+    ("sd15", torch.float32, "ddim_uniform", 20),
+    ("v", torch.float16, "karras", 5),
+    ("sdxl", torch.bfloat16, "normal", 5),
+    ("flow", torch.float32, "simple", 8),
+]
+
+
+@pytest.fixture
+def run_node(pack, conditioning, latent):
+    """run_node(node_id, model, kind, **inputs): an inversion or generation under the prompts of `invert`."""
+
+    def run(node_id, model, kind="sd15", **inputs):
+        defaults = {
+            "positive": conditioning(kind, 1),
+            "negative": conditioning(kind, 2),
+            "latent_image": latent(kind),
+            "steps": 5,
+            "scheduler": "ddim_uniform",
+        }
+        if node_id in ("CycleDiffusionInvert", "SampleWithNoiseMaps"):
+            defaults |= {"cfg": 3.5, "eta": 1.0, "seed": 3}
+        if node_id in ("CycleDiffusionInvert", "DDIMInvert"):
+            defaults |= {"skip_steps": 0, "variations": 1}
+        if node_id == "DDIMInvert":
+            defaults |= {
+                "cfg": 3.5,
+                "seed": 3,
+                "keep_residuals": True,
+                "fixed_point_iterations": 0,
+                "forward_noise_steps": 0,
+            }
+        if node_id == "NullTextInvert":
+            defaults |= {"cfg": 3.5, "skip_steps": 0, "inner_steps": 10, "learning_rate": 0.01, "early_stop": 1e-5}
+        return pack.run(node_id, model=model, **(defaults | inputs))
+
+    return run
+
+
+@pytest.mark.parametrize("node_id", ["CycleDiffusionInvert", "DDIMInvert"])
+@pytest.mark.parametrize(("kind", "dtype", "scheduler", "steps"), CASES, ids=str)
+def test_replay_returns_the_latent(random_model, latent, run_node, sample, node_id, kind, dtype, scheduler, steps):
+    model, image = random_model(kind, dtype), latent(kind, batch=2, height=8, width=12)
+    (noise_maps,) = run_node(node_id, model, kind, latent_image=image, scheduler=scheduler, steps=steps)
+    assert (sample(model, noise_maps, kind) - image["samples"]).abs().max() <= EXACT
+
+
+@pytest.mark.parametrize(("kind", "dtype", "scheduler", "steps"), CASES, ids=str)
+def test_a_generated_image_comes_again_from_its_maps(
+    random_model, latent, run_node, sample, kind, dtype, scheduler, steps
+):
+    model, empty = random_model(kind, dtype), {"samples": torch.zeros_like(latent(kind, batch=2)["samples"])}
+    image, noise_maps = run_node(
+        "SampleWithNoiseMaps", model, kind, latent_image=empty, scheduler=scheduler, steps=steps
+    )
+    assert image["samples"].std() > 0.1
+    assert not torch.equal(image["samples"][0], image["samples"][1])
+    assert torch.equal(sample(model, noise_maps, kind), image["samples"])
+
+
+def test_ddim_drifts_without_residuals_and_says_what_it_is(random_model, latent, run_node, sample):
+    model, image = random_model("sd15"), latent("sd15")
+    (textbook,) = run_node("DDIMInvert", model, latent_image=image, keep_residuals=False)
+    assert (sample(model, textbook) - image["samples"]).abs().max() > 1000 * EXACT
+    (exact,) = run_node("DDIMInvert", model, latent_image=image)
+    assert torch.equal(textbook.states, exact.states)
+    assert (textbook.info["method"], exact.info["method"]) == ("DDIM", "DDIM with residuals")
+
+
+def test_calls_of_ddim(random_model, run_node, count_calls):
+    model = random_model("sd15")
+    run_node("DDIMInvert", model, steps=10, keep_residuals=False)
+    assert len(count_calls) == 10
+    count_calls.clear()
+    run_node("DDIMInvert", model, steps=10, forward_noise_steps=3, fixed_point_iterations=1)
+    assert len(count_calls) == 7 * 2 + 10
+
+
+def test_cycle_diffusion_takes_several_timesteps_a_call(random_model, run_node, count_calls):
+    run_node("CycleDiffusionInvert", random_model("sd15"), steps=10, timesteps_per_call=4)
+    assert count_calls == [4, 4, 2]
+
+
+@pytest.fixture
+def demo(pack):
+    """The demo model as the host runs it: loaded in inference mode, with prompts and an image."""
+    with torch.inference_mode():
+        model, clip, _ = pack.run("LoadDemoModel")
+        pixels, _, caption = pack.run("LoadDemoImage", scene="a red circle left on a blue ground", seed=1)
+        prompts = {
+            name: [[clip.encode_from_tokens(clip.tokenize(text)), {}]]
+            for name, text in (("positive", caption), ("negative", ""))
+        }
+        image = {"samples": pixels.movedim(-1, 1) * 2 - 1}
+    return model, prompts, image
+
+
+def test_null_text_comes_nearer_than_ddim_and_leaves_the_model_alone(demo, run_node, sample):
+    model, prompts, image = demo
+    before = {name: weight.clone() for name, weight in model.model.state_dict().items()}
+    settings = {"latent_image": image, "cfg": 7.5, "steps": 20, **prompts}
+    with torch.inference_mode():
+        (found,) = run_node("NullTextInvert", model, early_stop=0.0, **settings)
+        assert torch.is_inference_mode_enabled()
+        ddim = {"keep_residuals": False, "seed": 0}
+        (plain,) = run_node("DDIMInvert", model, **(settings | ddim))
+        errors = [
+            (sample(model, maps, cfg=7.5, **prompts) - image["samples"]).abs().mean().item() for maps in (found, plain)
+        ]
+    assert found.uncond.shape == (20, 1, 8, 64)
+    assert errors[0] < errors[1] / 3
+    after = model.model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert not any(weight.requires_grad for weight in model.model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [("sd15", torch.float32), ("sd15", torch.float16), ("sdxl", torch.bfloat16), ("flow", torch.float32)],
+    ids=str,
+)
+def test_null_text_moves_the_embeddings_of_every_kind_of_model(random_model, latent, run_node, sample, kind, dtype):
+    model, image = random_model(kind, dtype), latent(kind, batch=2)
+    settings = {"steps": 3, "scheduler": "simple", "inner_steps": 3, "early_stop": 0.0}
+    (maps,) = run_node("NullTextInvert", model, kind, latent_image=image, **settings)
+    assert maps.uncond.shape[:2] == (3, 2)
+    assert ((maps.uncond[-1] - maps.uncond[0]).flatten(1).abs().amax(dim=1) > 0).all()
+    assert sample(model, maps, kind).isfinite().all()
+
+
+def test_null_text_embeddings_reach_any_guider_with_a_negative_prompt(comfy, pack, demo, run_node, sample):
+    model, prompts, image = demo
+    (maps,) = run_node("NullTextInvert", model, latent_image=image, cfg=5.0, steps=5, learning_rate=0.1, **prompts)
+    ours = sample(model, maps, cfg=5.0, **prompts)
+    sampler, sigmas = pack.run("SamplerFixedNoise", noise_maps=maps, skip_steps=0)
+    nodes = comfy.nodes.NODE_CLASS_MAPPINGS
+    (noise,) = nodes["DisableNoise"]().get_noise()
+    (guider,) = nodes["CFGGuider"]().get_guider(model, prompts["positive"], prompts["negative"], 5.0)
+    advanced, _ = nodes["SamplerCustomAdvanced"]().sample(noise, guider, sampler, sigmas, image)
+    assert torch.equal(advanced["samples"], ours)
+    other = sample(model, maps, cfg=5.0, positive=prompts["positive"], negative=prompts["positive"])
+    assert torch.equal(other, ours), "the negative prompt should have been replaced at every step"
+    (basic,) = nodes["BasicGuider"]().get_guider(model, prompts["positive"])
+    with pytest.raises(ValueError, match="one negative conditioning, this guider has 0"):
+        nodes["SamplerCustomAdvanced"]().sample(noise, basic, sampler, sigmas, image)
+
+
+def test_null_text_without_guidance_is_refused(random_model, run_node):
+    with pytest.raises(ValueError, match="cfg 1 has nothing to search for"):
+        run_node("NullTextInvert", random_model("sd15"), cfg=1.0)
+
+
+def recorded_scales(model) -> tuple:
+    """A MODEL that notes the scale of each call of its guidance, and the notes."""
+    seen = []
+
+    def note(args):
+        seen.append(round(args["cond_scale"], 4))
+        return args["uncond"] + (args["cond"] - args["uncond"]) * args["cond_scale"]
+
+    patched = model.clone()
+    patched.set_model_sampler_cfg_function(note)
+    return patched, seen
+
+
+@pytest.mark.parametrize(
+    ("schedule", "scales"),
+    [
+        ("constant", [9, 9, 9, 9, 9]),
+        ("linear", [9, 7.5, 6, 4.5, 3]),
+        ("cosine", [9, 8.1213, 6, 3.8787, 3]),
+    ],
+)
+def test_guidance_follows_its_schedule(
+    comfy, pack, random_model, conditioning, latent, invert, sample, schedule, scales, run_node
+):
+    model, seen = recorded_scales(random_model("sd15"))
+    prompts = conditioning("sd15", 1), conditioning("sd15", 2)
+    (guider,) = pack.run(
+        "CFGScheduleGuider",
+        model=model,
+        positive=prompts[0],
+        negative=prompts[1],
+        cfg=9.0,
+        cfg_schedule=schedule,
+        end_cfg=3.0,
+    )
+    nodes = comfy.nodes.NODE_CLASS_MAPPINGS
+    (noise,) = nodes["RandomNoise"]().get_noise(1)
+    (euler,) = nodes["KSamplerSelect"]().get_sampler("euler")
+    sigmas = pack.host.levels(model, "karras", 5)
+    nodes["SamplerCustomAdvanced"]().sample(noise, guider, euler, sigmas, latent("sd15"))
+    assert seen == scales
+
+    seen.clear()
+    options = {"cfg_schedule": schedule, "end_cfg": 3.0}
+    run_node("SampleWithNoiseMaps", model, scheduler="karras", cfg=9.0, **options)
+    assert seen == scales
+
+    noise_maps = invert(model, scheduler="karras", steps=7, skip_steps=2)
+    seen.clear()
+    sample(model, noise_maps, cfg=9.0, cfg_schedule=schedule, end_cfg=3.0)
+    assert seen == scales
+
+
+def test_one_pass_edits_follow_the_schedule_too(pack, random_model, conditioning, latent, invert, sample):
+    model, prompts = random_model("sd15"), {"negative": conditioning("sd15", 2)}
+    schedule = {"cfg_schedule": "linear", "end_cfg": 2.0}
+    (one_pass,) = pack.run(
+        "EditFriendlyEdit",
+        model=model,
+        source=conditioning("sd15", 1),
+        target=conditioning("sd15", 9),
+        latent_image=latent("sd15"),
+        steps=5,
+        source_cfg=3.5,
+        target_cfg=9.0,
+        eta=1.0,
+        scheduler="ddim_uniform",
+        seed=3,
+        skip_steps=1,
+        variations=1,
+        **prompts,
+        **schedule,
+    )
+    two = sample(model, invert(model, skip_steps=1), positive=conditioning("sd15", 9), cfg=9.0, **prompts, **schedule)
+    assert (one_pass["samples"] - two).abs().max() <= 1e-3 * two.abs().max()
+
+
+def test_interpolated_maps_lie_between(pack, random_model, latent, invert, sample):
+    model = random_model("sd15")
+    a, b = invert(model), invert(model, latent_image=latent("sd15", seed=5), seed=4)
+    (mixed,) = pack.run("NoiseMapsInterpolate", noise_maps_a=a, noise_maps_b=b, weight=0.5, kind="spherical")
+    assert torch.isfinite(sample(model, mixed)).all()
+    assert mixed.residuals.std() == pytest.approx(a.residuals.std().item(), rel=0.3)
+    with pytest.raises(ValueError, match="the first noise maps have steps 5, the second have 10"):
+        other = invert(model, steps=10)
+        pack.run("NoiseMapsInterpolate", noise_maps_a=a, noise_maps_b=other, weight=0.5, kind="spherical")

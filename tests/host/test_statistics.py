@@ -1,0 +1,67 @@
+"""The statistics node: one column a map, names, and maps that lack what is measured."""
+
+import math
+
+import pytest
+
+
+def cells(line: str) -> list[str]:
+    """The values of a line of the table, after its heading of 24 characters."""
+    return line[24:].split()
+
+
+@pytest.fixture
+def measure(pack):
+    def run(*maps, names=""):
+        further = {f"noise_maps_{k}": part for k, part in enumerate(maps[1:], start=2)}
+        plots, numbers = pack.run("NoiseMapsStatistics", noise_maps=maps[0], names=names, **further)
+        return plots, {line[:24].strip(): cells(line) for line in numbers.splitlines()}
+
+    return run
+
+
+def test_numbers_are_those_of_the_core(pack, random_model, latent, invert, measure):
+    noise_maps = invert(random_model("sd15"), latent_image=latent("sd15", height=24, width=16))
+    plots, table = measure(noise_maps)
+    assert plots.ndim == 4
+    assert plots.shape[0] == 1
+    assert 0 <= plots.min() < plots.max() <= 1
+    for name, value in pack.core.statistics.report(noise_maps).items():
+        shown = table[name][0]
+        assert shown == "-" if math.isnan(value) else float(shown) == pytest.approx(value, abs=6e-4)
+
+
+def test_each_of_several_maps_has_its_column_and_name(random_model, invert, measure):
+    maps = [invert(random_model("sd15"), seed=seed) for seed in range(3)]
+    alone, _ = measure(maps[0])
+    plots, table = measure(*maps, names="first\n\nthird")
+    assert " ".join(table[""]) == "first edit friendly third"
+    assert all(len(row) == 3 for name, row in table.items() if name)
+    assert plots.shape == alone.shape
+    assert (plots - alone).abs().mean() > 1e-3  # the others are drawn, too
+    _, numbered = measure(maps[0], maps[1])
+    assert " ".join(numbered[""]) == "edit friendly edit friendly (2)"
+
+
+def test_what_maps_do_not_have_is_a_dash(pack, conditioning, random_model, latent, invert, measure):
+    model = random_model("sd15")
+    (ddim,) = pack.run(
+        "DDIMInvert",
+        model=model,
+        positive=conditioning("sd15", 1),
+        negative=conditioning("sd15", 2),
+        latent_image=latent("sd15"),
+        steps=5,
+        cfg=1.0,
+        scheduler="ddim_uniform",
+        seed=0,
+        skip_steps=0,
+        variations=1,
+        keep_residuals=False,
+        fixed_point_iterations=0,
+        forward_noise_steps=0,
+    )
+    _, table = measure(ddim, invert(model, steps=1, scheduler="simple"))
+    assert table["std of z"] == ["-", "-"]
+    assert table["correlation of z"] == ["-", "-"]
+    assert "-" not in table["KL of latent"]
