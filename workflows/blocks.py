@@ -1,0 +1,141 @@
+"""What the example graphs have in common: the way from an image and words to noise maps and back to an image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .graph import Group, Node, Output
+
+# Frames: what the graph starts from, the words, the inversion, the sampling, the results.
+IMAGE, WORDS, INVERT, SAMPLE, RESULT = "#3f789e", "#88AA88", "#a1309b", "#8888AA", "#b58b2a"
+SOURCE_COLORS = {"color": "#223", "bgcolor": "#335"}
+TARGET_COLORS = {"color": "#232", "bgcolor": "#353"}
+
+TEXT_ROOM = 70
+EMPTY_TEXT_ROOM = 62  # the least that the front end gives a text box
+PREVIEW_ROOM = 232  # of a node that samples, where live previews are on
+
+# What was tuned for the demo model.
+DEMO_INVERSION = {"steps": 50, "cfg": 1.0, "seed": 1}
+DEMO_EDIT = {"cfg": 3.0, "skip_steps": 6}
+REPLAY = {"cfg": 1.0, "skip_steps": 0}  # the inversion's cfg, from its first step
+
+
+class Pipeline:
+    """A model, its text encoder and its VAE, with the nodes that are built from them."""
+
+    def __init__(self, model: Output, clip: Output, vae: Output):
+        self.model = model
+        self.clip = clip
+        self.vae = vae
+
+    def prompt(self, title: str, text: str | Output, colors: Mapping[str, str] | None = None) -> Node:
+        room = TEXT_ROOM if text else EMPTY_TEXT_ROOM
+        return Node("CLIPTextEncode", title, {"clip": self.clip, "text": text}, room=room, colors=colors or {})
+
+    def source(self, text: str | Output) -> Node:
+        return self.prompt("Source prompt", text, SOURCE_COLORS)
+
+    def target(self, text: str) -> Node:
+        return self.prompt("Target prompt", text, TARGET_COLORS)
+
+    def empty(self) -> Node:
+        return self.prompt("Empty prompt", "")
+
+    def encode(self, pixels: Output) -> Node:
+        return Node("VAEEncode", "Encode", {"pixels": pixels, "vae": self.vae}, collapsed=True)
+
+    def decode(self, samples: Output) -> Node:
+        return Node("VAEDecode", "Decode", {"samples": samples, "vae": self.vae}, collapsed=True)
+
+    def invert(
+        self,
+        title: str,
+        latent: Output,
+        positive: Node,
+        negative: Node,
+        node_id: str = "EditFriendlyInvert",
+        **values: Any,
+    ) -> Node:
+        links = {"latent_image": latent, **self._conditioned(positive, negative)}
+        return Node(node_id, title, links | values, space_below=PREVIEW_ROOM)
+
+    def sample(self, title: str, noise_maps: Output, positive: Node, negative: Node, **values: Any) -> Node:
+        links = {"noise_maps": noise_maps, **self._conditioned(positive, negative)}
+        return Node("FixedNoiseSampler", title, links | values, space_below=PREVIEW_ROOM)
+
+    def _conditioned(self, positive: Node, negative: Node) -> dict[str, Output]:
+        return {"model": self.model, "positive": positive["CONDITIONING"], "negative": negative["CONDITIONING"]}
+
+
+class DemoModel(Pipeline):
+    """The bundled model, whose pictures of 32 pixels are shown enlarged."""
+
+    def __init__(self) -> None:
+        self.loader = Node("LoadDemoModel", "Demo model")
+        super().__init__(self.loader["model"], self.loader["clip"], self.loader["vae"])
+
+    def large(self, samples: Output) -> list[Node]:
+        """From a latent to pixels that are large enough to look at."""
+        decoded = self.decode(samples)
+        return [decoded, enlarge(decoded["IMAGE"])]
+
+    def shown(self, title: str, samples: Output) -> list[Node]:
+        """From a latent to a preview."""
+        large = self.large(samples)
+        return [*large, preview(title, large[-1]["IMAGE"])]
+
+    def saved(self, title: str, samples: Output, filename_prefix: str, width: int = 266) -> list[Node]:
+        """From a latent to a file and a large preview: the result of the graph."""
+        large = self.large(samples)
+        return [*large, save(title, large[-1]["IMAGE"], filename_prefix, width)]
+
+
+class DemoScene(DemoModel):
+    """The bundled model with one of its scenes, encoded."""
+
+    def __init__(self, scene: str, seed: int = 1):
+        super().__init__()
+        self.image = Node("LoadDemoImage", "Image", {"scene": scene, "seed": seed})
+        self.encoded = self.encode(self.image["image"])
+
+    @property
+    def latent(self) -> Output:
+        return self.encoded["LATENT"]
+
+    def group(self, *more: Node) -> Group:
+        """The frame that a graph with a scene starts with."""
+        return Group("1  Image", IMAGE, [[self.loader, self.image, self.encoded, *more]])
+
+    def invert_without_prompt(self, empty: Node) -> Node:
+        return self.invert("Invert without a prompt", self.latent, empty, empty, **DEMO_INVERSION)
+
+    def recolor(self, noise_maps: Node, color: Node) -> Node:
+        """Eq. 7 under the mask of the scene's object."""
+        links = {
+            "noise_maps": noise_maps["noise_maps"],
+            "mask": self.image["mask"],
+            "color": color["LATENT"],
+        }
+        return Node("MaskColorEdit", "Recolor", links | {"strength": 0.1, "start_percent": 0.3, "end_percent": 0.8})
+
+
+def shown_original(image: Output, title: str = "Original") -> list[Node]:
+    large = enlarge(image)
+    return [large, preview(title, large["IMAGE"])]
+
+
+def enlarge(image: Output) -> Node:
+    """The demo model's 32 pixels as 256, each as a square."""
+    inputs = {"image": image, "upscale_method": "nearest-exact", "scale_by": 8.0}
+    return Node("ImageScaleBy", "Enlarge", inputs, collapsed=True)
+
+
+def preview(title: str, image: Output, width: int = 216) -> Node:
+    return Node("PreviewImage", title, {"images": image}, width, room=max(width, 216) + 14)
+
+
+def save(title: str, image: Output, filename_prefix: str, width: int = 266) -> Node:
+    inputs = {"images": image, "filename_prefix": f"edit_friendly/{filename_prefix}"}
+    return Node("SaveImage", title, inputs, width, room=width + 5)

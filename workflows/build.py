@@ -1,0 +1,50 @@
+"""Write every example graph in both forms: `python -m workflows.build` (it starts a ComfyUI server for a moment)."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from comfy_server import ComfyServer
+from run import find_comfyui
+
+from .examples import EXAMPLES
+from .graph import Definitions, api_form, browser_form
+
+FOLDER = Path(__file__).parent
+
+
+def main() -> int:
+    comfyui = find_comfyui()
+    if comfyui is None:
+        print("The node definitions are ComfyUI's: set COMFYUI_PATH to its folder.")
+        return 1
+    with tempfile.TemporaryDirectory() as base:
+        with ComfyServer(comfyui, Path(base), log=Path(base) / "server.log") as server:
+            definitions = server.get("/object_info")
+    for path, text in files(definitions).items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8", newline="\n")
+        print(path.relative_to(FOLDER.parent))
+    return 0
+
+
+def files(definitions: Definitions) -> dict[Path, str]:
+    """What is to be in each file."""
+    texts = {}
+    for name, example in EXAMPLES.items():
+        workflow = example()
+        texts[FOLDER / f"{name}.json"] = _text(browser_form(name, workflow, definitions))
+        texts[FOLDER / "api" / f"{name}.json"] = _text(api_form(workflow, definitions))
+    return texts
+
+
+def _text(graph: dict[str, Any]) -> str:
+    return json.dumps(graph, indent=2) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,424 @@
+"""The example graphs, one job each. `EXAMPLES` lists them; a new one is a function here and its name there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from . import notes
+from .blocks import (
+    DEMO_EDIT,
+    DEMO_INVERSION,
+    EMPTY_TEXT_ROOM,
+    IMAGE,
+    INVERT,
+    PREVIEW_ROOM,
+    REPLAY,
+    RESULT,
+    SAMPLE,
+    WORDS,
+    DemoModel,
+    DemoScene,
+    Pipeline,
+    preview,
+    save,
+    shown_original,
+)
+from .graph import Group, Node, Note, Output, Workflow
+
+YELLOW = 0xE6D21E
+RED = 0xDB2924
+HUGGING_FACE = "https://huggingface.co"
+SD15_MODEL = {
+    "name": "v1-5-pruned-emaonly-fp16.safetensors",
+    "url": f"{HUGGING_FACE}/Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/v1-5-pruned-emaonly-fp16.safetensors",
+    "directory": "checkpoints",
+}
+SDXL_MODEL = {
+    "name": "sd_xl_base_1.0.safetensors",
+    "url": f"{HUGGING_FACE}/stabilityai/stable-diffusion-xl-base-1.0/resolve/main/sd_xl_base_1.0.safetensors",
+    "directory": "checkpoints",
+}
+
+
+def quick_start() -> Workflow:
+    demo = DemoScene("a red circle left on a blue ground")
+    source = demo.source(demo.image["caption"])
+    target = demo.target("a green circle left on a blue ground")
+    empty = demo.empty()
+    invert = demo.invert("Invert", demo.latent, source, empty, **DEMO_INVERSION)
+    back = demo.sample("Reconstruct", invert["noise_maps"], source, empty, **REPLAY)
+    edit = demo.sample("Edit", invert["noise_maps"], target, empty, **DEMO_EDIT)
+    original, reconstruction = shown_original(demo.image["image"]), demo.shown("Reconstruction", back["latent"])
+    return Workflow(
+        [
+            [Note(notes.QUICK_START)],
+            [demo.group(), Group("2  Words", WORDS, [[source, target, empty]])],
+            [Group("3  Image to noise maps", INVERT, [[invert]])],
+            [Group("4  Noise maps to images", SAMPLE, [[back, edit]])],
+            [
+                Group(
+                    "5  Results",
+                    RESULT,
+                    [original, reconstruction, demo.saved("Edited", edit["latent"], "quick_start")],
+                )
+            ],
+        ]
+    )
+
+
+def variations() -> Workflow:
+    demo = DemoScene("a red circle left on a blue ground")
+    source = demo.source(demo.image["caption"])
+    target = demo.target("a yellow square right on a green ground")
+    empty = demo.empty()
+    invert = demo.invert("Invert four times", demo.latent, source, empty, **DEMO_INVERSION, variations=4)
+    edit = demo.sample("Edit all four", invert["noise_maps"], target, empty, **DEMO_EDIT)
+    return Workflow(
+        [
+            [Note(notes.VARIATIONS)],
+            [demo.group(), Group("2  Words", WORDS, [[source, target, empty]])],
+            [Group("3  Four noise maps", INVERT, [[invert]])],
+            [Group("4  Four edits", SAMPLE, [[edit, *shown_original(demo.image["image"])]])],
+            [Group("5  Results", RESULT, [demo.saved("Variations", edit["latent"], "variations", width=390)])],
+        ]
+    )
+
+
+def shift_and_flip() -> Workflow:
+    demo = DemoScene("a house by day in summer", seed=3)
+    empty = demo.empty()
+    invert = demo.invert_without_prompt(empty)
+    shift = Node("LatentShift", "Shift", {"noise_maps": invert["noise_maps"], "x": 6, "fill": "gaussian"})
+    flip = Node("NoiseMapsFlip", "Flip", {"noise_maps": invert["noise_maps"], "horizontal": True})
+    shifted = demo.sample("Sample shifted", shift["noise_maps"], empty, empty, **REPLAY)
+    flipped = demo.sample("Sample flipped", flip["noise_maps"], empty, empty, **REPLAY)
+    return Workflow(
+        [
+            [Note(notes.SHIFT_AND_FLIP)],
+            [demo.group(empty), Group("Original", RESULT, [shown_original(demo.image["image"])])],
+            [Group("2  Image to noise maps", INVERT, [[invert]])],
+            [Group("3  Shift", WORDS, [[shift]]), Group("4  Flip", WORDS, [[flip]])],
+            [Group("5  Noise maps to images", SAMPLE, [[shifted, flipped]])],
+            [
+                Group(
+                    "6  Results",
+                    RESULT,
+                    [
+                        demo.shown("Shifted", shifted["latent"]),
+                        demo.saved("Flipped", flipped["latent"], "shift_and_flip"),
+                    ],
+                )
+            ],
+        ]
+    )
+
+
+def color_edit() -> Workflow:
+    demo = DemoScene("a red circle left on a blue ground")
+    empty = demo.empty()
+    paint = Node("EmptyImage", "Paint", {"width": 32, "height": 32, "color": YELLOW})
+    painted = demo.encode(paint["IMAGE"])
+    invert = demo.invert_without_prompt(empty)
+    recolor = demo.recolor(invert, painted)
+    sample = demo.sample("Sample", recolor["noise_maps"], empty, empty, **REPLAY)
+    mask = Node("MaskToImage", "Mask to image", {"mask": demo.image["mask"]}, collapsed=True)
+    original, shown_mask = shown_original(demo.image["image"]), [mask, *shown_original(mask["IMAGE"], "Mask")]
+    return Workflow(
+        [
+            [Note(notes.COLOR_EDIT)],
+            [demo.group(empty), Group("2  Paint", WORDS, [[paint, painted]])],
+            [Group("3  Image to noise maps", INVERT, [[invert]])],
+            [Group("4  Recolor and sample", SAMPLE, [[recolor, sample]])],
+            [
+                Group(
+                    "5  Results",
+                    RESULT,
+                    [original, shown_mask, demo.saved("Recolored", sample["latent"], "color_edit")],
+                )
+            ],
+        ]
+    )
+
+
+def local_edit() -> Workflow:
+    demo = DemoScene("a house by day in summer", seed=3)
+    source = demo.source(demo.image["caption"])
+    target = demo.target("a house at sunset in winter")
+    empty = demo.empty()
+    outside = Node("InvertMask", "All but the house", {"mask": demo.image["mask"]})
+    invert = demo.invert("Invert", demo.latent, source, empty, **DEMO_INVERSION)
+    everywhere = demo.sample("Edit everywhere", invert["noise_maps"], target, empty, **DEMO_EDIT)
+    local = demo.sample("Edit under the mask", invert["noise_maps"], target, empty, **DEMO_EDIT, mask=outside["MASK"])
+    original, unmasked = shown_original(demo.image["image"]), demo.shown("Without the mask", everywhere["latent"])
+    return Workflow(
+        [
+            [Note(notes.LOCAL_EDIT)],
+            [demo.group(outside), Group("2  Words", WORDS, [[source, target, empty]])],
+            [Group("3  Image to noise maps", INVERT, [[invert]])],
+            [Group("4  Noise maps to images", SAMPLE, [[everywhere, local]])],
+            [
+                Group(
+                    "5  Results",
+                    RESULT,
+                    [original, unmasked, demo.saved("Under the mask", local["latent"], "local_edit")],
+                )
+            ],
+        ]
+    )
+
+
+def sdedit_comparison() -> Workflow:
+    demo = DemoScene("a house by day in summer", seed=3)
+    empty = demo.empty()
+    color = Node("EmptyImage", "Color", {"width": 32, "height": 32, "color": RED})
+    strokes = Node(
+        "ImageCompositeMasked",
+        "Paint on the image",
+        {"destination": demo.image["image"], "source": color["IMAGE"], "mask": demo.image["mask"]},
+    )
+    painted = demo.encode(strokes["IMAGE"])
+    sdedit = Node(
+        "KSampler",
+        "SDEdit",
+        {
+            "model": demo.model,
+            "positive": empty["CONDITIONING"],
+            "negative": empty["CONDITIONING"],
+            "latent_image": painted["LATENT"],
+            "seed": 1,
+            "steps": 50,
+            "cfg": 1.0,
+            "sampler_name": "euler_ancestral",
+            "scheduler": "ddim_uniform",
+            "denoise": 0.5,
+        },
+        space_below=PREVIEW_ROOM,
+    )
+    invert = demo.invert_without_prompt(empty)
+    recolor = demo.recolor(invert, painted)
+    sample = demo.sample("Sample", recolor["noise_maps"], empty, empty, **REPLAY)
+    before = [*shown_original(demo.image["image"]), *shown_original(strokes["IMAGE"], "Painted")]
+    sdedit_large, sample_large = demo.large(sdedit["LATENT"]), demo.large(sample["latent"])
+    after = [preview("SDEdit result", sdedit_large[-1]["IMAGE"]), preview("Color edit", sample_large[-1]["IMAGE"])]
+    return Workflow(
+        [
+            [Note(notes.SDEDIT_COMPARISON)],
+            [demo.group(empty), Group("2  Paint", WORDS, [[color, strokes, painted]])],
+            [Group("3a  Image to noise maps", INVERT, [[invert]])],
+            [Group("4a  Recolor and sample", SAMPLE, [[recolor, sample, *sample_large]])],
+            [Group("3b  SDEdit", INVERT, [[sdedit, *sdedit_large]])],
+            [Group("5  Results", RESULT, [before, after])],
+        ]
+    )
+
+
+def compare_inversions() -> Workflow:
+    demo = DemoScene("a house by day in summer", seed=3)
+    source = demo.source(demo.image["caption"])
+    target = demo.target("a house at night in summer")
+    empty = demo.empty()
+    inversions = [
+        demo.invert("Edit friendly", demo.latent, source, empty, **DEMO_INVERSION),
+        demo.invert("CycleDiffusion", demo.latent, source, empty, "CycleDiffusionInvert", **DEMO_INVERSION),
+        demo.invert("DDIM", demo.latent, source, empty, "DDIMInvert", **DEMO_INVERSION, keep_residuals=False),
+    ]
+    edits = [
+        demo.sample(f"Edit {letter}", invert["noise_maps"], target, empty, **DEMO_EDIT)
+        for letter, invert in zip("abc", inversions, strict=True)
+    ]
+    first, second, third = (invert["noise_maps"] for invert in inversions)
+    measure = Node(
+        "NoiseMapsStatistics",
+        "Statistics",
+        {"noise_maps": first, "noise_maps_2": second, "noise_maps_3": third},
+        room=EMPTY_TEXT_ROOM,
+    )
+    plots = Node("PreviewImage", "Plots", {"images": measure["plots"]}, 420, room=310)
+    pictures = [demo.shown(f"Result {letter}", edit["latent"]) for letter, edit in zip("abc", edits, strict=True)]
+    return Workflow(
+        [
+            [Note(notes.COMPARE_INVERSIONS)],
+            [demo.group(), Group("2  Words", WORDS, [[source, target, empty]])],
+            *(
+                [Group(f"3{letter}  Invert and edit", INVERT, [[invert, edit]])]
+                for letter, invert, edit in zip("abc", inversions, edits, strict=True)
+            ),
+            [
+                Group("4  Results", RESULT, pictures),
+                Group("5  What tells them apart", IMAGE, [[measure], [plots]]),
+            ],
+        ]
+    )
+
+
+def save_and_reuse() -> Workflow:
+    demo = DemoScene("a boat by day in summer", seed=4)
+    source = demo.source(demo.image["caption"])
+    empty = demo.empty()
+    invert = demo.invert("Invert", demo.latent, source, empty, **DEMO_INVERSION)
+    keep = Node(
+        "SaveNoiseMaps",
+        "Save noise maps",
+        {"noise_maps": invert["noise_maps"], "filename_prefix": "edit_friendly/boat"},
+    )
+    back = demo.sample("Reconstruct", invert["noise_maps"], source, empty, **REPLAY)
+    return Workflow(
+        [
+            [Note(notes.SAVE_AND_REUSE)],
+            [demo.group(), Group("2  Words", WORDS, [[source, empty]])],
+            [Group("3  Image to noise maps", INVERT, [[invert]])],
+            [Group("4  Keep", SAMPLE, [[keep]]), Group("5  Check", SAMPLE, [[back]])],
+            [Group("6  What the maps hold", RESULT, [demo.saved("Reconstruction", back["latent"], "save_and_reuse")])],
+        ]
+    )
+
+
+def load_and_edit() -> Workflow:
+    demo = DemoModel()
+    file = "edit_friendly/boat_00001_.noisemaps.safetensors [output]"  # the first that save_and_reuse writes
+    load = Node("LoadNoiseMaps", "Load noise maps", {"file": file})
+    sunset, winter = demo.target("a boat at sunset in summer"), demo.target("a boat by day in winter")
+    empty = demo.empty()
+    first = demo.sample("Edit to sunset", load["noise_maps"], sunset, empty, **DEMO_EDIT)
+    second = demo.sample("Edit to winter", load["noise_maps"], winter, empty, **DEMO_EDIT)
+    return Workflow(
+        [
+            [Note(notes.LOAD_AND_EDIT)],
+            [
+                Group("1  Model and noise maps", IMAGE, [[demo.loader, load]]),
+                Group("2  Words", WORDS, [[sunset, winter, empty]]),
+            ],
+            [Group("3  Noise maps to images", SAMPLE, [[first, second]])],
+            [
+                Group(
+                    "4  Results",
+                    RESULT,
+                    [
+                        demo.saved("Sunset", first["latent"], "load_and_edit"),
+                        demo.saved("Winter", second["latent"], "load_and_edit"),
+                    ],
+                )
+            ],
+        ]
+    )
+
+
+def tour() -> Workflow:
+    """Everything on one scene; `demo.py` sets the scene, the target prompt and the paint by their titles."""
+    demo = DemoScene("a red circle left on a blue ground")
+    source = demo.source(demo.image["caption"])
+    target = demo.target("a green circle left on a blue ground")
+    empty = demo.empty()
+    paint = Node("EmptyImage", "Paint", {"width": 32, "height": 32, "color": YELLOW})
+    painted = demo.encode(paint["IMAGE"])
+    invert = demo.invert("Invert", demo.latent, source, empty, **DEMO_INVERSION, variations=4)
+    bare = demo.invert_without_prompt(empty)
+    shift = Node("LatentShift", "Shift", {"noise_maps": bare["noise_maps"], "x": 6, "fill": "gaussian"})
+    flip = Node("NoiseMapsFlip", "Flip", {"noise_maps": bare["noise_maps"]})
+    recolor = demo.recolor(bare, painted)
+    back = demo.sample("Reconstruct", invert["noise_maps"], source, empty, **REPLAY)
+    edit = demo.sample("Edit", invert["noise_maps"], target, empty, **DEMO_EDIT)
+    moved = [
+        demo.sample(title, maps["noise_maps"], empty, empty, **REPLAY)
+        for title, maps in (("Sample shifted", shift), ("Sample flipped", flip))
+    ]
+    recolored = demo.sample("Sample recolored", recolor["noise_maps"], empty, empty, **REPLAY)
+    first_back = Node("LatentFromBatch", "First", {"samples": back["latent"]}, collapsed=True)
+    latents = [demo.latent, first_back["LATENT"], *(node["latent"] for node in (edit, *moved, recolored))]
+    titles = ("Original", "Reconstruction", "Edits", "Shifted", "Flipped", "Recolored")
+    kept = [_save_latent(title, samples) for title, samples in zip(titles, latents, strict=True)]
+    batches = _batched(latents)
+    everything = demo.large(batches[-1]["LATENT"])
+    return Workflow(
+        [
+            [Note(notes.TOUR)],
+            [demo.group(paint, painted), Group("2  Words", WORDS, [[source, target, empty]])],
+            [Group("3  Image to noise maps", INVERT, [[invert, bare]])],
+            [
+                Group("4  Move the maps", WORDS, [[shift, flip]]),
+                Group("5  Recolor and sample", SAMPLE, [[recolor, recolored]]),
+            ],
+            [
+                Group("6  Noise maps to images", SAMPLE, [[back, edit], moved]),
+                Group("7  Kept as latents, exact", IMAGE, [kept[:3], kept[3:]]),
+            ],
+            [
+                Group(
+                    "8  Results",
+                    RESULT,
+                    [[first_back, *batches, *everything, preview("All", everything[-1]["IMAGE"], 420)]],
+                )
+            ],
+        ]
+    )
+
+
+def text_edit_sd15() -> Workflow:
+    return _text_edit("text_edit_sd15", notes.TEXT_EDIT_SD15, SD15_MODEL, side=512)
+
+
+def text_edit_sdxl() -> Workflow:
+    return _text_edit("text_edit_sdxl", notes.TEXT_EDIT_SDXL, SDXL_MODEL, side=1024)
+
+
+def _text_edit(name: str, note: str, model: dict[str, str], side: int) -> Workflow:
+    """The paper's main use, at its settings, which are the defaults of the nodes."""
+    loader = Node("CheckpointLoaderSimple", "Model", {"ckpt_name": model["name"]}, width=290, models=[model])
+    pipeline = Pipeline(loader["MODEL"], loader["CLIP"], loader["VAE"])
+    image = Node("LoadImage", "Image", {"image": "example.png"}, room=PREVIEW_ROOM)
+    scale = Node(
+        "ImageScale",
+        f"Crop to {side}",
+        {"image": image["IMAGE"], "upscale_method": "lanczos", "width": side, "height": side, "crop": "center"},
+    )
+    encoded = pipeline.encode(scale["IMAGE"])
+    source = pipeline.source("a drawing of a girl with yellow hair in a pink dress on a green hill")
+    target = pipeline.target("a drawing of a girl with yellow hair in a pink dress on a snowy hill")
+    empty = pipeline.empty()
+    invert = pipeline.invert("Invert", encoded["LATENT"], source, empty, seed=1)
+    edit = pipeline.sample("Edit", invert["noise_maps"], target, empty)
+    edited = pipeline.decode(edit["latent"])
+    return Workflow(
+        [
+            [Note(note)],
+            [Group("1  Image and model", IMAGE, [[loader, image, scale, encoded]])],
+            [Group("2  Words", WORDS, [[source, target, empty]])],
+            [Group("3  Image to noise maps", INVERT, [[invert]])],
+            [Group("4  Edit", SAMPLE, [[edit]])],
+            [Group("5  Result", RESULT, [[edited, save("Edited", edited["IMAGE"], name, width=420)]])],
+        ]
+    )
+
+
+def _save_latent(title: str, samples: Output) -> Node:
+    inputs = {"samples": samples, "filename_prefix": f"edit_friendly/{title.lower()}"}
+    return Node("SaveLatent", title, inputs, collapsed=True, space_below=12)  # it has a badge of its own
+
+
+def _batched(latents: Sequence[Output]) -> list[Node]:
+    """Nodes that join latents to one batch, pair by pair."""
+    nodes: list[Node] = []
+    joined = latents[0]
+    for samples in latents[1:]:
+        nodes.append(Node("LatentBatch", "Join", {"samples1": joined, "samples2": samples}, collapsed=True))
+        joined = nodes[-1]["LATENT"]
+    return nodes
+
+
+EXAMPLES: dict[str, Callable[[], Workflow]] = {
+    example.__name__: example
+    for example in (
+        quick_start,
+        text_edit_sd15,
+        text_edit_sdxl,
+        variations,
+        shift_and_flip,
+        color_edit,
+        local_edit,
+        sdedit_comparison,
+        compare_inversions,
+        save_and_reuse,
+        load_and_edit,
+        tour,
+    )
+}

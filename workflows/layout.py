@@ -1,0 +1,84 @@
+"""Where things stand: columns from left to right, groups and notes in a column and nodes in a group from top to bottom.
+
+Boxes are in the front end's units. A node's box is its body; its title bar lies above it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .graph import Group, Node, Note
+
+TITLE = 30  # the title bar of a node
+GROUP_TITLE = 56
+PADDING = 14  # inside a group
+NODE_GAP = 24  # a badge with the pack's name stands on each title bar
+COLLAPSED_GAP = 10
+GROUP_GAP = 28
+COLUMN_GAP = 36
+NODE_WIDTH = 250
+
+# The canvas in a window of 1600 x 900, less a margin. Its lower right corner belongs to the minimap.
+VIEW_LEFT, VIEW_TOP, VIEW_RIGHT, VIEW_BOTTOM = 12, 14, 1524, 812
+
+
+@dataclass(frozen=True)
+class Box:
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+def place(columns: Sequence[Sequence[Any]], content_heights: Mapping[Node, int]) -> dict[Any, Box]:
+    """The box of every node, note and group."""
+    boxes: dict[Any, Box] = {}
+    x = 0
+    for column in columns:
+        y = 0
+        for item in column:
+            box = (
+                _place_group(item, x, y, content_heights, boxes) if hasattr(item, "columns") else _note_box(item, x, y)
+            )
+            boxes[item] = box
+            y = box.y + box.height + GROUP_GAP
+        x = max(boxes[item].x + boxes[item].width for item in column) + COLUMN_GAP
+    return boxes
+
+
+def view_of(boxes: Iterable[Box]) -> dict[str, Any]:
+    """Scale and offset that show everything at 1600 x 900, from the top, centred from side to side."""
+    boxes = list(boxes)
+    left, top = min(box.x for box in boxes), min(box.y for box in boxes)
+    right, bottom = (max(box.x + box.width for box in boxes), max(box.y + box.height for box in boxes))
+    scale = min((VIEW_RIGHT - VIEW_LEFT) / (right - left), (VIEW_BOTTOM - VIEW_TOP) / (bottom - top), 1.0)
+    offset = [(VIEW_LEFT + VIEW_RIGHT) / 2 / scale - (left + right) / 2, VIEW_TOP / scale - top]
+    return {"scale": round(scale, 4), "offset": [round(part, 1) for part in offset]}
+
+
+def _note_box(note: Note, x: int, y: int) -> Box:
+    return Box(x, y + TITLE, note.width, note.height)
+
+
+def _place_group(group: Group, x: int, y: int, content_heights: Mapping[Node, int], boxes: dict[Any, Box]) -> Box:
+    left, bottom = x + PADDING, y
+    lead = max(_lead(column) for column in group.columns)
+    for column in group.columns:
+        width = max(node.width or NODE_WIDTH for node in column)
+        top = y + GROUP_TITLE + lead - _lead(column)
+        for node in column:
+            boxes[node] = Box(left, top + TITLE, width, content_heights[node])
+            end = top + TITLE + (0 if node.collapsed else content_heights[node]) + node.space_below
+            top = end + (COLLAPSED_GAP if node.collapsed else NODE_GAP)
+        left += width + NODE_GAP
+        bottom = max(bottom, end)
+    return Box(x, y, left - NODE_GAP + PADDING - x, bottom + PADDING - y)
+
+
+def _lead(column: Sequence[Node]) -> int:
+    """The height of the collapsed nodes on top of a column: the first large ones of a group stand in line."""
+    return sum(TITLE + COLLAPSED_GAP for _ in takewhile(lambda node: node.collapsed, column))

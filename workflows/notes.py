@@ -1,0 +1,200 @@
+"""What each example graph says to its reader: all in headings, for the front end sets running text very small."""
+
+QUICK_START = """# Press Run
+
+## It takes a few seconds and needs nothing but this pack.
+
+# What happens
+
+## Invert turns the image into noise maps: the very noise that makes this image.
+
+## Reconstruct samples with that noise and the source prompt: the image comes back.
+
+## Edit samples with the same noise and the target prompt. What the words change, changes; the rest stays.
+
+# Turn
+
+## Target prompt: write "yellow" for "green".
+
+## skip_steps of Edit: more keeps more of the image.
+
+## cfg of Edit: more follows the words more.
+
+# Next
+
+## variations, local_edit, color_edit; and text_edit_sd15 for your own pictures.
+"""
+
+VARIATIONS = """# Several versions of one edit
+
+## The same image, the same words, four seeds. Look at the place and the outline of the square.
+
+# Turn
+
+## variations of Invert: how many. The second uses seed + 1, and so on.
+
+## seed of Invert: four others.
+
+## skip_steps of Edit: fewer lets them differ more.
+
+# Next
+
+## One that you like? Set variations to 1 and seed to that one's: it comes out the same.
+"""
+
+SHIFT_AND_FLIP = """# Move the noise, and the image moves
+
+## No words here: the image is inverted without a prompt, its noise maps are moved or mirrored, and sampled again.
+
+# Turn
+
+## x and y of Shift: pixels to the right and down. Negative goes left and up.
+
+## fill of Shift: what comes in at the free side. gaussian lets the model invent it.
+
+## horizontal and vertical of Flip.
+
+# Next
+
+## Wire Shift into Flip, and both happen.
+"""
+
+COLOR_EDIT = """# Paint a color, keep the structure
+
+## Recolor draws the noise maps towards a painted color, only under the mask.
+
+# Turn
+
+## color of Paint: 14362916 is red, 2728760 green, 15592941 white.
+
+## strength of Recolor: more is nearer to the paint.
+
+## end_percent: a later end leaves less texture.
+
+# Next
+
+## For a picture of your own, draw the mask: Load Image, right-click, Open in MaskEditor.
+"""
+
+LOCAL_EDIT = """# Change the scene, keep the house
+
+## The target prompt changes the whole picture. Under a mask, only what the mask covers changes: here all but the house.
+
+## Outside the mask the image comes back exactly as it was.
+
+# Turn
+
+## Target prompt: at night, in summer.
+
+## Wire mask of Image straight into Edit under the mask: now only the house changes.
+
+# Next
+
+## For a picture of your own, draw the mask: Load Image, right-click, Open in MaskEditor.
+"""
+
+SDEDIT_COMPARISON = """# The same paint, two ways
+
+## A flat color is painted over the house.
+
+## SDEdit (3b) adds noise to the painted image and samples it. With little noise the paint stays flat, with much the house is lost.
+
+## Color edit (3a, 4a) keeps the noise of the original: the house keeps its structure and takes the color.
+
+# Turn
+
+## denoise of SDEdit, 0.3 to 0.7: does one value keep both?
+
+## strength of Recolor.
+"""
+
+COMPARE_INVERSIONS = """# Which inversion?
+
+## The same image, the same words, three ways to turn it into noise.
+
+## a  Edit friendly: comes back exactly and keeps the layout.
+
+## b  CycleDiffusion: comes back exactly, its noise is nearly white, and the layout moves more.
+
+## c  DDIM: one starting noise and no more; it only comes near the image.
+
+# The plots
+
+## The larger the noise, the more of the image it holds. Edit-friendly noise turns back on itself: its correlation is negative.
+
+# Turn
+
+## skip_steps and cfg of the edits.
+
+## keep_residuals of DDIM.
+"""
+
+SAVE_AND_REUSE = """# Invert once
+
+## The inversion is the slow half. This graph does it once and keeps the noise maps in a file, below ComfyUI's output folder.
+
+## Check shows what they hold: sampled with the source prompt, the image itself.
+
+# Next
+
+## Press Run, then open load_and_edit. If its list of files is empty, press R.
+"""
+
+LOAD_AND_EDIT = """# Edit often
+
+## First run save_and_reuse: it writes the file that is loaded here. Press R if the list does not show it.
+
+## No image and no inversion in this graph: the noise maps hold the image.
+
+# Turn
+
+## The target prompts: as many edits as you like, each at half the cost.
+
+## Use the model that the maps were made with. Another family is refused with a message.
+"""
+
+TEXT_EDIT_SD15 = """# Edit a picture by words
+
+## Needs a checkpoint of the SD 1.5 family in models/checkpoints.
+
+# Your picture
+
+## 1. Choose it in Image.
+
+## 2. Source prompt: say what it shows.
+
+## 3. Target prompt: the same, with what is to change.
+
+## 4. Press Run.
+
+# Turn
+
+## Too little changes: lower skip_steps of Edit (36 to 20), or raise cfg (15 to 18).
+
+## Too much changes: raise skip_steps (to 50), or lower cfg (to 9).
+
+## Not quite: another seed in Invert.
+
+## Faster on a GPU: timesteps_per_call 0.
+"""
+
+TEXT_EDIT_SDXL = TEXT_EDIT_SD15.replace("SD 1.5", "SDXL")
+
+TOUR = """# Everything at once
+
+## All that the pack does, on one scene. The picture on the right, row by row:
+
+## original, reconstruction, edit by words;
+
+## three more variations of the edit;
+
+## shifted, mirrored, recolored.
+
+# Turn
+
+## scene and seed of Image; Target prompt; color of Paint.
+
+# For scripts
+
+## python run.py demo posts this graph once for each scene of its sheet.
+"""

@@ -1,0 +1,67 @@
+"""Run the example graphs and write what each shows as its thumbnail: `python -m workflows.thumbnails`.
+
+The front end shows `<name>.jpg` beside a template. Where a graph needs outside weights, it is the image that it edits.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+from comfy_server import ComfyServer
+from run import find_comfyui
+
+from .build import FOLDER
+from .examples import EXAMPLES
+
+SIDE = 192
+ORDER = ("Original", "Painted")  # then the results as the graph lists them
+TILES = 3
+
+
+def main() -> int:
+    comfyui = find_comfyui()
+    if comfyui is None:
+        print("The graphs run in ComfyUI: set COMFYUI_PATH to its folder.")
+        return 1
+    with tempfile.TemporaryDirectory() as base:
+        with ComfyServer(comfyui, Path(base), log=Path(base) / "server.log") as server:
+            for name in EXAMPLES:
+                graph = json.loads((FOLDER / "api" / f"{name}.json").read_text())
+                if any(node["class_type"] == "CheckpointLoaderSimple" for node in graph.values()):
+                    images = [Image.open(comfyui / "input" / "example.png")]
+                else:
+                    images = shown(server, graph)
+                tiled(images).save(FOLDER / f"{name}.jpg", quality=88)
+                print(f"{name}.jpg")
+    return 0
+
+
+def shown(server: ComfyServer, graph: dict) -> list[Image.Image]:
+    """The images of a run, the original first."""
+    files = {
+        graph[node]["_meta"]["title"]: output["images"]
+        for node, output in server.run(graph).items()
+        if "images" in output
+    }
+    titles = sorted(files, key=lambda title: (title not in ORDER, list(files).index(title)))
+    return [Image.open(server.path_of(file)) for title in titles for file in files[title]]
+
+
+def tiled(images: list[Image.Image]) -> Image.Image:
+    """Images side by side, in rows where there are many."""
+    columns = min(len(images), TILES)
+    rows = -(-len(images) // columns)
+    sheet = Image.new("RGB", (columns * SIDE, rows * SIDE), "#202020")
+    for i, image in enumerate(images):
+        tile = image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+        sheet.paste(tile, (i % columns * SIDE, i // columns * SIDE))
+    return sheet
+
+
+if __name__ == "__main__":
+    sys.exit(main())
