@@ -8,19 +8,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
-import requests
+from comfy_client import ComfyClient, GraphError, ServerGone
 
 PACK = Path(__file__).parent
 NOT_INSTALLED = shutil.ignore_patterns(".*", "__pycache__", "tests", "benchmarks", "output")
 
 
-class GraphError(RuntimeError):
-    """The server refused a graph, or a node of it failed; the message is the server's own."""
-
-
-class ComfyServer:
+class ComfyServer(ComfyClient):
     """`with ComfyServer(comfyui, base) as server:` starts it headless on a free port and stops it at the end.
 
     Args:
@@ -33,10 +28,11 @@ class ComfyServer:
         self.comfyui = comfyui
         self.base = base
         self.log = log
-        self.timeout = timeout
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
-            self.url = f"http://127.0.0.1:{probe.getsockname()[1]}"
+            port = probe.getsockname()[1]
+        super().__init__(f"http://127.0.0.1:{port}", timeout)
+        self.start_timeout = timeout
 
     def __enter__(self) -> ComfyServer:
         shutil.copytree(
@@ -61,42 +57,12 @@ class ComfyServer:
             self.process.kill()
             self.process.wait()
 
-    def get(self, path: str, **params: str) -> Any:
-        """The JSON behind a GET."""
-        reply = requests.get(f"{self.url}{path}", params=params, timeout=60)
-        reply.raise_for_status()
-        return reply.json()
-
-    def queue(self, graph: dict) -> str:
-        """Post a graph in the API format; the id of its run."""
-        reply = requests.post(f"{self.url}/prompt", json={"prompt": graph}, timeout=60)
-        if not reply.ok or reply.json().get(
-            "node_errors"
-        ):  # it runs the outputs that are sound and leaves out the others
-            raise GraphError(f"the server refused the graph: {reply.text}")
-        return reply.json()["prompt_id"]
-
     def result(self, prompt_id: str) -> dict:
         """Wait for a run; its outputs by node id."""
-        deadline = time.monotonic() + self.timeout
-        while prompt_id not in (history := self.get(f"/history/{prompt_id}")):
-            if self.process.poll() is not None:
-                raise GraphError(f"the server stopped with exit code {self.process.returncode}")
-            if time.monotonic() > deadline:
-                raise GraphError(f"the graph did not finish within {self.timeout:g} s")
-            time.sleep(0.1)
-        entry = history[prompt_id]
-        if entry["status"]["status_str"] != "success":
-            raise GraphError(f"the graph failed: {entry['status']['messages']}")
-        return entry["outputs"]
-
-    def run(self, graph: dict) -> dict:
-        """Post a graph and wait for it; its outputs by node id."""
-        return self.result(self.queue(graph))
-
-    def interrupt(self) -> None:
-        """Press the Cancel button."""
-        requests.post(f"{self.url}/interrupt", timeout=60).raise_for_status()
+        try:
+            return super().result(prompt_id)
+        except ServerGone as error:
+            raise ServerGone(f"the server stopped with exit code {self.process.poll()}") from error
 
     def path_of(self, file: dict) -> Path:
         """Where a file lies that an output names."""
@@ -109,16 +75,16 @@ class ComfyServer:
         return command if _has_gpu() else [*command, "--cpu"]
 
     def _wait_until_up(self) -> None:
-        deadline = time.monotonic() + self.timeout
+        deadline = time.monotonic() + self.start_timeout
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise GraphError(f"ComfyUI stopped at start with exit code {self.process.returncode}")
             try:
                 self.get("/system_stats")
                 return
-            except requests.ConnectionError:
+            except ServerGone:
                 time.sleep(0.2)
-        raise GraphError(f"ComfyUI did not answer within {self.timeout:g} s")
+        raise GraphError(f"ComfyUI did not answer within {self.start_timeout:g} s")
 
 
 def _has_gpu() -> bool:

@@ -53,6 +53,7 @@ def rows_of_comfyui(comfyui: Path) -> list[Row]:
                 latents = {
                     graph[node]["_meta"]["title"]: load_file(server.path_of(output["latents"][0]))["latent_tensor"]
                     for node, output in outputs.items()
+                    if "latents" in output  # the others are previews
                 }
                 rows.append(row_of(example, latents))
                 report(len(rows), len(EXAMPLES))

@@ -16,9 +16,9 @@ PINS = ROOT / "requirements-dev.txt"
 OWN_COMFYUI = ROOT / ".comfyui"
 COMFYUI_VERSION = "0.3.64"
 
-CORE = ["torch", "numpy", "safetensors", "pillow"]
-SERVER = ["requests"]
-TEST = ["pytest", "hypothesis", "mypy", "ruff"]
+CORE = ["torch", "numpy", "safetensors", "pillow", "matplotlib"]
+SERVER = ["requests", "tqdm"]
+TEST = ["pytest", "hypothesis", "playwright", "mypy", "ruff"]
 
 
 def find_comfyui() -> Path | None:
