@@ -156,7 +156,7 @@ class Bench:
         )["samples"]
 
     def euler_ancestral(self) -> None:
-        guider = self.host.seam.guider_for(self.host.model, self.target, self.negative, TARGET_CFG)
+        guider = self.host.guide.guider_for(self.host.model, self.target, self.negative, TARGET_CFG)
         sampler = self.host.comfy.samplers.sampler_object("euler_ancestral")
         sigmas = self.host.seam.levels(self.host.model, "ddim_uniform", self.steps)
         samples = self.latent["samples"]

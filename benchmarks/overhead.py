@@ -76,7 +76,7 @@ def prepare(host, cells: int, steps: int) -> tuple[dict, list[float]]:
         sigmas = host.seam.levels(host.model, "ddim_uniform", steps)
         sampler = host.comfy.samplers.sampler_object("euler_ancestral")
         noise = torch.randn(latent["samples"].shape)
-        host.seam.guider_for(*prompts.values(), 3.5).sample(noise, latent["samples"], sampler, sigmas, seed=0)
+        host.guide.guider_for(*prompts.values(), 3.5).sample(noise, latent["samples"], sampler, sigmas, seed=0)
 
     def invert():
         return host.run("EditFriendlyInvert", **prompts, latent_image=latent, **settings)

@@ -83,6 +83,7 @@ def open_host(layout: str, full: bool, dtype: torch.dtype | None = None) -> Simp
         comfy=comfy,
         core=sys.modules[f"{pack.__name__}.ddpm_core"],
         seam=sys.modules[f"{pack.__name__}.nodes.host"],
+        guide=sys.modules[f"{pack.__name__}.nodes.guide"],
         run=lambda node_id, **inputs: next(c for c in classes if c.__name__ == node_id).execute(**inputs).args[0],
         model=model,
         dtype=dtype,
