@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 
@@ -16,6 +18,7 @@ def server(comfy, comfyui_path, tmp_path_factory):
     (base / "input").mkdir()
     pixels = torch.rand((8, 8, 3), generator=torch.Generator().manual_seed(0)).repeat_interleave(9, 0)
     image_module().fromarray((pixels.repeat_interleave(8, 1) * 255).byte().numpy()).save(base / "input" / "photo.png")
+    shutil.copy(comfyui_path / "input" / "example.png", base / "input")
     with ComfyServer(comfyui_path, base, log=base / "server.log") as running:
         yield running
 

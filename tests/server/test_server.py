@@ -141,11 +141,14 @@ def test_every_node_in_one_graph(server):
             latent_image=["latent", 0],
         ),
         "ours": sampler("target", "recolor", cfg=9.0, skip_steps=1),
+        "preview": node("NoiseMapsPreview", noise_maps=["recolor", 0], columns=3, row=0, vae=["vae", 0]),
         "save_advanced": node("SaveLatent", samples=["advanced", 0], filename_prefix="advanced"),
         "save_ours": node("SaveLatent", samples=["ours", 0], filename_prefix="ours"),
     }
     outputs = server.run(nodes)
     assert torch.equal(latent(server, outputs, "save_advanced"), latent(server, outputs, "save_ours"))
+    (shown,) = outputs["preview"]["images"]
+    assert shown["type"] == "temp" and server.path_of(shown).stat().st_size > 0
 
 
 def test_an_interrupted_graph_runs_again_as_if_nothing_had_been(server, first_run):

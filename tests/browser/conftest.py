@@ -1,0 +1,76 @@
+"""The host's own front end in Debian's Chromium, on a real server with the pack."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from comfy_server import ComfyServer
+from front_end import SETTINGS, WINDOW, FrontEnd, find_chromium
+from workflows.examples import SD15_MODEL, SDXL_MODEL
+
+SAVES_MAPS = Path(__file__).parents[2] / "workflows" / "api" / "save_and_reuse.json"
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of Chromium; skips the test where it or playwright is missing."""
+    pytest.importorskip(
+        "playwright.sync_api", reason="needs playwright: pip install -c requirements-dev.txt playwright"
+    )
+    path = find_chromium()
+    if path is None:
+        pytest.skip("needs Chromium: apt-get install chromium, or put a chromium or google-chrome on the PATH")
+    return path
+
+
+@pytest.fixture(scope="session")
+def server(chromium, comfyui_path, tmp_path_factory):
+    """A server that lists every file which the graphs name, before a page reads the lists.
+
+    The checkpoints are empty: tests/server executes the graphs that load them.
+    """
+    base = tmp_path_factory.mktemp("comfyui")
+    for folder in ("models/checkpoints", "input", "user/default"):
+        (base / folder).mkdir(parents=True)
+    for model in (SD15_MODEL, SDXL_MODEL):
+        (base / "models" / "checkpoints" / model["name"]).touch()
+    shutil.copy(comfyui_path / "input" / "example.png", base / "input")
+    (base / "user" / "default" / "comfy.settings.json").write_text(json.dumps(SETTINGS))
+    with ComfyServer(comfyui_path, base, log=base / "server.log") as running:
+        running.run(json.loads(SAVES_MAPS.read_text()))
+        yield running
+
+
+# Not for the session: as long as playwright is open its event loop runs in this thread, and other tests run their own.
+@pytest.fixture(scope="module")
+def browser(chromium):
+    """Chromium, driven by playwright."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def page(browser, server):
+    """The front end with an empty graph, once it is ready."""
+    context = browser.new_context(viewport=WINDOW)
+    context.set_default_timeout(120_000)  # a crowded machine is slow, not broken
+    opened = context.new_page()
+    opened.goto(server.url)
+    opened.wait_for_function("Boolean(window.app?.extensionManager && app.graph && window.LiteGraph?.createNode)")
+    opened.wait_for_selector("#graph-canvas")
+    opened.evaluate("app.graph.clear()")
+    yield opened
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def front_end(browser, server):
+    return FrontEnd(browser.new_page(viewport=WINDOW), server.url)

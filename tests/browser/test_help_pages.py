@@ -1,0 +1,42 @@
+"""The help of each node, opened in the front end as a user opens it: select the node, press its info button."""
+
+from pathlib import Path
+
+from node_ids import NODE_IDS
+
+DOCS = Path(__file__).parents[2] / "web" / "docs"
+
+# Puts a node of a type on the empty graph; where on the page its title can be clicked.
+PLACE = """(type) => {
+    app.graph.clear()
+    const node = LiteGraph.createNode(type)
+    node.pos = [800, 400]
+    app.graph.add(node)
+    app.canvas.ds.scale = 1
+    app.canvas.ds.offset = [0, 0]
+    app.canvas.draw(true, true)
+    const { x, y } = app.canvas.canvas.getBoundingClientRect()
+    return [x + node.pos[0] + 60, y + node.pos[1] - LiteGraph.NODE_TITLE_HEIGHT / 2]
+}"""
+PICTURES_LOADED = """() => [...document.querySelectorAll('.node-help-content img')]
+    .every(picture => picture.complete && picture.naturalWidth > 0)"""
+
+
+def test_the_front_end_shows_the_help_of_each_node(server, page):
+    for node_id in NODE_IDS:
+        name = server.get(f"/object_info/{node_id}")[node_id]["display_name"]
+        page.mouse.click(*page.evaluate(PLACE, node_id))
+        page.get_by_test_id("info-button").click()
+        page.locator(".node-help-content h1").get_by_text(name, exact=True).wait_for()
+        page.wait_for_function(PICTURES_LOADED)
+        assert page.locator(".node-help-content td code").count() > 0, node_id  # the tables are tables
+        assert page.locator(".node-help-content a[href^='https://arxiv.org']").count() or node_id == "LoadDemoImage"
+        pictures = (DOCS / f"{node_id}.md").read_text().count("![")
+        assert page.locator(".node-help-content img").count() == pictures, node_id
+
+
+def test_the_nodes_stand_under_one_root_of_the_node_library(page):
+    page.keyboard.press("n")
+    page.get_by_placeholder("Search Nodes").fill("noise maps")
+    page.get_by_text("Preview Noise Maps", exact=True).first.wait_for()
+    assert page.get_by_text("edit-friendly DDPM", exact=True).count() == 1

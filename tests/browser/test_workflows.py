@@ -1,0 +1,88 @@
+"""Every example graph opened, exported and run in the host's own front end."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+
+WORKFLOWS = Path(__file__).parents[2] / "workflows"
+NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
+OUTSIDE_WEIGHTS = {"text_edit_sd15", "text_edit_sdxl"}  # tests/server executes these
+
+
+def overlapping(nodes: list[dict]) -> list[tuple[str, str]]:
+    """The pairs of nodes whose boxes, title bars included, share an area."""
+    pairs = itertools.combinations(nodes, 2)
+    return [(a["title"], b["title"]) for a, b in pairs if share_area(a["box"], b["box"])]
+
+
+def share_area(a: list[float], b: list[float]) -> bool:
+    return all(a[i] < b[i] + b[i + 2] and b[i] < a[i] + a[i + 2] for i in (0, 1))
+
+
+def is_valid(widget: dict) -> bool:
+    value = widget["value"]
+    if widget["options"] is not None:
+        return value in widget["options"]
+    if isinstance(value, int | float) and widget["min"] is not None:
+        return widget["min"] <= value <= widget["max"]
+    return value is not None
+
+
+def api_form(name: str) -> dict:
+    return json.loads((WORKFLOWS / "api" / f"{name}.json").read_text())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_opens_as_it_is_meant(front_end, name):
+    front_end.open(WORKFLOWS / f"{name}.json")
+    nodes = front_end.nodes()
+    assert [node["type"] for node in nodes if not node["known"]] == []
+    assert [(node["title"], widget) for node in nodes for widget in node["widgets"] if not is_valid(widget)] == []
+    assert overlapping(nodes) == []
+    assert front_end.cut_off_notes() == 0
+    assert front_end.exported() == api_form(name)
+    assert front_end.errors == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_saving_it_again_changes_nothing(front_end, name):
+    front_end.open(WORKFLOWS / f"{name}.json")
+    saved, file = front_end.saved(), json.loads((WORKFLOWS / f"{name}.json").read_text())
+    for form in (saved, file):
+        for node in form["nodes"]:
+            del node["order"]  # the front end sorts anew
+        form["nodes"].sort(key=lambda node: node["id"])
+        form["links"].sort()
+    assert saved["nodes"] == file["nodes"]
+    assert saved["links"] == file["links"]
+    assert saved["groups"] == file["groups"]
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - OUTSIDE_WEIGHTS))
+def test_runs_and_shows_its_images(front_end, name):
+    """Run is pressed as a user would; load_and_edit finds the file that the fixture had save_and_reuse write."""
+    front_end.open(WORKFLOWS / f"{name}.json")
+    front_end.run()
+    assert front_end.errors == []
+    front_end.wait_for_images()
+    nodes = front_end.nodes()
+    shown = {node["title"]: node["images"] for node in nodes if node["type"] in ("PreviewImage", "SaveImage")}
+    assert shown
+    assert [title for title, images in shown.items() if not images] == []
+    assert overlapping(nodes) == []  # live previews have grown the nodes that sample
+    assert front_end.errors == []
+
+
+def test_every_workflow_is_among_the_templates(server):
+    """With a thumbnail, which the front end asks for as a .jpg of the same name."""
+    import requests
+
+    assert sorted(server.get("/workflow_templates")["edit-friendly-ddpm"]) == NAMES
+    for name in NAMES:
+        assert server.get(f"/api/workflow_templates/edit-friendly-ddpm/{name}.json")["version"] == 0.4
+        thumbnail = requests.get(f"{server.url}/api/workflow_templates/edit-friendly-ddpm/{name}.jpg", timeout=60)
+        assert thumbnail.headers["content-type"] == "image/jpeg"

@@ -1,0 +1,22 @@
+"""The node help and its pictures, by the addresses that the front end asks for."""
+
+import re
+
+import pytest
+import requests
+
+from node_ids import NODE_IDS
+
+
+@pytest.mark.parametrize("node_id", NODE_IDS)
+def test_the_server_serves_the_page_and_its_pictures(server, node_id):
+    (module, pack) = server.get("/object_info/" + node_id)[node_id]["python_module"].split(".")
+    base = f"{server.url}/extensions/{pack}/docs/"
+    assert module == "custom_nodes"
+    page = requests.get(f"{base}{node_id}.md", timeout=60)
+    assert page.ok
+    assert page.text.startswith("# ")
+    for path in re.findall(r"!\[[^]]+\]\(([^)]+)\)", page.text):
+        picture = requests.get(base + path, timeout=60)
+        assert picture.headers["Content-Type"] == "image/png"
+        assert picture.content.startswith(b"\x89PNG")

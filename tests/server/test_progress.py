@@ -1,0 +1,116 @@
+"""What a browser hears over the websocket while the nodes work: progress and live previews."""
+
+import asyncio
+import io
+import json
+import math
+import struct
+import uuid
+
+import aiohttp
+import numpy as np
+import pytest
+import requests
+from PIL import Image
+
+PREVIEW_IMAGE = 1  # the host's binary event, for clients that declare no further features
+
+
+def node(class_type: str, **inputs) -> dict:
+    return {"class_type": class_type, "inputs": inputs}
+
+
+def graph(seed: int) -> dict:
+    """The three nodes that sample, on the demo model."""
+    links = {"model": ["model", 0], "negative": ["empty", 0]}
+    invert = {
+        "latent_image": ["latent", 0],
+        "positive": ["source", 0],
+        "steps": 10,
+        "cfg": 1.0,
+        "eta": 1.0,
+        "scheduler": "ddim_uniform",
+        "seed": seed,
+        "skip_steps": 0,
+        "variations": 1,
+    }
+    replay = {"positive": ["target", 0], "noise_maps": ["one", 0], "cfg": 3.0, "skip_steps": 2}
+    edit = {"source": ["source", 0], "target": ["target", 0], "source_cfg": 1.0, "target_cfg": 3.0, "skip_steps": 3}
+    shared = {name: value for name, value in invert.items() if name not in ("positive", "cfg", "skip_steps")}
+    return {
+        "model": node("LoadDemoModel"),
+        "image": node("LoadDemoImage", scene="a red circle on a blue ground", seed=seed),
+        "latent": node("VAEEncode", pixels=["image", 0], vae=["model", 2]),
+        "source": node("CLIPTextEncode", clip=["model", 1], text=["image", 2]),
+        "target": node("CLIPTextEncode", clip=["model", 1], text="a green circle on a blue ground"),
+        "empty": node("CLIPTextEncode", clip=["model", 1], text=""),
+        "one": node("EditFriendlyInvert", **links, **invert, timesteps_per_call=1),
+        "four": node("EditFriendlyInvert", **links, **invert, timesteps_per_call=4),
+        "sample": node("FixedNoiseSampler", **links, **replay),
+        "edit": node("EditFriendlyEdit", **links, **edit, **shared),
+        "kept": node("PreviewAny", source=["four", 0]),
+        "kept_sample": node("SaveLatent", samples=["sample", 0], filename_prefix="progress/sample"),
+        "kept_edit": node("SaveLatent", samples=["edit", 0], filename_prefix="progress/edit"),
+    }
+
+
+async def listen(url: str, prompt: dict) -> tuple[dict, dict]:
+    """Post a graph and hear it out: (value, max) of each node's progress, and each node's preview images."""
+    client = uuid.uuid4().hex
+    progress: dict[str, list] = {}
+    previews: dict[str, list] = {}
+    executing = None
+    async with (
+        aiohttp.ClientSession() as session,
+        session.ws_connect(f"{url}/ws", params={"clientId": client}, timeout=aiohttp.ClientWSTimeout(120)) as socket,
+    ):
+        body = {"prompt": prompt, "client_id": client}
+        reply = await asyncio.to_thread(requests.post, f"{url}/prompt", json=body, timeout=60)
+        assert reply.ok, reply.text
+        run = reply.json()["prompt_id"]
+        while True:
+            message = await socket.receive(timeout=120)
+            if message.type == aiohttp.WSMsgType.BINARY:
+                event, _ = struct.unpack(">II", message.data[:8])
+                if event == PREVIEW_IMAGE:
+                    previews.setdefault(executing, []).append(Image.open(io.BytesIO(message.data[8:])))
+                continue
+            event, data = (json.loads(message.data)[key] for key in ("type", "data"))
+            assert event != "execution_error", data
+            if event == "executing":
+                executing = data["node"]
+                if executing is None and data["prompt_id"] == run:
+                    return progress, previews
+            elif event == "progress":
+                progress.setdefault(data["node"], []).append((data["value"], data["max"]))
+
+
+@pytest.fixture(scope="module")
+def heard(server):
+    return asyncio.run(listen(server.url, graph(seed=11)))
+
+
+@pytest.mark.parametrize(("name", "steps"), [("one", 10), ("sample", 8), ("edit", 7)])
+def test_progress_counts_the_steps_that_are_run(heard, name, steps):
+    progress, _ = heard
+    assert progress[name] == [(value, steps) for value in range(1, steps + 1)]
+
+
+def test_progress_of_a_batched_inversion_counts_the_steps_that_are_done(heard):
+    progress, _ = heard
+    assert progress["four"] == [(4, 10), (8, 10), (10, 10)]
+
+
+@pytest.mark.parametrize(("name", "calls"), [("one", 10), ("four", math.ceil(10 / 4)), ("sample", 8), ("edit", 7)])
+def test_each_call_shows_a_preview(heard, name, calls):
+    _, previews = heard
+    assert len(previews[name]) == calls
+    assert all(preview.size[0] >= 32 for preview in previews[name])
+
+
+def test_the_last_preview_shows_the_edit(heard):
+    """The circle in its new colour: the previews are the predictions of the target prompt."""
+    _, previews = heard
+    for name in ("sample", "edit"):
+        red, green, blue = np.asarray(previews[name][-1].convert("RGB")).astype(int).transpose(2, 0, 1)
+        assert (green - np.maximum(red, blue)).max() > 40
