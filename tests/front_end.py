@@ -12,6 +12,9 @@ PACK_URL = "/extensions/edit-friendly-ddpm"
 WINDOW = {"width": 1600, "height": 900}
 START = 120_000  # milliseconds, on a busy machine
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
+# window.app is there before the front end has restored the last graph or loaded its default one over what is open.
+READY = """'FixedNoiseSampler' in (window.LiteGraph?.registered_node_types ?? {})
+    && Boolean(window.app?.extensionManager?.workflow?.activeWorkflow)"""
 # What the host itself asks for and a new user has not got.
 NOT_THERE_YET = ("/user.css", "/favicon.ico", "/api/userdata")
 # A user who has been here before: no tutorial in the way, and no dialog about a newer version.
@@ -20,6 +23,13 @@ SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Notification.ShowVersionUpda
 
 def find_chromium() -> str | None:
     return next((path for name in CHROMIUMS if (path := shutil.which(name))), None)
+
+
+def open_front_end(page: Any, url: str) -> None:
+    """Open the front end of the server at `url` in a page of playwright's; returns when it has a graph open."""
+    page.set_default_timeout(START)
+    page.goto(url)
+    page.wait_for_function(READY)
 
 
 class FrontEnd:
@@ -35,12 +45,9 @@ class FrontEnd:
         self.page = page
         self.url = url
         self.errors: list[str] = []
-        page.set_default_timeout(START)
         page.on("pageerror", lambda error: self.errors.append(error.stack or str(error)))
         page.on("console", self._note_error)
-        page.goto(url)
-        page.wait_for_function("window.app?.canvas && window.app?.graph")
-        page.wait_for_function("'FixedNoiseSampler' in LiteGraph.registered_node_types")
+        open_front_end(page, url)
         self._settle()
 
     def open(self, workflow: Path) -> None:

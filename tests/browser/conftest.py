@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from comfy_server import ComfyServer
-from front_end import SETTINGS, WINDOW, FrontEnd, find_chromium
+from front_end import SETTINGS, WINDOW, FrontEnd, find_chromium, open_front_end
 from workflows.examples import SD15_MODEL, SDXL_MODEL
 
 SAVES_MAPS = Path(__file__).parents[2] / "workflows" / "api" / "save_and_reuse.json"
@@ -61,11 +61,8 @@ def browser(chromium):
 def page(browser, server):
     """The front end with an empty graph, once it is ready."""
     context = browser.new_context(viewport=WINDOW)
-    context.set_default_timeout(120_000)  # a crowded machine is slow, not broken
     opened = context.new_page()
-    opened.goto(server.url)
-    opened.wait_for_function("Boolean(window.app?.extensionManager && app.graph && window.LiteGraph?.createNode)")
-    opened.wait_for_selector("#graph-canvas")
+    open_front_end(opened, server.url)
     opened.evaluate("app.graph.clear()")
     yield opened
     context.close()
