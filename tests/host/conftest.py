@@ -94,26 +94,39 @@ def latent():
 
 
 @pytest.fixture
-def invert(pack, conditioning, latent):
-    """invert(model, kind="sd15", **inputs): the NOISE_MAPS of a random latent under conditioning 1 and 2."""
+def run_node(pack, conditioning, latent):
+    """run_node(node_id, model, kind="sd15", **inputs): what a node from an image to noise maps returns, or the one
+    that generates, for a random latent under conditioning 1 and 2."""
 
-    def run(model, kind: str = "sd15", **inputs):
-        defaults = {
+    def run(node_id: str, model, kind: str = "sd15", **inputs):
+        common = {
             "positive": conditioning(kind, 1),
             "negative": conditioning(kind, 2),
             "latent_image": latent(kind),
             "steps": 5,
             "cfg": 3.5,
-            "eta": 1.0,
             "scheduler": "ddim_uniform",
-            "seed": 3,
-            "skip_steps": 0,
-            "variations": 1,
-            "timesteps_per_call": 1,
         }
-        return pack.run("EditFriendlyInvert", model=model, **(defaults | inputs))[0]
+        seeded = {"seed": 3}
+        inverted = {"skip_steps": 0, "variations": 1}
+        of_node = {
+            "EditFriendlyInvert": {"eta": 1.0, "timesteps_per_call": 1} | seeded | inverted,
+            "CycleDiffusionInvert": {"eta": 1.0, "timesteps_per_call": 1} | seeded | inverted,
+            "DDIMInvert": {"keep_residuals": True, "fixed_point_iterations": 0, "forward_noise_steps": 0}
+            | seeded
+            | inverted,
+            "NullTextInvert": {"skip_steps": 0, "inner_steps": 10, "learning_rate": 0.01, "early_stop": 1e-5},
+            "SampleWithNoiseMaps": {"eta": 1.0} | seeded,
+        }
+        return pack.run(node_id, model=model, **(common | of_node[node_id] | inputs))
 
     return run
+
+
+@pytest.fixture
+def invert(run_node):
+    """invert(model, kind="sd15", **inputs): edit-friendly NOISE_MAPS, by `run_node`."""
+    return lambda model, kind="sd15", **inputs: run_node("EditFriendlyInvert", model, kind, **inputs)[0]
 
 
 @pytest.fixture

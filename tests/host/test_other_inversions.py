@@ -1,4 +1,4 @@
-"""CycleDiffusion, DDIM, native maps, null-text and guidance schedules in real ComfyUI."""
+"""What is particular to the other inversions, native maps, null-text and guidance schedules in real ComfyUI."""
 
 import pytest
 import torch
@@ -12,45 +12,6 @@ CASES = [
     ("sdxl", torch.bfloat16, "normal", 5),
     ("flow", torch.float32, "simple", 8),
 ]
-
-
-@pytest.fixture
-def run_node(pack, conditioning, latent):
-    """run_node(node_id, model, kind, **inputs): an inversion or generation under the prompts of `invert`."""
-
-    def run(node_id, model, kind="sd15", **inputs):
-        defaults = {
-            "positive": conditioning(kind, 1),
-            "negative": conditioning(kind, 2),
-            "latent_image": latent(kind),
-            "steps": 5,
-            "scheduler": "ddim_uniform",
-        }
-        if node_id in ("CycleDiffusionInvert", "SampleWithNoiseMaps"):
-            defaults |= {"cfg": 3.5, "eta": 1.0, "seed": 3}
-        if node_id in ("CycleDiffusionInvert", "DDIMInvert"):
-            defaults |= {"skip_steps": 0, "variations": 1}
-        if node_id == "DDIMInvert":
-            defaults |= {
-                "cfg": 3.5,
-                "seed": 3,
-                "keep_residuals": True,
-                "fixed_point_iterations": 0,
-                "forward_noise_steps": 0,
-            }
-        if node_id == "NullTextInvert":
-            defaults |= {"cfg": 3.5, "skip_steps": 0, "inner_steps": 10, "learning_rate": 0.01, "early_stop": 1e-5}
-        return pack.run(node_id, model=model, **(defaults | inputs))
-
-    return run
-
-
-@pytest.mark.parametrize("node_id", ["CycleDiffusionInvert", "DDIMInvert"])
-@pytest.mark.parametrize(("kind", "dtype", "scheduler", "steps"), CASES, ids=str)
-def test_replay_returns_the_latent(random_model, latent, run_node, sample, node_id, kind, dtype, scheduler, steps):
-    model, image = random_model(kind, dtype), latent(kind, batch=2, height=8, width=12)
-    (noise_maps,) = run_node(node_id, model, kind, latent_image=image, scheduler=scheduler, steps=steps)
-    assert (sample(model, noise_maps, kind) - image["samples"]).abs().max() <= EXACT
 
 
 @pytest.mark.parametrize(("kind", "dtype", "scheduler", "steps"), CASES, ids=str)
