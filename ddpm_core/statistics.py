@@ -109,9 +109,30 @@ def triangle_angles(noise: Tensor, image: Tensor, inverted: Tensor) -> Tensor:
     return torch.stack([_degrees(corners[k - 1] - corners[k], corners[k - 2] - corners[k]) for k in range(3)])
 
 
-def report(noise_maps: NoiseMaps) -> dict[str, float]:
-    """One number for each statistic, averaged over steps and rows; NaN where the maps do not allow one."""
+def angles_to_noise(noise_maps: NoiseMaps, native: NoiseMaps) -> tuple[float, float, float]:
+    """The triangle_angles of an inversion, averaged over the rows, with the noise of native maps of the same images.
+
+    NaN where the two are of other images or start at other levels, and where they are the same maps.
+    """
+    same_shape = noise_maps.image.shape == native.image.shape
+    same_level = noise_maps.schedule.scale(0) == native.schedule.scale(0)
+    if not (same_shape and same_level and torch.allclose(noise_maps.image, native.image, rtol=1e-3, atol=1e-3)):
+        return (float("nan"),) * 3
+    noise, inverted = latent(native), latent(noise_maps)
+    if torch.equal(noise, inverted):
+        return (float("nan"),) * 3
+    at_noise, at_image, at_latent = triangle_angles(noise, native.image, inverted).mean(dim=1).tolist()
+    return at_noise, at_image, at_latent
+
+
+def report(noise_maps: NoiseMaps, native: NoiseMaps | None = None) -> dict[str, float]:
+    """One number for each statistic, averaged over steps and rows; NaN where the maps do not allow one.
+
+    Args:
+        native: the maps of the run that generated the images, whose noise the inversion should find again.
+    """
     plain, other = plain_and_other_std(noise_maps)
+    angles = (float("nan"),) * 3 if native is None else angles_to_noise(noise_maps, native)
     numbers = {"std of z": float("nan"), "correlation of z": float("nan"), "angle of z": float("nan")}
     if noise_maps.schedule.eta and noise_maps.steps > 1:
         numbers["std of z"] = z_std(noise_maps).mean().item()
@@ -119,12 +140,16 @@ def report(noise_maps: NoiseMaps) -> dict[str, float]:
         numbers["correlation of z"] = z_correlation(noise_maps).mean().item()
         numbers["angle of z"] = z_angles(noise_maps).mean().item()
     fits = noise_maps.image.ndim == 4 and min(noise_maps.image.shape[-2:]) >= 16
-    return numbers | {
-        "KL of latent": kl_to_standard_normal(latent(noise_maps)).mean().item(),
-        "top patch correlation": top_patch_correlation(latent(noise_maps)) if fits else float("nan"),
-        "std of latent, plain": plain,
-        "std of latent, other": other,
-    }
+    return (
+        numbers
+        | {
+            "KL of latent": kl_to_standard_normal(latent(noise_maps)).mean().item(),
+            "top patch correlation": top_patch_correlation(latent(noise_maps)) if fits else float("nan"),
+            "std of latent, plain": plain,
+            "std of latent, other": other,
+        }
+        | dict(zip(("angle at noise", "angle at image", "angle at latent"), angles, strict=True))
+    )
 
 
 def _z_of_two_steps(noise_maps: NoiseMaps) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..ddpm_core import NoiseMaps, contact_sheet, statistics
 from . import inputs, latents
-from .types import CATEGORY, NOISE_MAPS, search_aliases
+from .types import CATEGORY, NATIVE, NOISE_MAPS, search_aliases
 
 _MOST_COMPARED = 4
 
@@ -108,7 +108,8 @@ class NoiseMapsStatistics(io.ComfyNode):
 
 def table(maps: dict[str, NoiseMaps]) -> str:
     """One line for each statistic, one column for each of the maps; a dash where maps do not allow it."""
-    reports = {name: statistics.report(noise_maps) for name, noise_maps in maps.items()}
+    native = next((noise_maps for noise_maps in maps.values() if noise_maps.info.get("method") == NATIVE), None)
+    reports = {name: statistics.report(noise_maps, native) for name, noise_maps in maps.items()}
     width = max(12, *(len(name) + 2 for name in maps))
     lines = ["".join([f"{'':24}", *(f"{name:>{width}}" for name in maps)])]
     for what in next(iter(reports.values())):

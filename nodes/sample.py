@@ -8,7 +8,7 @@ from comfy_api.latest import io
 from ..ddpm_core import trajectories
 from . import guide, host, inputs, latents
 from .samplers import FixedNoise, NativeSampler
-from .types import CATEGORY, NOISE_MAPS, search_aliases
+from .types import CATEGORY, NATIVE, NOISE_MAPS, search_aliases
 
 
 class FixedNoiseSampler(io.ComfyNode):
@@ -145,7 +145,7 @@ class SampleWithNoiseMaps(io.ComfyNode):
         scheduler, sigmas = host.levels_or(sigmas, model, scheduler, steps)
         schedule = host.schedule_for(model, sigmas, eta)
         latent = latents.rows_to_invert(model, latent_image, 1)
-        info = host.provenance(model, method="native", scheduler=scheduler, cfg=cfg, seed=seed)
+        info = host.provenance(model, method=NATIVE, scheduler=scheduler, cfg=cfg, seed=seed)
         sampler = NativeSampler(schedule, trajectories.seeds_of_rows(seed, 1, len(latent)), info)
         guider = guide.guider_for(model, positive, negative, cfg, cfg_schedule, end_cfg)
         samples = host.run(guider, sampler, latent, schedule.sigmas, seed)

@@ -6,6 +6,7 @@ CATEGORY = "edit-friendly DDPM"
 NOISE_MAPS = io.Custom("NOISE_MAPS")
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
 MAX_STEPS = 10000
+NATIVE = "native"  # the method of maps that generated their image
 
 
 def search_aliases(*words: str) -> dict[str, list[str]]:

@@ -86,6 +86,24 @@ def test_triangle():
     assert statistics.triangle_angles(*corners)[:, 0].tolist() == pytest.approx([90, 45, 45])
 
 
+def test_angles_to_the_noise_that_made_the_images():
+    """Between native maps and an inversion of their images; orthogonal parts make every angle known."""
+    schedule = NoiseSchedule.variance_exploding(torch.tensor([2.0, 0.0]))
+    image, apart = normal(2, 4, 16, 16), normal(2, 4, 16, 16, seed=1)
+
+    def maps(x_0: torch.Tensor, noisiest: torch.Tensor) -> NoiseMaps:
+        unused = torch.zeros((1, *x_0.shape))
+        return NoiseMaps(schedule, torch.stack([schedule.scale(0) * noisiest, x_0]), unused, unused)
+
+    native, inversion = maps(image, image + apart), maps(image, image + 0.5 * apart)
+    assert statistics.angles_to_noise(inversion, native) == pytest.approx((0, 0, 180), abs=0.1)
+    report = statistics.report(inversion, native)
+    assert report["angle at latent"] == pytest.approx(180, abs=0.1)
+    assert all(math.isnan(angle) for angle in statistics.angles_to_noise(native, native))
+    assert all(math.isnan(angle) for angle in statistics.angles_to_noise(maps(apart, apart + image), native))
+    assert math.isnan(statistics.report(inversion)["angle at latent"])
+
+
 def test_a_report_of_maps_without_z(family, denoiser):
     states, denoised = trajectories.ddim(denoiser, normal(1, 4, 16, 16), family(5, 1.0), [0])
     report = statistics.report(NoiseMaps(family(5, 0.0), states, torch.zeros_like(denoised), denoised))

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import torch
 
 
 def cells(line: str) -> list[str]:
@@ -43,24 +44,26 @@ def test_each_of_several_maps_has_its_column_and_name(random_model, invert, meas
     assert " ".join(numbered[""]) == "edit friendly edit friendly (2)"
 
 
-def test_what_maps_do_not_have_is_a_dash(pack, conditioning, random_model, latent, invert, measure):
+def test_maps_that_generated_the_image_say_how_near_an_inversion_comes_to_their_noise(
+    pack, random_model, latent, run_node, measure
+):
+    model, empty = random_model("sd15"), {"samples": torch.zeros_like(latent("sd15")["samples"])}
+    image, native = run_node("SampleWithNoiseMaps", model, latent_image=empty, cfg=1.0)
+    (ddim,) = run_node("DDIMInvert", model, latent_image=image, cfg=1.0)
+    _, table = measure(ddim, native)
+    angles = pack.core.statistics.angles_to_noise(ddim, native)
+    assert sum(angles) == pytest.approx(180, abs=1e-3)
+    assert [table[f"angle at {corner}"] for corner in ("noise", "image", "latent")] == [
+        [f"{angle:.3f}", "-"] for angle in angles
+    ]
+    (other,) = run_node("DDIMInvert", model, cfg=1.0)
+    _, table = measure(other, native)
+    assert table["angle at noise"] == ["-", "-"], "the image is another one"
+
+
+def test_what_maps_do_not_have_is_a_dash(random_model, run_node, invert, measure):
     model = random_model("sd15")
-    (ddim,) = pack.run(
-        "DDIMInvert",
-        model=model,
-        positive=conditioning("sd15", 1),
-        negative=conditioning("sd15", 2),
-        latent_image=latent("sd15"),
-        steps=5,
-        cfg=1.0,
-        scheduler="ddim_uniform",
-        seed=0,
-        skip_steps=0,
-        variations=1,
-        keep_residuals=False,
-        fixed_point_iterations=0,
-        forward_noise_steps=0,
-    )
+    (ddim,) = run_node("DDIMInvert", model)
     _, table = measure(ddim, invert(model, steps=1, scheduler="simple"))
     assert table["std of z"] == ["-", "-"]
     assert table["correlation of z"] == ["-", "-"]
