@@ -129,10 +129,10 @@ def report(noise_maps: NoiseMaps, native: NoiseMaps | None = None) -> dict[str, 
     """One number for each statistic, averaged over steps and rows; NaN where the maps do not allow one.
 
     Args:
-        native: the maps of the run that generated the images, whose noise the inversion should find again.
+        native: the maps of the run that generated the images, whose noise the inversion should find again; they add
+            the angles_to_noise.
     """
     plain, other = plain_and_other_std(noise_maps)
-    angles = (float("nan"),) * 3 if native is None else angles_to_noise(noise_maps, native)
     numbers = {"std of z": float("nan"), "correlation of z": float("nan"), "angle of z": float("nan")}
     if noise_maps.schedule.eta and noise_maps.steps > 1:
         numbers["std of z"] = z_std(noise_maps).mean().item()
@@ -140,16 +140,16 @@ def report(noise_maps: NoiseMaps, native: NoiseMaps | None = None) -> dict[str, 
         numbers["correlation of z"] = z_correlation(noise_maps).mean().item()
         numbers["angle of z"] = z_angles(noise_maps).mean().item()
     fits = noise_maps.image.ndim == 4 and min(noise_maps.image.shape[-2:]) >= 16
-    return (
-        numbers
-        | {
-            "KL of latent": kl_to_standard_normal(latent(noise_maps)).mean().item(),
-            "top patch correlation": top_patch_correlation(latent(noise_maps)) if fits else float("nan"),
-            "std of latent, plain": plain,
-            "std of latent, other": other,
-        }
-        | dict(zip(("angle at noise", "angle at image", "angle at latent"), angles, strict=True))
-    )
+    numbers |= {
+        "KL of latent": kl_to_standard_normal(latent(noise_maps)).mean().item(),
+        "top patch correlation": top_patch_correlation(latent(noise_maps)) if fits else float("nan"),
+        "std of latent, plain": plain,
+        "std of latent, other": other,
+    }
+    if native is not None:
+        corners = ("angle at noise", "angle at image", "angle at latent")
+        numbers |= dict(zip(corners, angles_to_noise(noise_maps, native), strict=True))
+    return numbers
 
 
 def _z_of_two_steps(noise_maps: NoiseMaps) -> Tensor:

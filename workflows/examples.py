@@ -234,6 +234,7 @@ def compare_inversions() -> Workflow:
         room=EMPTY_TEXT_ROOM,
     )
     plots = Node("PreviewImage", "Plots", {"images": measure["plots"]}, 420, room=310)
+    numbers = Node("PreviewAny", "Numbers", {"source": measure["numbers"]}, 480, room=170)
     pictures = [demo.shown(f"Result {letter}", edit["latent"]) for letter, edit in zip("abc", edits, strict=True)]
     return Workflow(
         [
@@ -245,7 +246,7 @@ def compare_inversions() -> Workflow:
             ),
             [
                 Group("4  Results", RESULT, pictures),
-                Group("5  What tells them apart", IMAGE, [[measure], [plots]]),
+                Group("5  What tells them apart", IMAGE, [[measure, numbers], [plots]]),
             ],
         ]
     )

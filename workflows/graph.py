@@ -21,8 +21,10 @@ Definitions = Mapping[str, Mapping[str, Any]]  # the host's /object_info
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 EMPTY_VALUES = {"INT": 0, "FLOAT": 0.0, "STRING": "", "BOOLEAN": False}
 HEADING_SIZES = {1: 20, 2: 15}
-NOTE_LETTER = 0.54  # mean width of a letter, in sizes of type
+NOTE_LETTER = 0.62  # mean width of a letter, in sizes of type, in a wide typeface (DejaVu Sans Bold)
 NOTE_FRAME = 30
+# Widgets that the front end gives a node which shows text: it posts their values with the graph and does not save them.
+POSTED_VALUES = {"PreviewAny": {"preview": ""}}
 OPTIONAL_SHAPE = 7  # a hollow circle
 OWN_COLORS = {"color": "#323", "bgcolor": "#535"}
 NOTE_COLORS = {"color": "#432", "bgcolor": "#653"}
@@ -155,7 +157,7 @@ def api_form(workflow: Workflow, definitions: Definitions) -> dict[str, Any]:
     ids = _ids(workflow)
     graph = {}
     for node in workflow.nodes:
-        values: dict[str, Any] = {}
+        values = dict(POSTED_VALUES.get(node.class_type, {}))
         for slot in _checked_slots(node, definitions):
             value = node.inputs.get(slot.name, slot.default if slot.is_widget else None)
             if isinstance(value, Output):

@@ -118,7 +118,7 @@ COMPARE_INVERSIONS = """# Which inversion?
 
 ## c  DDIM: one starting noise and no more; it only comes near the image.
 
-# The plots
+# Plots and numbers
 
 ## The larger the noise, the more of the image it holds. Edit-friendly noise turns back on itself: its correlation is negative.
 
