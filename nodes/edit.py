@@ -5,9 +5,9 @@ from __future__ import annotations
 import comfy.model_management
 from comfy_api.latest import io
 
-from ..ddpm_core.trajectories import seeds_of_rows
 from . import host, inputs, latents
 from .pair import PairGuider
+from .plan import Plan
 from .samplers import EditSampler
 from .types import CATEGORY, search_aliases
 
@@ -67,15 +67,22 @@ class EditFriendlyEdit(io.ComfyNode):
         cfg_schedule="constant",
         end_cfg=1.0,
     ) -> io.NodeOutput:
-        _, sigmas = host.levels_or(sigmas, model, scheduler, steps)
-        schedule = host.schedule_for(model, sigmas, eta).after(skip_steps)
-        latent = latents.rows_to_invert(model, latent_image, variations)
+        plan = Plan.of(
+            model,
+            latent_image,
+            steps,
+            scheduler,
+            sigmas,
+            eta,
+            seed=seed,
+            skip_steps=skip_steps,
+            variations=variations,
+        )
         if mask is not None:
             cell = latents.cell_of(model.get_model_object("latent_format"))
-            mask = latents.mask_rows(latent.shape, cell, mask)
+            mask = latents.mask_rows(plan.latent.shape, cell, mask)
         guider = PairGuider(model)
         guider.set_prompts(source, target, negative)
         guider.set_scales(source_cfg, target_cfg, cfg_schedule, end_cfg)
-        sampler = EditSampler(schedule, seeds_of_rows(seed, len(latent) // variations, variations))
-        samples = host.run(guider, sampler, latent, schedule.sigmas, seed, mask)
+        samples = host.run(guider, EditSampler(plan), plan.latent, plan.schedule.sigmas, seed, mask)
         return io.NodeOutput({"samples": samples.to(comfy.model_management.intermediate_device())})

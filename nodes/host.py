@@ -27,11 +27,6 @@ def levels(model, scheduler: str, steps: int) -> Tensor:
     return comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), scheduler, steps).cpu()
 
 
-def levels_or(sigmas: Tensor | None, model, scheduler: str, steps: int) -> tuple[str, Tensor]:
-    """The levels that a node was given, or else those of the scheduler; with the name of where they come from."""
-    return (scheduler, levels(model, scheduler, steps)) if sigmas is None else ("custom sigmas", sigmas)
-
-
 def schedule_for(model, sigmas: Tensor, eta: float) -> NoiseSchedule:
     """The noising process of the model at `sigmas`.
 

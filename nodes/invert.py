@@ -5,7 +5,8 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..ddpm_core import trajectories
-from . import guide, host, inputs, latents
+from . import guide, host, inputs
+from .plan import Plan
 from .samplers import DDIMInversionSampler, InversionSampler, NullTextSampler
 from .types import CATEGORY, MAX_STEPS, NOISE_MAPS, search_aliases
 
@@ -60,6 +61,14 @@ def _noise_maps_output(tooltip: str) -> io.Output:
     return NOISE_MAPS.Output(display_name="noise_maps", tooltip=tooltip)
 
 
+def _noise_maps_of(sampler, model, positive, negative, cfg: float) -> io.NodeOutput:
+    """What a sampler of an inversion has found after its run."""
+    plan = sampler.plan
+    guider = guide.guider_for(model, positive, negative, cfg)
+    host.run(guider, sampler, plan.latent, plan.schedule.sigmas, plan.seeds[0])
+    return io.NodeOutput(sampler.noise_maps)
+
+
 def _invert_by(
     trajectory: trajectories.Trajectory,
     method: str,
@@ -67,24 +76,13 @@ def _invert_by(
     positive,
     negative,
     latent_image,
-    steps,
     cfg,
-    eta,
-    scheduler,
-    seed,
-    skip_steps,
-    variations,
     timesteps_per_call=1,
     sigmas=None,
+    **settings,
 ) -> io.NodeOutput:
-    scheduler, sigmas = host.levels_or(sigmas, model, scheduler, steps)
-    schedule = host.schedule_for(model, sigmas, eta).after(skip_steps)
-    latent = latents.rows_to_invert(model, latent_image, variations)
-    seeds = trajectories.seeds_of_rows(seed, len(latent) // variations, variations)
-    info = host.provenance(model, method=method, scheduler=scheduler, cfg=cfg, seed=seed, variations=variations)
-    sampler = InversionSampler(trajectory, schedule, skip_steps, seeds, timesteps_per_call, info)
-    host.run(guide.guider_for(model, positive, negative, cfg), sampler, latent, schedule.sigmas, seed)
-    return io.NodeOutput(sampler.noise_maps)
+    plan = Plan.of(model, latent_image, sigmas=sigmas, **settings, method=method, cfg=cfg)
+    return _noise_maps_of(InversionSampler(plan, trajectory, timesteps_per_call), model, positive, negative, cfg)
 
 
 class EditFriendlyInvert(io.ComfyNode):
@@ -191,17 +189,21 @@ class DDIMInvert(io.ComfyNode):
         forward_noise_steps,
         sigmas=None,
     ) -> io.NodeOutput:
-        scheduler, sigmas = host.levels_or(sigmas, model, scheduler, steps)
-        schedule = host.schedule_for(model, sigmas, 0.0).after(skip_steps)
-        latent = latents.rows_to_invert(model, latent_image, variations)
-        seeds = trajectories.seeds_of_rows(seed, len(latent) // variations, variations)
-        method = "DDIM with residuals" if keep_residuals else "DDIM"
-        info = host.provenance(model, method=method, scheduler=scheduler, cfg=cfg, seed=seed, variations=variations)
-        sampler = DDIMInversionSampler(
-            schedule, skip_steps, seeds, keep_residuals, fixed_point_iterations, forward_noise_steps, info
+        plan = Plan.of(
+            model,
+            latent_image,
+            steps,
+            scheduler,
+            sigmas,
+            eta=0.0,
+            seed=seed,
+            skip_steps=skip_steps,
+            variations=variations,
+            method="DDIM with residuals" if keep_residuals else "DDIM",
+            cfg=cfg,
         )
-        host.run(guide.guider_for(model, positive, negative, cfg), sampler, latent, schedule.sigmas, seed)
-        return io.NodeOutput(sampler.noise_maps)
+        sampler = DDIMInversionSampler(plan, keep_residuals, fixed_point_iterations, forward_noise_steps)
+        return _noise_maps_of(sampler, model, positive, negative, cfg)
 
 
 class NullTextInvert(io.ComfyNode):
@@ -275,18 +277,18 @@ class NullTextInvert(io.ComfyNode):
                 "null-text inversion with cfg 1 has nothing to search for: without guidance the negative prompt plays "
                 "no part; set the cfg that you will sample with, or use Invert Image (DDIM)"
             )
-        scheduler, sigmas = host.levels_or(sigmas, model, scheduler, steps)
-        schedule = host.schedule_for(model, sigmas, 0.0).after(skip_steps)
-        latent = latents.rows_to_invert(model, latent_image, 1)
-        info = host.provenance(model, method="null-text", scheduler=scheduler, cfg=cfg)
-        sampler = NullTextSampler(
-            schedule,
-            skip_steps,
-            cfg,
-            info,
-            inner_steps=inner_steps,
-            learning_rate=learning_rate,
-            early_stop=early_stop,
+        plan = Plan.of(
+            model,
+            latent_image,
+            steps,
+            scheduler,
+            sigmas,
+            eta=0.0,
+            skip_steps=skip_steps,
+            method="null-text",
+            cfg=cfg,
         )
-        host.run(guide.guider_for(model, positive, negative, cfg), sampler, latent, schedule.sigmas, 0)
-        return io.NodeOutput(sampler.noise_maps)
+        sampler = NullTextSampler(
+            plan, cfg, inner_steps=inner_steps, learning_rate=learning_rate, early_stop=early_stop
+        )
+        return _noise_maps_of(sampler, model, positive, negative, cfg)

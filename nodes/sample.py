@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import comfy.model_management
 from comfy_api.latest import io
 
 from ..ddpm_core import trajectories
 from . import guide, host, inputs, latents
+from .plan import Plan
 from .samplers import FixedNoise, NativeSampler
 from .types import CATEGORY, NATIVE, NOISE_MAPS, search_aliases
 
@@ -142,12 +145,10 @@ class SampleWithNoiseMaps(io.ComfyNode):
         cfg_schedule="constant",
         end_cfg=1.0,
     ) -> io.NodeOutput:
-        scheduler, sigmas = host.levels_or(sigmas, model, scheduler, steps)
-        schedule = host.schedule_for(model, sigmas, eta)
-        latent = latents.rows_to_invert(model, latent_image, 1)
-        info = host.provenance(model, method=NATIVE, scheduler=scheduler, cfg=cfg, seed=seed)
-        sampler = NativeSampler(schedule, trajectories.seeds_of_rows(seed, 1, len(latent)), info)
+        plan = Plan.of(model, latent_image, steps, scheduler, sigmas, eta, seed=seed, method=NATIVE, cfg=cfg)
+        plan = replace(plan, seeds=trajectories.seeds_of_rows(seed, 1, len(plan.latent)))  # each image is another one
+        sampler = NativeSampler(plan)
         guider = guide.guider_for(model, positive, negative, cfg, cfg_schedule, end_cfg)
-        samples = host.run(guider, sampler, latent, schedule.sigmas, seed)
+        samples = host.run(guider, sampler, plan.latent, plan.schedule.sigmas, seed)
         latent = {"samples": samples.to(comfy.model_management.intermediate_device())}
         return io.NodeOutput(latent, sampler.noise_maps)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 
 import comfy.samplers
@@ -11,7 +11,6 @@ from tqdm.auto import tqdm
 
 from ..ddpm_core import (
     NoiseMaps,
-    NoiseSchedule,
     edit,
     generate,
     invert,
@@ -22,43 +21,33 @@ from ..ddpm_core import (
     without_residuals,
 )
 from . import batching, embeddings, host
+from .plan import Plan
 
 
 class InversionSampler(comfy.samplers.Sampler):
     """Inverts the latent that the host hands to it; `noise_maps` is there after the run."""
 
-    def __init__(
-        self,
-        trajectory: trajectories.Trajectory,
-        schedule: NoiseSchedule,
-        skipped: int,
-        seeds: list[int],
-        timesteps_per_call: int,
-        info: Mapping[str, str],
-    ):
+    def __init__(self, plan: Plan, trajectory: trajectories.Trajectory, timesteps_per_call: int):
+        self.plan = plan
         self.trajectory = trajectory
-        self.schedule = schedule
-        self.skipped = skipped
-        self.seeds = seeds
         self.timesteps_per_call = timesteps_per_call
-        self.info = info
         self.noise_maps: NoiseMaps | None = None
 
     def sample(
         self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False
     ):
         latent_image = _scaled(model_wrap, latent_image)
-        states = self.trajectory(latent_image, self.schedule, self.seeds)
-        with _Progress(callback, self.schedule.steps, disable_pbar) as progress:
+        schedule = self.plan.schedule
+        with _Progress(callback, schedule.steps, disable_pbar) as progress:
             self.noise_maps = invert(
                 batching.SplittingDenoiser(model_wrap, extra_args, len(latent_image)),
-                states,
-                self.schedule,
+                self.trajectory(latent_image, schedule, self.plan.seeds),
+                schedule,
                 chunks=batching.chunks(
-                    model_wrap, extra_args["model_options"], self.schedule, latent_image.shape, self.timesteps_per_call
+                    model_wrap, extra_args["model_options"], schedule, latent_image.shape, self.timesteps_per_call
                 ),
-                skipped=self.skipped,
-                info=self.info,
+                skipped=self.plan.skipped,
+                info=self.plan.info,
                 device=latent_image.device,
                 callback=progress,
             )
@@ -112,25 +101,13 @@ class FixedNoise(comfy.samplers.Sampler):
 class DDIMInversionSampler(comfy.samplers.Sampler):
     """Runs the model's ODE backwards from the latent that the host hands to it; `noise_maps` is there after the run."""
 
-    def __init__(
-        self,
-        schedule: NoiseSchedule,
-        skipped: int,
-        seeds: list[int],
-        keep_residuals: bool,
-        fixed_point_iterations: int,
-        forward_noise_steps: int,
-        info: Mapping[str, str],
-    ):
-        self.schedule = schedule.with_eta(0.0)
-        self.skipped = skipped
-        self.seeds = seeds
+    def __init__(self, plan: Plan, keep_residuals: bool, fixed_point_iterations: int, forward_noise_steps: int):
+        self.plan = plan
         self.keep_residuals = keep_residuals
         self.options = {
             "fixed_point_iterations": fixed_point_iterations,
             "forward_noise_steps": forward_noise_steps,
         }
-        self.info = info
         self.noise_maps: NoiseMaps | None = None
 
     def sample(
@@ -138,24 +115,19 @@ class DDIMInversionSampler(comfy.samplers.Sampler):
     ):
         latent_image = _scaled(model_wrap, latent_image)
         denoiser, device = partial(model_wrap, **extra_args), latent_image.device
-        climbed = self.schedule.steps - self.options["forward_noise_steps"]
-        total = climbed + self.schedule.steps * self.keep_residuals
+        schedule, kept = self.plan.schedule, {"skipped": self.plan.skipped, "info": self.plan.info}
+        climbed = schedule.steps - self.options["forward_noise_steps"]
+        total = climbed + schedule.steps * self.keep_residuals
         with _Progress(callback, total, disable_pbar) as progress:
             states, denoised = trajectories.ddim(
-                denoiser, latent_image, self.schedule, self.seeds, **self.options, device=device, callback=progress
+                denoiser, latent_image, schedule, self.plan.seeds, **self.options, device=device, callback=progress
             )
             if self.keep_residuals:
                 self.noise_maps = invert(
-                    denoiser,
-                    states,
-                    self.schedule,
-                    skipped=self.skipped,
-                    info=self.info,
-                    device=device,
-                    callback=progress.after(climbed),
+                    denoiser, states, schedule, **kept, device=device, callback=progress.after(climbed)
                 )
             else:
-                self.noise_maps = without_residuals(self.schedule, states, denoised, self.skipped, self.info)
+                self.noise_maps = without_residuals(schedule, states, denoised, **kept)
         return latent_image
 
 
@@ -165,27 +137,25 @@ class NullTextSampler(comfy.samplers.Sampler):
     `noise_maps` is there after the run.
     """
 
-    def __init__(self, schedule: NoiseSchedule, skipped: int, cfg: float, info: Mapping[str, str], **options: float):
-        self.schedule = schedule.with_eta(0.0)
-        self.skipped = skipped
+    def __init__(self, plan: Plan, cfg: float, **options: float):
+        self.plan = plan
         self.cfg = cfg
-        self.info = info
         self.options = options
         self.noise_maps: NoiseMaps | None = None
 
     def sample(
         self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False
     ):
-        steps = self.schedule.steps
-        total = steps * (1 + self.options["inner_steps"])
+        schedule = self.plan.schedule
+        total = schedule.steps * (1 + self.options["inner_steps"])
         with _Progress(callback, total, disable_pbar) as progress, host.gradients(model_wrap.inner_model):
             x_0 = _scaled(model_wrap, latent_image).clone()
             model_wrap.set_cfg(1.0)
             pivots, _ = trajectories.ddim(
                 partial(model_wrap, **extra_args),
                 x_0,
-                self.schedule,
-                [0] * len(x_0),  # no noise is drawn
+                schedule,
+                self.plan.seeds,  # no noise is drawn
                 device=x_0.device,
                 callback=progress,
             )
@@ -193,13 +163,13 @@ class NullTextSampler(comfy.samplers.Sampler):
             self.noise_maps = null_text(
                 guided,
                 pivots,
-                self.schedule,
+                schedule,
                 guided.embedding(len(x_0)),
                 **self.options,
-                skipped=self.skipped,
-                info=self.info,
+                skipped=self.plan.skipped,
+                info=self.plan.info,
                 device=x_0.device,
-                callback=progress.after(steps),
+                callback=progress.after(schedule.steps),
             )
         return latent_image
 
@@ -207,23 +177,22 @@ class NullTextSampler(comfy.samplers.Sampler):
 class NativeSampler(comfy.samplers.Sampler):
     """Generates images of the latent's shape from fresh noise; `noise_maps` is there after the run."""
 
-    def __init__(self, schedule: NoiseSchedule, seeds: list[int], info: Mapping[str, str]):
-        self.schedule = schedule
-        self.seeds = seeds
-        self.info = info
+    def __init__(self, plan: Plan):
+        self.plan = plan
         self.noise_maps: NoiseMaps | None = None
 
     def sample(
         self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False
     ):
         like = torch.empty(latent_image.shape, dtype=torch.float32)
-        with _Progress(callback, self.schedule.steps, disable_pbar) as progress:
+        schedule, seeds = self.plan.schedule, self.plan.seeds
+        with _Progress(callback, schedule.steps, disable_pbar) as progress:
             self.noise_maps = generate(
                 partial(model_wrap, **extra_args),
-                pure_noise(like, self.schedule, self.seeds),
-                self.schedule,
-                self.seeds,
-                info=self.info,
+                pure_noise(like, schedule, seeds),
+                schedule,
+                seeds,
+                info=self.plan.info,
                 device=latent_image.device,
                 callback=progress,
             )
@@ -233,20 +202,19 @@ class NativeSampler(comfy.samplers.Sampler):
 class EditSampler(comfy.samplers.Sampler):
     """Inverts and edits the latent that the host hands to it in one pass, under a `pair.PairGuider`."""
 
-    def __init__(self, schedule: NoiseSchedule, seeds: list[int]):
-        self.schedule = schedule
-        self.seeds = seeds
+    def __init__(self, plan: Plan):
+        self.plan = plan
 
     def sample(
         self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False
     ):
         latent_image = _scaled(model_wrap, latent_image)
-        with _Progress(callback, self.schedule.steps, disable_pbar) as progress:
+        with _Progress(callback, self.plan.schedule.steps, disable_pbar) as progress:
             return edit(
                 partial(model_wrap, **extra_args),
                 latent_image.cpu(),
-                self.schedule,
-                self.seeds,
+                self.plan.schedule,
+                self.plan.seeds,
                 mask=denoise_mask,
                 device=latent_image.device,
                 callback=progress,
