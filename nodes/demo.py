@@ -106,7 +106,7 @@ class LoadDemoModel(io.ComfyNode):
             **search_aliases("test model", "example model", "checkpoint"),
             description="A tiny text-to-image model that comes with the pack, for 32 x 32 pixel scenes: colored shapes "
             "on colored grounds, houses and boats by day, at sunset and at night, in summer and winter. It knows few "
-            "words and names them when a prompt has another. Invert with cfg 1, edit with cfg 3 and skip 6 of "
+            "words and names them when a prompt has another. Invert with cfg 1, edit with cfg 2 and skip 6 of "
             "50 steps.",
             inputs=[],
             outputs=[

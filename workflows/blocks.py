@@ -18,7 +18,7 @@ PREVIEW_ROOM = 232  # of a node that samples, where live previews are on
 
 # What was tuned for the demo model.
 DEMO_INVERSION = {"steps": 50, "cfg": 1.0, "seed": 1}
-DEMO_EDIT = {"cfg": 3.0, "skip_steps": 6}
+DEMO_EDIT = {"cfg": 2.0, "skip_steps": 6}
 REPLAY = {"cfg": 1.0, "skip_steps": 0}  # the inversion's cfg, from its first step
 
 
@@ -95,7 +95,7 @@ class DemoModel(Pipeline):
 class DemoScene(DemoModel):
     """The bundled model with one of its scenes, encoded."""
 
-    def __init__(self, scene: str, seed: int = 1):
+    def __init__(self, scene: str, seed: int):
         super().__init__()
         self.image = Node("LoadDemoImage", "Image", {"scene": scene, "seed": seed})
         self.encoded = self.encode(self.image["image"])

@@ -41,7 +41,7 @@ SDXL_MODEL = {
 
 
 def quick_start() -> Workflow:
-    demo = DemoScene("a red circle left on a blue ground")
+    demo = DemoScene("a red circle left on a blue ground", seed=2)
     source = demo.source(demo.image["caption"])
     target = demo.target("a green circle left on a blue ground")
     empty = demo.empty()
@@ -67,7 +67,7 @@ def quick_start() -> Workflow:
 
 
 def variations() -> Workflow:
-    demo = DemoScene("a red circle left on a blue ground")
+    demo = DemoScene("a red circle left on a blue ground", seed=2)
     source = demo.source(demo.image["caption"])
     target = demo.target("a yellow square right on a green ground")
     empty = demo.empty()
@@ -85,7 +85,7 @@ def variations() -> Workflow:
 
 
 def shift_and_flip() -> Workflow:
-    demo = DemoScene("a house by day in summer", seed=3)
+    demo = DemoScene("a house by day in summer", seed=5)
     empty = demo.empty()
     invert = demo.invert_without_prompt(empty)
     shift = Node("LatentShift", "Shift", {"noise_maps": invert["noise_maps"], "x": 6, "fill": "gaussian"})
@@ -114,7 +114,7 @@ def shift_and_flip() -> Workflow:
 
 
 def color_edit() -> Workflow:
-    demo = DemoScene("a red circle left on a blue ground")
+    demo = DemoScene("a red circle left on a blue ground", seed=2)
     empty = demo.empty()
     paint = Node("EmptyImage", "Paint", {"width": 32, "height": 32, "color": YELLOW})
     painted = demo.encode(paint["IMAGE"])
@@ -141,7 +141,7 @@ def color_edit() -> Workflow:
 
 
 def local_edit() -> Workflow:
-    demo = DemoScene("a house by day in summer", seed=3)
+    demo = DemoScene("a house by day in summer", seed=5)
     source = demo.source(demo.image["caption"])
     target = demo.target("a house at sunset in winter")
     empty = demo.empty()
@@ -168,7 +168,7 @@ def local_edit() -> Workflow:
 
 
 def sdedit_comparison() -> Workflow:
-    demo = DemoScene("a house by day in summer", seed=3)
+    demo = DemoScene("a house by day in summer", seed=5)
     empty = demo.empty()
     color = Node("EmptyImage", "Color", {"width": 32, "height": 32, "color": RED})
     strokes = Node(
@@ -213,7 +213,7 @@ def sdedit_comparison() -> Workflow:
 
 
 def compare_inversions() -> Workflow:
-    demo = DemoScene("a house by day in summer", seed=3)
+    demo = DemoScene("a house by day in summer", seed=5)
     source = demo.source(demo.image["caption"])
     target = demo.target("a house at night in summer")
     empty = demo.empty()
@@ -253,7 +253,7 @@ def compare_inversions() -> Workflow:
 
 
 def save_and_reuse() -> Workflow:
-    demo = DemoScene("a boat by day in summer", seed=4)
+    demo = DemoScene("a boat by day in summer", seed=6)
     source = demo.source(demo.image["caption"])
     empty = demo.empty()
     invert = demo.invert("Invert", demo.latent, source, empty, **DEMO_INVERSION)
@@ -306,7 +306,7 @@ def load_and_edit() -> Workflow:
 
 def tour() -> Workflow:
     """Everything on one scene; `demo.py` sets the scene, the target prompt and the paint by their titles."""
-    demo = DemoScene("a red circle left on a blue ground")
+    demo = DemoScene("a red circle left on a blue ground", seed=2)
     source = demo.source(demo.image["caption"])
     target = demo.target("a green circle left on a blue ground")
     empty = demo.empty()

@@ -58,7 +58,7 @@ class Settings:
     steps: int = 50
     skip: float = 0.12
     cfg_source: float = 1.0
-    cfg_target: float = 3.0
+    cfg_target: float = 2.0
     eta: float = 1.0
 
     @property

@@ -23,8 +23,8 @@ from .model import DemoModel
 from .scenes import COLORS, TEST_SEED, Rendering, Scene, render, sample_scene, scene_of_caption
 from .sheet import SHIFT, Tile
 
-CIRCLE = scene_of_caption("a red circle left on a blue ground", TEST_SEED + 1)
-HOUSE = scene_of_caption("a house by day in summer", TEST_SEED + 3)
+CIRCLE = scene_of_caption("a red circle left on a blue ground", TEST_SEED + 2)
+HOUSE = scene_of_caption("a house by day in summer", TEST_SEED + 5)
 SETTINGS = Settings()
 
 
@@ -104,7 +104,7 @@ def _one_pass(runs: Runs) -> Image.Image:
 def _sampler(runs: Runs) -> Image.Image:
     house, target = runs.inverted(HOUSE), "a house at night in summer"
     skips = [Tile(house.edit(target, skip_steps=skip), f"skip_steps {skip}") for skip in (0, 6, 14, 20)]
-    scales = [Tile(house.edit(target, cfg=cfg), f"cfg {cfg:g}") for cfg in (3, 12)]
+    scales = [Tile(house.edit(target, cfg=cfg), f"cfg {cfg:g}") for cfg in (4, 12)]
     winter, around = "a house by day in winter", 1 - house.mask
     masks = [Tile(house.edit(winter), "no mask"), Tile(house.edit(winter, mask=around), "mask: around it")]
     return draw_tiles([*skips, *scales, *masks])

@@ -69,10 +69,10 @@ class Example:
 EXAMPLES = tuple(
     Example(scene_of_caption(source, TEST_SEED + seed), target, color)
     for seed, source, target, color in (
-        (1, "a red circle left on a blue ground", "a green circle left on a blue ground", "yellow"),
+        (2, "a red circle left on a blue ground", "a green circle left on a blue ground", "yellow"),
         (2, "a yellow triangle centre on a purple ground", "a yellow square centre on a purple ground", "white"),
-        (3, "a house by day in summer", "a house at night in summer", "blue"),
-        (4, "a boat by day in summer", "a boat at sunset in summer", "red"),
+        (5, "a house by day in summer", "a house at night in summer", "blue"),
+        (6, "a boat by day in summer", "a boat at sunset in summer", "red"),
     )
 )
 
@@ -115,10 +115,14 @@ def _row(model: DemoModel, example: Example, settings: Settings, color_edit: Col
 
     reconstruction = sample(source, noise_maps)[:1]
     edits = sample(target, noise_maps, skip_steps=settings.skip_steps)
-    first = _first_row(noise_maps)
-    shifted = sample(source, manipulation.shift(first, SHIFT, 0, "gaussian"))
-    flipped = sample(source, manipulation.flip(first, horizontal=True))
-    painted = recolored(model, image, torch.from_numpy(drawn.masks["object"]), example.color, settings, color_edit)
+
+    # Without a prompt: one that says "left" would draw what was moved back.
+    unconditional = model.denoiser("")
+    bare = _invert(unconditional, image, example.scene.seed, settings, variations=1)
+    shifted = sample(unconditional, manipulation.shift(bare, SHIFT, 0, "gaussian"))
+    flipped = sample(unconditional, manipulation.flip(bare, horizontal=True))
+    mask = torch.from_numpy(drawn.masks["object"])
+    painted = sample(unconditional, recolored(bare, mask, example.color, color_edit))
 
     return row_of(
         example,
@@ -148,17 +152,12 @@ def row_of(example: Example, images: Mapping[str, Tensor]) -> Row:
     return Row(example.scene.caption, example.target, tuple(tiles), error)
 
 
-def recolored(
-    model: DemoModel, image: Tensor, mask: Tensor, color: str, settings: Settings, color_edit: ColorEdit
-) -> Tensor:
-    """Eq. 7 without a prompt: image (1, 3, H, W) with what lies under mask (H, W) drawn towards a colour."""
-    unconditional = model.denoiser("")
-    noise_maps = _invert(unconditional, image, 0, settings, variations=1)
+def recolored(noise_maps: NoiseMaps, mask: Tensor, color: str, color_edit: ColorEdit) -> NoiseMaps:
+    """Maps whose image (1, 3, H, W) is drawn towards a colour where mask (H, W) is not 0 (Eq. 7)."""
     paint = torch.tensor(COLORS[color]).view(1, 3, 1, 1) * 2 - 1
-    edited = manipulation.recolor(
-        noise_maps, mask, paint.expand_as(image), color_edit.strength, color_edit.start, color_edit.end
+    return manipulation.recolor(
+        noise_maps, mask, paint.expand_as(noise_maps.image), color_edit.strength, color_edit.start, color_edit.end
     )
-    return sample(unconditional, edited)
 
 
 def _invert(denoiser: Callable, image: Tensor, seed: int, settings: Settings, variations: int) -> NoiseMaps:
@@ -166,9 +165,3 @@ def _invert(denoiser: Callable, image: Tensor, seed: int, settings: Settings, va
     schedule = settings.schedule()
     states = trajectories.edit_friendly(image.expand(variations, -1, -1, -1), schedule, seeds)
     return invert(denoiser, states, schedule)
-
-
-def _first_row(noise_maps: NoiseMaps) -> NoiseMaps:
-    return NoiseMaps(
-        noise_maps.schedule, noise_maps.states[:, :1], noise_maps.residuals[:, :1], noise_maps.denoised[:, :1]
-    )

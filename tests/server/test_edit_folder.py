@@ -114,7 +114,7 @@ def test_changed_parameters_run_again_and_stand_beside_the_first(server, edit, p
     assert edit(pictures, *PROMPTS, "--set", "Edit.cfg=2.5") == 0  # the same once more, by another name
     assert runs(server) == before + 2
     found = [json.loads(path.read_text()) for path in (tmp_path / "edited").glob("a_*.json")]
-    assert sorted(record["cfg"] for record in found) == [2.5, 3.0]
+    assert sorted(record["cfg"] for record in found) == [2.0, 2.5]
 
 
 @pytest.mark.parametrize("damage", ["picture is gone", "half a JSON"])

@@ -86,7 +86,9 @@ def test_colour_edit_without_a_prompt_recolours_the_object_alone(model):
     scene = ShapeScene(TEST_SEED + 1, "circle", "red", "blue", "left")
     drawn = render(scene)
     image, mask = torch.from_numpy(drawn.image)[None], torch.from_numpy(drawn.masks["object"])
-    result = recolored(model, image, mask, "yellow", Settings(), ColorEdit())
+    schedule, unconditional = Settings().schedule(), model.denoiser("")
+    maps = invert(unconditional, trajectories.edit_friendly(image, schedule, [0]), schedule)
+    result = sample(unconditional, recolored(maps, mask, "yellow", ColorEdit()))
     assert read_color(result[0], mask) == "yellow"
     assert ((result - image)[0, :, mask == 0].abs() / 2).mean() < 0.03
 
