@@ -143,7 +143,7 @@ def color_edit() -> Workflow:
 def local_edit() -> Workflow:
     demo = DemoScene("a house by day in summer", seed=5)
     source = demo.source(demo.image["caption"])
-    target = demo.target("a house at sunset in winter")
+    target = demo.target("a house at night in summer")
     empty = demo.empty()
     outside = Node("InvertMask", "All but the house", {"mask": demo.image["mask"]})
     invert = demo.invert("Invert", demo.latent, source, empty, **DEMO_INVERSION)
@@ -317,15 +317,14 @@ def tour() -> Workflow:
     shift = Node("LatentShift", "Shift", {"noise_maps": bare["noise_maps"], "x": 6, "fill": "gaussian"})
     flip = Node("NoiseMapsFlip", "Flip", {"noise_maps": bare["noise_maps"]})
     recolor = demo.recolor(bare, painted)
-    back = demo.sample("Reconstruct", invert["noise_maps"], source, empty, **REPLAY)
+    back = demo.sample("Reconstruct", bare["noise_maps"], empty, empty, **REPLAY)
     edit = demo.sample("Edit", invert["noise_maps"], target, empty, **DEMO_EDIT)
     moved = [
         demo.sample(title, maps["noise_maps"], empty, empty, **REPLAY)
         for title, maps in (("Sample shifted", shift), ("Sample flipped", flip))
     ]
     recolored = demo.sample("Sample recolored", recolor["noise_maps"], empty, empty, **REPLAY)
-    first_back = Node("LatentFromBatch", "First", {"samples": back["latent"]}, collapsed=True)
-    latents = [demo.latent, first_back["LATENT"], *(node["latent"] for node in (edit, *moved, recolored))]
+    latents = [demo.latent, *(node["latent"] for node in (back, edit, *moved, recolored))]
     titles = ("Original", "Reconstruction", "Edits", "Shifted", "Flipped", "Recolored")
     kept = [_save_latent(title, samples) for title, samples in zip(titles, latents, strict=True)]
     batches = _batched(latents)
@@ -347,7 +346,7 @@ def tour() -> Workflow:
                 Group(
                     "8  Results",
                     RESULT,
-                    [[first_back, *batches, *everything, preview("All", everything[-1]["IMAGE"], 420)]],
+                    [[*batches, *everything, preview("All", everything[-1]["IMAGE"], 420)]],
                 )
             ],
         ]

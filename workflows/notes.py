@@ -84,7 +84,7 @@ LOCAL_EDIT = """# Change the scene, keep the house
 
 # Turn
 
-## Target prompt: at night, in summer.
+## Target prompt: at sunset, in winter.
 
 ## Wire mask of Image straight into Edit under the mask: now only the house changes.
 

@@ -109,32 +109,22 @@ def make_sheet(
 def _row(model: DemoModel, example: Example, settings: Settings, color_edit: ColorEdit) -> Row:
     drawn = render(example.scene)
     image = torch.from_numpy(drawn.image)[None]
+    mask = torch.from_numpy(drawn.masks["object"])
     source = model.denoiser(example.scene.caption, settings.cfg_source)
     target = model.denoiser(example.target, settings.cfg_target)
     noise_maps = _invert(source, image, example.scene.seed, settings, variations=VARIATIONS)
-
-    reconstruction = sample(source, noise_maps)[:1]
-    edits = sample(target, noise_maps, skip_steps=settings.skip_steps)
-
-    # Without a prompt: one that says "left" would draw what was moved back.
+    # What is moved has no prompt: one that says "left" would draw it back.
     unconditional = model.denoiser("")
     bare = _invert(unconditional, image, example.scene.seed, settings, variations=1)
-    shifted = sample(unconditional, manipulation.shift(bare, SHIFT, 0, "gaussian"))
-    flipped = sample(unconditional, manipulation.flip(bare, horizontal=True))
-    mask = torch.from_numpy(drawn.masks["object"])
-    painted = sample(unconditional, recolored(bare, mask, example.color, color_edit))
-
-    return row_of(
-        example,
-        {
-            "Original": image,
-            "Reconstruction": reconstruction,
-            "Edits": edits,
-            "Shifted": shifted,
-            "Flipped": flipped,
-            "Recolored": painted,
-        },
-    )
+    changed = {
+        "Reconstruction": bare,
+        "Shifted": manipulation.shift(bare, SHIFT, 0, "gaussian"),
+        "Flipped": manipulation.flip(bare, horizontal=True),
+        "Recolored": recolored(bare, mask, example.color, color_edit),
+    }
+    images = {title: sample(unconditional, maps) for title, maps in changed.items()}
+    edits = sample(target, noise_maps, skip_steps=settings.skip_steps)
+    return row_of(example, images | {"Original": image, "Edits": edits})
 
 
 def row_of(example: Example, images: Mapping[str, Tensor]) -> Row:
