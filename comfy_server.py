@@ -22,12 +22,14 @@ class ComfyServer(ComfyClient):
         comfyui: the folder of ComfyUI.
         base: an existing folder for its models, inputs and outputs; the pack is copied below it, as an install would.
         log: where the server's output goes; the console if None.
+        previews: whether nodes that sample show each step, which takes a seventh of the demo model's time.
     """
 
-    def __init__(self, comfyui: Path, base: Path, log: Path | None = None, timeout: float = 300):
+    def __init__(self, comfyui: Path, base: Path, log: Path | None = None, timeout: float = 300, previews: bool = True):
         self.comfyui = comfyui
         self.base = base
         self.log = log
+        self.previews = previews
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -71,7 +73,8 @@ class ComfyServer(ComfyClient):
     def _command(self) -> list[str]:
         command = [sys.executable, str(self.comfyui / "main.py"), "--base-directory", str(self.base)]
         command += ["--port", self.url.rsplit(":", 1)[1], "--database-url", "sqlite:///:memory:"]
-        command += ["--disable-auto-launch", "--disable-api-nodes", "--preview-method", "auto"]
+        command += ["--disable-auto-launch", "--disable-api-nodes"]
+        command += ["--preview-method", "auto" if self.previews else "none"]
         return command if _has_gpu() else [*command, "--cpu"]
 
     def _wait_until_up(self) -> None:

@@ -46,7 +46,7 @@ def rows_of_comfyui(comfyui: Path) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)
         print("Starting ComfyUI ...", flush=True)
-        with ComfyServer(comfyui, base, log=base / "server.log") as server:
+        with ComfyServer(comfyui, base, log=base / "server.log", previews=False) as server:
             for example in EXAMPLES:
                 graph = tour(example)
                 outputs = server.run(graph)
