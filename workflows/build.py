@@ -12,7 +12,7 @@ from comfy_server import ComfyServer
 from run import find_comfyui
 
 from .examples import EXAMPLES
-from .graph import Definitions, api_form, browser_form
+from .forms import Definitions, api_form, browser_form
 
 FOLDER = Path(__file__).parent
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from .graph import Group, Node, Note
+from .graph import Group, Node, Note
 
 TITLE = 30  # the title bar of a node
 GROUP_TITLE = 56
@@ -34,16 +33,20 @@ class Box:
     height: int
 
 
-def place(columns: Sequence[Sequence[Any]], content_heights: Mapping[Node, int]) -> dict[Any, Box]:
+Item = Node | Note | Group
+
+
+def place(columns: Sequence[Sequence[Group | Note]], content_heights: Mapping[Node, int]) -> dict[Item, Box]:
     """The box of every node, note and group."""
-    boxes: dict[Any, Box] = {}
+    boxes: dict[Item, Box] = {}
     x = 0
     for column in columns:
         y = 0
         for item in column:
-            box = (
-                _place_group(item, x, y, content_heights, boxes) if hasattr(item, "columns") else _note_box(item, x, y)
-            )
+            if isinstance(item, Group):
+                box = _place_group(item, x, y, content_heights, boxes)
+            else:
+                box = _note_box(item, x, y)
             boxes[item] = box
             y = box.y + box.height + GROUP_GAP
         x = max(boxes[item].x + boxes[item].width for item in column) + COLUMN_GAP
@@ -64,7 +67,7 @@ def _note_box(note: Note, x: int, y: int) -> Box:
     return Box(x, y + TITLE, note.width, note.height)
 
 
-def _place_group(group: Group, x: int, y: int, content_heights: Mapping[Node, int], boxes: dict[Any, Box]) -> Box:
+def _place_group(group: Group, x: int, y: int, content_heights: Mapping[Node, int], boxes: dict[Item, Box]) -> Box:
     left, bottom = x + PADDING, y
     lead = max(_lead(column) for column in group.columns)
     for column in group.columns:
