@@ -22,7 +22,7 @@ class ComfyServer(ComfyClient):
         comfyui: the folder of ComfyUI.
         base: an existing folder for its models, inputs and outputs; the pack is copied below it, as an install would.
         log: where the server's output goes; the console if None.
-        previews: whether nodes that sample show each step, which takes a seventh of the demo model's time.
+        previews: whether nodes that sample show each step; drawing that takes time.
     """
 
     def __init__(self, comfyui: Path, base: Path, log: Path | None = None, timeout: float = 300, previews: bool = True):

@@ -54,30 +54,15 @@ class EditFriendlyEdit(io.ComfyNode):
         target,
         negative,
         latent_image,
-        steps,
         source_cfg,
         target_cfg,
-        eta,
-        scheduler,
         seed,
-        skip_steps,
-        variations,
         mask=None,
-        sigmas=None,
         cfg_schedule="constant",
         end_cfg=1.0,
+        **settings,
     ) -> io.NodeOutput:
-        plan = Plan.of(
-            model,
-            latent_image,
-            steps,
-            scheduler,
-            sigmas,
-            eta,
-            seed=seed,
-            skip_steps=skip_steps,
-            variations=variations,
-        )
+        plan = Plan.of(model, latent_image, seed=seed, **settings)
         if mask is not None:
             cell = latents.cell_of(model.get_model_object("latent_format"))
             mask = latents.mask_rows(plan.latent.shape, cell, mask)

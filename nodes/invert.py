@@ -78,10 +78,9 @@ def _invert_by(
     latent_image,
     cfg,
     timesteps_per_call=1,
-    sigmas=None,
     **settings,
 ) -> io.NodeOutput:
-    plan = Plan.of(model, latent_image, sigmas=sigmas, **settings, method=method, cfg=cfg)
+    plan = Plan.of(model, latent_image, method=method, cfg=cfg, **settings)
     return _noise_maps_of(InversionSampler(plan, trajectory, timesteps_per_call), model, positive, negative, cfg)
 
 
@@ -178,30 +177,14 @@ class DDIMInvert(io.ComfyNode):
         positive,
         negative,
         latent_image,
-        steps,
         cfg,
-        scheduler,
-        seed,
-        skip_steps,
-        variations,
         keep_residuals,
         fixed_point_iterations,
         forward_noise_steps,
-        sigmas=None,
+        **settings,
     ) -> io.NodeOutput:
-        plan = Plan.of(
-            model,
-            latent_image,
-            steps,
-            scheduler,
-            sigmas,
-            eta=0.0,
-            seed=seed,
-            skip_steps=skip_steps,
-            variations=variations,
-            method="DDIM with residuals" if keep_residuals else "DDIM",
-            cfg=cfg,
-        )
+        method = "DDIM with residuals" if keep_residuals else "DDIM"
+        plan = Plan.of(model, latent_image, eta=0.0, method=method, cfg=cfg, **settings)
         sampler = DDIMInversionSampler(plan, keep_residuals, fixed_point_iterations, forward_noise_steps)
         return _noise_maps_of(sampler, model, positive, negative, cfg)
 
@@ -263,31 +246,18 @@ class NullTextInvert(io.ComfyNode):
         positive,
         negative,
         latent_image,
-        steps,
         cfg,
-        scheduler,
-        skip_steps,
         inner_steps,
         learning_rate,
         early_stop,
-        sigmas=None,
+        **settings,
     ) -> io.NodeOutput:
         if cfg == 1:
             raise ValueError(
                 "null-text inversion with cfg 1 has nothing to search for: without guidance the negative prompt plays "
                 "no part; set the cfg that you will sample with, or use Invert Image (DDIM)"
             )
-        plan = Plan.of(
-            model,
-            latent_image,
-            steps,
-            scheduler,
-            sigmas,
-            eta=0.0,
-            skip_steps=skip_steps,
-            method="null-text",
-            cfg=cfg,
-        )
+        plan = Plan.of(model, latent_image, eta=0.0, method="null-text", cfg=cfg, **settings)
         sampler = NullTextSampler(
             plan, cfg, inner_steps=inner_steps, learning_rate=learning_rate, early_stop=early_stop
         )

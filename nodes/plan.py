@@ -36,17 +36,20 @@ class Plan:
         latent_image: dict,
         steps: int,
         scheduler: str,
-        sigmas: Tensor | None,
         eta: float,
+        sigmas: Tensor | None = None,
         seed: int = 0,
         skip_steps: int = 0,
         variations: int = 1,
+        seed_per_image: bool = False,
         **remembered: object,
     ) -> Plan:
         """From the inputs of a node.
 
         Args:
             sigmas: levels to use in place of steps and scheduler.
+            seed_per_image: image b has seed + b, for images that are generated; else all images of a variation share
+                one, so that each has the noise that it has alone.
             remembered: further inputs for `info`.
 
         Raises:
@@ -57,11 +60,12 @@ class Plan:
         else:
             scheduler = "custom sigmas"
         latent = latents.rows_to_invert(model, latent_image, variations)
+        images = 1 if seed_per_image else len(latent) // variations
         settings = {"scheduler": scheduler, "seed": seed, "variations": variations, **remembered}
         return cls(
             schedule=host.schedule_for(model, sigmas, eta).after(skip_steps),
             skipped=skip_steps,
             latent=latent,
-            seeds=trajectories.seeds_of_rows(seed, len(latent) // variations, variations),
+            seeds=trajectories.seeds_of_rows(seed, images, len(latent) // images),
             info=host.provenance(model, **settings),
         )

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import comfy.model_management
 from comfy_api.latest import io
 
-from ..ddpm_core import trajectories
 from . import guide, host, inputs, latents
 from .plan import Plan
 from .samplers import FixedNoise, NativeSampler
@@ -136,17 +133,13 @@ class SampleWithNoiseMaps(io.ComfyNode):
         positive,
         negative,
         latent_image,
-        steps,
         cfg,
-        eta,
-        scheduler,
         seed,
-        sigmas=None,
         cfg_schedule="constant",
         end_cfg=1.0,
+        **settings,
     ) -> io.NodeOutput:
-        plan = Plan.of(model, latent_image, steps, scheduler, sigmas, eta, seed=seed, method=NATIVE, cfg=cfg)
-        plan = replace(plan, seeds=trajectories.seeds_of_rows(seed, 1, len(plan.latent)))  # each image is another one
+        plan = Plan.of(model, latent_image, seed=seed, seed_per_image=True, method=NATIVE, cfg=cfg, **settings)
         sampler = NativeSampler(plan)
         guider = guide.guider_for(model, positive, negative, cfg, cfg_schedule, end_cfg)
         samples = host.run(guider, sampler, plan.latent, plan.schedule.sigmas, seed)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ddpm_core.demo.evaluate import Settings
+from ddpm_core.demo.sheet import ColorEdit
+
 from .graph import Group, Node, Output
 
 # Frames: what the graph starts from, the words, the inversion, the sampling, the results.
@@ -16,10 +19,15 @@ TEXT_ROOM = 70
 EMPTY_TEXT_ROOM = 62  # the least that the front end gives a text box
 PREVIEW_ROOM = 232  # of a node that samples, where live previews are on
 
-# What was tuned for the demo model.
-DEMO_INVERSION = {"steps": 50, "cfg": 1.0, "seed": 1}
-DEMO_EDIT = {"cfg": 2.0, "skip_steps": 6}
-REPLAY = {"cfg": 1.0, "skip_steps": 0}  # the inversion's cfg, from its first step
+TUNED, TUNED_COLOR = Settings(), ColorEdit()
+DEMO_INVERSION = {"steps": TUNED.steps, "cfg": TUNED.cfg_source, "seed": 1}
+DEMO_EDIT = {"cfg": TUNED.cfg_target, "skip_steps": TUNED.skip_steps}
+REPLAY = {"cfg": TUNED.cfg_source, "skip_steps": 0}  # the inversion's cfg, from its first step
+RECOLOR = {
+    "strength": TUNED_COLOR.strength,
+    "start_percent": TUNED_COLOR.start,
+    "end_percent": TUNED_COLOR.end,
+}
 
 
 class Pipeline:
@@ -118,7 +126,7 @@ class DemoScene(DemoModel):
             "mask": self.image["mask"],
             "color": color["LATENT"],
         }
-        return Node("MaskColorEdit", "Recolor", links | {"strength": 0.1, "start_percent": 0.3, "end_percent": 0.8})
+        return Node("MaskColorEdit", "Recolor", links | RECOLOR)
 
 
 def shown_original(image: Output, title: str = "Original") -> list[Node]:

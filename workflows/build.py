@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +19,20 @@ from .forms import Definitions, api_form, browser_form
 FOLDER = Path(__file__).parent
 
 
-def main() -> int:
+@contextmanager
+def temporary_server() -> Iterator[ComfyServer]:
+    """A ComfyUI server with nothing but the pack, for the commands of this folder; they end where there is none."""
     comfyui = find_comfyui()
     if comfyui is None:
-        print("The node definitions are ComfyUI's: set COMFYUI_PATH to its folder.")
-        return 1
+        sys.exit("This needs ComfyUI: set COMFYUI_PATH to its folder.")
     with tempfile.TemporaryDirectory() as base:
         with ComfyServer(comfyui, Path(base), log=Path(base) / "server.log") as server:
-            definitions = server.get("/object_info")
+            yield server
+
+
+def main() -> int:
+    with temporary_server() as server:
+        definitions = server.get("/object_info")
     for path, text in files(definitions).items():
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8", newline="\n")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from ddpm_core.demo.sheet import SHIFT
+
 from . import notes
 from .blocks import (
     DEMO_EDIT,
@@ -88,7 +90,7 @@ def shift_and_flip() -> Workflow:
     demo = DemoScene("a house by day in summer", seed=5)
     empty = demo.empty()
     invert = demo.invert_without_prompt(empty)
-    shift = Node("LatentShift", "Shift", {"noise_maps": invert["noise_maps"], "x": 6, "fill": "gaussian"})
+    shift = Node("LatentShift", "Shift", {"noise_maps": invert["noise_maps"], "x": SHIFT, "fill": "gaussian"})
     flip = Node("NoiseMapsFlip", "Flip", {"noise_maps": invert["noise_maps"], "horizontal": True})
     shifted = demo.sample("Sample shifted", shift["noise_maps"], empty, empty, **REPLAY)
     flipped = demo.sample("Sample flipped", flip["noise_maps"], empty, empty, **REPLAY)
@@ -314,7 +316,7 @@ def tour() -> Workflow:
     painted = demo.encode(paint["IMAGE"])
     invert = demo.invert("Invert", demo.latent, source, empty, **DEMO_INVERSION, variations=4)
     bare = demo.invert_without_prompt(empty)
-    shift = Node("LatentShift", "Shift", {"noise_maps": bare["noise_maps"], "x": 6, "fill": "gaussian"})
+    shift = Node("LatentShift", "Shift", {"noise_maps": bare["noise_maps"], "x": SHIFT, "fill": "gaussian"})
     flip = Node("NoiseMapsFlip", "Flip", {"noise_maps": bare["noise_maps"]})
     recolor = demo.recolor(bare, painted)
     back = demo.sample("Reconstruct", bare["noise_maps"], empty, empty, **REPLAY)

@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
-from pathlib import Path
 
 from PIL import Image
 
 from comfy_server import ComfyServer
-from run import find_comfyui
 
-from .build import FOLDER
+from .build import FOLDER, temporary_server
 from .examples import EXAMPLES
 
 SIDE = 192
@@ -24,20 +21,15 @@ TILES = 3
 
 
 def main() -> int:
-    comfyui = find_comfyui()
-    if comfyui is None:
-        print("The graphs run in ComfyUI: set COMFYUI_PATH to its folder.")
-        return 1
-    with tempfile.TemporaryDirectory() as base:
-        with ComfyServer(comfyui, Path(base), log=Path(base) / "server.log") as server:
-            for name in EXAMPLES:
-                graph = json.loads((FOLDER / "api" / f"{name}.json").read_text())
-                if any(node["class_type"] == "CheckpointLoaderSimple" for node in graph.values()):
-                    images = [Image.open(comfyui / "input" / "example.png")]
-                else:
-                    images = shown(server, graph)
-                tiled(images).save(FOLDER / f"{name}.jpg", quality=88)
-                print(f"{name}.jpg")
+    with temporary_server() as server:
+        for name in EXAMPLES:
+            graph = json.loads((FOLDER / "api" / f"{name}.json").read_text())
+            if any(node["class_type"] == "CheckpointLoaderSimple" for node in graph.values()):
+                images = [Image.open(server.comfyui / "input" / "example.png")]
+            else:
+                images = shown(server, graph)
+            tiled(images).save(FOLDER / f"{name}.jpg", quality=88)
+            print(f"{name}.jpg")
     return 0
 
 

@@ -7,7 +7,6 @@ exist, and then inverted by the other methods under the same caption at cfg 1.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -198,16 +197,14 @@ def ddim_latents(pictures: Pictures, noised: Sequence[int] = (0, 1, 2, 4, 8)) ->
     Deviation in plain and in other areas, top patch correlation, and the degrees at noise, picture and latent of the
     triangle of the three.
     """
-    noise = statistics.latent(pictures.maps["native"])
-    found = {"native": (*_areas(pictures.maps["native"]), math.nan, math.nan, math.nan)}
+    native = pictures.maps["native"]
+    maps = {"native": native}
     for n in noised:
         states, denoised = trajectories.ddim(
             pictures.denoiser(), pictures.images, pictures.schedule, pictures.seeds, forward_noise_steps=n
         )
-        maps = without_residuals(pictures.schedule, states, denoised)
-        angles = statistics.triangle_angles(noise, pictures.images, statistics.latent(maps))
-        found[f"DDIM, {n} noised steps"] = (*_areas(maps), *angles.mean(dim=1).tolist())
-    return found
+        maps[f"DDIM, {n} noised steps"] = without_residuals(pictures.schedule, states, denoised)
+    return {name: (*_areas(each), *statistics.angles_to_noise(each, native)) for name, each in maps.items()}
 
 
 def _areas(noise_maps: NoiseMaps) -> tuple[float, float, float]:

@@ -21,7 +21,7 @@ from .drawing import draw_tiles
 from .evaluate import Settings
 from .model import DemoModel
 from .scenes import COLORS, TEST_SEED, Rendering, Scene, render, sample_scene, scene_of_caption
-from .sheet import SHIFT, Tile
+from .sheet import SHIFT, ColorEdit, Tile
 
 CIRCLE = scene_of_caption("a red circle left on a blue ground", TEST_SEED + 2)
 HOUSE = scene_of_caption("a house by day in summer", TEST_SEED + 5)
@@ -135,8 +135,9 @@ def _recolor(runs: Runs) -> Image.Image:
     paint = (torch.tensor(COLORS["yellow"]).view(3, 1, 1) * 2 - 1).expand_as(circle.image)
     painted = torch.lerp(circle.image, paint, circle.mask)
     tiles = [Tile(circle.image, "original"), Tile(painted, "painted (color)")]
-    for strength in (0.05, 0.10):
-        edited = manipulation.recolor(circle.noise_maps, circle.mask, painted, strength, 0.30, 0.80)
+    tuned = ColorEdit()
+    for strength in (tuned.strength / 2, tuned.strength):
+        edited = manipulation.recolor(circle.noise_maps, circle.mask, painted, strength, tuned.start, tuned.end)
         tiles.append(Tile(circle.replay(edited), f"strength {strength:.2f}"))
     return draw_tiles(tiles)
 
