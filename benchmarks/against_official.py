@@ -1,7 +1,7 @@
 """One edit at the paper's setting: the official algorithm's call pattern against this pack, on the same network.
 
-    python benchmarks/against_official.py                                         a shallow layout, small, for a CPU
-    python benchmarks/against_official.py --full --size 512 --steps 100 --skip 36 --turns 3    on a GPU
+    python -m benchmarks.against_official                                         a shallow layout, small, for a CPU
+    python -m benchmarks.against_official --full --size 512 --steps 100 --skip 36 --turns 3    on a GPU
 
 Needs the environment of `python run.py test` and ComfyUI. Prints a table and writes JSON to `--out`. The official
 algorithm is written out from the paper's pseudo-code (Alg. 1 and the sampling of Sec. 3) with the call pattern of its
@@ -20,7 +20,8 @@ from pathlib import Path
 
 import psutil
 import torch
-from random_host import machine, open_host
+
+from .random_host import machine, open_host
 
 SOURCE_CFG, TARGET_CFG = 3.5, 15.0
 

@@ -1,7 +1,7 @@
 """What the pack adds to a step: its sampler and its inversion against the host's euler_ancestral, in one run.
 
-    python benchmarks/overhead.py            a shallow SD1.5 layout, for a CPU
-    python benchmarks/overhead.py --full     the whole SD1.5 layout, for a GPU
+    python -m benchmarks.overhead            a shallow SD1.5 layout, for a CPU
+    python -m benchmarks.overhead --full     the whole SD1.5 layout, for a GPU
 
 Needs the environment of `python run.py test` and ComfyUI. Every method makes the same number of calls of the same
 network on the same latent; the methods take turns, and the ratios are taken turn by turn. The last line is the pack's
@@ -15,7 +15,8 @@ import statistics
 import time
 
 import torch
-from random_host import machine, open_host
+
+from .random_host import machine, open_host
 
 
 def main() -> None:

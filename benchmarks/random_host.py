@@ -10,11 +10,12 @@ from types import SimpleNamespace
 
 import torch
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT] + [str(ROOT), str(ROOT / "tests")]
+from pipeline.comfyui import PACK, find_comfyui
 
-from random_weights import SD15_UNET, SDXL_UNET, randomize  # noqa: E402
-from run import find_comfyui  # noqa: E402
+from .random_weights import SD15_UNET, SDXL_UNET, randomize
+
+# Last, not first: the pack's folder `nodes` must not hide the host's nodes.py.
+sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != PACK] + [str(PACK)]
 
 SHALLOW = {"sd15": SD15_UNET, "sdxl": SDXL_UNET}
 FULL = {
@@ -58,8 +59,8 @@ def open_host(layout: str, full: bool, dtype: torch.dtype | None = None) -> Simp
     import nodes
 
     comfy.utils.PROGRESS_BAR_ENABLED = False
-    asyncio.run(nodes.load_custom_node(str(ROOT)))
-    pack = sys.modules[str(ROOT).replace(".", "_x_")]
+    asyncio.run(nodes.load_custom_node(str(PACK)))
+    pack = sys.modules[str(PACK).replace(".", "_x_")]
     classes = asyncio.run(asyncio.run(pack.comfy_entrypoint()).get_node_list())
 
     device = comfy.model_management.get_torch_device()

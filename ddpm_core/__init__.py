@@ -10,9 +10,10 @@ the extraction in `inversion`, Eq. 7 and the shifts in `manipulation`, Figs. 5, 
 """
 
 from . import contact_sheet, manipulation, statistics, storage, trajectories
+from .denoiser import Denoiser
 from .editing import PairDenoiser, edit
 from .guidance import cfg_scales
-from .inversion import Denoiser, chunks_of, invert, without_residuals
+from .inversion import chunks_of, invert, without_residuals
 from .noise_maps import NoiseMaps
 from .null_text import GuidedDenoiser, null_text
 from .sampling import generate, pure_noise, sample

@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .inversion import StepCallback
+from .denoiser import StepCallback
 from .schedule import NoiseSchedule
 from .trajectories import edit_friendly_state
 from .transfer import to_device

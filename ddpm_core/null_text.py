@@ -16,7 +16,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .inversion import StepCallback
+from .denoiser import StepCallback
 from .noise_maps import NoiseMaps
 from .schedule import NoiseSchedule
 from .transfer import Recorder, to_device

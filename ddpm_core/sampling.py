@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from .inversion import Denoiser, StepCallback, denoise
+from .denoiser import Denoiser, StepCallback, denoise
 from .noise_maps import NoiseMaps
 from .schedule import NoiseSchedule
 from .trajectories import standard_normal

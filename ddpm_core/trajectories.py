@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .inversion import Denoiser, StepCallback, denoise
+from .denoiser import Denoiser, StepCallback, denoise
 from .schedule import NoiseSchedule
 from .transfer import Recorder, to_device
 

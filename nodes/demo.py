@@ -1,6 +1,6 @@
 """The bundled demo model and its scenes in the graph, so that a template runs before anything is downloaded.
 
-The weights of `ddpm_core.demo` go, unchanged, into the host's own UNetModel: attention patches, guidance, previews and
+The weights of `demo` go, unchanged, into the host's own UNetModel: attention patches, guidance, previews and
 LoRA act on it as on Stable Diffusion.
 """
 
@@ -15,9 +15,9 @@ import comfy.supported_models_base
 import torch
 from comfy_api.latest import io
 
-from ..ddpm_core.demo.model import DemoModel, load_model
-from ..ddpm_core.demo.scenes import TEST_SEED, render, sample_scene, scene_of_caption
-from ..ddpm_core.demo.text import TextEncoder, tokenize
+from ..demo.model import DemoModel, load_model
+from ..demo.scenes import TEST_SEED, render, sample_scene, scene_of_caption
+from ..demo.text import TextEncoder, tokenize
 from .types import CATEGORY, MAX_SEED, search_aliases
 
 

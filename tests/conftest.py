@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
 sys.path += [str(ROOT), str(ROOT / "tests")]
 
-from run import find_comfyui  # noqa: E402
+from pipeline.comfyui import find_comfyui  # noqa: E402
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from comfy_server import ComfyServer
 from front_end import SETTINGS, WINDOW, FrontEnd, find_chromium, open_front_end
-from workflows.examples import SD15_MODEL, SDXL_MODEL
+from pipeline.server import ComfyServer
+from workflows.source.examples import SD15_MODEL, SDXL_MODEL
 
 SAVES_MAPS = Path(__file__).parents[2] / "workflows" / "api" / "save_and_reuse.json"
 

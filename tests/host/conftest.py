@@ -11,7 +11,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 
-from random_weights import CHANNELS, CONTEXT, POOLED, SD3_MMDIT, SD15_UNET, SDXL_UNET, randomize
+from benchmarks.random_weights import CHANNELS, CONTEXT, POOLED, SD3_MMDIT, SD15_UNET, SDXL_UNET, randomize
 
 PACK = Path(__file__).parents[2]
 NARROW = {"model_channels": 64}  # a class of the host is named here, not detected, so the width may shrink too
@@ -34,7 +34,7 @@ def pack(comfy) -> SimpleNamespace:
         latents=sys.modules[f"{root}.nodes.latents"],
         batching=sys.modules[f"{root}.nodes.batching"],
         inspect=sys.modules[f"{root}.nodes.inspect"],
-        load_model=sys.modules[f"{root}.ddpm_core.demo.model"].load_model,
+        load_model=sys.modules[f"{root}.demo.model"].load_model,
         run=lambda node_id, **inputs: classes[node_id].execute(**inputs).args,
         **classes,
     )

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from ddpm_core.demo.model import WEIGHTS, DemoModel, load_model
-from ddpm_core.demo.network import all_sigmas, denoise, sigma_to_timestep, uniform_sigmas
+from demo.model import WEIGHTS, DemoModel, load_model
+from demo.network import all_sigmas, denoise, sigma_to_timestep, uniform_sigmas
 
 
 @pytest.fixture(params=["random", "bundled"])

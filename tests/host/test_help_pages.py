@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from ddpm_core.demo.pictures import PICTURES
+from demo.pictures import PICTURES
 from node_ids import NODE_IDS
 
 DOCS = Path(__file__).parents[2] / "web" / "docs"

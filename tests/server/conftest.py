@@ -7,8 +7,8 @@ import shutil
 import pytest
 import torch
 
-from comfy_server import ComfyServer
-from random_weights import save_sd15_files
+from benchmarks.random_weights import save_sd15_files
+from pipeline.server import ComfyServer
 
 
 @pytest.fixture(scope="session")

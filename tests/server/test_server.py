@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from comfy_server import GraphError
 from ddpm_core import storage
 from node_ids import NODE_IDS
+from pipeline.server import GraphError
 
 
 def node(class_type: str, **inputs) -> dict:

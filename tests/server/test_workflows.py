@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
-from random_weights import save_sd15_checkpoint, save_sdxl_checkpoint
-from workflows import build
-from workflows.examples import SD15_MODEL, SDXL_MODEL
+from benchmarks.random_weights import save_sd15_checkpoint, save_sdxl_checkpoint
+from workflows.source import build
+from workflows.source.examples import SD15_MODEL, SDXL_MODEL
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows" / "api"
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
@@ -49,7 +49,7 @@ def test_the_files_are_what_their_source_generates(server):
     texts = build.files(server.get("/object_info"))
     assert {path.stem for path in texts} == set(NAMES)
     for path, text in texts.items():
-        assert path.read_text() == text, f"{path.name} differs: run `python -m workflows.build`"
+        assert path.read_text() == text, f"{path.name} differs: run `python -m workflows.source.build`"
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - set(OUTSIDE_WEIGHTS)))

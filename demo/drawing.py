@@ -10,7 +10,8 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from ..contact_sheet import to_picture
+from ddpm_core.contact_sheet import to_picture
+
 from .sheet import COLUMNS, Row, Tile
 
 SCALE = 4

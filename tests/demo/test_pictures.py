@@ -3,12 +3,12 @@
 import numpy as np
 import torch
 
-from ddpm_core.demo import pictures
-from ddpm_core.demo.drawing import draw_tiles
-from ddpm_core.demo.evaluate import Settings
-from ddpm_core.demo.model import load_model
-from ddpm_core.demo.scenes import render
-from ddpm_core.demo.sheet import Tile
+from demo import pictures
+from demo.drawing import draw_tiles
+from demo.model import load_model
+from demo.scenes import render
+from demo.settings import Settings
+from demo.sheet import Tile
 
 
 def test_tiles_stand_in_lines_with_their_notes_below():

@@ -9,15 +9,18 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..null_text import GuidedDenoiser, UncondDenoiser
 from .network import UNet, UNetConfig, denoise
 from .text import TextEncoder, tokens
+
+if TYPE_CHECKING:  # ComfyUI imports this module as part of the pack, where the core has another name
+    from ddpm_core.null_text import GuidedDenoiser, UncondDenoiser
 
 WEIGHTS = Path(__file__).parent / "weights.safetensors"
 FORMAT = "ddpm-demo-1"

@@ -1,8 +1,8 @@
-"""Edits many pictures on a running ComfyUI, which may be on another machine. Needs: pip install requests tqdm
+"""Edit many pictures on a running ComfyUI, which may be on another machine. Needs: pip install requests tqdm
 
 examples:
-  python edit_folder.py pictures/ --source "a photo of a cat" --target "a photo of a dog" --out edited/
-  python edit_folder.py --prompts list.csv --checkpoint v1-5-pruned-emaonly.safetensors --steps 50 --skip-steps 18
+  python -m pipeline edit pictures/ --source "a photo of a cat" --target "a photo of a dog" --out edited/
+  python -m pipeline edit --prompts list.csv --checkpoint v1-5-pruned-emaonly.safetensors --steps 50 --skip-steps 18
 
 list.csv has a header and a row per edit: picture, source, target, and if you like any parameter by its name above
 (skip_steps, with underscores) or as "Title.input". An empty cell leaves a parameter as the options have it.
@@ -28,22 +28,20 @@ import csv
 import hashlib
 import json
 import os
-import sys
 import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
+from typing import Any
 
-try:
-    from tqdm import tqdm
+from tqdm import tqdm
 
-    from comfy_client import ComfyClient, GraphError, ServerGone
-    from edit_template import PARAMETERS, PROMPTS, Edit, EditError, Template, UsageError, digest_of, read_graph
-except ModuleNotFoundError as missing:
-    sys.exit(f"{missing}. Run: python -m pip install requests tqdm")
+from .client import ComfyClient, GraphError, ServerGone
+from .comfyui import PACK
+from .template import PARAMETERS, PROMPTS, Edit, EditError, Template, UsageError, digest_of, read_graph
 
-DEFAULT_GRAPH = Path(__file__).resolve().parent / "workflows" / "api" / "text_edit_sd15.json"
+DEFAULT_GRAPH = PACK / "workflows" / "api" / "text_edit_sd15.json"
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 SERVER_FOLDER = "edit_folder"  # below the server's input and output folders
 
@@ -183,14 +181,13 @@ class Batch:
         self.tally.edited += 1
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = _parser()
-    options = parser.parse_args(arguments)
+def run(options: argparse.Namespace) -> int:
+    """Do what the command line asks for; its exit status."""
     try:
         template, edits = _plan(options)
         options.out.mkdir(parents=True, exist_ok=True)
     except (UsageError, OSError) as error:
-        parser.error(str(error))
+        options.refuse(str(error))
     url = options.server if "://" in options.server else f"http://{options.server}"
     batch = None
     try:
@@ -206,11 +203,18 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if batch.tally.failures else 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    title, _, rest = __doc__.partition("\n\n")
-    parser = argparse.ArgumentParser(
-        description=title, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+def add_command(commands: Any) -> None:
+    """Add `edit` to the subparsers of the command line."""
+    title, _, rest = (__doc__ or "").partition("\n\n")
+    parser = commands.add_parser(
+        "edit",
+        help="edit a folder of pictures, or a list of them",
+        description=title,
+        epilog=rest,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
+    parser.set_defaults(run=run, refuse=parser.error)
     parser.add_argument("folder", type=Path, nargs="?", help="the folder of the pictures")
     parser.add_argument("--prompts", type=Path, metavar="CSV", help="a list of edits, in place of one for all")
     parser.add_argument("--source", metavar="TEXT", help='what the pictures show; may be ""')
@@ -226,7 +230,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--set", action="append", default=[], metavar="TITLE.INPUT=VALUE", help="any other input; may be repeated"
     )
-    return parser
 
 
 def _plan(options: argparse.Namespace) -> tuple[Template, list[Edit | Broken]]:
@@ -295,7 +298,3 @@ def _write(path: Path, content: bytes) -> None:
     part = path.with_name(f"{path.name}.part")
     part.write_bytes(content)
     os.replace(part, path)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

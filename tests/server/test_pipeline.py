@@ -1,4 +1,4 @@
-"""`edit_folder.py` against the real server, as a pipeline would call it: mostly on the demo model, which is fast."""
+"""`python -m pipeline edit` against the real server, mostly on the demo model, which is fast."""
 
 import json
 import os
@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-import edit_folder
-from comfy_client import GraphError, describe_failure
-from comfy_server import ComfyServer
+from pipeline.__main__ import main
+from pipeline.client import GraphError, describe_failure
+from pipeline.server import ComfyServer
+from pipeline.template import UsageError, read_graph
 
 ROOT = Path(__file__).parents[2]
 SOURCE, TARGET = "a red circle left on a blue ground", "a green circle left on a blue ground"
@@ -48,7 +49,7 @@ def pictures(tmp_path) -> Path:
 def edit(server, demo_graph, tmp_path):
     """The command, with what all tests share; its exit code."""
     shared = ["--server", server.url, "--graph", str(demo_graph), "--out", str(tmp_path / "edited")]
-    return lambda *arguments: edit_folder.main([*map(str, arguments), *shared])
+    return lambda *arguments: main(["edit", *map(str, arguments), *shared])
 
 
 def records(out: Path) -> dict[str, dict]:
@@ -237,14 +238,14 @@ def test_the_default_graph_on_a_checkpoint(server, pictures, tmp_path, capsys):
     few += ["--set", "Crop to 512.width=72", "--set", "Crop to 512.height=64"]
     prompts = ["--source", "a photo of a cat", "--target", "a photo of a dog"]
 
-    missing = edit_folder.main([str(pictures), *prompts, *few, "--checkpoint", "missing.safetensors"])
+    missing = main(["edit", str(pictures), *prompts, *few, "--checkpoint", "missing.safetensors"])
     assert missing == 1
     said = capsys.readouterr().out
     assert "'Model' (CheckpointLoaderSimple): input ckpt_name: 'missing.safetensors' is not on the server" in said
     assert "random_sd15_client.safetensors" in said
 
-    arguments = [str(pictures), *prompts, *few, "--checkpoint", "random_sd15_client.safetensors"]
-    assert edit_folder.main(arguments) == 0
+    arguments = ["edit", str(pictures), *prompts, *few, "--checkpoint", "random_sd15_client.safetensors"]
+    assert main(arguments) == 0
     record = records(tmp_path / "edited")["a.png"]
     assert Image.open(tmp_path / "edited" / record["outputs"][0]).size == (72, 64)
     assert record["checkpoint"] == "random_sd15_client.safetensors"
@@ -275,13 +276,13 @@ def test_wrong_usage_is_refused_before_anything_runs(server, edit, tmp_path, mon
 
 def test_a_graph_of_the_browsers_format_is_refused(tmp_path):
     (tmp_path / "graph.json").write_text('{"nodes": [], "links": []}')
-    with pytest.raises(edit_folder.UsageError, match="no graph in the API format"):
-        edit_folder.read_graph(tmp_path / "graph.json")
+    with pytest.raises(UsageError, match="no graph in the API format"):
+        read_graph(tmp_path / "graph.json")
 
 
 def test_no_server(pictures, demo_graph, tmp_path, capsys):
     where = ["--server", "http://127.0.0.1:9", "--graph", str(demo_graph), "--out", str(tmp_path / "edited")]
-    assert edit_folder.main([str(pictures), *PROMPTS, *where]) == 1
+    assert main(["edit", str(pictures), *PROMPTS, *where]) == 1
     assert "Stopped: the server http://127.0.0.1:9 does not answer" in capsys.readouterr().out
 
 
@@ -293,11 +294,11 @@ def test_a_server_that_stops_in_the_middle_and_the_same_command_on_a_new_one(
     base, out = tmp_path / "comfyui", tmp_path / "edited"
     base.mkdir()
     server = ComfyServer(comfyui_path, base, log=base / "server.log")
-    command = ["--prompts", str(tmp_path / "list.csv"), *PROMPTS, "--server", server.url]
+    command = ["edit", "--prompts", str(tmp_path / "list.csv"), *PROMPTS, "--server", server.url]
     command += ["--graph", str(demo_graph), "--out", str(out)]
     codes = []
     with server:
-        client = threading.Thread(target=lambda: codes.append(edit_folder.main(command)))
+        client = threading.Thread(target=lambda: codes.append(main(command)))
         client.start()
         wait_for(lambda: list(out.glob("*.json")) and queue_is(server, running=True))
         server.process.kill()
@@ -310,7 +311,7 @@ def test_a_server_that_stops_in_the_middle_and_the_same_command_on_a_new_one(
     assert len(kept) == 2  # the picture and its JSON
 
     with server:
-        assert edit_folder.main(command) == 0
+        assert main(command) == 0
         assert runs(server) == 2
     assert "2 edited, 1 finished before, 0 failed, of 3" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
@@ -319,11 +320,15 @@ def test_a_server_that_stops_in_the_middle_and_the_same_command_on_a_new_one(
 
 @pytest.mark.skipif(os.name == "nt", reason="a process on Windows cannot be sent a Ctrl-C alone")
 def test_ctrl_c_stops_the_run_on_the_server_too(server, demo_graph, pictures, tmp_path):
-    command = [sys.executable, str(ROOT / "edit_folder.py"), str(pictures), *PROMPTS, "--steps", "1000"]
+    command = [sys.executable, "-m", "pipeline", "edit", str(pictures), *PROMPTS, "--steps", "1000"]
     command += ["--server", server.url, "--graph", str(demo_graph), "--out", str(tmp_path / "edited")]
     # A suite that was started in the background ignores Ctrl-C, and its children would, too.
     client = subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     wait_for(lambda: queue_is(server, running=True))
     client.send_signal(signal.SIGINT)

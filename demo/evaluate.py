@@ -22,14 +22,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import trajectories
-from ..inversion import Denoiser, invert, without_residuals
-from ..sampling import generate, sample
-from ..schedule import NoiseSchedule
+from ddpm_core import trajectories
+from ddpm_core.denoiser import Denoiser
+from ddpm_core.inversion import invert, without_residuals
+from ddpm_core.sampling import generate, sample
+
 from .classifier import Classifier
 from .model import DemoModel
-from .network import uniform_sigmas
 from .scenes import COLORS, OBJECTS, POSITIONS, SEASONS, SHAPES, TEST_SEED, TIMES, Scene, render, sample_scene
+from .settings import Settings
 
 KINDS: dict[str, Sequence[str]] = {
     "color": tuple(COLORS),
@@ -49,30 +50,6 @@ class Edit:
     kind: str
     source: Scene
     target: Scene
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How an edit is run. `skip` is the share of the steps that is skipped (T_skip / T)."""
-
-    steps: int = 50
-    skip: float = 0.12
-    cfg_source: float = 1.0
-    cfg_target: float = 2.0
-    eta: float = 1.0
-
-    @property
-    def skip_steps(self) -> int:
-        """T_skip."""
-        return round(self.skip * self.steps)
-
-    def schedule(self) -> NoiseSchedule:
-        """The levels that the host's scheduler ddim_uniform gives for this model."""
-        return NoiseSchedule.variance_exploding(uniform_sigmas(self.steps), self.eta)
-
-    def levels_to_run(self) -> NoiseSchedule:
-        """The levels after the skip."""
-        return self.schedule().after(self.skip_steps)
 
 
 @dataclass

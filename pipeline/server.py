@@ -9,10 +9,10 @@ import sys
 import time
 from pathlib import Path
 
-from comfy_client import ComfyClient, GraphError, ServerGone
+from .client import ComfyClient, GraphError, ServerGone
+from .comfyui import PACK
 
-PACK = Path(__file__).parent
-NOT_INSTALLED = shutil.ignore_patterns(".*", "__pycache__", "tests", "benchmarks", "output")
+NOT_INSTALLED = shutil.ignore_patterns(".*", "__pycache__", "tests", "benchmarks", "output", "source")
 
 
 class ComfyServer(ComfyClient):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ddpm_core.demo.sheet import SHIFT
+from demo.settings import SHIFT
 
 from . import notes
 from .blocks import (
@@ -307,7 +307,7 @@ def load_and_edit() -> Workflow:
 
 
 def tour() -> Workflow:
-    """Everything on one scene; `demo.py` sets the scene, the target prompt and the paint by their titles."""
+    """Everything on one scene; `demo.tour` sets the scene, the target prompt and the paint by their titles."""
     demo = DemoScene("a red circle left on a blue ground", seed=2)
     source = demo.source(demo.image["caption"])
     target = demo.target("a green circle left on a blue ground")

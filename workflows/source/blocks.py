@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ddpm_core.demo.evaluate import Settings
-from ddpm_core.demo.sheet import ColorEdit
+from demo.settings import ColorEdit, Settings
 
 from .graph import Group, Node, Output
 

@@ -16,15 +16,17 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from .. import manipulation, plots, statistics, trajectories
-from ..inversion import Denoiser, invert, without_residuals
-from ..noise_maps import NoiseMaps
-from ..null_text import null_text
-from ..sampling import generate, pure_noise, sample
-from ..schedule import NoiseSchedule
-from .evaluate import Settings
+from ddpm_core import manipulation, plots, statistics, trajectories
+from ddpm_core.denoiser import Denoiser
+from ddpm_core.inversion import invert, without_residuals
+from ddpm_core.noise_maps import NoiseMaps
+from ddpm_core.null_text import null_text
+from ddpm_core.sampling import generate, pure_noise, sample
+from ddpm_core.schedule import NoiseSchedule
+
 from .model import DemoModel
 from .scenes import TEST_SEED, sample_scene
+from .settings import Settings
 
 SHIFTS = (1, 2, 4, 8)
 EXACT = ("native", "CycleDiffusion", "edit friendly")

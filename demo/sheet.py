@@ -11,13 +11,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .. import manipulation, trajectories
-from ..inversion import invert
-from ..noise_maps import NoiseMaps
-from ..sampling import sample
-from .evaluate import Settings
+from ddpm_core import manipulation, trajectories
+from ddpm_core.inversion import invert
+from ddpm_core.noise_maps import NoiseMaps
+from ddpm_core.sampling import sample
+
 from .model import DemoModel
 from .scenes import COLORS, TEST_SEED, Scene, render, scene_of_caption
+from .settings import SHIFT, VARIATIONS, ColorEdit, Settings
 
 COLUMNS = (
     "original",
@@ -30,8 +31,6 @@ COLUMNS = (
     "flip",
     "colour edit",
 )
-VARIATIONS = 4  # the edit itself and three more
-SHIFT = 6  # pixels
 
 
 @dataclass(frozen=True)
@@ -75,15 +74,6 @@ EXAMPLES = tuple(
         (6, "a boat by day in summer", "a boat at sunset in summer", "red"),
     )
 )
-
-
-@dataclass(frozen=True)
-class ColorEdit:
-    """Strength s and range of Eq. 7 that suit this model; the paper's are 0.05, 0.3 and 0.8."""
-
-    strength: float = 0.10
-    start: float = 0.30
-    end: float = 0.80
 
 
 def make_sheet(

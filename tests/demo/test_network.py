@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from ddpm_core.demo.network import (
+from demo.network import (
     UNet,
     UNetConfig,
     all_sigmas,

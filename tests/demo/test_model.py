@@ -4,8 +4,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ddpm_core.demo.model import DemoModel, load_model, save_model
-from ddpm_core.demo.network import denoise
+from demo.model import DemoModel, load_model, save_model
+from demo.network import denoise
 
 
 @pytest.fixture(scope="module")

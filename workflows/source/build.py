@@ -1,4 +1,4 @@
-"""Write every example graph in both forms: `python -m workflows.build` (it starts a ComfyUI server for a moment)."""
+"""Write every example graph in both forms: `python -m workflows.source.build` (it starts a ComfyUI for a moment)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from comfy_server import ComfyServer
-from run import find_comfyui
+from pipeline.comfyui import find_comfyui
+from pipeline.server import ComfyServer
 
 from .examples import EXAMPLES
 from .forms import Definitions, api_form, browser_form
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parents[1]
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Run the example graphs and write what each shows as its thumbnail: `python -m workflows.thumbnails`.
+"""Run the example graphs and write what each shows as its thumbnail: `python -m workflows.source.thumbnails`.
 
 The front end shows `<name>.jpg` beside a template. Where a graph needs outside weights, it is the image that it edits.
 """
@@ -10,7 +10,7 @@ import sys
 
 from PIL import Image
 
-from comfy_server import ComfyServer
+from pipeline.server import ComfyServer
 
 from .build import FOLDER, temporary_server
 from .examples import EXAMPLES

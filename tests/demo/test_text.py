@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ddpm_core.demo.text import MAX_TOKENS, VOCABULARY, TextEncoder, tokenize, tokens
+from demo.text import MAX_TOKENS, VOCABULARY, TextEncoder, tokenize, tokens
 
 
 def test_words_become_ids_and_padding_follows():

@@ -4,8 +4,8 @@ import pytest
 from PIL import Image
 
 from ddpm_core import sample, statistics, trajectories, without_residuals
-from ddpm_core.demo import figures
-from ddpm_core.demo.model import load_model
+from demo import figures
+from demo.model import load_model
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """The pictures of the help pages and the README: real runs of the demo model, one picture for a node.
 
-`python -m ddpm_core.demo pictures` makes them anew, which a change of the weights asks for.
+`python -m demo pictures` makes them anew, which a change of the weights asks for.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .. import contact_sheet, manipulation, trajectories
-from ..inversion import invert
-from ..noise_maps import NoiseMaps
-from ..sampling import generate, pure_noise, sample
+from ddpm_core import contact_sheet, manipulation, trajectories
+from ddpm_core.inversion import invert
+from ddpm_core.noise_maps import NoiseMaps
+from ddpm_core.sampling import generate, pure_noise, sample
+
 from .drawing import draw_tiles
-from .evaluate import Settings
 from .model import DemoModel
 from .scenes import COLORS, TEST_SEED, Rendering, Scene, render, sample_scene, scene_of_caption
-from .sheet import SHIFT, ColorEdit, Tile
+from .settings import SHIFT, ColorEdit, Settings
+from .sheet import Tile
 
 CIRCLE = scene_of_caption("a red circle left on a blue ground", TEST_SEED + 2)
 HOUSE = scene_of_caption("a house by day in summer", TEST_SEED + 5)

@@ -1,4 +1,4 @@
-"""The command line of the demo model, for the core alone: sheet, edit, pictures, evaluate, train."""
+"""The command line of the demo model: its sheet, by ComfyUI or the core alone, and all else by the core alone."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ from pathlib import Path
 
 import torch
 
-from .. import trajectories
-from ..contact_sheet import to_picture
-from ..inversion import invert
-from ..sampling import sample
+from ddpm_core import trajectories
+from ddpm_core.contact_sheet import to_picture
+from ddpm_core.inversion import invert
+from ddpm_core.sampling import sample
+from pipeline.comfyui import find_comfyui, version_of
+
+from . import sheet, tour
 from .drawing import draw_sheet, read_picture
-from .evaluate import METHODS, RUNS, Settings, choose_edits, evaluate
+from .evaluate import METHODS, RUNS, choose_edits, evaluate
 from .model import WEIGHTS, load_model
 from .scenes import TEST_SEED, TUNE_SEED, render, scene_of_caption
+from .settings import Settings
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,11 +35,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m ddpm_core.demo", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
 
     command = commands.add_parser("sheet", help="write a contact sheet of edits of held-out scenes")
     command.add_argument("--out", type=Path, default=Path("output/demo-sheet.png"))
+    command.add_argument("--core", action="store_true", help="without ComfyUI, even where there is one")
     command.set_defaults(run=run_sheet)
 
     command = commands.add_parser("edit", help="edit one picture by two prompts")
@@ -75,13 +80,21 @@ def _parser() -> argparse.ArgumentParser:
 
 def run_sheet(args: argparse.Namespace) -> None:
     """Write the contact sheet, and print where it is and what it shows."""
-    from .sheet import make_sheet
-
     start = time.monotonic()
-    rows = make_sheet(load_model(), progress=lambda done, count: print(f"scene {done} of {count}", flush=True))
+    comfyui = None if args.core else find_comfyui()
+    if comfyui is None:
+        maker, rows = "the core alone", sheet.make_sheet(load_model(), progress=_report)
+    else:
+        print("Starting ComfyUI ...", flush=True)
+        maker, rows = f"ComfyUI {version_of(comfyui)}, from {tour.TOUR.name}", tour.make_sheet(comfyui, _report)
     path = _save(draw_sheet(rows), args.out)
-    worst = max(row.reconstruction_error for row in rows)
-    print(f"{path}: {len(rows)} scenes in {time.monotonic() - start:.0f} s, largest reconstruction error {worst:.1e}")
+    print(f"Made by {maker}: {len(rows)} scenes in {time.monotonic() - start:.0f} s.")
+    print(f"Largest reconstruction error: {max(row.reconstruction_error for row in rows):.1e} of a range of 2.")
+    print(f"The sheet: {path.resolve()}")
+
+
+def _report(done: int, count: int) -> None:
+    print(f"Scene {done} of {count}", flush=True)
 
 
 def run_pictures(args: argparse.Namespace) -> None:

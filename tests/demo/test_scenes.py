@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from ddpm_core.demo.evaluate import KINDS, choose_edits, ground_truth, read_color, score, source_images
-from ddpm_core.demo.scenes import (
+from demo.evaluate import KINDS, choose_edits, ground_truth, read_color, score, source_images
+from demo.scenes import (
     COLORS,
     OBJECTS,
     POSITIONS,
@@ -23,7 +23,7 @@ from ddpm_core.demo.scenes import (
     scene_of_caption,
     training_caption,
 )
-from ddpm_core.demo.text import tokenize
+from demo.text import tokenize
 
 SEEDS = range(TEST_SEED, TEST_SEED + 60)
 

@@ -1,4 +1,4 @@
-"""The bundled weights: the file itself, and small samples of what `python -m ddpm_core.demo evaluate` measures.
+"""The bundled weights: the file itself, and small samples of what `python -m demo evaluate` measures.
 
 Meaning, not goldens: the thresholds are the acceptance thresholds, with room for the small sample.
 """
@@ -11,23 +11,24 @@ import pytest
 import torch
 
 from ddpm_core import invert, sample, trajectories
-from ddpm_core.demo import classifier as judge
-from ddpm_core.demo import model as demo
-from ddpm_core.demo.__main__ import main
-from ddpm_core.demo.evaluate import METHODS, Settings, choose_edits, evaluate, read_color, source_images
-from ddpm_core.demo.scenes import CLASSIFIER_SEED, TEST_SEED, ShapeScene, render, sample_scene
-from ddpm_core.demo.sheet import COLUMNS, EXAMPLES, ColorEdit, make_sheet, recolored
-from ddpm_core.demo.train import TrainConfig, train
+from demo import classifier as judge
+from demo import model as bundled
+from demo.__main__ import main
+from demo.evaluate import METHODS, choose_edits, evaluate, read_color, source_images
+from demo.scenes import CLASSIFIER_SEED, TEST_SEED, ShapeScene, render, sample_scene
+from demo.settings import ColorEdit, Settings
+from demo.sheet import COLUMNS, EXAMPLES, make_sheet, recolored
+from demo.train import TrainConfig, train
 
 SHA256 = {
-    demo.WEIGHTS: "88318ebab3ccacf85be7ae78c942dd2e1663b857d8c2bf4c7b5b333e8e857e30",
+    bundled.WEIGHTS: "88318ebab3ccacf85be7ae78c942dd2e1663b857d8c2bf4c7b5b333e8e857e30",
     judge.WEIGHTS: "8f03cf2f40244e5e2ec68c375e60e7ed7188c40c0477a8545e007a41ab15ed52",
 }
 
 
 @pytest.fixture(scope="module")
 def model():
-    return demo.load_model()
+    return bundled.load_model()
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +146,7 @@ def test_a_picture_of_an_odd_size_is_refused_with_the_sizes_it_takes(tmp_path, c
 
 
 def test_training_is_not_resumed_with_other_settings(tmp_path):
-    log = json.loads(demo.WEIGHTS.with_suffix(".json").read_text())
+    log = json.loads(bundled.WEIGHTS.with_suffix(".json").read_text())
     log["config"]["batch"] = 64
     (tmp_path / "weights.json").write_text(json.dumps(log))
     with pytest.raises(ValueError, match="'batch': 64.*'batch': 32.*start anew"):
@@ -153,7 +154,7 @@ def test_training_is_not_resumed_with_other_settings(tmp_path):
 
 
 def test_the_log_is_of_a_whole_training():
-    log = json.loads(demo.WEIGHTS.with_suffix(".json").read_text())
+    log = json.loads(bundled.WEIGHTS.with_suffix(".json").read_text())
     config = TrainConfig()
     assert log["config"] == json.loads(json.dumps(asdict(config)))
     assert log["cycles"] == len(config.learning_rates)

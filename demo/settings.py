@@ -1,0 +1,45 @@
+"""What suits the bundled model, as tuned on the edits of `scenes.TUNE_SEED`: for its sheet, evaluation and graphs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ddpm_core import NoiseSchedule
+
+from .network import uniform_sigmas
+
+VARIATIONS = 4  # of an edit on the sheet
+SHIFT = 6  # pixels
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How an edit is run. `skip` is the share of the steps that is skipped (T_skip / T)."""
+
+    steps: int = 50
+    skip: float = 0.12
+    cfg_source: float = 1.0
+    cfg_target: float = 2.0
+    eta: float = 1.0
+
+    @property
+    def skip_steps(self) -> int:
+        """T_skip."""
+        return round(self.skip * self.steps)
+
+    def schedule(self) -> NoiseSchedule:
+        """The levels that the host's scheduler ddim_uniform gives for this model."""
+        return NoiseSchedule.variance_exploding(uniform_sigmas(self.steps), self.eta)
+
+    def levels_to_run(self) -> NoiseSchedule:
+        """The levels after the skip."""
+        return self.schedule().after(self.skip_steps)
+
+
+@dataclass(frozen=True)
+class ColorEdit:
+    """Strength s and range of Eq. 7 that suit this model; the paper's are 0.05, 0.3 and 0.8."""
+
+    strength: float = 0.10
+    start: float = 0.30
+    end: float = 0.80

@@ -1,0 +1,24 @@
+"""The command line of the pipeline: `python -m pipeline edit --help`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+try:
+    from . import edit
+except ModuleNotFoundError as missing:
+    sys.exit(f"{missing}. Run: python -m pip install requests tqdm")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+    edit.add_command(commands)
+    options = parser.parse_args(arguments)
+    return options.run(options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
