@@ -126,9 +126,7 @@ class Environment:
         if created.exists() and self.python.exists():
             return
         if importlib.util.find_spec("ensurepip") is None:
-            sys.exit(
-                "This Python cannot make virtual environments: install its venv module (Debian: python3-venv)."
-            )
+            sys.exit("This Python cannot make virtual environments: install its venv module (Debian: python3-venv).")
         venv.EnvBuilder(clear=True, with_pip=True, symlinks=os.name != "nt").create(self.folder)
         created.touch()
 
