@@ -51,9 +51,13 @@ def run(python: Path, *arguments: str) -> int:
 
 
 def threads() -> dict[str, str]:
-    """How torch shares the processor, where the user has not said it."""
-    defaults = {"OMP_WAIT_POLICY": "PASSIVE"}
-    return {name: value for name, value in defaults.items() if name not in os.environ}
+    """Half of the processors for each process of ours, where the user has not said it.
+
+    By default torch takes all of them and its threads wait for each other without sleeping: with two busy neighbours on
+    two processors a network of 20 small convolutions takes 7 times as long, with one thread no longer than before.
+    """
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": str(max(1, available // 2))}
 
 
 def choose_comfyui(which: str | None) -> Path | None:
