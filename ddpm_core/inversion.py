@@ -57,7 +57,7 @@ def invert(
     if len(states) != schedule.steps + 1:
         raise ValueError(f"{len(states)} states do not fit a schedule of {schedule.steps} steps")
     device = torch.device(device)
-    residuals, predictions = Recorder(states[:-1], device), Recorder(states[:-1], device)
+    residuals = Recorder(states[:-1], device)
     x = states[0].to(device, copy=True)  # a copy: a patch of the model may write into its input
     for chunk in chunks or chunks_of(schedule.steps, 1):
         further = to_device(states[chunk.start + 1 : chunk.stop + 1], device)  # x_s of each step of the chunk
@@ -67,23 +67,21 @@ def invert(
             mean = schedule.step(i).mean(x_t[k], denoised[k])
             residual = further[k] - mean
             residuals.write(i, residual)
-            predictions.write(i, denoised[k])
         if callback is not None:
             callback({"x": x_t[-1], "i": chunk[-1], "sigma": schedule.step(chunk[-1]).sigma, "denoised": denoised[-1]})
         x = mean + residual
-    return NoiseMaps(schedule, states, residuals.read(), predictions.read(), skipped, info or {})
+    return NoiseMaps(schedule, states, residuals.read(), skipped, info or {})
 
 
 def without_residuals(
     schedule: NoiseSchedule,
     states: Tensor,
-    denoised: Tensor,
     skipped: int = 0,
     info: Mapping[str, str] | None = None,
 ) -> NoiseMaps:
     """Maps that only start from x_T and then follow the model, with eta 0: textbook DDIM, which misses the image.
 
     Args:
-        states, denoised: of `trajectories.ddim`.
+        states: (T+1, B, *S) of `trajectories.ddim`.
     """
-    return NoiseMaps(schedule.with_eta(0.0), states, torch.zeros_like(denoised), denoised, skipped, info or {})
+    return NoiseMaps(schedule.with_eta(0.0), states, torch.zeros_like(states[:-1]), skipped, info or {})

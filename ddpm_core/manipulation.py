@@ -95,8 +95,8 @@ def recolor(noise_maps: NoiseMaps, mask: Tensor, color: Tensor, strength: float,
         percent = (i + noise_maps.skipped) / noise_maps.full_steps
         if start - 1e-9 <= percent <= end + 1e-9:
             sigma_t = noise_maps.schedule.step(i).sigma_t
-            residuals[i] += sigma_t * strength * mask * (color - noise_maps.denoised[i])
-    return replace(noise_maps, residuals=residuals)
+            residuals[i] += sigma_t * strength * mask * (color - noise_maps.prediction(i))
+    return replace(noise_maps, residuals=residuals, predictions=noise_maps.denoised)
 
 
 def interpolate(a: NoiseMaps, b: NoiseMaps, weight: float, kind: Interpolation = "spherical") -> NoiseMaps:
@@ -126,7 +126,7 @@ def interpolate(a: NoiseMaps, b: NoiseMaps, weight: float, kind: Interpolation =
         a,
         states=torch.stack([*states, image]),
         residuals=torch.stack([mix(*pair, weight) for pair in zip(a.residuals, b.residuals, strict=True)]),
-        denoised=torch.lerp(a.denoised, b.denoised, weight),
+        predictions=torch.lerp(a.denoised, b.denoised, weight),
         uncond=None if a.uncond is None or b.uncond is None else torch.lerp(a.uncond, b.uncond, weight),
     )
 
@@ -181,7 +181,7 @@ def _map_tensors(noise_maps: NoiseMaps, change: Callable[[Tensor], Tensor]) -> N
         noise_maps,
         states=change(noise_maps.states),
         residuals=change(noise_maps.residuals),
-        denoised=change(noise_maps.denoised),
+        predictions=None if noise_maps.predictions is None else change(noise_maps.predictions),
     )
 
 
@@ -213,7 +213,7 @@ def _renoise(noise_maps: NoiseMaps, new: Tensor, seed: int) -> NoiseMaps:
     for i in range(schedule.steps):
         states[i][..., new] = schedule.signal[i].item() * image + schedule.noise[i].item() * fresh()
         residuals[i][..., new] = schedule.step(i).sigma_t * fresh()
-    return replace(noise_maps, states=states, residuals=residuals)
+    return replace(noise_maps, states=states, residuals=residuals, predictions=noise_maps.denoised)
 
 
 def _broadcast(shape: torch.Size, target: torch.Size) -> torch.Size | None:

@@ -4,6 +4,8 @@ Source: arXiv 2304.06140, Sec. 3. Deviation: what is stored is the residual sigm
 small sigma_t is needed, and the last step, where sigma_t = 0, is no special case: its residual is what the last
 prediction lacks, and with it reconstruction is exact. The official code sets the last map to zero.
 
+The predictions of x_0 are not stored: they follow from states and residuals.
+
 Shapes: `B` rows (images times variations), `T` steps, `*S` sample axes, such as (C, H, W).
 """
 
@@ -21,16 +23,17 @@ from .schedule import NoiseSchedule
 
 @dataclass(frozen=True, eq=False)
 class NoiseMaps:
-    """The states, residuals and predictions along one trajectory; never changed in place.
+    """The states and residuals along one trajectory; never changed in place.
 
     Args:
         schedule: the T steps that these maps cover.
         states: (T+1, B, *S) x_t; states[-1] is the image.
         residuals: (T, B, *S) sigma_t z_t = x_s - mu_t(x_t), Eq. 5.
-        denoised: (T, B, *S) the prediction of x_0 at x_t, which Eq. 7 needs.
         skipped: how many noisier steps of the full schedule the inversion left out (the paper's T_skip).
         info: provenance, such as method, model, latent format and seed.
         uncond: (T, B, L, D) an unconditional embedding for each step, which null-text inversion finds; or None.
+        predictions: (T, B, *S) the predictions of x_0, of maps whose residuals were edited so that they no longer tell
+            them; None where they follow.
 
     All tensors lie on the CPU in one dtype, float32 or float64.
 
@@ -41,10 +44,10 @@ class NoiseMaps:
     schedule: NoiseSchedule
     states: Tensor
     residuals: Tensor
-    denoised: Tensor
     skipped: int = 0
     info: Mapping[str, str] = field(default_factory=dict)
     uncond: Tensor | None = None
+    predictions: Tensor | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "info", MappingProxyType(dict(self.info)))
@@ -78,6 +81,17 @@ class NoiseMaps:
         shape = (-1,) + (1,) * (self.residuals.ndim - 1)
         return self.residuals[:-1] / torch.tensor(sigma_t, dtype=self.residuals.dtype).view(shape)
 
+    @property
+    def denoised(self) -> Tensor:
+        """(T, B, *S) the predictions of x_0 at the states, P(f_t(x_t)) of Eq. 7."""
+        return torch.stack([self.prediction(i) for i in range(self.steps)])
+
+    def prediction(self, i: int) -> Tensor:
+        """(B, *S) the prediction of x_0 at x_t of step i: what Eq. 4 makes of mu_t = x_s - residual_t, Eq. 5."""
+        if self.predictions is not None:
+            return self.predictions[i]
+        return self.schedule.step(i).prediction(self.states[i], self.states[i + 1] - self.residuals[i])
+
     def first_step(self, skip_steps: int) -> int:
         """The index into these maps at which a sampler starts that skips `skip_steps` of the full schedule.
 
@@ -93,7 +107,9 @@ class NoiseMaps:
         return skip_steps - self.skipped
 
     def _check(self) -> None:
-        parts = {"states": self.states, "denoised": self.denoised, "residuals": self.residuals}
+        parts = {"states": self.states, "residuals": self.residuals}
+        if self.predictions is not None:
+            parts["predictions"] = self.predictions
         sample_shape = tuple(self.states.shape[1:])
         for name, part in parts.items():
             length = self.steps + (name == "states")

@@ -65,7 +65,6 @@ def null_text(
     schedule, device = schedule.with_eta(0.0), torch.device(device)
     uncond = to_device(uncond, device).detach().clone()
     found = Recorder(uncond.to("cpu", pivots.dtype).expand(schedule.steps, *uncond.shape), device)
-    predictions = Recorder(pivots[:-1], device)
     x = pivots[0].to(device, copy=True)
 
     def report(x: Tensor, sigma: float, i: int, inner: int, denoised: Tensor) -> None:
@@ -92,9 +91,8 @@ def null_text(
             report(x, step.sigma, i, inner_steps - 1, denoised)
             x = step.mean(x, denoised)
         found.write(i, uncond)
-        predictions.write(i, denoised)
     residuals = torch.zeros_like(pivots[:-1])
-    return NoiseMaps(schedule, pivots, residuals, predictions.read(), skipped, info or {}, found.read())
+    return NoiseMaps(schedule, pivots, residuals, skipped, info or {}, found.read())
 
 
 def _optimise(

@@ -92,7 +92,6 @@ def generate(
     device = torch.device(device)
     states = Recorder(start.expand(schedule.steps + 1, *start.shape), device)
     residuals = Recorder(start.expand(schedule.steps, *start.shape), device)
-    predictions = Recorder(start.expand(schedule.steps, *start.shape), device)
     x = start.to(device, copy=True)  # a copy: a patch of the model may write into its input
     states.write(0, x)
     for i in range(schedule.steps):
@@ -104,8 +103,7 @@ def generate(
         x = step.mean(x, denoised) + residual
         states.write(i + 1, x)
         residuals.write(i, residual)
-        predictions.write(i, denoised)
-    return NoiseMaps(schedule, states.read(), residuals.read(), predictions.read(), skipped, info or {})
+    return NoiseMaps(schedule, states.read(), residuals.read(), skipped, info or {})
 
 
 def pure_noise(like: Tensor, schedule: NoiseSchedule, seeds: Sequence[int]) -> Tensor:

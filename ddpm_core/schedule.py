@@ -33,6 +33,13 @@ class Step:
         """mu_t, Eq. 4: the mean of x_s given x_t and the prediction of x_0. All three are (N, *S)."""
         return torch.add(x * self.x_weight, denoised, alpha=self.denoised_weight)
 
+    def prediction(self, x: Tensor, mean: Tensor) -> Tensor:
+        """The prediction of x_0 of which `mean` is mu_t: Eq. 4 solved for it, in float64. All three are (N, *S).
+
+        Its weight is above 0 because the signal-to-noise ratio rises at every step.
+        """
+        return ((mean.double() - x.double() * self.x_weight) / self.denoised_weight).to(x.dtype)
+
 
 @dataclass(frozen=True, eq=False)
 class NoiseSchedule:

@@ -1,8 +1,9 @@
 """Noise maps in a safetensors file, bit for bit.
 
-The format: tensors `sigmas`, `signal`, `noise` (float64), `states`, `residuals`, `denoised`, after null-text inversion
-also `uncond`, and one metadata entry `noise_maps`, a JSON object with `version`, `eta`, `skipped` and `info`. One entry
-with sorted keys, because safetensors does not keep the order of several, and equal maps are to give equal files.
+The format: tensors `sigmas`, `signal`, `noise` (float64), `states`, `residuals`, after null-text inversion `uncond`,
+after some edits `predictions`, and one metadata entry `noise_maps`, a JSON object with `version`, `eta`, `skipped` and
+`info`. One entry with sorted keys, because safetensors does not keep the order of several, and equal maps are to give
+equal files. Version 1 held the predictions always, as `denoised`.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from safetensors.torch import save_file
 from .noise_maps import NoiseMaps
 from .schedule import NoiseSchedule
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _SCHEDULE = ("sigmas", "signal", "noise")
-_MAPS = ("states", "residuals", "denoised")
+_MAPS = ("states", "residuals")
+_OPTIONAL = {"uncond": "uncond", "predictions": "predictions", "denoised": "predictions"}  # field by tensor
 
 
 def save(noise_maps: NoiseMaps, path: str | Path, extra: Mapping[str, str] | None = None) -> None:
@@ -33,8 +35,8 @@ def save(noise_maps: NoiseMaps, path: str | Path, extra: Mapping[str, str] | Non
     path = Path(path)
     tensors = {name: getattr(noise_maps.schedule, name) for name in _SCHEDULE}
     tensors |= {name: getattr(noise_maps, name) for name in _MAPS}
-    if noise_maps.uncond is not None:
-        tensors["uncond"] = noise_maps.uncond
+    optional = {name: getattr(noise_maps, name) for name in ("uncond", "predictions")}
+    tensors |= {name: tensor for name, tensor in optional.items() if tensor is not None}
     header = {
         "version": FORMAT_VERSION,
         "eta": noise_maps.schedule.eta,
@@ -74,7 +76,7 @@ def load(path: str | Path) -> NoiseMaps:
             if missing:
                 raise ValueError(f"{path.name} lacks the tensors {', '.join(missing)}: save the noise maps again")
             tensors = {name: file.get_tensor(name) for name in (*_SCHEDULE, *_MAPS)}
-            uncond = file.get_tensor("uncond") if "uncond" in file.keys() else None  # noqa: SIM118 (not a dict)
+            optional = {field: file.get_tensor(name) for name, field in _OPTIONAL.items() if name in file.keys()}
     except SafetensorError as error:
         raise ValueError(
             f"{path.name} is no readable safetensors file ({error}): it is damaged, cut short or of another kind; "
@@ -83,7 +85,7 @@ def load(path: str | Path) -> NoiseMaps:
     try:
         schedule = NoiseSchedule(**{name: tensors[name] for name in _SCHEDULE}, eta=header["eta"])
         maps = {name: tensors[name] for name in _MAPS}
-        return NoiseMaps(schedule, **maps, skipped=header["skipped"], info=header["info"], uncond=uncond)
+        return NoiseMaps(schedule, **maps, skipped=header["skipped"], info=header["info"], **optional)
     except (ValueError, TypeError, RuntimeError) as error:
         raise ValueError(f"{path.name} contradicts itself: {error}") from error
 

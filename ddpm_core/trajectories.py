@@ -84,7 +84,7 @@ def ddim(
     forward_noise_steps: int = 0,
     device: torch.device | str = "cpu",
     callback: StepCallback | None = None,
-) -> tuple[Tensor, Tensor]:
+) -> Tensor:
     """The ODE of the model run backwards, from the image to noise (DDIM inversion, arXiv 2010.02502).
 
     The step of eta 0 from t to s, solved for x_t, needs the prediction at x_t, which is what is sought. The textbook
@@ -103,8 +103,8 @@ def ddim(
         callback: called after each step that the denoiser took.
 
     Returns:
-        states (T+1, B, *S), the last of them x_0, and the predictions of x_0 that led to them (T, B, *S), on the CPU.
-        After (T - forward_noise_steps) * (1 + fixed_point_iterations) calls.
+        (T+1, B, *S) on the CPU, the last of them x_0; steps without residuals between them are those of the predictions
+        that led to them. After (T - forward_noise_steps) * (1 + fixed_point_iterations) calls.
 
     Raises:
         ValueError: negative iterations, forward_noise_steps outside 0 to T.
@@ -119,21 +119,19 @@ def ddim(
         )
     device, x_0, schedule = torch.device(device), _on_cpu(x_0), schedule.with_eta(0.0)
     states = Recorder(x_0.expand(schedule.steps + 1, *x_0.shape), device)
-    predictions = Recorder(x_0.expand(schedule.steps, *x_0.shape), device)
     states.write(schedule.steps, x_0)
     x_s, eps = to_device(x_0, device), standard_normal(x_0, seeds, schedule.steps)
     for i in reversed(range(schedule.steps)):
         if i >= schedule.steps - forward_noise_steps:
-            x_t, denoised = to_device(_noised(x_0, schedule, i, eps), device), to_device(x_0, device)
+            x_t = to_device(_noised(x_0, schedule, i, eps), device)
         else:
             x_t, denoised = _ddim_step_back(denoiser, x_s, schedule, i, fixed_point_iterations)
             if callback is not None:
                 done = schedule.steps - forward_noise_steps - i - 1
                 callback({"x": x_t, "i": done, "sigma": schedule.step(i).sigma, "denoised": denoised})
         states.write(i, x_t)
-        predictions.write(i, denoised)
         x_s = x_t
-    return states.read(), predictions.read()
+    return states.read()
 
 
 def _ddim_step_back(

@@ -127,10 +127,10 @@ def cycle_diffusion(model: DemoModel, edits: list[Edit], images: Tensor, setting
 @method("DDIM")
 def ddim(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> Tensor:
     """Textbook DDIM inversion (arXiv 2010.02502)."""
-    states, denoised = trajectories.ddim(
+    states = trajectories.ddim(
         _source_denoiser(model, edits, settings), images, settings.levels_to_run(), _seeds(edits)
     )
-    noise_maps = without_residuals(settings.levels_to_run(), states, denoised, settings.skip_steps)
+    noise_maps = without_residuals(settings.levels_to_run(), states, settings.skip_steps)
     return sample(_target_denoiser(model, edits, settings), noise_maps)
 
 

@@ -163,8 +163,8 @@ def replay_errors(pictures: Pictures) -> dict[str, float]:
     errors = {name: _error(sample(pictures.denoiser(), maps), maps.image) for name, maps in pictures.maps.items()}
     for cfg in (1.0, 3.0, NULL_TEXT_CFG):
         denoiser = pictures.denoiser(cfg)
-        states, denoised = trajectories.ddim(denoiser, pictures.images, pictures.schedule, pictures.seeds)
-        plain = without_residuals(pictures.schedule, states, denoised)
+        states = trajectories.ddim(denoiser, pictures.images, pictures.schedule, pictures.seeds)
+        plain = without_residuals(pictures.schedule, states)
         errors[f"DDIM, cfg {cfg:g}"] = _error(sample(denoiser, plain), pictures.images)
         exact = invert(denoiser, states, pictures.schedule.with_eta(0.0))
         errors[f"DDIM with residuals, cfg {cfg:g}"] = _error(sample(denoiser, exact), pictures.images)
@@ -176,12 +176,12 @@ def null_text_errors(pictures: Pictures, count: int = NULL_TEXT_PICTURES) -> dic
     captions, images, seeds = pictures.captions[:count], pictures.images[:count], pictures.seeds[:count]
     guided = pictures.model.denoiser(captions, NULL_TEXT_CFG)
     open_guidance = pictures.model.guided_denoiser(captions, NULL_TEXT_CFG)
-    pivots, at_cfg_1 = trajectories.ddim(pictures.model.denoiser(captions), images, pictures.schedule, seeds)
-    climbed, denoised = trajectories.ddim(guided, images, pictures.schedule, seeds)
+    pivots = trajectories.ddim(pictures.model.denoiser(captions), images, pictures.schedule, seeds)
+    climbed = trajectories.ddim(guided, images, pictures.schedule, seeds)
     errors = {
-        "DDIM at cfg 7.5": _error(sample(guided, without_residuals(pictures.schedule, climbed, denoised)), images),
+        "DDIM at cfg 7.5": _error(sample(guided, without_residuals(pictures.schedule, climbed)), images),
         "DDIM at cfg 1, sampled at cfg 7.5": _error(
-            sample(guided, without_residuals(pictures.schedule, pivots, at_cfg_1)), images
+            sample(guided, without_residuals(pictures.schedule, pivots)), images
         ),
     }
     for label, early_stop in (("null-text", 1e-5), ("null-text, no early stop", 0.0)):
@@ -202,10 +202,10 @@ def ddim_latents(pictures: Pictures, noised: Sequence[int] = (0, 1, 2, 4, 8)) ->
     native = pictures.maps["native"]
     maps = {"native": native}
     for n in noised:
-        states, denoised = trajectories.ddim(
+        states = trajectories.ddim(
             pictures.denoiser(), pictures.images, pictures.schedule, pictures.seeds, forward_noise_steps=n
         )
-        maps[f"DDIM, {n} noised steps"] = without_residuals(pictures.schedule, states, denoised)
+        maps[f"DDIM, {n} noised steps"] = without_residuals(pictures.schedule, states)
     return {name: (*_areas(each), *statistics.angles_to_noise(each, native)) for name, each in maps.items()}
 
 
@@ -241,7 +241,6 @@ def _rows(noise_maps: NoiseMaps, count: int) -> NoiseMaps:
         noise_maps.schedule,
         noise_maps.states[:, :count],
         noise_maps.residuals[:, :count],
-        noise_maps.denoised[:, :count],
     )
 
 

@@ -119,7 +119,7 @@ class DDIMInversionSampler(comfy.samplers.Sampler):
         climbed = schedule.steps - self.options["forward_noise_steps"]
         total = climbed + schedule.steps * self.keep_residuals
         with _Progress(callback, total, disable_pbar) as progress:
-            states, denoised = trajectories.ddim(
+            states = trajectories.ddim(
                 denoiser, latent_image, schedule, self.plan.seeds, **self.options, device=device, callback=progress
             )
             if self.keep_residuals:
@@ -127,7 +127,7 @@ class DDIMInversionSampler(comfy.samplers.Sampler):
                     denoiser, states, schedule, **kept, device=device, callback=progress.after(climbed)
                 )
             else:
-                self.noise_maps = without_residuals(schedule, states, denoised, **kept)
+                self.noise_maps = without_residuals(schedule, states, **kept)
         return latent_image
 
 
@@ -151,7 +151,7 @@ class NullTextSampler(comfy.samplers.Sampler):
         with _Progress(callback, total, disable_pbar) as progress, host.gradients(model_wrap.inner_model):
             x_0 = _scaled(model_wrap, latent_image).clone()
             model_wrap.set_cfg(1.0)
-            pivots, _ = trajectories.ddim(
+            pivots = trajectories.ddim(
                 partial(model_wrap, **extra_args),
                 x_0,
                 schedule,

@@ -24,7 +24,7 @@ def maps(steps: int, frames: int | None = None) -> NoiseMaps:
         schedule,
         torch.stack([flat(0.05 * i * spread[i], frames) for i in range(steps + 1)]),
         torch.stack([flat(schedule.step(i).sigma_t * (0.3 - 0.03 * i) / NOISE_SCALE, frames) for i in range(steps)]),
-        torch.stack([flat(-0.05 * i, frames) for i in range(steps)]),
+        predictions=torch.stack([flat(-0.05 * i, frames) for i in range(steps)]),
     )
 
 
@@ -59,7 +59,7 @@ def test_the_row_is_the_one_asked_for():
 
 def test_headings_name_step_and_sigma_of_the_full_schedule():
     full = maps(10)
-    skipped = NoiseMaps(full.schedule, full.states, full.residuals, full.denoised, skipped=5)
+    skipped = replace(full, skipped=5)
     columns = columns_of(skipped, [0, 9, 10], 0, same, same)
     assert [column.heading for column in columns] == [("step 5", "sigma 14"), ("step 14", "sigma 1.4"), ("image", "")]
 
@@ -90,7 +90,7 @@ def test_large_pictures_are_shrunk():
 def test_what_cannot_be_shown_is_refused():
     with pytest.raises(ValueError, match="row is 2, the noise maps have 2 rows"):
         columns_of(maps(4), [0], 2, same, same)
-    sound = NoiseMaps(maps(2).schedule, *(torch.zeros(n, 1, 4, 9) for n in (3, 2, 2)))
+    sound = NoiseMaps(maps(2).schedule, *(torch.zeros(n, 1, 4, 9) for n in (3, 2)))
     with pytest.raises(ValueError, match="only maps of images can be shown"):
         columns_of(sound, [0], 0, same, same)
 

@@ -27,7 +27,7 @@ def guided(denoiser):
 
 
 def pivots_of(denoiser, x_0, schedule):
-    return trajectories.ddim(lambda x, sigma: denoiser(x, sigma) + 0.05, x_0, schedule, [0] * len(x_0))[0]
+    return trajectories.ddim(lambda x, sigma: denoiser(x, sigma) + 0.05, x_0, schedule, [0] * len(x_0))
 
 
 def replay(guided, noise_maps: NoiseMaps) -> torch.Tensor:
@@ -100,9 +100,7 @@ def test_gradients_are_off_again_and_inputs_as_they_were(family, denoiser, guide
 )
 def test_embeddings_of_other_steps_are_refused(noise_maps, shape, message):
     with pytest.raises(ValueError, match=message):
-        NoiseMaps(
-            noise_maps.schedule, noise_maps.states, noise_maps.residuals, noise_maps.denoised, 0, {}, torch.zeros(shape)
-        )
+        NoiseMaps(noise_maps.schedule, noise_maps.states, noise_maps.residuals, uncond=torch.zeros(shape))
 
 
 def test_the_graph_of_a_call_is_gone_before_the_next_step(family, denoiser, guided):

@@ -18,7 +18,7 @@ def maps_of_z(z: torch.Tensor) -> NoiseMaps:
     schedule = NoiseSchedule.variance_exploding(torch.linspace(steps, 0, steps + 1))
     residuals = torch.stack([schedule.step(i).sigma_t * z[i] for i in range(len(z))] + [torch.zeros_like(z[0])])
     states = torch.zeros((steps + 1, *z.shape[1:]))
-    return NoiseMaps(schedule, states, residuals, torch.zeros_like(residuals))
+    return NoiseMaps(schedule, states, residuals)
 
 
 def test_size_correlation_and_angle_of_z():
@@ -75,7 +75,7 @@ def test_plain_areas():
     assert not mask[..., 8:].any()
     schedule = NoiseSchedule.variance_exploding(torch.tensor([3.0, 0.0]))
     x_t = math.hypot(1, 3) * torch.where(mask[:, None], 0.5, 2.0) * normal(1, 3, 8, 16)
-    maps = NoiseMaps(schedule, torch.stack([x_t, image]), image[None], image[None])
+    maps = NoiseMaps(schedule, torch.stack([x_t, image]), image[None])
     plain, other = statistics.plain_and_other_std(maps)
     assert plain == pytest.approx(0.5, rel=0.15)
     assert other == pytest.approx(2.0, rel=0.15)
@@ -93,7 +93,7 @@ def test_angles_to_the_noise_that_made_the_images():
 
     def maps(x_0: torch.Tensor, noisiest: torch.Tensor) -> NoiseMaps:
         unused = torch.zeros((1, *x_0.shape))
-        return NoiseMaps(schedule, torch.stack([schedule.scale(0) * noisiest, x_0]), unused, unused)
+        return NoiseMaps(schedule, torch.stack([schedule.scale(0) * noisiest, x_0]), unused)
 
     native, inversion = maps(image, image + apart), maps(image, image + 0.5 * apart)
     assert statistics.angles_to_noise(inversion, native) == pytest.approx((0, 0, 180), abs=0.1)
@@ -105,8 +105,8 @@ def test_angles_to_the_noise_that_made_the_images():
 
 
 def test_a_report_of_maps_without_z(family, denoiser):
-    states, denoised = trajectories.ddim(denoiser, normal(1, 4, 16, 16), family(5, 1.0), [0])
-    report = statistics.report(NoiseMaps(family(5, 0.0), states, torch.zeros_like(denoised), denoised))
+    states = trajectories.ddim(denoiser, normal(1, 4, 16, 16), family(5, 1.0), [0])
+    report = statistics.report(NoiseMaps(family(5, 0.0), states, torch.zeros_like(states[:-1])))
     assert math.isnan(report["std of z"])
     assert report["KL of latent"] >= 0
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ddpm_core import sample, storage
+from ddpm_core import manipulation, sample, storage
 
 TENSORS = ("states", "residuals", "denoised")
 
@@ -51,13 +51,29 @@ def test_unconditional_embeddings_are_kept(tmp_path, noise_maps):
     assert torch.equal(storage.load(tmp_path / "a.safetensors").uncond, uncond)
 
 
+def test_predictions_that_an_edit_kept_are_kept(tmp_path, noise_maps):
+    edited = manipulation.recolor(noise_maps, torch.ones(1), torch.zeros(1), 0.1, 0.0, 1.0)
+    storage.save(edited, tmp_path / "a.safetensors")
+    assert torch.equal(storage.load(tmp_path / "a.safetensors").denoised, noise_maps.denoised)
+
+
+def test_files_of_the_first_version_are_read(saved, noise_maps):
+    """They held the predictions always."""
+
+    def as_before(tensors, header):
+        header["version"] = 1
+        tensors["denoised"] = noise_maps.denoised
+
+    loaded = storage.load(rewritten(saved, as_before))
+    assert all(torch.equal(getattr(loaded, name), getattr(noise_maps, name)) for name in TENSORS)
+
+
 def test_skipped_steps_and_extra_provenance_are_kept(tmp_path, noise_maps):
     tail = dataclasses.replace(
         noise_maps,
         schedule=noise_maps.schedule.after(4),
         states=noise_maps.states[4:],
         residuals=noise_maps.residuals[4:],
-        denoised=noise_maps.denoised[4:],
         skipped=4,
     )
     storage.save(tail, tmp_path / "a.safetensors", {"prompt": '{"1": "x"}'})
@@ -100,9 +116,9 @@ def rewritten(path: Path, change) -> Path:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda tensors, header: header.update(version=2), "format version 2, this pack reads up to 1"),
+        (lambda tensors, header: header.update(version=3), "format version 3, this pack reads up to 2"),
         (lambda tensors, header: header.pop("eta"), "not one of noise maps"),
-        (lambda tensors, header: tensors.pop("denoised"), "lacks the tensors denoised"),
+        (lambda tensors, header: tensors.pop("residuals"), "lacks the tensors residuals"),
         (
             lambda tensors, header: tensors.update(residuals=tensors["residuals"][:, :, :2].clone()),
             "contradicts.*shape",

@@ -19,7 +19,7 @@ def cycle_diffusion(denoiser, x_0, schedule, seeds):
 
 
 def ddim(denoiser, x_0, schedule, seeds, **options):
-    states, _ = trajectories.ddim(denoiser, x_0, schedule, seeds, **options)
+    states = trajectories.ddim(denoiser, x_0, schedule, seeds, **options)
     return invert(denoiser, states, schedule.with_eta(0.0))
 
 
@@ -100,7 +100,7 @@ def test_ddim_follows_the_ode_of_gaussian_data(family, gaussian):
     def error(steps: int) -> float:
         schedule = family(steps, 1.0)
         posterior_mean, _ = gaussian(schedule, mean, deviation)
-        states, _ = trajectories.ddim(posterior_mean, x_0, schedule, [0], fixed_point_iterations=8)
+        states = trajectories.ddim(posterior_mean, x_0, schedule, [0], fixed_point_iterations=8)
         deviations = ((schedule.signal * deviation) ** 2 + schedule.noise**2).sqrt()
         standardised = (states[:, 0] - schedule.signal[:, None] * mean) / deviations[:, None]
         return (standardised - standardised[-1]).abs().max().item()
@@ -113,7 +113,7 @@ def test_the_plain_ddim_step_is_the_textbooks(denoiser):
     """x_t = sqrt(abar_t / abar_s) x_s + (sqrt(1 - abar_t) - sqrt(abar_t (1 - abar_s) / abar_s)) eps(x_s, t)."""
     alphas_cumprod = torch.cat([torch.linspace(0.01, 0.98, 20, dtype=torch.float64), torch.ones(1)])
     schedule = NoiseSchedule.variance_preserving(alphas_cumprod)
-    states, _ = trajectories.ddim(denoiser, image(1, 4, 8, 8).double(), schedule, [0])
+    states = trajectories.ddim(denoiser, image(1, 4, 8, 8).double(), schedule, [0])
     for i in range(schedule.steps):
         abar_t, abar_s = alphas_cumprod[i], alphas_cumprod[i + 1]
         x_s = states[i + 1]
@@ -134,8 +134,8 @@ def test_ddim_does_not_depend_on_the_scaling_of_the_network(denoiser):
         return denoiser(x * (1 + sigma.double().view(-1, 1, 1, 1) ** 2).sqrt(), sigma)
 
     x_0 = image(2, 4, 6, 6).double()
-    in_ve, _ = trajectories.ddim(denoiser, x_0, exploding, [0, 1])
-    in_vp, _ = trajectories.ddim(rescaled, x_0, preserving, [0, 1])
+    in_ve = trajectories.ddim(denoiser, x_0, exploding, [0, 1])
+    in_vp = trajectories.ddim(rescaled, x_0, preserving, [0, 1])
     # 1e-6: the levels reach the network in float32
     assert torch.allclose(in_ve, in_vp / preserving.signal.view(-1, 1, 1, 1, 1), rtol=1e-4, atol=1e-6)
 
@@ -145,8 +145,8 @@ def test_ddim_without_residuals_misses_and_the_fixed_point_nears(family, gaussia
     posterior_mean, _ = gaussian(schedule, 0.5, 0.8)
 
     def replay_error(**options) -> float:
-        states, denoised = trajectories.ddim(posterior_mean, x_0, schedule, [0], **options)
-        maps = without_residuals(schedule, states, denoised)
+        states = trajectories.ddim(posterior_mean, x_0, schedule, [0], **options)
+        maps = without_residuals(schedule, states)
         return (sample(posterior_mean, maps) - x_0).abs().mean().item()
 
     assert replay_error() > 1e-3
@@ -155,11 +155,11 @@ def test_ddim_without_residuals_misses_and_the_fixed_point_nears(family, gaussia
 
 def test_forward_noise_steps_noise_the_image_with_one_eps(family, denoiser):
     schedule, x_0, n = family(10, 1.0), image(2, 4, 8, 8), 4
-    states, _ = trajectories.ddim(denoiser, x_0, schedule, [3, 4], forward_noise_steps=n)
+    states = trajectories.ddim(denoiser, x_0, schedule, [3, 4], forward_noise_steps=n)
     for i in range(schedule.steps - n, schedule.steps):
         eps = (states[i] - schedule.signal[i].item() * x_0) / schedule.noise[i].item()
         assert torch.allclose(eps, trajectories.standard_normal(x_0, [3, 4], schedule.steps), atol=2e-3)
-    plain, _ = trajectories.ddim(denoiser, x_0, schedule, [3, 4])
+    plain = trajectories.ddim(denoiser, x_0, schedule, [3, 4])
     assert (states[0] - plain[0]).abs().mean() > 0.01
 
 

@@ -86,7 +86,7 @@ def test_the_sampler_is_the_hosts_euler_ancestral_when_its_noise_is(comfy, pack,
     drawn.append(nothing)  # the last step adds none
     residuals = torch.stack([schedule.step(i).sigma_t * drawn[i] for i in range(schedule.steps)])
     states = torch.cat([start[None], torch.zeros_like(residuals)])
-    noise_maps = pack.core.NoiseMaps(schedule, states, residuals, torch.zeros_like(residuals))
+    noise_maps = pack.core.NoiseMaps(schedule, states, residuals)
     (ours,) = pack.run(
         "FixedNoiseSampler",
         model=model,

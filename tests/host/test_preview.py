@@ -79,14 +79,14 @@ def test_maps_that_name_no_colors_are_shown_in_grey(pack, random_model, invert, 
     """Such as a file of an older version."""
     noise_maps = invert(random_model("sd15"))
     info = {name: value for name, value in noise_maps.info.items() if not name.startswith("latent_rgb")}
-    parts = (getattr(noise_maps, name) for name in ("schedule", "states", "residuals", "denoised"))
+    parts = (getattr(noise_maps, name) for name in ("schedule", "states", "residuals"))
     sheet, _ = preview(pack.core.NoiseMaps(*parts, info=info))
     assert (sheet[..., 0] == sheet[..., 2]).all()
 
 
 def test_a_video_shows_its_first_frame(pack, preview):
     schedule = pack.core.NoiseSchedule.flow(torch.linspace(1, 0, 4))
-    sizes = {"states": 4, "residuals": 3, "denoised": 3}
+    sizes = {"states": 4, "residuals": 3}
     generator = torch.Generator().manual_seed(0)
     parts = {name: torch.randn((n, 1, 16, 3, 8, 8), generator=generator) for name, n in sizes.items()}
     video = pack.core.NoiseMaps(schedule, **parts)
