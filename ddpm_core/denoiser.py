@@ -19,7 +19,7 @@ StepCallback = Callable[[dict[str, Any]], None]
 class Denoiser(Protocol):
     """Any model, whatever its parameterisation, with guidance and conditioning behind it."""
 
-    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, sigma: Tensor, /) -> Tensor:
         """x (N, *S) noised to the levels sigma (N,) -> predicted x_0 (N, *S)."""
 
 

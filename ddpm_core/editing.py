@@ -21,7 +21,7 @@ from .transfer import to_device
 class PairDenoiser(Protocol):
     """A model under two prompts at once."""
 
-    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, sigma: Tensor, /) -> Tensor:
         """x (2B, *S), B rows for the source prompt, then B for the target; sigma (2B,) -> predicted x_0 (2B, *S)."""
 
 

@@ -28,7 +28,7 @@ UncondDenoiser = Callable[[Tensor], Tensor]
 class GuidedDenoiser(Protocol):
     """A model under the source prompt with guidance, whose unconditional embedding is open."""
 
-    def __call__(self, x: Tensor, sigma: Tensor) -> UncondDenoiser:
+    def __call__(self, x: Tensor, sigma: Tensor, /) -> UncondDenoiser:
         """x (B, *S), sigma (B,) -> the prediction as a function of the embedding; the conditional part is fixed."""
 
 

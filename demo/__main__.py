@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import torch
+from PIL import Image
 
 from ddpm_core import trajectories
 from ddpm_core.contact_sheet import to_picture
@@ -153,7 +154,7 @@ def run_train(args: argparse.Namespace) -> None:
     train(args.out, resume=args.resume, compile=not args.no_compile)
 
 
-def _save(picture, path: Path) -> Path:
+def _save(picture: Image.Image, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.save(path, optimize=True)
     return path

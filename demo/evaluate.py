@@ -29,7 +29,19 @@ from ddpm_core.sampling import generate, sample
 
 from .classifier import Classifier
 from .model import DemoModel
-from .scenes import COLORS, OBJECTS, POSITIONS, SEASONS, SHAPES, TEST_SEED, TIMES, Scene, render, sample_scene
+from .scenes import (
+    COLORS,
+    OBJECTS,
+    POSITIONS,
+    SEASONS,
+    SHAPES,
+    TEST_SEED,
+    TIMES,
+    Scene,
+    ShapeScene,
+    render,
+    sample_scene,
+)
 from .settings import Settings
 
 KINDS: dict[str, Sequence[str]] = {
@@ -172,7 +184,7 @@ def read_color(image: Tensor, mask: Tensor) -> str:
     return min(COLORS, key=lambda name: (torch.tensor(COLORS[name]) - mean).square().sum().item())
 
 
-def read_position(image: Tensor, scene: Scene) -> str:
+def read_position(image: Tensor, scene: ShapeScene) -> str:
     """Where the pixels of image (3, H, W) lie that are nearer to the object's colour than to the ground's."""
     pixels = (image + 1) / 2
     to_object, to_ground = (
@@ -189,7 +201,7 @@ def read_attribute(image: Tensor, edit: Edit, classifier: Classifier) -> str:
     if edit.kind in ("color", "ground"):
         mask = render(edit.target).masks["object" if edit.kind == "color" else "ground"]
         return read_color(image, torch.from_numpy(mask))
-    if edit.kind == "position":
+    if isinstance(edit.target, ShapeScene) and edit.kind == "position":
         return read_position(image, edit.target)
     return classifier.read(image[None], edit.kind)[0]
 

@@ -7,7 +7,7 @@ exist, and then inverted by the other methods under the same caption at cfg 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -20,7 +20,7 @@ from ddpm_core import manipulation, plots, statistics, trajectories
 from ddpm_core.denoiser import Denoiser
 from ddpm_core.inversion import invert, without_residuals
 from ddpm_core.noise_maps import NoiseMaps
-from ddpm_core.null_text import null_text
+from ddpm_core.null_text import GuidedDenoiser, null_text
 from ddpm_core.sampling import generate, pure_noise, sample
 from ddpm_core.schedule import NoiseSchedule
 
@@ -187,10 +187,14 @@ def null_text_errors(pictures: Pictures, count: int = NULL_TEXT_PICTURES) -> dic
     for label, early_stop in (("null-text", 1e-5), ("null-text, no early stop", 0.0)):
         uncond = pictures.model.encode([""] * count)
         found = null_text(open_guidance, pivots, pictures.schedule, uncond, early_stop=early_stop)
-        embeddings = iter(found.uncond)
-        replayed = sample(lambda x, sigma, e=embeddings: open_guidance(x, sigma)(next(e)), found)
-        errors[label] = _error(replayed, images)
+        errors[label] = _error(_replayed(open_guidance, found), images)
     return errors
+
+
+def _replayed(open_guidance: GuidedDenoiser, found: NoiseMaps) -> Tensor:
+    """(B, *S) sampled from null-text maps, each step with the embedding that was found for it."""
+    embeddings: Iterator[Tensor] = iter([] if found.uncond is None else found.uncond)
+    return sample(lambda x, sigma: open_guidance(x, sigma)(next(embeddings)), found)
 
 
 def ddim_latents(pictures: Pictures, noised: Sequence[int] = (0, 1, 2, 4, 8)) -> dict[str, tuple[float, ...]]:
@@ -265,6 +269,6 @@ def _shift_table(errors: dict[str, dict[str, list[float]]]) -> str:
     return _table(f"error over valid pixels, shifts of {', '.join(map(str, SHIFTS))}", rows, ".4f")
 
 
-def _table(title: str, rows: dict[str, Sequence[float]], form: str) -> str:
+def _table(title: str, rows: Mapping[str, Sequence[float]], form: str) -> str:
     lines = [f"{name:36}" + "".join(f"{value:>10{form}}" for value in values) for name, values in rows.items()]
     return "\n".join([title, *lines, ""])

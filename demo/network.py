@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -71,9 +72,10 @@ class UNetConfig:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict) -> UNetConfig:
+    def from_dict(cls, values: dict[str, Any]) -> UNetConfig:
         """The inverse of `to_dict`, after JSON has turned tuples into lists."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**fields)
 
 
 class ResBlock(nn.Module):
@@ -217,7 +219,9 @@ class Upsample(nn.Module):
 class Stage(nn.Sequential):
     """Layers in order, each given what it takes: the time embedding, the context or the next size."""
 
-    def forward(self, x: Tensor, emb: Tensor, context: Tensor, size: torch.Size | None = None) -> Tensor:
+    def forward(  # type: ignore[override]
+        self, x: Tensor, emb: Tensor, context: Tensor, size: torch.Size | None = None
+    ) -> Tensor:
         """x (B, C, H, W), emb (B, E), context (B, L, D) -> (B, C', H', W')."""
         for layer in self:
             if isinstance(layer, ResBlock):

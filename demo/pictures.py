@@ -53,7 +53,13 @@ class Inverted:
         denoiser = self.model.denoiser(self.caption, SETTINGS.cfg_source)
         return sample(denoiser, noise_maps or self.noise_maps)[0]
 
-    def edit(self, target: str, skip_steps: int = SETTINGS.skip_steps, cfg: float = SETTINGS.cfg_target, mask=None):
+    def edit(
+        self,
+        target: str,
+        skip_steps: int = SETTINGS.skip_steps,
+        cfg: float = SETTINGS.cfg_target,
+        mask: Tensor | None = None,
+    ) -> Tensor:
         """(3, H, W) by another prompt."""
         denoiser = self.model.denoiser(target, cfg)
         return sample(denoiser, self.noise_maps, skip_steps=skip_steps, mask=mask)[0]

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from dataclasses import replace as with_fields
+from typing import Any
 
 import numpy as np
 
@@ -66,7 +67,7 @@ class ShapeScene:
         code = colors.index(self.color) + 2 * colors.index(self.ground) + 3 * SHAPES.index(self.shape)
         return code % 7 == 0
 
-    def replace(self, **attributes: str) -> ShapeScene:
+    def replace(self, **attributes: Any) -> ShapeScene:
         """The same scene, all uncaptioned detail kept, with other attributes."""
         return with_fields(self, **attributes)
 
@@ -90,7 +91,7 @@ class LandscapeScene:
         """Whether this combination is never trained: one in twelve."""
         return (self.object, self.time, self.season) == ("boat", "sunset", "winter")
 
-    def replace(self, **attributes: str) -> LandscapeScene:
+    def replace(self, **attributes: Any) -> LandscapeScene:
         """The same scene, all uncaptioned detail kept, with other attributes."""
         return with_fields(self, **attributes)
 
@@ -171,8 +172,7 @@ def training_caption(scene: Scene) -> str:
 def render(scene: Scene) -> Rendering:
     """Draw a scene at four times its size and average it down."""
     rng = np.random.default_rng([scene.seed, 2])
-    draw = _draw_shape if isinstance(scene, ShapeScene) else _draw_landscape
-    canvas, masks = draw(scene, rng)
+    canvas, masks = _draw_shape(scene, rng) if isinstance(scene, ShapeScene) else _draw_landscape(scene, rng)
     image = _average_down(np.clip(canvas, 0, 1)) * 2 - 1
     return Rendering(
         image=np.ascontiguousarray(image.transpose(2, 0, 1)).astype(np.float32),
@@ -357,8 +357,8 @@ def _draw_sky(painter: _Painter, scene: LandscapeScene, detail: _Detail) -> None
     elif scene.time == "sunset":
         painter.fill(_disc(x, detail.horizon - 0.10, 0.10), (1.0, 0.90, 0.52), lit=False)
     else:
-        for star in detail.stars:
-            painter.fill(_disc(*star, 0.010), (1.0, 1.0, 0.92), lit=False)
+        for star_x, star_y in detail.stars:
+            painter.fill(_disc(star_x, star_y, 0.010), (1.0, 1.0, 0.92), lit=False)
         painter.fill(_disc(x, y, 0.075) & ~_disc(x + 0.045, y - 0.02, 0.065), (0.97, 0.96, 0.84), lit=False)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -92,7 +93,9 @@ def learning_rate(step: int, peak: float, config: TrainConfig) -> float:
     return peak * 0.5 * (1 + math.cos(math.pi * (step - config.warmup) / max(1, config.steps - config.warmup)))
 
 
-def batches(images: Tensor, ids: Tensor, config: TrainConfig, generator: torch.Generator):
+def batches(
+    images: Tensor, ids: Tensor, config: TrainConfig, generator: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Endless shuffled batches: x_0 (B, 3, 32, 32) in [-1, 1], ids (B, 8), some of them emptied."""
     while True:
         for index in torch.randperm(len(images), generator=generator).split(config.batch):

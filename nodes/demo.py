@@ -6,6 +6,8 @@ LoRA act on it as on Stable Diffusion.
 
 from __future__ import annotations
 
+from typing import Any
+
 import comfy.latent_formats
 import comfy.model_base
 import comfy.model_management
@@ -32,46 +34,53 @@ class DemoPixels(comfy.latent_formats.LatentFormat):
 class DemoScenes(comfy.supported_models_base.BASE):
     """What the host asks of a model family: v-prediction on Stable Diffusion's noise schedule."""
 
-    unet_extra_config = {}
+    unet_extra_config: dict[str, Any] = {}
     latent_format = DemoPixels
     supported_inference_dtypes = [torch.float32]
 
-    def model_type(self, state_dict, prefix=""):
+    def model_type(self, state_dict: dict[str, torch.Tensor], prefix: str = "") -> comfy.model_base.ModelType:
         return comfy.model_base.ModelType.V_PREDICTION
 
 
 class DemoTokenizer:
     """A prompt as eight word ids; stands where the host expects a CLIP tokenizer."""
 
-    def __init__(self, embedding_directory=None, tokenizer_data=None):
+    def __init__(self, embedding_directory: str | None = None, tokenizer_data: dict | None = None):
         pass
 
-    def tokenize_with_weights(self, text: str, return_word_ids=False, **_):
+    def tokenize_with_weights(self, text: str, return_word_ids: bool = False, **_: Any) -> list[int]:
         return tokenize(text)
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, torch.Tensor]:
         return {}
 
 
 class DemoTextModel(torch.nn.Module):
     """The demo text encoder; stands where the host expects a CLIP text model."""
 
-    def __init__(self, device=None, dtype=None, model_options=None):
+    def __init__(
+        self,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+        model_options: dict | None = None,
+    ):
         super().__init__()
         self.dtypes = {torch.float32}
         self.encoder: TextEncoder | None = None
 
-    def set_clip_options(self, options):
+    def set_clip_options(self, options: dict) -> None:
         pass  # no layers to stop at, no pooled output to project
 
-    def reset_clip_options(self):
+    def reset_clip_options(self) -> None:
         pass
 
-    def encode_token_weights(self, ids: list[int]):
+    def encode_token_weights(self, ids: list[int]) -> tuple[torch.Tensor, None]:
+        if self.encoder is None:
+            raise RuntimeError("the demo text encoder was asked before its weights were loaded")
         device = self.encoder.position_embedding.device
         return self.encoder(torch.tensor([ids], device=device)).cpu(), None
 
-    def load_sd(self, state_dict):
+    def load_sd(self, state_dict: dict[str, torch.Tensor]) -> Any:
         self.encoder = TextEncoder(state_dict["position_embedding"].shape[1]).eval()
         return self.encoder.load_state_dict(state_dict)
 
@@ -158,7 +167,7 @@ class LoadDemoImage(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, scene, seed) -> io.NodeOutput:
+    def execute(cls, scene: str, seed: int) -> io.NodeOutput:
         drawn = scene_of_caption(scene, TEST_SEED + seed) if scene.strip() else sample_scene(TEST_SEED + seed)
         rendering = render(drawn)
         image = (torch.from_numpy(rendering.image).float().movedim(0, -1)[None] + 1) / 2

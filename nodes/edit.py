@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import comfy.model_management
 from comfy_api.latest import io
+from torch import Tensor
 
+from ..ddpm_core.guidance import CFGSchedule
 from . import host, inputs, latents
 from .pair import PairGuider
-from .plan import Plan
+from .plan import Plan, Settings
 from .samplers import EditSampler
-from .types import CATEGORY, search_aliases
+from .types import CATEGORY, Conditioning, Latent, ModelPatcher, search_aliases
 
 
 class EditFriendlyEdit(io.ComfyNode):
@@ -49,20 +53,20 @@ class EditFriendlyEdit(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        model,
-        source,
-        target,
-        negative,
-        latent_image,
-        source_cfg,
-        target_cfg,
-        seed,
-        mask=None,
-        cfg_schedule="constant",
-        end_cfg=1.0,
-        **settings,
+        model: ModelPatcher,
+        source: Conditioning,
+        target: Conditioning,
+        negative: Conditioning,
+        latent_image: Latent,
+        source_cfg: float,
+        target_cfg: float,
+        seed: int,
+        mask: Tensor | None = None,
+        cfg_schedule: CFGSchedule = "constant",
+        end_cfg: float = 1.0,
+        **settings: Any,
     ) -> io.NodeOutput:
-        plan = Plan.of(model, latent_image, seed=seed, **settings)
+        plan = Plan.of(model, latent_image, Settings(seed=seed, **settings), method="edit friendly", cfg=source_cfg)
         if mask is not None:
             cell = latents.cell_of(model.get_model_object("latent_format"))
             mask = latents.mask_rows(plan.latent.shape, cell, mask)

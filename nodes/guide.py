@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import comfy.samplers
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..ddpm_core import cfg_scales
+from ..ddpm_core.guidance import CFGSchedule
 from . import inputs
-from .types import CATEGORY, search_aliases
+from .types import CATEGORY, Conditioning, ModelPatcher, search_aliases
 
 
 class ScalesOfRun:
     """The scale of guidance at each level of one run."""
 
-    def __init__(self, sigmas: Tensor, schedule: str, first: float, last: float):
+    def __init__(self, sigmas: Tensor, schedule: CFGSchedule, first: float, last: float):
         self._levels = sigmas[:-1].cpu()
         self._scales = cfg_scales(max(1, len(self._levels)), schedule, first, last)
 
@@ -29,20 +32,35 @@ class ScalesOfRun:
 class ScheduledCFGGuider(comfy.samplers.CFGGuider):
     """The host's classifier-free guidance with a scale for every step."""
 
-    def set_schedule(self, schedule: str, first: float, last: float) -> None:
+    def set_schedule(self, schedule: CFGSchedule, first: float, last: float) -> None:
         self.schedule = schedule, first, last
 
-    def sample(self, noise, latent_image, sampler, sigmas, *args, **kwargs):
+    def sample(
+        self,
+        noise: Tensor,
+        latent_image: Tensor,
+        sampler: comfy.samplers.Sampler,
+        sigmas: Tensor,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Tensor:
         self._scales = ScalesOfRun(sigmas, *self.schedule)
         return super().sample(noise, latent_image, sampler, sigmas, *args, **kwargs)
 
-    def predict_noise(self, x, timestep, model_options=None, seed=None):
+    def predict_noise(
+        self, x: Tensor, timestep: Tensor, model_options: dict | None = None, seed: int | None = None
+    ) -> Tensor:
         self.set_cfg(self._scales.at(timestep))
         return super().predict_noise(x, timestep, model_options or {}, seed)
 
 
 def guider_for(
-    model, positive, negative, cfg: float, schedule: str = "constant", end_cfg: float = 1.0
+    model: ModelPatcher,
+    positive: Conditioning,
+    negative: Conditioning,
+    cfg: float,
+    schedule: CFGSchedule = "constant",
+    end_cfg: float = 1.0,
 ) -> comfy.samplers.CFGGuider:
     """The host's own classifier-free guidance, or that with a schedule."""
     guider = comfy.samplers.CFGGuider(model) if schedule == "constant" else ScheduledCFGGuider(model)
@@ -75,5 +93,13 @@ class CFGScheduleGuider(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, positive, negative, cfg, cfg_schedule, end_cfg) -> io.NodeOutput:
+    def execute(
+        cls,
+        model: ModelPatcher,
+        positive: Conditioning,
+        negative: Conditioning,
+        cfg: float,
+        cfg_schedule: CFGSchedule,
+        end_cfg: float,
+    ) -> io.NodeOutput:
         return io.NodeOutput(guider_for(model, positive, negative, cfg, cfg_schedule, end_cfg))

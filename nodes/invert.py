@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comfy_api.latest import io
 
 from ..ddpm_core import trajectories
 from . import guide, host, inputs
-from .plan import Plan
+from .plan import Plan, Settings
 from .samplers import DDIMInversionSampler, InversionSampler, NullTextSampler
-from .types import CATEGORY, MAX_STEPS, NOISE_MAPS, search_aliases
+from .types import CATEGORY, MAX_STEPS, NOISE_MAPS, Conditioning, Latent, ModelPatcher, search_aliases
 
 
 def _image_and_prompts() -> list[io.Input]:
@@ -61,7 +63,13 @@ def _noise_maps_output(tooltip: str) -> io.Output:
     return NOISE_MAPS.Output(display_name="noise_maps", tooltip=tooltip)
 
 
-def _noise_maps_of(sampler, model, positive, negative, cfg: float) -> io.NodeOutput:
+def _noise_maps_of(
+    sampler: InversionSampler | DDIMInversionSampler | NullTextSampler,
+    model: ModelPatcher,
+    positive: Conditioning,
+    negative: Conditioning,
+    cfg: float,
+) -> io.NodeOutput:
     """What a sampler of an inversion has found after its run."""
     plan = sampler.plan
     guider = guide.guider_for(model, positive, negative, cfg)
@@ -69,22 +77,32 @@ def _noise_maps_of(sampler, model, positive, negative, cfg: float) -> io.NodeOut
     return io.NodeOutput(sampler.noise_maps)
 
 
-def _invert_by(
-    trajectory: trajectories.Trajectory,
-    method: str,
-    model,
-    positive,
-    negative,
-    latent_image,
-    cfg,
-    timesteps_per_call=1,
-    **settings,
-) -> io.NodeOutput:
-    plan = Plan.of(model, latent_image, method=method, cfg=cfg, **settings)
-    return _noise_maps_of(InversionSampler(plan, trajectory, timesteps_per_call), model, positive, negative, cfg)
+class _StochasticInversion(io.ComfyNode):
+    """An inversion whose trajectory does not depend on the network."""
+
+    trajectory: trajectories.Trajectory
+    method: str
+
+    @classmethod
+    def execute(
+        cls,
+        model: ModelPatcher,
+        positive: Conditioning,
+        negative: Conditioning,
+        latent_image: Latent,
+        cfg: float,
+        timesteps_per_call: int = 1,
+        **settings: Any,
+    ) -> io.NodeOutput:
+        plan = Plan.of(model, latent_image, Settings(**settings), method=cls.method, cfg=cfg)
+        sampler = InversionSampler(plan, cls.trajectory, timesteps_per_call)
+        return _noise_maps_of(sampler, model, positive, negative, cfg)
 
 
-class EditFriendlyInvert(io.ComfyNode):
+class EditFriendlyInvert(_StochasticInversion):
+    trajectory = staticmethod(trajectories.edit_friendly)
+    method = "edit friendly"
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -98,12 +116,11 @@ class EditFriendlyInvert(io.ComfyNode):
             outputs=[_noise_maps_output("The image as fixed noise.")],
         )
 
-    @classmethod
-    def execute(cls, **values) -> io.NodeOutput:
-        return _invert_by(trajectories.edit_friendly, "edit friendly", **values)
 
+class CycleDiffusionInvert(_StochasticInversion):
+    trajectory = staticmethod(trajectories.cycle_diffusion)
+    method = "CycleDiffusion"
 
-class CycleDiffusionInvert(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -117,10 +134,6 @@ class CycleDiffusionInvert(io.ComfyNode):
             inputs=_inputs_of_stochastic_inversion(),
             outputs=[_noise_maps_output("The image as fixed noise, nearly white.")],
         )
-
-    @classmethod
-    def execute(cls, **values) -> io.NodeOutput:
-        return _invert_by(trajectories.cycle_diffusion, "CycleDiffusion", **values)
 
 
 class DDIMInvert(io.ComfyNode):
@@ -173,18 +186,18 @@ class DDIMInvert(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        model,
-        positive,
-        negative,
-        latent_image,
-        cfg,
-        keep_residuals,
-        fixed_point_iterations,
-        forward_noise_steps,
-        **settings,
+        model: ModelPatcher,
+        positive: Conditioning,
+        negative: Conditioning,
+        latent_image: Latent,
+        cfg: float,
+        keep_residuals: bool,
+        fixed_point_iterations: int,
+        forward_noise_steps: int,
+        **settings: Any,
     ) -> io.NodeOutput:
         method = "DDIM with residuals" if keep_residuals else "DDIM"
-        plan = Plan.of(model, latent_image, eta=0.0, method=method, cfg=cfg, **settings)
+        plan = Plan.of(model, latent_image, Settings(eta=0.0, **settings), method=method, cfg=cfg)
         sampler = DDIMInversionSampler(plan, keep_residuals, fixed_point_iterations, forward_noise_steps)
         return _noise_maps_of(sampler, model, positive, negative, cfg)
 
@@ -242,22 +255,22 @@ class NullTextInvert(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        model,
-        positive,
-        negative,
-        latent_image,
-        cfg,
-        inner_steps,
-        learning_rate,
-        early_stop,
-        **settings,
+        model: ModelPatcher,
+        positive: Conditioning,
+        negative: Conditioning,
+        latent_image: Latent,
+        cfg: float,
+        inner_steps: int,
+        learning_rate: float,
+        early_stop: float,
+        **settings: Any,
     ) -> io.NodeOutput:
         if cfg == 1:
             raise ValueError(
                 "null-text inversion with cfg 1 has nothing to search for: without guidance the negative prompt plays "
                 "no part; set the cfg that you will sample with, or use Invert Image (DDIM)"
             )
-        plan = Plan.of(model, latent_image, eta=0.0, method="null-text", cfg=cfg, **settings)
+        plan = Plan.of(model, latent_image, Settings(eta=0.0, **settings), method="null-text", cfg=cfg)
         sampler = NullTextSampler(
             plan, cfg, inner_steps=inner_steps, learning_rate=learning_rate, early_stop=early_stop
         )

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import get_args
 
 from comfy_api.latest import io
+from torch import Tensor
 
-from ..ddpm_core import manipulation
+from ..ddpm_core import NoiseMaps, manipulation
+from ..ddpm_core.manipulation import Fill, Interpolation
 from . import host, inputs, latents
-from .types import CATEGORY, NOISE_MAPS, search_aliases
+from .types import CATEGORY, NOISE_MAPS, Latent, search_aliases
 
 _MAX_PIXELS = 16384
 
@@ -49,7 +51,7 @@ class LatentShift(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "fill",
-                    options=list(get_args(manipulation.Fill)),
+                    options=list(get_args(Fill)),
                     default="copy",
                     tooltip="What the free cells hold. copy: columns from elsewhere in the map, as in the paper. wrap: "
                     "what left on the other side. gaussian: fresh noise, for large shifts.",
@@ -59,7 +61,7 @@ class LatentShift(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, noise_maps, x, y, fill) -> io.NodeOutput:
+    def execute(cls, noise_maps: NoiseMaps, x: int, y: int, fill: Fill) -> io.NodeOutput:
         cell = latents.pixels_per_cell(noise_maps)
         cells_x, cells_y = round(x / cell), round(y / cell)
         return io.NodeOutput(manipulation.shift(noise_maps, cells_x, cells_y, fill, host.seed_of(noise_maps)))
@@ -84,7 +86,7 @@ class NoiseMapsFlip(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, noise_maps, horizontal, vertical) -> io.NodeOutput:
+    def execute(cls, noise_maps: NoiseMaps, horizontal: bool, vertical: bool) -> io.NodeOutput:
         return io.NodeOutput(manipulation.flip(noise_maps, horizontal, vertical))
 
 
@@ -134,10 +136,18 @@ class MaskColorEdit(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, noise_maps, mask, color, strength, start_percent, end_percent) -> io.NodeOutput:
-        mask = latents.mask_rows(noise_maps.image.shape, latents.pixels_per_cell(noise_maps), mask)
-        color = latents.color_rows(noise_maps, color)
-        return io.NodeOutput(manipulation.recolor(noise_maps, mask, color, strength, start_percent, end_percent))
+    def execute(
+        cls,
+        noise_maps: NoiseMaps,
+        mask: Tensor,
+        color: Latent,
+        strength: float,
+        start_percent: float,
+        end_percent: float,
+    ) -> io.NodeOutput:
+        rows = latents.mask_rows(noise_maps.image.shape, latents.pixels_per_cell(noise_maps), mask)
+        paint = latents.color_rows(noise_maps, color)
+        return io.NodeOutput(manipulation.recolor(noise_maps, rows, paint, strength, start_percent, end_percent))
 
 
 class NoiseMapsInterpolate(io.ComfyNode):
@@ -158,7 +168,7 @@ class NoiseMapsInterpolate(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "kind",
-                    options=list(get_args(manipulation.Interpolation)),
+                    options=list(get_args(Interpolation)),
                     default="spherical",
                     tooltip="How noise is mixed. spherical keeps its size; linear shrinks it between the two, which "
                     "makes images flat.",
@@ -168,5 +178,7 @@ class NoiseMapsInterpolate(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, noise_maps_a, noise_maps_b, weight, kind) -> io.NodeOutput:
+    def execute(
+        cls, noise_maps_a: NoiseMaps, noise_maps_b: NoiseMaps, weight: float, kind: Interpolation
+    ) -> io.NodeOutput:
         return io.NodeOutput(manipulation.interpolate(noise_maps_a, noise_maps_b, weight, kind))

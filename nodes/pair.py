@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import comfy.conds
 import comfy.samplers
 import comfy.utils
 import torch
 from torch import Tensor
 
+from ..ddpm_core.guidance import CFGSchedule
 from .guide import ScalesOfRun
+from .types import Conditioning
 
 
 class PairGuider(comfy.samplers.CFGGuider):
@@ -18,18 +22,31 @@ class PairGuider(comfy.samplers.CFGGuider):
     areas, ControlNets, hooks, prompts of other lengths and patches of the guidance take a call for each half.
     """
 
-    def set_prompts(self, source, target, negative) -> None:
+    def set_prompts(self, source: Conditioning, target: Conditioning, negative: Conditioning) -> None:
         self.inner_set_conds({"positive": target, "source": source, "negative": negative})
 
-    def set_scales(self, source: float, target: float, schedule: str = "constant", target_end: float = 1.0) -> None:
+    def set_scales(
+        self, source: float, target: float, schedule: CFGSchedule = "constant", target_end: float = 1.0
+    ) -> None:
         self._source_scale = source
         self._target_schedule = schedule, target, target_end
 
-    def sample(self, noise, latent_image, sampler, sigmas, *args, **kwargs):
+    def sample(
+        self,
+        noise: Tensor,
+        latent_image: Tensor,
+        sampler: comfy.samplers.Sampler,
+        sigmas: Tensor,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Tensor:
         self._target_scales = ScalesOfRun(sigmas, *self._target_schedule)
         return super().sample(noise, latent_image, sampler, sigmas, *args, **kwargs)
 
-    def predict_noise(self, x, timestep, model_options=None, seed=None):
+    def predict_noise(
+        self, x: Tensor, timestep: Tensor, model_options: dict | None = None, seed: int | None = None
+    ) -> Tensor:
+        model_options = model_options or {}
         source, target, negative = (self.conds[name] for name in ("source", "positive", "negative"))
         half = len(x) // 2
         scales = self._source_scale, self._target_scales.at(timestep)
@@ -43,7 +60,16 @@ class PairGuider(comfy.samplers.CFGGuider):
         scale = torch.cat([x.new_full((half,), scale) for scale in scales])
         return torch.lerp(uncond, cond, scale.view(-1, *[1] * (x.ndim - 1)))
 
-    def _guided(self, positive, scale, x, timestep, negative, model_options, seed) -> Tensor:
+    def _guided(
+        self,
+        positive: list[dict],
+        scale: float,
+        x: Tensor,
+        timestep: Tensor,
+        negative: list[dict],
+        model_options: dict,
+        seed: int | None,
+    ) -> Tensor:
         return comfy.samplers.sampling_function(
             self.inner_model, x, timestep, negative, positive, scale, model_options=model_options, seed=seed
         )

@@ -9,6 +9,29 @@ from torch import Tensor
 
 from ..ddpm_core import NoiseSchedule, trajectories
 from . import host, latents
+from .types import Latent, ModelPatcher
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The inputs of a node that a run is planned from, by their names; any other name is a TypeError.
+
+    Args:
+        steps, scheduler: which levels of the model.
+        sigmas: levels to use in place of steps and scheduler.
+        eta: 1 is DDPM, 0 is DDIM.
+        seed: of variation 0; variation v has seed + v.
+        skip_steps: the paper's T_skip.
+        variations: how often the batch is repeated.
+    """
+
+    steps: int
+    scheduler: str
+    sigmas: Tensor | None = None
+    eta: float = 1.0
+    seed: int = 0
+    skip_steps: int = 0
+    variations: int = 1
 
 
 @dataclass(frozen=True)
@@ -32,40 +55,41 @@ class Plan:
     @classmethod
     def of(
         cls,
-        model,
-        latent_image: dict,
-        steps: int,
-        scheduler: str,
-        eta: float,
-        sigmas: Tensor | None = None,
-        seed: int = 0,
-        skip_steps: int = 0,
-        variations: int = 1,
+        model: ModelPatcher,
+        latent_image: Latent,
+        settings: Settings,
+        *,
+        method: str,
+        cfg: float,
         seed_per_image: bool = False,
-        **remembered: object,
     ) -> Plan:
         """From the inputs of a node.
 
         Args:
-            sigmas: levels to use in place of steps and scheduler.
+            method, cfg: of the inversion (or of the sampling that is recorded), for `info`.
             seed_per_image: image b has seed + b, for images that are generated; else all images of a variation share
                 one, so that each has the noise that it has alone.
-            remembered: further inputs for `info`.
 
         Raises:
             ValueError: levels, a skip or a latent that cannot be.
         """
-        if sigmas is None:
-            sigmas = host.levels(model, scheduler, steps)
+        if settings.sigmas is None:
+            scheduler, sigmas = settings.scheduler, host.levels(model, settings.scheduler, settings.steps)
         else:
-            scheduler = "custom sigmas"
-        latent = latents.rows_to_invert(model, latent_image, variations)
-        images = 1 if seed_per_image else len(latent) // variations
-        settings = {"scheduler": scheduler, "seed": seed, "variations": variations, **remembered}
+            scheduler, sigmas = "custom sigmas", settings.sigmas
+        latent = latents.rows_to_invert(model, latent_image, settings.variations)
+        images = 1 if seed_per_image else len(latent) // settings.variations
         return cls(
-            schedule=host.schedule_for(model, sigmas, eta).after(skip_steps),
-            skipped=skip_steps,
+            schedule=host.schedule_for(model, sigmas, settings.eta).after(settings.skip_steps),
+            skipped=settings.skip_steps,
             latent=latent,
-            seeds=trajectories.seeds_of_rows(seed, images, len(latent) // images),
-            info=host.provenance(model, **settings),
+            seeds=trajectories.seeds_of_rows(settings.seed, images, len(latent) // images),
+            info=host.provenance(
+                model,
+                scheduler=scheduler,
+                seed=settings.seed,
+                variations=settings.variations,
+                method=method,
+                cfg=cfg,
+            ),
         )

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import comfy.model_management
 from comfy_api.latest import io
+from torch import Tensor
 
+from ..ddpm_core import NoiseMaps
+from ..ddpm_core.guidance import CFGSchedule
 from . import guide, host, inputs, latents
-from .plan import Plan
+from .plan import Plan, Settings
 from .samplers import FixedNoise, NativeSampler
-from .types import CATEGORY, NATIVE, NOISE_MAPS, search_aliases
+from .types import CATEGORY, NATIVE, NOISE_MAPS, Conditioning, Latent, ModelPatcher, search_aliases
 
 
 class FixedNoiseSampler(io.ComfyNode):
@@ -38,15 +43,15 @@ class FixedNoiseSampler(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        model,
-        positive,
-        negative,
-        noise_maps,
-        cfg,
-        skip_steps,
-        mask=None,
-        cfg_schedule="constant",
-        end_cfg=1.0,
+        model: ModelPatcher,
+        positive: Conditioning,
+        negative: Conditioning,
+        noise_maps: NoiseMaps,
+        cfg: float,
+        skip_steps: int,
+        mask: Tensor | None = None,
+        cfg_schedule: CFGSchedule = "constant",
+        end_cfg: float = 1.0,
     ) -> io.NodeOutput:
         host.check_same_model(noise_maps, model)
         sampler = FixedNoise(noise_maps, skip_steps)
@@ -71,7 +76,7 @@ class SamplerFixedNoise(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="SamplerFixedNoise",
-            display_name="Fixed Noise SAMPLER",
+            display_name="Noise Maps to SAMPLER",
             category=f"{CATEGORY}/sample",
             **search_aliases("edit image by prompt", "custom sampler"),
             description="Noise maps as a SAMPLER with its SIGMAS, for SamplerCustomAdvanced with any GUIDER. The noise "
@@ -87,7 +92,7 @@ class SamplerFixedNoise(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, noise_maps, skip_steps) -> io.NodeOutput:
+    def execute(cls, noise_maps: NoiseMaps, skip_steps: int) -> io.NodeOutput:
         sampler = FixedNoise(noise_maps, skip_steps)
         return io.NodeOutput(sampler, sampler.sigmas)
 
@@ -129,17 +134,19 @@ class SampleWithNoiseMaps(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        model,
-        positive,
-        negative,
-        latent_image,
-        cfg,
-        seed,
-        cfg_schedule="constant",
-        end_cfg=1.0,
-        **settings,
+        model: ModelPatcher,
+        positive: Conditioning,
+        negative: Conditioning,
+        latent_image: Latent,
+        cfg: float,
+        seed: int,
+        cfg_schedule: CFGSchedule = "constant",
+        end_cfg: float = 1.0,
+        **settings: Any,
     ) -> io.NodeOutput:
-        plan = Plan.of(model, latent_image, seed=seed, seed_per_image=True, method=NATIVE, cfg=cfg, **settings)
+        plan = Plan.of(
+            model, latent_image, Settings(seed=seed, **settings), method=NATIVE, cfg=cfg, seed_per_image=True
+        )
         sampler = NativeSampler(plan)
         guider = guide.guider_for(model, positive, negative, cfg, cfg_schedule, end_cfg)
         samples = host.run(guider, sampler, plan.latent, plan.schedule.sigmas, seed)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import comfy.samplers
 import torch
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..ddpm_core import (
+    Denoiser,
     NoiseMaps,
     edit,
     generate,
@@ -20,11 +24,74 @@ from ..ddpm_core import (
     trajectories,
     without_residuals,
 )
+from ..ddpm_core.denoiser import StepCallback
 from . import batching, embeddings, host
 from .plan import Plan
 
+HostCallback = Callable[[int, Tensor, Tensor, int], None]
+"""(step, predicted x_0, x, steps in all): draws previews, counts progress, and raises when the user interrupts."""
 
-class InversionSampler(comfy.samplers.Sampler):
+
+@dataclass(frozen=True)
+class Run:
+    """What the host hands to a sampler.
+
+    Args:
+        guider: the guider that is being sampled with, its conditionings ready for the model.
+        extra_args: what each call of it needs beside x and sigma.
+        sigmas: (T+1,) the levels that the host was told.
+        noise, latent: (rows, *S) on the device; the latent in the model's scaling.
+        mask: the host's denoise mask, 1 where something may change.
+    """
+
+    guider: Any
+    extra_args: dict[str, Any]
+    sigmas: Tensor
+    noise: Tensor
+    latent: Tensor
+    mask: Tensor | None
+    callback: HostCallback | None
+    disable_pbar: bool
+
+    @property
+    def denoiser(self) -> Denoiser:
+        """The guider as the core calls it."""
+        return partial(self.guider, **self.extra_args)
+
+    @property
+    def image(self) -> Tensor:
+        """The latent; an all-zero one scaled, too, which the host leaves as it is on the way in, yet scales back."""
+        return self.latent if self.latent.any() else self.guider.inner_model.process_latent_in(self.latent)
+
+    def progress(self, total: int) -> Progress:
+        """The progress of `total` steps, as a context."""
+        return Progress(self.callback, total, self.disable_pbar)
+
+
+class CoreSampler(comfy.samplers.Sampler):
+    """A loop of the core as a SAMPLER: what a subclass does in `run` happens inside the host's guider."""
+
+    def run(self, run: Run) -> Tensor:
+        """(rows, *S) what the loop ends with, in the model's scaling."""
+        raise NotImplementedError
+
+    def sample(
+        self,
+        model_wrap: Any,
+        sigmas: Tensor,
+        extra_args: dict[str, Any],
+        callback: HostCallback | None,
+        noise: Tensor,
+        latent_image: Tensor | None = None,
+        denoise_mask: Tensor | None = None,
+        disable_pbar: bool = False,
+    ) -> Tensor:
+        """The host's own signature."""
+        latent = torch.zeros_like(noise) if latent_image is None else latent_image
+        return self.run(Run(model_wrap, extra_args, sigmas, noise, latent, denoise_mask, callback, disable_pbar))
+
+
+class InversionSampler(CoreSampler):
     """Inverts the latent that the host hands to it; `noise_maps` is there after the run."""
 
     def __init__(self, plan: Plan, trajectory: trajectories.Trajectory, timesteps_per_call: int):
@@ -33,28 +100,24 @@ class InversionSampler(comfy.samplers.Sampler):
         self.timesteps_per_call = timesteps_per_call
         self.noise_maps: NoiseMaps | None = None
 
-    def sample(
-        self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False
-    ):
-        latent_image = _scaled(model_wrap, latent_image)
-        schedule = self.plan.schedule
-        with _Progress(callback, schedule.steps, disable_pbar) as progress:
+    def run(self, run: Run) -> Tensor:
+        image, schedule = run.image, self.plan.schedule
+        options = run.extra_args["model_options"]
+        with run.progress(schedule.steps) as progress:
             self.noise_maps = invert(
-                batching.SplittingDenoiser(model_wrap, extra_args, len(latent_image)),
-                self.trajectory(latent_image, schedule, self.plan.seeds),
+                batching.SplittingDenoiser(run.guider, run.extra_args, len(image)),
+                self.trajectory(image, schedule, self.plan.seeds),
                 schedule,
-                chunks=batching.chunks(
-                    model_wrap, extra_args["model_options"], schedule, latent_image.shape, self.timesteps_per_call
-                ),
+                chunks=batching.chunks(run.guider, options, schedule, image.shape, self.timesteps_per_call),
                 skipped=self.plan.skipped,
                 info=self.plan.info,
-                device=latent_image.device,
+                device=image.device,
                 callback=progress,
             )
-        return latent_image
+        return image
 
 
-class FixedNoise(comfy.samplers.Sampler):
+class FixedNoise(CoreSampler):
     """Samples from noise maps. The host's noise and latent are not used; its denoise mask is."""
 
     def __init__(self, noise_maps: NoiseMaps, skip_steps: int):
@@ -62,24 +125,21 @@ class FixedNoise(comfy.samplers.Sampler):
         self.skip_steps = skip_steps
         self.sigmas = noise_maps.schedule.sigmas[noise_maps.first_step(skip_steps) :].to(torch.float32)
 
-    def sample(
-        self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False
-    ):
-        host.check_same_model(self.noise_maps, model_wrap.model_patcher)
-        self._check_run(sigmas, noise)
-        uncond = self.noise_maps.uncond
-        if uncond is None:
-            denoiser = partial(model_wrap, **extra_args)
-        else:
+    def run(self, run: Run) -> Tensor:
+        host.check_same_model(self.noise_maps, run.guider.model_patcher)
+        self._check_run(run.sigmas, run.noise)
+        uncond, device = self.noise_maps.uncond, run.noise.device
+        denoiser = run.denoiser
+        if uncond is not None:
             first = self.noise_maps.first_step(self.skip_steps)
-            denoiser = embeddings.ReplacingDenoiser(model_wrap, extra_args, uncond[first:].to(noise.device))
-        with _Progress(callback, len(self.sigmas) - 1, disable_pbar) as progress:
+            denoiser = embeddings.ReplacingDenoiser(run.guider, run.extra_args, uncond[first:].to(device))
+        with run.progress(len(self.sigmas) - 1) as progress:
             return sample(
                 denoiser,
                 self.noise_maps,
                 skip_steps=self.skip_steps,
-                mask=denoise_mask,
-                device=noise.device,
+                mask=run.mask,
+                device=device,
                 callback=progress,
             )
 
@@ -98,152 +158,154 @@ class FixedNoise(comfy.samplers.Sampler):
             )
 
 
-class DDIMInversionSampler(comfy.samplers.Sampler):
+class DDIMInversionSampler(CoreSampler):
     """Runs the model's ODE backwards from the latent that the host hands to it; `noise_maps` is there after the run."""
 
     def __init__(self, plan: Plan, keep_residuals: bool, fixed_point_iterations: int, forward_noise_steps: int):
         self.plan = plan
         self.keep_residuals = keep_residuals
-        self.options = {
-            "fixed_point_iterations": fixed_point_iterations,
-            "forward_noise_steps": forward_noise_steps,
-        }
+        self.fixed_point_iterations = fixed_point_iterations
+        self.forward_noise_steps = forward_noise_steps
         self.noise_maps: NoiseMaps | None = None
 
-    def sample(
-        self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False
-    ):
-        latent_image = _scaled(model_wrap, latent_image)
-        denoiser, device = partial(model_wrap, **extra_args), latent_image.device
-        schedule, kept = self.plan.schedule, {"skipped": self.plan.skipped, "info": self.plan.info}
-        climbed = schedule.steps - self.options["forward_noise_steps"]
-        total = climbed + schedule.steps * self.keep_residuals
-        with _Progress(callback, total, disable_pbar) as progress:
+    def run(self, run: Run) -> Tensor:
+        image, plan = run.image, self.plan
+        climbed = plan.schedule.steps - self.forward_noise_steps
+        total = climbed + plan.schedule.steps * self.keep_residuals
+        with run.progress(total) as progress:
             states = trajectories.ddim(
-                denoiser, latent_image, schedule, self.plan.seeds, **self.options, device=device, callback=progress
+                run.denoiser,
+                image,
+                plan.schedule,
+                plan.seeds,
+                fixed_point_iterations=self.fixed_point_iterations,
+                forward_noise_steps=self.forward_noise_steps,
+                device=image.device,
+                callback=progress,
             )
             if self.keep_residuals:
                 self.noise_maps = invert(
-                    denoiser, states, schedule, **kept, device=device, callback=progress.after(climbed)
+                    run.denoiser,
+                    states,
+                    plan.schedule,
+                    skipped=plan.skipped,
+                    info=plan.info,
+                    device=image.device,
+                    callback=progress.after(climbed),
                 )
             else:
-                self.noise_maps = without_residuals(schedule, states, **kept)
-        return latent_image
+                self.noise_maps = without_residuals(plan.schedule, states, plan.skipped, plan.info)
+        return image
 
 
-class NullTextSampler(comfy.samplers.Sampler):
+class NullTextSampler(CoreSampler):
     """Null-text inversion of the latent that the host hands to it, for guidance `cfg`, under the host's CFGGuider.
 
     `noise_maps` is there after the run.
     """
 
-    def __init__(self, plan: Plan, cfg: float, **options: float):
+    def __init__(self, plan: Plan, cfg: float, inner_steps: int, learning_rate: float, early_stop: float):
         self.plan = plan
         self.cfg = cfg
-        self.options = options
+        self.inner_steps = inner_steps
+        self.learning_rate = learning_rate
+        self.early_stop = early_stop
         self.noise_maps: NoiseMaps | None = None
 
-    def sample(
-        self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False
-    ):
+    def run(self, run: Run) -> Tensor:
         schedule = self.plan.schedule
-        total = schedule.steps * (1 + self.options["inner_steps"])
-        with _Progress(callback, total, disable_pbar) as progress, host.gradients(model_wrap.inner_model):
-            x_0 = _scaled(model_wrap, latent_image).clone()
-            model_wrap.set_cfg(1.0)
+        with (
+            run.progress(schedule.steps * (1 + self.inner_steps)) as progress,
+            host.gradients(run.guider.inner_model),
+        ):
+            x_0 = run.image.clone()
+            run.guider.set_cfg(1.0)
             pivots = trajectories.ddim(
-                partial(model_wrap, **extra_args),
+                run.denoiser,
                 x_0,
                 schedule,
                 self.plan.seeds,  # no noise is drawn
                 device=x_0.device,
                 callback=progress,
             )
-            guided = embeddings.OpenGuidance(model_wrap, extra_args["model_options"], self.cfg)
+            guided = embeddings.OpenGuidance(run.guider, run.extra_args["model_options"], self.cfg)
             self.noise_maps = null_text(
                 guided,
                 pivots,
                 schedule,
                 guided.embedding(len(x_0)),
-                **self.options,
+                inner_steps=self.inner_steps,
+                learning_rate=self.learning_rate,
+                early_stop=self.early_stop,
                 skipped=self.plan.skipped,
                 info=self.plan.info,
                 device=x_0.device,
                 callback=progress.after(schedule.steps),
             )
-        return latent_image
+        return run.latent
 
 
-class NativeSampler(comfy.samplers.Sampler):
+class NativeSampler(CoreSampler):
     """Generates images of the latent's shape from fresh noise; `noise_maps` is there after the run."""
 
     def __init__(self, plan: Plan):
         self.plan = plan
         self.noise_maps: NoiseMaps | None = None
 
-    def sample(
-        self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False
-    ):
-        like = torch.empty(latent_image.shape, dtype=torch.float32)
+    def run(self, run: Run) -> Tensor:
+        like = torch.empty(run.latent.shape, dtype=torch.float32)
         schedule, seeds = self.plan.schedule, self.plan.seeds
-        with _Progress(callback, schedule.steps, disable_pbar) as progress:
+        with run.progress(schedule.steps) as progress:
             self.noise_maps = generate(
-                partial(model_wrap, **extra_args),
+                run.denoiser,
                 pure_noise(like, schedule, seeds),
                 schedule,
                 seeds,
                 info=self.plan.info,
-                device=latent_image.device,
+                device=run.latent.device,
                 callback=progress,
             )
-        return self.noise_maps.image.to(latent_image.device)
+        return self.noise_maps.image.to(run.latent.device)
 
 
-class EditSampler(comfy.samplers.Sampler):
+class EditSampler(CoreSampler):
     """Inverts and edits the latent that the host hands to it in one pass, under a `pair.PairGuider`."""
 
     def __init__(self, plan: Plan):
         self.plan = plan
 
-    def sample(
-        self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False
-    ):
-        latent_image = _scaled(model_wrap, latent_image)
-        with _Progress(callback, self.plan.schedule.steps, disable_pbar) as progress:
+    def run(self, run: Run) -> Tensor:
+        image = run.image
+        with run.progress(self.plan.schedule.steps) as progress:
             return edit(
-                partial(model_wrap, **extra_args),
-                latent_image.cpu(),
+                run.denoiser,
+                image.cpu(),
                 self.plan.schedule,
                 self.plan.seeds,
-                mask=denoise_mask,
-                device=latent_image.device,
+                mask=run.mask,
+                device=image.device,
                 callback=progress,
             )
 
 
-class _Progress:
+class Progress:
     """The core's step callback as the host's: previews, the node's progress bar, interrupts; and a console bar."""
 
-    def __init__(self, callback, total: int, disable_pbar: bool):
+    def __init__(self, callback: HostCallback | None, total: int, disable_pbar: bool):
         self._callback = callback
         self._bar = tqdm(total=total, disable=disable_pbar)
 
-    def __enter__(self):
+    def __enter__(self) -> Progress:
         return self
 
-    def __call__(self, step: dict) -> None:
+    def __call__(self, step: dict[str, Any]) -> None:
         self._bar.update(step["i"] + 1 - self._bar.n)
         if self._callback is not None:
             self._callback(step["i"], step["denoised"], step["x"], self._bar.total)
 
-    def after(self, done: int) -> Callable[[dict], None]:
+    def after(self, done: int) -> StepCallback:
         """The callback of a second loop, whose steps follow `done` others."""
         return lambda step: self({**step, "i": done + step["i"]})
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self._bar.close()
-
-
-def _scaled(model_wrap, latent_image: torch.Tensor) -> torch.Tensor:
-    """The latent in the model's scaling. The host leaves an all-zero one unscaled on the way in, yet scales it back."""
-    return latent_image if latent_image.any() else model_wrap.inner_model.process_latent_in(latent_image)

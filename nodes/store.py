@@ -9,7 +9,7 @@ import folder_paths
 from comfy.cli_args import args
 from comfy_api.latest import io
 
-from ..ddpm_core import storage
+from ..ddpm_core import NoiseMaps, storage
 from .types import CATEGORY, NOISE_MAPS, search_aliases
 
 SUFFIX = ".noisemaps.safetensors"
@@ -37,7 +37,7 @@ class SaveNoiseMaps(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, noise_maps, filename_prefix) -> io.NodeOutput:
+    def execute(cls, noise_maps: NoiseMaps, filename_prefix: str) -> io.NodeOutput:
         output = folder_paths.get_output_directory()
         _inside(output, filename_prefix)
         folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(filename_prefix, output)
@@ -75,11 +75,11 @@ class LoadNoiseMaps(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, file) -> io.NodeOutput:
+    def execute(cls, file: str) -> io.NodeOutput:
         return io.NodeOutput(storage.load(_path(file)))
 
     @classmethod
-    def validate_inputs(cls, file):
+    def validate_inputs(cls, file: str) -> bool | str:
         try:
             path = _path(file)
         except ValueError as error:
@@ -87,7 +87,7 @@ class LoadNoiseMaps(io.ComfyNode):
         return True if os.path.isfile(path) else f"there is no noise maps file {file}: save one, or refresh the list"
 
     @classmethod
-    def fingerprint_inputs(cls, file):
+    def fingerprint_inputs(cls, file: str) -> str:
         stat = os.stat(_path(file))
         return f"{stat.st_mtime_ns} {stat.st_size}"
 

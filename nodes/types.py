@@ -1,6 +1,16 @@
-"""The pack's own graph type and the place of its nodes in the menu."""
+"""The pack's own graph type, the shapes of the host's, and the place of the nodes in the menu."""
 
+from typing import Any
+
+from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
+
+__all__ = ["CATEGORY", "MAX_SEED", "MAX_STEPS", "NATIVE", "NOISE_MAPS", "Conditioning", "Latent", "ModelPatcher"]
+
+Conditioning = list[list[Any]]
+"""CONDITIONING: a list of [embedding (B, L, D), options]."""
+Latent = dict[str, Any]
+"""LATENT: samples (B, *S), and what else the host's nodes put there, such as noise_mask."""
 
 CATEGORY = "edit-friendly DDPM"
 NOISE_MAPS = io.Custom("NOISE_MAPS")

@@ -49,6 +49,12 @@ def test_maps_of_another_noising_process(no_network, pack, noise_maps, sample):
         sample(no_network("sd15"), dataclasses.replace(noise_maps, schedule=schedule))
 
 
+def test_an_input_that_no_node_has(no_network, run_node):
+    """It is not remembered as if it were one."""
+    with pytest.raises(TypeError, match="unexpected keyword argument 'strength'"):
+        run_node("DDIMInvert", no_network("sd15"), strength=0.5)
+
+
 @pytest.mark.parametrize("skip_steps", [5, 40])
 def test_a_skip_outside_the_maps(no_network, noise_maps, sample, skip_steps):
     with pytest.raises(ValueError, match=f"skip_steps is {skip_steps}, the noise maps hold steps 0 to 4 of 5"):

@@ -1,0 +1,97 @@
+"""Which room of the pack may know which: read from the imports in the source."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HOST = {
+    "comfy",
+    "comfy_api",
+    "comfy_execution",
+    "comfy_extras",
+    "folder_paths",
+    "latent_preview",
+    "node_helpers",
+    "server",
+}
+# What each room may import of the pack, beside itself.
+MAY_KNOW = {
+    "ddpm_core": set(),
+    "pipeline": set(),
+    "demo": {"ddpm_core", "pipeline"},
+    "nodes": {"ddpm_core", "demo"},
+    "workflows": {"demo", "pipeline"},
+    "benchmarks": {"ddpm_core", "nodes", "demo", "pipeline"},
+}
+ROOMS = {*MAY_KNOW, "tests"}
+# ComfyUI loads these as part of the pack, where the core is no module of that name.
+LOADED_BY_NODES = ("__init__", "model", "network", "scenes", "text")
+
+
+def imports_of(path: Path, at_import: bool = False) -> set[str]:
+    """The top-level names that a file imports; a relative import that leaves its room counts by the room it enters.
+
+    Args:
+        at_import: only what is imported when the file is, not within functions or for type checkers.
+    """
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    depth = len(path.relative_to(ROOT).parts) - 1
+    found = set()
+    for node in tree.body if at_import else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            if node.level == 0:
+                found.add(node.module.split(".")[0])
+            elif node.level > depth:  # of the pack's root
+                found |= {node.module.split(".")[0]} if node.module else {alias.name for alias in node.names}
+    return found
+
+
+def files_of(room: str) -> list[Path]:
+    return sorted((ROOT / room).rglob("*.py"))
+
+
+@pytest.mark.parametrize("room", MAY_KNOW)
+def test_a_room_knows_only_those_below_it(room):
+    files = files_of(room)
+    assert files
+    strangers = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in files
+        for name in imports_of(path) & ROOMS - {room} - MAY_KNOW[room]
+        if not (room == "benchmarks" and name == "nodes")  # the host's own module of that name
+    }
+    assert strangers == set()
+
+
+@pytest.mark.parametrize("room", sorted(set(MAY_KNOW) - {"nodes", "benchmarks"}))
+def test_only_the_nodes_know_comfyui(room):
+    assert {path.name for path in files_of(room) if imports_of(path) & HOST} == set()
+
+
+def test_the_nodes_come_into_the_demo_only_through_what_needs_no_core():
+    loaded = {f"demo/{name}.py" for name in LOADED_BY_NODES}
+    used = {
+        f"demo/{node.module.split('.')[1]}.py"
+        for path in files_of("nodes")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.level == 2 and (node.module or "").startswith("demo.")
+    }
+    assert used and used <= loaded
+    assert all("ddpm_core" not in imports_of(ROOT / name, at_import=True) for name in loaded)
+
+
+@pytest.mark.parametrize("path", ["run.py", "pipeline/__init__.py", "pipeline/comfyui.py"])
+def test_setting_up_needs_nothing_installed(path):
+    import sys
+
+    assert imports_of(ROOT / path) - {"pipeline"} <= set(sys.stdlib_module_names)
+
+
+def test_the_front_door_is_small():
+    assert len((ROOT / "__init__.py").read_text().splitlines()) < 20
