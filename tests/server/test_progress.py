@@ -7,7 +7,6 @@ import math
 import struct
 import uuid
 
-import aiohttp
 import numpy as np
 import pytest
 import requests
@@ -56,6 +55,8 @@ def graph(seed: int) -> dict:
 
 async def listen(url: str, prompt: dict) -> tuple[dict, dict]:
     """Post a graph and hear it out: (value, max) of each node's progress, and each node's preview images."""
+    import aiohttp  # comes with ComfyUI, and without ComfyUI there is no server to listen to
+
     client = uuid.uuid4().hex
     progress: dict[str, list] = {}
     previews: dict[str, list] = {}
