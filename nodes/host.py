@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..ddpm_core import NoiseMaps, NoiseSchedule, __version__
-from . import latents
+from . import latents, newest
 
 
 def levels(model, scheduler: str, steps: int) -> Tensor:
@@ -130,8 +130,18 @@ def gradients(model: torch.nn.Module) -> Iterator[None]:
 
 
 def _preview_colors(latent_format) -> dict[str, str]:
-    """The linear map from channels to colors of the host's live previews; empty where it has none."""
+    """The linear map from channels to colors of the host's live previews; empty where it has none.
+
+    (C, 3) nested lists, or (C, P, P, 3) where each cell is P x P pixels of the preview.
+    """
     factors, bias = latent_format.latent_rgb_factors, latent_format.latent_rgb_factors_bias
+    unfold = newest.unfold_of_preview(latent_format)
+    if factors is not None and unfold is not None:
+        # (C, C', P, P) what channels become when only one of them is not zero
+        cells = unfold(torch.eye(latent_format.latent_channels)[..., None, None])
+        if cells.shape[1] != len(factors):
+            return {}
+        factors = torch.einsum("cdhw,dr->chwr", cells, torch.tensor(factors)).tolist()
     if factors is None or len(factors) != latent_format.latent_channels:
         return {}
     return {"latent_rgb_factors": json.dumps(factors), "latent_rgb_bias": json.dumps(bias or [0.0, 0.0, 0.0])}

@@ -131,23 +131,32 @@ def _named(maps: list[NoiseMaps], names: str) -> dict[str, NoiseMaps]:
 
 
 def _preview(noise_maps: NoiseMaps, x: Tensor) -> Tensor:
-    """(3, H, W) of x (C, H, W), by the linear map of the model's live previews."""
+    """(3, P * H, P * W) of x (C, H, W), by the linear map of the model's live previews."""
     factors, bias = _rgb_factors(noise_maps)
-    return torch.einsum("chw,cr->rhw", x, factors) + bias.view(3, 1, 1)
+    return _colored(x, factors) + bias.view(3, 1, 1)
 
 
 def _noise(noise_maps: NoiseMaps, z: Tensor) -> Tensor:
-    """(3, H, W) of variance 1 of z (C, H, W): the map of the previews, each colour scaled to length 1."""
+    """(3, P * H, P * W) of variance 1 of z (C, H, W): the map of the previews, each colour scaled to length 1."""
     factors, _ = _rgb_factors(noise_maps)
-    return torch.einsum("chw,cr->rhw", z, torch.nn.functional.normalize(factors, dim=0))
+    return _colored(z, torch.nn.functional.normalize(factors, dim=0))
 
 
 def _rgb_factors(noise_maps: NoiseMaps) -> tuple[Tensor, Tensor]:
-    """(C, 3) and (3,) how the model's latents become colours; the mean of the channels where the host knows no map."""
+    """(C, P, P, 3) and (3,) how the model's latents become colours, each cell P x P pixels.
+
+    The mean of the channels where the host knows no map.
+    """
+    channels = noise_maps.image.shape[1]
     if "latent_rgb_factors" not in noise_maps.info:
-        channels = noise_maps.image.shape[1]
-        return torch.full((channels, 3), 1 / channels), torch.zeros(3)
-    return tuple(torch.tensor(json.loads(noise_maps.info[name])) for name in ("latent_rgb_factors", "latent_rgb_bias"))
+        return torch.full((channels, 1, 1, 3), 1 / channels), torch.zeros(3)
+    factors, bias = (torch.tensor(json.loads(noise_maps.info[f"latent_rgb_{name}"])) for name in ("factors", "bias"))
+    return factors if factors.ndim == 4 else factors.view(channels, 1, 1, 3), bias
+
+
+def _colored(x: Tensor, factors: Tensor) -> Tensor:
+    """(3, P * H, P * W) of x (C, H, W) by factors (C, P, P, 3)."""
+    return torch.einsum("chw,cpqr->rhpwq", x, factors).flatten(3, 4).flatten(1, 2)
 
 
 def _decoded(noise_maps: NoiseMaps, x: Tensor, vae) -> Tensor:
