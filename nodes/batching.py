@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..ddpm_core import NoiseSchedule, chunks_of
+from . import newest
 
 # More rows than this no longer raise a GPU's rate, and they delay previews and the Cancel button.
 MOST_AUTOMATIC = 16
@@ -41,7 +42,7 @@ def chunks(
     if reason := _timestep_sensitive(guider, model_options):
         logging.info("Edit-friendly inversion: one timestep a call, because of %s", reason)
         return chunks_of(schedule.steps, 1)
-    size = timesteps_per_call or timesteps_that_fit(guider.inner_model, shape)
+    size = timesteps_per_call or timesteps_that_fit(guider.model_patcher, shape)
     bounds = _bounds(guider)
     sigmas = [schedule.step(i).sigma for i in range(schedule.steps)]
     active = [[(sigma > bound, sigma < bound) for bound in bounds] for sigma in sigmas]
@@ -55,10 +56,9 @@ def chunks(
 
 
 def timesteps_that_fit(model, shape: torch.Size) -> int:
-    """How many timesteps of a latent of `shape` one call can take in the memory that is free now."""
-    free = comfy.model_management.get_free_memory(comfy.model_management.get_torch_device())
-    one = model.memory_required([2 * shape[0], *shape[1:]])  # cond and uncond
-    return max(1, min(MOST_AUTOMATIC, int(0.8 * free / one)))
+    """How many timesteps of a latent of `shape` one call of a MODEL can take in the memory that is free now."""
+    one = model.model.memory_required([2 * shape[0], *shape[1:]])  # cond and uncond
+    return max(1, min(MOST_AUTOMATIC, int(0.8 * newest.free_memory(model) / one)))
 
 
 class SplittingDenoiser:
@@ -80,8 +80,8 @@ class SplittingDenoiser:
             return torch.cat([self(*part) for part in parts])
         try:
             return self._guider(x, sigma, **self._extra_args)
-        except comfy.model_management.OOM_EXCEPTION:
-            if len(x) <= self._rows:
+        except Exception as error:
+            if len(x) <= self._rows or not newest.is_out_of_memory(error):
                 raise
         # Outside the except block, which would keep the failed call's tensors alive.
         comfy.model_management.soft_empty_cache()

@@ -20,7 +20,7 @@ from ..ddpm_core import (
     trajectories,
     without_residuals,
 )
-from . import batching, embeddings, host
+from . import batching, embeddings, host, latents, newest
 from .plan import Plan
 
 
@@ -65,6 +65,7 @@ class FixedNoise(comfy.samplers.Sampler):
     def sample(
         self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False
     ):
+        latents.check_one_part(newest.shapes_of_run(model_wrap.inner_model))
         host.check_same_model(self.noise_maps, model_wrap.model_patcher)
         self._check_run(sigmas, noise)
         uncond = self.noise_maps.uncond
