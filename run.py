@@ -9,35 +9,38 @@ import os
 import shutil
 import subprocess
 import sys
-import venv
 from pathlib import Path
 
-from pipeline.comfyui import OWN_FOLDER, find_comfyui, find_version, is_comfyui, version_of
+from pipeline.comfyui import OWN_FOLDER, find_comfyui, find_version, in_ci, is_comfyui, version_of
 
 ROOT = Path(__file__).resolve().parent
 PINS = ROOT / "requirements-dev.txt"
 OLDEST, NEWEST = "0.3.64", "0.33.0"  # the versions of ComfyUI that the suite is held to; each has pins of its own
 WITHOUT = "none"
+SOURCE = "https://github.com/comfyanonymous/ComfyUI"
 
 CORE = ["torch", "numpy", "safetensors", "pillow", "matplotlib"]
 SERVER = ["requests", "tqdm"]
-TEST = ["pytest", "hypothesis", "playwright", "mypy", "ruff"]
+TEST = ["pytest", "hypothesis", "playwright", "mypy", "ruff", "comfy-cli"]
 
 EPILOG = f"""Which ComfyUI: the one in the environment variable COMFYUI_PATH (set to nothing: none), else the one that
-this pack is installed in, else ~/comfy/ComfyUI, else one that comfy-cli installs into .comfyui, where it can.
---comfyui names another: a folder, a version (looked for beside these, else installed), or '{WITHOUT}'."""
+this pack is installed in, else comfy-cli's, else {OLDEST} by git into .comfyui, where the network gives it.
+--comfyui names another: a folder, a version (looked for beside these, else by git), or '{WITHOUT}'."""
 
 
 def main() -> int:
+    if sys.version_info < (3, 10):  # noqa: UP036, for those who have an older one learn it here
+        raise SetupError(f"This needs Python 3.10 or newer; {sys.executable} is {sys.version.split()[0]}.")
     command, which, rest = _arguments()
     comfyui = choose_comfyui(which)
     python = Environment(comfyui).prepared([*CORE, *SERVER, *(TEST if command == "test" else [])])
     os.environ["COMFYUI_PATH"] = str(comfyui or "")
     os.environ |= threads()
-    status = test(python, rest) if command == "test" else run(python, "-m", "demo", "sheet")
-    if comfyui is None and which != WITHOUT:
-        print("Left out: all that needs ComfyUI. To include it, set COMFYUI_PATH to its folder or run `comfy install`.")
-    return status
+    return test(python, rest) if command == "test" else run(python, "-m", "demo", "sheet")
+
+
+class SetupError(Exception):
+    """What the user has to do before a command can run, in a sentence."""
 
 
 def test(python: Path, arguments: list[str]) -> int:
@@ -61,41 +64,68 @@ def threads() -> dict[str, str]:
 
 
 def choose_comfyui(which: str | None) -> Path | None:
-    """The ComfyUI to run with; None for none. Ends with a sentence where the one that is asked for cannot be had."""
+    """The ComfyUI to run with; None for none.
+
+    Args:
+        which: a folder, a version, `none`, or None for the one that is found or can be had.
+
+    Raises:
+        SetupError: the one that is asked for cannot be had, is too old, or, in CI, there is none at all.
+    """
     if which == WITHOUT:
         return None
     if which is None:
         try:
-            found = find_comfyui()
+            comfyui = find_comfyui()
         except FileNotFoundError as error:
-            sys.exit(str(error))
-        if found is None and "COMFYUI_PATH" not in os.environ:
-            found = install_comfyui(OLDEST)
-            if found is None:
-                print("There is no ComfyUI on this machine, and comfy-cli could not install one: going on without it.")
-        return found
-    if is_comfyui(Path(which)):
-        return Path(which).resolve()
-    if not which[:1].isdigit():
-        sys.exit(f"There is no ComfyUI in {which}: name its folder, the one with main.py, a version, or '{WITHOUT}'.")
-    return (
-        find_version(which)
-        or install_comfyui(which)
-        or sys.exit(f"There is no ComfyUI {which} on this machine, and comfy-cli could not install it.")
-    )
+            raise SetupError(str(error)) from None
+        if comfyui is None and "COMFYUI_PATH" not in os.environ:
+            comfyui = _install_or_go_without()
+    elif is_comfyui(Path(which)):
+        comfyui = Path(which).resolve()
+    elif which[:1].isdigit():
+        comfyui = find_version(which) or install_comfyui(which)
+    else:
+        raise SetupError(f"There is no ComfyUI in {which}: name its folder, the one with main.py, a version, or none.")
+    version = OLDEST if comfyui is None else version_of(comfyui)
+    if _parts(version) and _parts(version) < _parts(OLDEST):
+        raise SetupError(f"The ComfyUI in {comfyui} is {version}, and the pack needs {OLDEST} or newer: update it.")
+    return comfyui
 
 
-def install_comfyui(version: str) -> Path | None:
-    """A ComfyUI by comfy-cli; None where the network does not give it."""
-    folder = OWN_FOLDER / version
-    python = Environment(None).prepared(["comfy-cli"])
-    options = ["--skip-manager", "--skip-torch-or-directml", "--skip-requirement", "--version", version]
-    command = [str(python), "-m", "comfy_cli", "--skip-prompt", "--workspace", str(folder), "install", *options]
-    print(f"Installing ComfyUI {version} into {folder}", flush=True)
-    done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL)
-    if done.returncode or not is_comfyui(folder):
-        shutil.rmtree(folder, ignore_errors=True)  # half of one would be taken for a ComfyUI next time
+def _install_or_go_without() -> Path | None:
+    remedy = "set COMFYUI_PATH to a folder of ComfyUI, or to nothing to go without"
+    try:
+        return install_comfyui(OLDEST)
+    except SetupError as error:
+        if in_ci():
+            raise SetupError(f"{error} In CI that is a failure: {remedy}.") from None
+        print(f"{error} Going on without it, and without all that needs it; to include that, {remedy}.", flush=True)
         return None
+
+
+def install_comfyui(version: str) -> Path:
+    """ComfyUI's own files, in `.comfyui`; what it requires goes into an environment, as for one that is found.
+
+    By git, not by `comfy install`: that fetches the whole history, makes an environment of its own, and leaves this
+    folder as the recent one in the user's settings.
+
+    Raises:
+        SetupError: there is no git, no network, or no such version.
+    """
+    folder = OWN_FOLDER / version
+    partial = OWN_FOLDER / f".{version}"  # renamed when it is whole: half of one would be taken for a ComfyUI next time
+    shutil.rmtree(partial, ignore_errors=True)
+    print(f"Installing ComfyUI {version} into {folder}", flush=True)
+    options = ["-c", "advice.detachedHead=false", "clone", "--quiet", "--depth", "1", "--branch", f"v{version}"]
+    try:
+        done = subprocess.run(["git", *options, SOURCE, str(partial)], env=os.environ | {"GIT_TERMINAL_PROMPT": "0"})
+    except FileNotFoundError:
+        raise SetupError(f"There is no ComfyUI {version} on this machine, and no git to fetch it.") from None
+    if done.returncode or not is_comfyui(partial):
+        shutil.rmtree(partial, ignore_errors=True)
+        raise SetupError(f"There is no ComfyUI {version} on this machine, and git could not fetch it from {SOURCE}.")
+    partial.rename(folder)
     return folder
 
 
@@ -108,30 +138,59 @@ class Environment:
         self.python = self.folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
     def prepared(self, packages: list[str]) -> Path:
-        """Its Python, with these packages and what ComfyUI requires under the exact pins."""
-        needed = [*packages, *([] if self.comfyui is None else ["-r", str(self.comfyui / "requirements.txt")])]
+        """Its Python, with these packages and what ComfyUI requires under the exact pins.
+
+        Raises:
+            SetupError: there is no way to make it, or pip failed.
+        """
+        files = [] if self.comfyui is None else [self.comfyui / "requirements.txt"]
         pins = [PINS, *([] if self.comfyui is None else [_pins_of(version_of(self.comfyui))])]
-        contents = [path.read_text() for path in pins] + [Path(name).read_text() for name in needed if "/" in name]
-        stamp = self.folder / f"installed-{hashlib.sha256(repr((needed, contents)).encode()).hexdigest()[:16]}"
+        wanted = repr((packages, [path.read_text(encoding="utf-8") for path in [*files, *pins]]))
+        stamp = self.folder / f"installed-{hashlib.sha256(wanted.encode()).hexdigest()[:16]}"
         if stamp.exists() and self.python.exists():
             return self.python
         self._create()
-        print(f"Installing into {self.folder.name}: {' '.join(needed)}", flush=True)
+        print(f"Installing into {self.folder.name}: {' '.join([*packages, *map(str, files)])}", flush=True)
+        needs = [*packages, *(part for path in files for part in ("-r", str(path)))]
         constraints = [part for path in pins for part in ("-c", str(path))]
-        pip = [str(self.python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-        if subprocess.run([*pip, *constraints, *needed]).returncode:
-            sys.exit(f"pip could not install what is needed into {self.folder.name}; the same command tries again.")
+        if not (self._install(*needs, *constraints) or self._untested() and self._install(*needs)):
+            raise SetupError(f"pip could not install what is needed into {self.folder}; the same command tries again.")
         stamp.touch()
         return self.python
 
+    def _install(self, *arguments: str) -> bool:
+        pip = [str(self.python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *arguments]
+        # Some machines are set to install for the user, which pip refuses to do in a virtual environment.
+        return subprocess.run(pip, env=os.environ | {"PIP_USER": "0"}).returncode == 0
+
+    def _untested(self) -> bool:
+        """Whether the pins were tried with other versions of ComfyUI only, so that they need not suit this one."""
+        untested = self.comfyui is not None and version_of(self.comfyui) not in (OLDEST, NEWEST)
+        if untested:
+            print(f"The pins are those of ComfyUI {OLDEST} and {NEWEST}: trying without them.", flush=True)
+        return untested
+
     def _create(self) -> None:
         """Make it, unless it is there and whole: `created` is written last, and what lacks it is made anew."""
-        created = self.folder / "created"
+        created, started = self.folder / "created", self.folder / "started"
         if created.exists() and self.python.exists():
             return
-        if importlib.util.find_spec("ensurepip") is None:
-            sys.exit("This Python cannot make virtual environments: install its venv module (Debian: python3-venv).")
-        venv.EnvBuilder(clear=True, with_pip=True, symlinks=os.name != "nt").create(self.folder)
+        if self.folder.exists():
+            if not (created.exists() or started.exists() or any(self.folder.glob("installed-*"))):
+                raise SetupError(f"{self.folder} is in the way: this command did not make it. Move it or delete it.")
+            shutil.rmtree(self.folder)
+        if not all(map(importlib.util.find_spec, ("venv", "ensurepip"))):
+            name = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
+            raise SetupError(f"This Python cannot make virtual environments: install its venv module (Debian: {name}).")
+        import venv
+
+        self.folder.mkdir()
+        started.touch()
+        try:
+            venv.create(self.folder, with_pip=True, symlinks=os.name != "nt")
+        except (OSError, subprocess.CalledProcessError) as error:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise SetupError(f"{sys.executable} could not make an environment in {self.folder}: {error}") from None
         created.touch()
 
 
@@ -161,4 +220,9 @@ def _arguments() -> tuple[str, str | None, list[str]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except SetupError as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)

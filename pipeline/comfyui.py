@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 PACK = Path(__file__).resolve().parents[1]
 OWN_FOLDER = PACK / ".comfyui"  # where run.py installs one, a folder for each version
-HOME_FOLDER = Path.home() / "comfy"  # where comfy-cli installs one, as ~/comfy/ComfyUI
+# Where comfy-cli installs one, as ComfyUI. expanduser, for Path.home fails where there is no home.
+HOME_FOLDER = Path(os.path.expanduser("~"), *(["Documents"] if sys.platform in ("win32", "darwin") else []), "comfy")
+VISIBLE = "[!.]*"  # what is being fetched has a name with a dot, until it is whole
 
 
 def find_comfyui() -> Path | None:
@@ -27,13 +30,18 @@ def find_comfyui() -> Path | None:
         raise FileNotFoundError(
             f"COMFYUI_PATH is {named}, but there is no main.py: set it to ComfyUI's folder, or to nothing for none"
         )
-    return Path(named) if named else None
+    return Path(named).resolve() if named else None
+
+
+def in_ci() -> bool:
+    """Whether this runs in CI, where what a test needs may not be missing."""
+    return os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 
 def find_version(version: str) -> Path | None:
     """A ComfyUI of this very version, wherever one is known to be, or beside comfy-cli's default place."""
     named = os.environ.get("COMFYUI_PATH")
-    places = [*([Path(named)] if named else []), *_places(), *sorted(HOME_FOLDER.glob("*"))]
+    places = [*([Path(named).resolve()] if named else []), *_places(), *sorted(HOME_FOLDER.glob(VISIBLE))]
     return next((place for place in places if is_comfyui(place) and version_of(place) == version), None)
 
 
@@ -51,6 +59,6 @@ def version_of(folder: Path) -> str:
 def _places() -> Iterator[Path]:
     """Every ComfyUI that needs no naming, the likeliest first."""
     around_the_pack = [PACK.parents[1]] if PACK.parent.name == "custom_nodes" else []
-    for place in (*around_the_pack, HOME_FOLDER / "ComfyUI", *sorted(OWN_FOLDER.glob("*"))):
+    for place in (*around_the_pack, HOME_FOLDER / "ComfyUI", *sorted(OWN_FOLDER.glob(VISIBLE))):
         if is_comfyui(place):
             yield place

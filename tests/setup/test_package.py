@@ -1,0 +1,84 @@
+"""What the registry would get: checked and packed by comfy-cli itself, and loaded by ComfyUI."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import tomlkit
+
+PACK = Path(__file__).parents[2]
+NOT_COPIED = shutil.ignore_patterns(".git", ".venv*", ".comfyui", "output", "__pycache__", ".*_cache", ".hypothesis")
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory) -> Path:
+    """A copy of the tree, all of it known to git, as comfy-cli packs only that."""
+    folder = tmp_path_factory.mktemp("checkout") / "pack"
+    shutil.copytree(PACK, folder, ignore=NOT_COPIED)
+    for arguments in (["init", "-q"], ["add", "."]):
+        subprocess.run(["git", *arguments], cwd=folder, check=True)
+    return folder
+
+
+def comfy_cli(checkout: Path, *arguments: str) -> str:
+    """What comfy-cli prints; its settings go beside the checkout, and nobody is told of the call."""
+    home = {"HOME": str(checkout.parent), "USERPROFILE": str(checkout.parent), "DO_NOT_TRACK": "1"}
+    for folder in (".config", "Library/Application Support", "AppData/Local"):
+        (checkout.parent / folder).mkdir(parents=True, exist_ok=True)
+    # -c, not -m: that would put the checkout first among the places of modules.
+    code = "import sys; from comfy_cli.__main__ import main; sys.argv[0] = 'comfy'; sys.exit(main())"
+    command = [sys.executable, "-c", code, "--skip-prompt", *arguments]
+    environment = os.environ | home | {"PYTHONSAFEPATH": "1", "COLUMNS": "200", "PYTHONUTF8": "1"}
+    done = subprocess.run(command, cwd=checkout, env=environment, stdin=subprocess.DEVNULL, capture_output=True)
+    said = (done.stdout + done.stderr).decode()
+    assert done.returncode == 0, said
+    return said
+
+
+@pytest.fixture(scope="module")
+def packed(checkout) -> Path:
+    """The pack as it comes out of the file that would be published."""
+    comfy_cli(checkout, "node", "pack")
+    (archive,) = checkout.glob("*.zip")
+    folder = checkout.parent / "custom_nodes" / "edit-friendly-ddpm"
+    with zipfile.ZipFile(archive) as file:
+        file.extractall(folder)
+    return folder
+
+
+def test_the_registry_takes_the_metadata_without_a_warning(checkout):
+    said = comfy_cli(checkout, "node", "validate")
+    assert "checks passed" in said
+    assert "warning" not in said.lower() and "error" not in said.lower()
+
+
+def test_what_the_registry_lists_is_what_is_installed():
+    metadata = tomlkit.parse((PACK / "pyproject.toml").read_text(encoding="utf-8"))
+    lines = (PACK / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    assert metadata["project"]["dependencies"] == [line for line in lines if not line.startswith("#")]
+    sys.path.append(str(PACK))
+    import run
+
+    assert metadata["tool"]["comfy"]["requires-comfyui"] == f">={run.OLDEST}"
+
+
+def test_the_package_has_what_a_user_needs_and_nothing_else(packed):
+    assert {path.name for path in packed.iterdir()} == {
+        *("__init__.py", "LICENSE", "README.md", "pyproject.toml", "requirements.txt"),
+        *("ddpm_core", "demo", "docs", "nodes", "pipeline", "web", "workflows"),
+    }
+    assert not (packed / "workflows" / "source").exists()
+
+
+def test_comfyui_loads_the_package(packed, comfyui_path):
+    base = packed.parents[1]
+    command = [sys.executable, "main.py", "--cpu", "--quick-test-for-ci", "--base-directory", str(base)]
+    done = subprocess.run(command, cwd=comfyui_path, capture_output=True, text=True)
+    loaded = [line for line in (done.stdout + done.stderr).splitlines() if str(packed) in line and "seconds" in line]
+    assert loaded and "IMPORT FAILED" not in loaded[0], done.stderr
