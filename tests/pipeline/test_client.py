@@ -274,7 +274,7 @@ def test_no_error_shows_the_password_or_the_token(stand_in, how, answer):
 def test_no_error_shows_the_password_of_a_proxy(monkeypatch):
     """Which errors of requests do, where the environment names none that can be meant."""
     for name in ("HTTP_PROXY", "http_proxy"):
-        monkeypatch.setenv(name, f"http://me:{SECRET}@[::1")
+        monkeypatch.setenv(name, f"http://me:{SECRET}@127.0.0.1:99999")
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(ServerGone, match="the server http://comfy.example does not answer") as gone:
