@@ -83,14 +83,14 @@ def test_shows_all_from_the_templates_dialog(rendered, name):
     assert_legible(rendered)
 
 
-def test_opens_from_the_templates_dialog(rendered):
-    rendered.open(WORKFLOWS / "tour.json", openSource="template")
-    view = rendered.view()
-    rendered.open(WORKFLOWS / "save_and_reuse.json")
-    rendered.open_template("tour")
-    assert {node["title"] for node in rendered.nodes()} >= {"Read me", "Recolor", "All"}
-    assert rendered.view() == view  # so the test above sees what the dialog gives
-    assert rendered.errors == []
+def test_opens_from_the_templates_dialog(front_end):
+    front_end.open(WORKFLOWS / "tour.json", openSource="template")
+    view = front_end.view()
+    front_end.open(WORKFLOWS / "save_and_reuse.json")
+    front_end.open_template("tour")
+    assert {node["title"] for node in front_end.nodes()} >= {"Read me", "Recolor", "All"}
+    assert front_end.view() == view  # so the test above sees what the dialog gives
+    assert front_end.errors == []
 
 
 @pytest.mark.parametrize("name", NAMES)
