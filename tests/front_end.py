@@ -227,9 +227,12 @@ class FrontEnd:
         words = self.page.get_by_text(message)
         details = self.page.get_by_role("button", name="View details")
         words.or_(details).first.wait_for()
-        if details.count():
-            details.first.click()
+        if not details.count():
+            return
+        details.first.click()
         words.first.wait_for()
+        # They stand in a panel over the canvas, and the server remembers that it is open.
+        self.page.evaluate("app.ui.settings.setSettingValueAsync('Comfy.RightSidePanel.IsOpen', false)")
 
     def search_nodes(self, words: str) -> None:
         """Open the node library and search there."""
@@ -250,6 +253,15 @@ class FrontEnd:
         complete = f"() => {{ app.canvas.setDirty(true, true); return Object.values(({counts})()).every(Boolean) }}"
         self.page.wait_for_function(complete, timeout=1000 * timeout)
         return self.page.evaluate(counts)
+
+    def wait_for_image_on(self, node_id: int, wider_than: int) -> None:
+        """Bring a node into view and wait until it shows an image of more pixels than that from side to side."""
+        self.page.evaluate("id => app.canvas.centerOnNode(app.graph.getNodeById(id))", node_id)
+        shown = """([id, width]) => {
+            app.canvas.setDirty(true, true)
+            return app.graph.getNodeById(id).imgs?.[0]?.naturalWidth > width
+        }"""
+        self.page.wait_for_function(shown, arg=[node_id, wider_than])
 
     def screenshot(self, path: Path) -> None:
         self.page.screenshot(path=path)

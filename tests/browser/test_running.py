@@ -30,7 +30,7 @@ def test_the_contact_sheet_shows_on_its_node(empty_page, run):
     inputs = {"noise_maps": [named["Invert"], 0], "columns": 4, "row": 0}
     graph["100"] = {"class_type": "NoiseMapsPreview", "inputs": inputs}
     run(graph)
-    empty_page.page.wait_for_function("app.graph.getNodeById(100).imgs?.[0]?.naturalWidth > 400", timeout=120_000)
+    empty_page.wait_for_image_on(100, wider_than=400)
 
 
 def test_an_error_is_said_in_plain_words(empty_page, run):
