@@ -237,7 +237,8 @@ class FrontEnd:
     def search_nodes(self, words: str) -> None:
         """Open the node library and search there."""
         self.page.keyboard.press("n")
-        self.page.get_by_placeholder(re.compile("^Search", re.IGNORECASE)).first.fill(words)
+        fields = self.page.get_by_placeholder(re.compile("^Search", re.IGNORECASE))
+        fields.locator("visible=true").first.fill(words)
 
     def wait_for_images(self, timeout: float = 60) -> dict[str, int]:
         """Wait until every node that shows images has loaded its own; how many each has, by its title.

@@ -59,7 +59,7 @@ def browser_form(name: str, workflow: Workflow, definitions: Definitions) -> dic
         "links": links.rows,
         "groups": [_serialized_group(group, i + 1, boxes[group]) for i, group in enumerate(workflow.groups)],
         "config": {},
-        "extra": {"ds": view_of(boxes.values())},
+        "extra": {"ds": view_of(boxes)},
         "version": 0.4,
     }
 

@@ -6,7 +6,7 @@ bar lies above it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
@@ -19,13 +19,15 @@ PADDING = 12  # inside a group
 NODE_GAP = 8
 SIDE_GAP = 16  # between columns of a group
 COLLAPSED_GAP = 10
+COLLAPSED_WIDTH = 140  # on the canvas; 225 in Nodes 2.0, whose front ends have the minimap that much farther right
 GROUP_GAP = 24
 COLUMN_GAP = 24
 NODE_WIDTH = 250
 
 # What shows of the canvas at 1600 x 900 in every front end, in pixels of the canvas: newer ones lay their bars over its
-# left and its top, older ones stand beside it and leave it smaller. Its lower right corner belongs to the minimap.
+# left and its top, older ones stand beside it and leave it smaller. The minimap lies over its lower right corner.
 VIEW_LEFT, VIEW_TOP, VIEW_RIGHT, VIEW_BOTTOM = 75, 100, 1524, 812
+MINIMAP_LEFT, MINIMAP_TOP = 1238, 552
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,19 @@ def place(columns: Sequence[Sequence[Group | Note]], heights: Mapping[Node | Not
     return boxes
 
 
-def view_of(boxes: Iterable[Box]) -> dict[str, Any]:
-    """Scale and offset that show everything at 1600 x 900, from the upper left corner."""
-    boxes = list(boxes)
-    left, top = min(box.x for box in boxes), min(box.y for box in boxes)
-    right, bottom = (max(box.x + box.width for box in boxes), max(box.y + box.height for box in boxes))
-    scale = min((VIEW_RIGHT - VIEW_LEFT) / (right - left), (VIEW_BOTTOM - VIEW_TOP) / (bottom - top), 1.0)
+def view_of(boxes: Mapping[Item, Box]) -> dict[str, Any]:
+    """Scale and offset that show all at 1600 x 900, from the upper left corner, with no node under the minimap."""
+    left, top = min(box.x for box in boxes.values()), min(box.y for box in boxes.values())
+    right = max(box.x + box.width for box in boxes.values()) - left
+    bottom = max(box.y + box.height for box in boxes.values()) - top
+    scales = [1.0, (VIEW_RIGHT - VIEW_LEFT) / right, (VIEW_BOTTOM - VIEW_TOP) / bottom]
+    for item, box in boxes.items():
+        if isinstance(item, Node):
+            width = COLLAPSED_WIDTH if item.collapsed else box.width
+            beside = (MINIMAP_LEFT - VIEW_LEFT) / (box.x + width - left)
+            above = (MINIMAP_TOP - VIEW_TOP) / (box.y + box.height - top)
+            scales.append(max(beside, above))
+    scale = min(scales)
     offset = [VIEW_LEFT / scale - left, VIEW_TOP / scale - top]
     return {"scale": round(scale, 4), "offset": [round(part, 1) for part in offset]}
 
