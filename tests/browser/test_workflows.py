@@ -36,15 +36,60 @@ def api_form(name: str) -> dict:
     return json.loads((WORKFLOWS / "api" / f"{name}.json").read_text())
 
 
+def as_defined(graph: dict, definitions: dict) -> dict:
+    """A graph in the API format with what the host's nodes take: the page also posts widgets of its own."""
+    return {
+        node_id: node | {"inputs": {name: value for name, value in node["inputs"].items() if name in taken}}
+        for node_id, node in graph.items()
+        for taken in [{name for kind in definitions[node["class_type"]]["input"].values() for name in kind}]
+    }
+
+
+def assert_legible(front_end) -> None:
+    """All of the graph shows, large enough for its titles and values to be there."""
+    view = front_end.view()
+    assert not view["blank"]
+    assert view["scale"] >= 0.58
+    assert front_end.covered() == []
+
+
+@pytest.fixture(scope="module")
+def definitions(server):
+    return server.get("/object_info")
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_opens_as_it_is_meant(front_end, name):
-    front_end.open(WORKFLOWS / f"{name}.json")
-    nodes = front_end.nodes()
+def test_opens_as_it_is_meant(rendered, definitions, name):
+    path = WORKFLOWS / f"{name}.json"
+    rendered.open(path)
+    nodes = rendered.nodes()
     assert [node["type"] for node in nodes if not node["known"]] == []
     assert [(node["title"], widget) for node in nodes for widget in node["widgets"] if not is_valid(widget)] == []
     assert overlapping(nodes) == []
-    assert front_end.cut_off_notes() == 0
-    assert front_end.exported() == api_form(name)
+    assert_legible(rendered)
+    assert [group["title"] for group in rendered.groups() if group["width"] > group["room"]] == []
+    notes = rendered.notes()
+    assert len(notes) == sum(node["type"] == "MarkdownNote" for node in nodes)
+    assert [note for note in notes if note["needs"] > note["has"] + 1] == []
+    assert rendered.exported().keys() == api_form(name).keys()
+    assert as_defined(rendered.exported(), definitions) == api_form(name)
+    assert rendered.errors == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_shows_all_from_the_templates_dialog(rendered, name):
+    """Newer front ends fit a template into the window, whatever view it has saved."""
+    rendered.open(WORKFLOWS / f"{name}.json", openSource="template")
+    assert_legible(rendered)
+
+
+def test_opens_from_the_templates_dialog(front_end):
+    front_end.open(WORKFLOWS / "tour.json", openSource="template")
+    view = front_end.view()
+    front_end.open(WORKFLOWS / "save_and_reuse.json")
+    front_end.open_template("tour")
+    assert {node["title"] for node in front_end.nodes()} >= {"Read me", "Recolor", "All"}
+    assert front_end.view() == view  # so the test above sees what the dialog gives
     assert front_end.errors == []
 
 
@@ -63,18 +108,18 @@ def test_saving_it_again_changes_nothing(front_end, name):
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - OUTSIDE_WEIGHTS))
-def test_runs_and_shows_its_images(front_end, name):
+def test_runs_and_shows_its_images(rendered, name):
     """Run is pressed as a user would; load_and_edit finds the file that the fixture had save_and_reuse write."""
-    front_end.open(WORKFLOWS / f"{name}.json")
-    front_end.run()
-    assert front_end.errors == []
-    front_end.wait_for_images()
-    nodes = front_end.nodes()
-    shown = {node["title"]: node["images"] for node in nodes if node["type"] in ("PreviewImage", "SaveImage")}
+    rendered.open(WORKFLOWS / f"{name}.json")
+    rendered.run()
+    assert rendered.errors == []
+    shown = rendered.wait_for_images()
     assert shown
     assert [title for title, images in shown.items() if not images] == []
+    nodes = rendered.nodes()
     assert overlapping(nodes) == []  # live previews have grown the nodes that sample
-    assert front_end.errors == []
+    assert rendered.covered() == []
+    assert rendered.errors == []
 
 
 def test_every_workflow_is_among_the_templates(server):

@@ -25,7 +25,7 @@ def main() -> int:
         for name in EXAMPLES:
             graph = json.loads((FOLDER / "api" / f"{name}.json").read_text())
             if any(node["class_type"] == "CheckpointLoaderSimple" for node in graph.values()):
-                images = [Image.open(server.comfyui / "input" / "example.png")]
+                images: list[Image.Image] = [Image.open(server.comfyui / "input" / "example.png")]
             else:
                 images = shown(server, graph)
             tiled(images).save(FOLDER / f"{name}.jpg", quality=88)
@@ -46,7 +46,7 @@ def shown(server: ComfyServer, graph: dict) -> list[Image.Image]:
 
 def tiled(images: list[Image.Image]) -> Image.Image:
     """Images side by side, in rows where there are many."""
-    columns = min(len(images), TILES)
+    columns = 2 if len(images) == 4 else min(len(images), TILES)
     rows = -(-len(images) // columns)
     sheet = Image.new("RGB", (columns * SIDE, rows * SIDE), "#202020")
     for i, image in enumerate(images):
