@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from front_end import ARGUMENTS, CANVAS, NODES_2, SETTINGS, WINDOW, FrontEnd, find_chromium
 from needs import missing
 from pipeline.server import ComfyServer
 from workflows.source.examples import SD15_MODEL, SDXL_MODEL
+from workflows.source.front_end import ARGUMENTS, CANVAS, NODES_2, SETTINGS, WINDOW, FrontEnd, find_chromium
 
 SAVES_MAPS = Path(__file__).parents[2] / "workflows" / "api" / "save_and_reuse.json"
 

@@ -10,9 +10,8 @@ import sys
 
 from playwright.sync_api import ViewportSize, sync_playwright
 
-from tests.front_end import ARGUMENTS, SETTINGS, WINDOW, FrontEnd, find_chromium
-
 from .build import FOLDER, temporary_server
+from .front_end import ARGUMENTS, SETTINGS, WINDOW, FrontEnd, find_chromium
 
 SHOWN = {"quick_start": "graph-quick-start.png", "sdedit_comparison": "graph-sdedit-comparison.png"}
 
