@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from front_end import CANVAS
+
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
 OUTSIDE_WEIGHTS = {"text_edit_sd15", "text_edit_sdxl"}  # tests/server executes these
+
+DRAWN = pytest.mark.parametrize("rendered", [CANVAS], indirect=True)  # Nodes 2.0 gives nodes sizes of its own
 
 
 def overlapping(nodes: list[dict]) -> list[tuple[str, str]]:
@@ -83,20 +87,22 @@ def test_shows_all_from_the_templates_dialog(rendered, name):
     assert_legible(rendered)
 
 
-def test_opens_from_the_templates_dialog(front_end):
-    front_end.open(WORKFLOWS / "tour.json", openSource="template")
-    view = front_end.view()
-    front_end.open(WORKFLOWS / "save_and_reuse.json")
-    front_end.open_template("tour")
-    assert {node["title"] for node in front_end.nodes()} >= {"Read me", "Recolor", "All"}
-    assert front_end.view() == view  # so the test above sees what the dialog gives
-    assert front_end.errors == []
+@DRAWN
+def test_opens_from_the_templates_dialog(rendered):
+    rendered.open(WORKFLOWS / "tour.json", openSource="template")
+    view = rendered.view()
+    rendered.open(WORKFLOWS / "save_and_reuse.json")
+    rendered.open_template("tour")
+    assert {node["title"] for node in rendered.nodes()} >= {"Read me", "Recolor", "All"}
+    assert rendered.view() == view  # so the test above sees what the dialog gives
+    assert rendered.errors == []
 
 
+@DRAWN
 @pytest.mark.parametrize("name", NAMES)
-def test_saving_it_again_changes_nothing(front_end, name):
-    front_end.open(WORKFLOWS / f"{name}.json")
-    saved, file = front_end.saved(), json.loads((WORKFLOWS / f"{name}.json").read_text())
+def test_saving_it_again_changes_nothing(rendered, name):
+    rendered.open(WORKFLOWS / f"{name}.json")
+    saved, file = rendered.saved(), json.loads((WORKFLOWS / f"{name}.json").read_text())
     for form in (saved, file):
         for node in form["nodes"]:
             del node["order"]  # the front end sorts anew

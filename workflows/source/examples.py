@@ -354,13 +354,13 @@ def tour() -> Workflow:
     return Workflow(
         [
             [
-                Note(notes.TOUR),
-                Group("8  Results", RESULT, [[one, *rows, sheet, *large, preview("All", large[-1]["IMAGE"], 276)]]),
+                Note(notes.TOUR, width=290),
+                Group("8  Results", RESULT, [[one, *rows, sheet, *large, preview("All", large[-1]["IMAGE"], 266)]]),
             ],
             [demo.group(paint, painted), Group("2  Words", WORDS, [[source, target, empty]])],
             [Group("3  Invert", INVERT, [[invert], [bare]]), Group("4  Move", WORDS, [[shift, flip], [recolor]])],
             [Group("5  Sample", SAMPLE, [[back, edit], moved])],
-            [Group("6  Recolor", SAMPLE, [[recolored]]), Group("7  Keep", IMAGE, [kept])],
+            [Group("6  Keep", IMAGE, [kept]), Group("7  Recolor", SAMPLE, [[recolored]])],
         ]
     )
 
