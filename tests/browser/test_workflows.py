@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 
 import pytest
-
 from front_end import CANVAS
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
