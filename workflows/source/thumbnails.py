@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from pipeline.server import ComfyServer
 
@@ -50,7 +50,7 @@ def tiled(images: list[Image.Image]) -> Image.Image:
     rows = -(-len(images) // columns)
     sheet = Image.new("RGB", (columns * SIDE, rows * SIDE), "#202020")
     for i, image in enumerate(images):
-        tile = image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+        tile = ImageOps.pad(image.convert("RGB"), (SIDE, SIDE), Image.Resampling.LANCZOS, "#202020")
         sheet.paste(tile, (i % columns * SIDE, i // columns * SIDE))
     return sheet
 
