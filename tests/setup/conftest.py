@@ -18,7 +18,10 @@ import pytest
 from packaging.requirements import Requirement
 
 PACK = Path(__file__).parents[2]
-TELL = "import os, sys; print('ran', {name!r}, *sys.argv[1:], 'with', repr(os.environ['COMFYUI_PATH']))\n"
+TELL = """import os, sys
+print('ran', {name!r}, *sys.argv[1:], 'with', repr(os.environ['COMFYUI_PATH']))
+print('threads', os.environ['OMP_NUM_THREADS'], os.environ['GOMP_SPINCOUNT'], file=sys.stderr)
+"""
 # Each ends with the status that the environment variable of its name gives.
 END = "sys.exit(int(os.environ.get({name!r} + '_STATUS', 0)))\n"
 RUN = ("pytest", "ruff", "mypy")  # stand-ins that the test command runs
@@ -63,7 +66,7 @@ class Machine:
             shutil.copy(path, self.pack)
         (self.pack / "demo").mkdir()
         (self.pack / "demo" / "__main__.py").write_text((TELL + END).format(name="demo"))
-        taken = {"COMFYUI_PATH", "CI", "PYTHONPATH", "PYTHONHOME", "OMP_NUM_THREADS"}
+        taken = {"COMFYUI_PATH", "CI", "PYTHONPATH", "PYTHONHOME", "OMP_NUM_THREADS", "GOMP_SPINCOUNT"}
         self.environment = {
             **{name: value for name, value in os.environ.items() if name not in taken and not name.startswith("PIP_")},
             **{"HOME": str(self.home), "USERPROFILE": str(self.home)},

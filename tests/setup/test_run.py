@@ -56,6 +56,18 @@ def test_a_check_that_fails_is_the_last_and_its_status_the_commands(settled, fai
     assert done.stdout.splitlines()[-1].startswith(last)
 
 
+def test_what_computes_together_shares_the_processors_unless_the_user_says_otherwise(settled):
+    def told(*arguments, **environment) -> tuple[int, int]:
+        """The threads of a process, and how long they wait before they sleep."""
+        threads, spins = settled.run(*arguments, **environment).stderr.splitlines()[-1].split()[1:]
+        return int(threads), int(spins)
+
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assert told("demo") == (processors, 20000)
+    assert told("test") == (max(1, processors // 2), 20000)
+    assert told("test", OMP_NUM_THREADS="7", GOMP_SPINCOUNT="5") == (7, 5)
+
+
 def test_comfyui_is_found_around_a_pack_that_is_installed_in_it(machine):
     comfyui = machine.give_comfyui(machine.home / "Comfy UI")
     machine.give_comfyui(machine.home / "comfy" / "ComfyUI", version="0.33.0")
