@@ -49,7 +49,8 @@ class Pipeline:
 
     def empty(self) -> Node:
         """Nothing to write there, so it is a title bar only."""
-        return Node("CLIPTextEncode", "Empty prompt", {"clip": self.clip, "text": ""}, collapsed=True)
+        inputs = {"clip": self.clip, "text": ""}
+        return Node("CLIPTextEncode", "Empty prompt", inputs, room=TEXT_ROOM, collapsed=True)
 
     def encode(self, pixels: Output) -> Node:
         return Node("VAEEncode", "Encode", {"pixels": pixels, "vae": self.vae}, collapsed=True)

@@ -87,7 +87,7 @@ COVERED = """step => {
             px => within(top, top + height * scale).some(py => !shows(px, py)))
     }
     const groups = app.graph.groups.map(group => ({
-        name: group.title, box: [group.pos[0], group.pos[1], group.size[0], group.font_size + 10]}))
+        name: group.title, box: [group.pos[0], group.pos[1], group.size[0], 34]}))
     const nodes = app.graph.nodes.map(node => {
         node.updateArea?.(app.canvas.ctx)
         return {name: node.title, box: [...node.boundingRect]}
@@ -97,10 +97,11 @@ COVERED = """step => {
 GROUPS = """() => app.graph.groups.map(group => {
     const context = app.canvas.ctx
     context.save()
-    context.font = `${group.font_size}px ${LiteGraph.GROUP_FONT}`
+    const size = group.font_size || 24
+    context.font = `${size}px ${LiteGraph.GROUP_FONT}`
     const width = context.measureText(group.title).width
     context.restore()
-    return {title: group.title, width, room: group.size[0] - group.font_size}
+    return {title: group.title, width, room: group.size[0] - size}
 })"""
 NOTES = """() => [...document.querySelectorAll('.comfy-markdown .tiptap, [data-node-id] .widget-markdown')]
     .filter(note => note.offsetParent).map(note => ({needs: note.scrollHeight, has: note.clientHeight}))"""
@@ -167,7 +168,10 @@ class FrontEnd:
         dialog = self.page.get_by_role("dialog").filter(has=self.page.get_by_text(PACK))
         dialog.get_by_text(PACK, exact=True).first.click()
         dialog.get_by_text(name, exact=True).first.click()
-        self.page.wait_for_function("name => app.extensionManager.workflow.activeWorkflow.filename === name", arg=name)
+        opened = (
+            "name => app.extensionManager.workflow.activeWorkflow.filename.startsWith(name)"  # "tour (2)" the next time
+        )
+        self.page.wait_for_function(opened, arg=name)
         dialog.first.wait_for(state="hidden")
         self.page.unroute(moving)
         self._settle()
