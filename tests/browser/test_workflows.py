@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 
 import pytest
-from front_end import CANVAS
+
+from workflows.source.front_end import CANVAS
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
