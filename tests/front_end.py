@@ -270,7 +270,7 @@ class FrontEnd:
         self.page.screenshot(path=path)
 
     def _close_side_panel(self) -> None:
-        """Help and errors open it over the canvas in newer front ends, and the server remembers that for other pages."""
+        """Help and errors open it over the canvas of newer front ends, and the server remembers it for other pages."""
         panel = "Comfy.RightSidePanel.IsOpen"
         known = f"'{panel}' in app.ui.settings.settingsLookup"
         self.page.evaluate(f"{known} && app.ui.settings.setSettingValueAsync('{panel}', false)")
