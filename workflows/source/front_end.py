@@ -134,6 +134,7 @@ class FrontEnd:
         page.on("pageerror", lambda error: self.errors.append(error.stack or str(error)))
         page.on("console", self._note_error)
         open_front_end(page, url)
+        self._close_side_panel()
         self._settle()
 
     def renderers(self) -> list[str]:
@@ -231,12 +232,9 @@ class FrontEnd:
         words = self.page.get_by_text(message)
         details = self.page.get_by_role("button", name="View details")
         words.or_(details).first.wait_for()
-        if not details.count():
-            return
-        details.first.click()
+        if details.count():
+            details.first.click()
         words.first.wait_for()
-        # They stand in a panel over the canvas, and the server remembers that it is open.
-        self.page.evaluate("app.ui.settings.setSettingValueAsync('Comfy.RightSidePanel.IsOpen', false)")
 
     def search_nodes(self, words: str) -> None:
         """Open the node library and search there."""
@@ -270,6 +268,12 @@ class FrontEnd:
 
     def screenshot(self, path: Path) -> None:
         self.page.screenshot(path=path)
+
+    def _close_side_panel(self) -> None:
+        """Help and errors open it over the canvas of newer front ends, and the server remembers it for other pages."""
+        panel = "Comfy.RightSidePanel.IsOpen"
+        known = f"'{panel}' in app.ui.settings.settingsLookup"
+        self.page.evaluate(f"{known} && app.ui.settings.setSettingValueAsync('{panel}', false)")
 
     def _settle(self) -> None:
         """Wait until the page has drawn, and loaded its images."""
