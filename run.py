@@ -56,8 +56,9 @@ def run(python: Path, *arguments: str) -> int:
 def threads(processes: int) -> dict[str, str]:
     """The processors shared out among our processes that compute at once, for what the user has not set.
 
-    PyTorch takes all processors, and by GNU's default its threads wait for each other some 15 ms without sleeping. On
-    two busy processors that makes a call of the demo model 10 times as slow; a 15th of it costs nothing on quiet ones.
+    PyTorch takes all processors, and by GNU's default its threads wait for each other for milliseconds without
+    sleeping: among busy neighbours a call of the demo model took 6 to 12 s on two processors. At a 15th of that wait it
+    took 1 to 2 s there, and with the machine nearly to itself as long as before, 0.09 s.
     """
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     ours = {"OMP_NUM_THREADS": str(max(1, available // processes)), "GOMP_SPINCOUNT": "20000"}
