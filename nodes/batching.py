@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import comfy.model_management
+import comfy.samplers
 import torch
 from torch import Tensor
 
 from ..ddpm_core import NoiseSchedule, chunks_of
+from . import newest
+from .types import ModelPatcher
 
 # More rows than this no longer raise a GPU's rate, and they delay previews and the Cancel button.
 MOST_AUTOMATIC = 16
@@ -25,7 +29,11 @@ TIMESTEP_TRANSFORMER_OPTIONS = ("patches", "patches_replace", "wrappers")
 
 
 def chunks(
-    guider, model_options: dict, schedule: NoiseSchedule, shape: torch.Size, timesteps_per_call: int
+    guider: comfy.samplers.CFGGuider,
+    model_options: dict[str, Any],
+    schedule: NoiseSchedule,
+    shape: torch.Size,
+    timesteps_per_call: int,
 ) -> list[range]:
     """Which steps share a call: those between which no conditioning starts or ends.
 
@@ -41,7 +49,7 @@ def chunks(
     if reason := _timestep_sensitive(guider, model_options):
         logging.info("Edit-friendly inversion: one timestep a call, because of %s", reason)
         return chunks_of(schedule.steps, 1)
-    size = timesteps_per_call or timesteps_that_fit(guider.inner_model, shape)
+    size = timesteps_per_call or timesteps_that_fit(guider.model_patcher, shape)
     bounds = _bounds(guider)
     sigmas = [schedule.step(i).sigma for i in range(schedule.steps)]
     active = [[(sigma > bound, sigma < bound) for bound in bounds] for sigma in sigmas]
@@ -54,11 +62,10 @@ def chunks(
     return found
 
 
-def timesteps_that_fit(model, shape: torch.Size) -> int:
-    """How many timesteps of a latent of `shape` one call can take in the memory that is free now."""
-    free = comfy.model_management.get_free_memory(comfy.model_management.get_torch_device())
-    one = model.memory_required([2 * shape[0], *shape[1:]])  # cond and uncond
-    return max(1, min(MOST_AUTOMATIC, int(0.8 * free / one)))
+def timesteps_that_fit(model: ModelPatcher, shape: torch.Size) -> int:
+    """How many timesteps of a latent of `shape` one call of a MODEL can take in the memory that is free now."""
+    one = model.model.memory_required([2 * shape[0], *shape[1:]])  # cond and uncond
+    return max(1, min(MOST_AUTOMATIC, int(0.8 * newest.free_memory(model) / one)))
 
 
 class SplittingDenoiser:
@@ -68,7 +75,7 @@ class SplittingDenoiser:
         rows: of one timestep; what a call cannot be split below.
     """
 
-    def __init__(self, guider, extra_args: dict, rows: int):
+    def __init__(self, guider: comfy.samplers.CFGGuider, extra_args: dict[str, Any], rows: int):
         self._guider = guider
         self._extra_args = extra_args
         self._rows = rows
@@ -80,8 +87,8 @@ class SplittingDenoiser:
             return torch.cat([self(*part) for part in parts])
         try:
             return self._guider(x, sigma, **self._extra_args)
-        except comfy.model_management.OOM_EXCEPTION:
-            if len(x) <= self._rows:
+        except Exception as error:
+            if len(x) <= self._rows or not newest.is_out_of_memory(error):
                 raise
         # Outside the except block, which would keep the failed call's tensors alive.
         comfy.model_management.soft_empty_cache()
@@ -90,7 +97,7 @@ class SplittingDenoiser:
         return self(x, sigma)
 
 
-def _timestep_sensitive(guider, model_options: dict) -> str | None:
+def _timestep_sensitive(guider: comfy.samplers.CFGGuider, model_options: dict[str, Any]) -> str | None:
     """What about this run may look at the timestep in ways that a batch of them would break."""
     transformer_options = model_options.get("transformer_options", {})
     named = [name for name in TIMESTEP_OPTIONS if model_options.get(name)]
@@ -102,13 +109,13 @@ def _timestep_sensitive(guider, model_options: dict) -> str | None:
     return None
 
 
-def _filled(nested) -> bool:
+def _filled(nested: object) -> bool:
     if isinstance(nested, dict):
         return any(_filled(value) for value in nested.values())
     return bool(nested)
 
 
-def _bounds(guider) -> set[float]:
+def _bounds(guider: comfy.samplers.CFGGuider) -> set[float]:
     """The sigmas at which a conditioning or a ControlNet starts or ends."""
     bounds: set[float] = set()
     for cond in (cond for conds in guider.conds.values() for cond in conds):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import comfy.samplers
 import torch
 from torch import Tensor
@@ -18,7 +20,7 @@ class ReplacingDenoiser:
         embeddings: (T, B, L, D) on the device.
     """
 
-    def __init__(self, guider, extra_args: dict, embeddings: Tensor):
+    def __init__(self, guider: comfy.samplers.CFGGuider, extra_args: dict[str, Any], embeddings: Tensor):
         _negative(guider)
         self._guider = guider
         self._extra_args = extra_args
@@ -32,7 +34,7 @@ class ReplacingDenoiser:
 class OpenGuidance:
     """The host's classifier-free guidance with the unconditional embedding as a variable that has gradients."""
 
-    def __init__(self, guider, model_options: dict, cfg: float):
+    def __init__(self, guider: comfy.samplers.CFGGuider, model_options: dict[str, Any], cfg: float):
         self._negative = _negative(guider)
         self._positive = guider.conds["positive"]
         self._model = guider.inner_model
@@ -68,7 +70,7 @@ class OpenGuidance:
         return comfy.samplers.calc_cond_batch(self._model, [conds], x, sigma, self._model_options)[0]
 
 
-def _negative(guider) -> dict:
+def _negative(guider: comfy.samplers.CFGGuider) -> dict[str, Any]:
     """The guider's one negative conditioning.
 
     Raises:

@@ -13,13 +13,15 @@ import comfy.samplers
 import comfy.utils
 import latent_preview
 import torch
+from comfy.latent_formats import LatentFormat
 from torch import Tensor
 
 from ..ddpm_core import NoiseMaps, NoiseSchedule, __version__
-from . import latents
+from . import latents, newest
+from .types import ModelPatcher
 
 
-def levels(model, scheduler: str, steps: int) -> Tensor:
+def levels(model: ModelPatcher, scheduler: str, steps: int) -> Tensor:
     """(T+1,) the sigmas of the host's scheduler under the model's (possibly patched) sampling.
 
     T is `steps`, but for schedulers that can only come near it (ddim_uniform, where 1000 is no multiple).
@@ -27,7 +29,7 @@ def levels(model, scheduler: str, steps: int) -> Tensor:
     return comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), scheduler, steps).cpu()
 
 
-def schedule_for(model, sigmas: Tensor, eta: float) -> NoiseSchedule:
+def schedule_for(model: ModelPatcher, sigmas: Tensor, eta: float) -> NoiseSchedule:
     """The noising process of the model at `sigmas`.
 
     The host's `noise_scaling` is linear in noise and latent, so a and b are what it makes of (0, 1) and (1, 0).
@@ -41,7 +43,7 @@ def schedule_for(model, sigmas: Tensor, eta: float) -> NoiseSchedule:
     return NoiseSchedule(sigmas, signal, noise, eta)
 
 
-def provenance(model, **settings: object) -> dict[str, str]:
+def provenance(model: ModelPatcher, **settings: object) -> dict[str, str]:
     """What noise maps remember of their making: the model's kind, its latent format, the node's settings."""
     latent_format = model.get_model_object("latent_format")
     shape = (1, latent_format.latent_channels) + (1,) * latent_format.latent_dimensions
@@ -58,7 +60,7 @@ def provenance(model, **settings: object) -> dict[str, str]:
     }
 
 
-def check_same_model(noise_maps: NoiseMaps, model) -> None:
+def check_same_model(noise_maps: NoiseMaps, model: ModelPatcher) -> None:
     """Refuse to sample maps with a model that would silently misread them.
 
     Raises:
@@ -90,7 +92,14 @@ def seed_of(noise_maps: NoiseMaps) -> int:
     return int(noise_maps.info.get("seed", 0))
 
 
-def run(guider, sampler, latent: Tensor, sigmas: Tensor, seed: int, mask: Tensor | None = None) -> Tensor:
+def run(
+    guider: comfy.samplers.CFGGuider,
+    sampler: comfy.samplers.Sampler,
+    latent: Tensor,
+    sigmas: Tensor,
+    seed: int,
+    mask: Tensor | None = None,
+) -> Tensor:
     """One run of the host's sampling around one of the pack's samplers.
 
     The host loads the model, prepares conditionings, applies patches, shows previews and answers the interrupt.
@@ -129,15 +138,25 @@ def gradients(model: torch.nn.Module) -> Iterator[None]:
         yield
 
 
-def _preview_colors(latent_format) -> dict[str, str]:
-    """The linear map from channels to colors of the host's live previews; empty where it has none."""
+def _preview_colors(latent_format: LatentFormat) -> dict[str, str]:
+    """The linear map from channels to colors of the host's live previews; empty where it has none.
+
+    (C, 3) nested lists, or (C, P, P, 3) where each cell is P x P pixels of the preview.
+    """
     factors, bias = latent_format.latent_rgb_factors, latent_format.latent_rgb_factors_bias
+    unfold = newest.unfold_of_preview(latent_format)
+    if factors is not None and unfold is not None:
+        # (C, C', P, P) what channels become when only one of them is not zero
+        cells = unfold(torch.eye(latent_format.latent_channels)[..., None, None])
+        if cells.shape[1] != len(factors):
+            return {}
+        factors = torch.einsum("cdhw,dr->chwr", cells, torch.tensor(factors)).tolist()
     if factors is None or len(factors) != latent_format.latent_channels:
         return {}
     return {"latent_rgb_factors": json.dumps(factors), "latent_rgb_bias": json.dumps(bias or [0.0, 0.0, 0.0])}
 
 
-def _model_kind(model) -> dict[str, str]:
+def _model_kind(model: ModelPatcher) -> dict[str, str]:
     return {
         "model_family": type(model.model.model_config).__name__,
         "latent_format": type(model.get_model_object("latent_format")).__name__,

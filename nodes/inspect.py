@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import torch
+from comfy.sd import VAE
 from comfy_api.latest import io, ui
 from torch import Tensor
 
@@ -55,7 +56,7 @@ class NoiseMapsPreview(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, noise_maps, columns, row, vae=None) -> io.NodeOutput:
+    def execute(cls, noise_maps: NoiseMaps, columns: int, row: int, vae: VAE | None = None) -> io.NodeOutput:
         shown = contact_sheet.columns_of(
             noise_maps,
             contact_sheet.levels_shown(noise_maps.steps, columns),
@@ -98,10 +99,10 @@ class NoiseMapsStatistics(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, noise_maps, names="", **further) -> io.NodeOutput:
+    def execute(cls, noise_maps: NoiseMaps, names: str = "", **further: NoiseMaps | None) -> io.NodeOutput:
         from ..ddpm_core import plots  # matplotlib takes a second to import
 
-        maps = _named([noise_maps, *(further[key] for key in sorted(further) if further[key] is not None)], names)
+        maps = _named([noise_maps, *(part for _, part in sorted(further.items()) if part is not None)], names)
         image = torch.from_numpy(plots.to_array(plots.compare(maps)))[None]
         return io.NodeOutput(image, table(maps))
 
@@ -131,26 +132,35 @@ def _named(maps: list[NoiseMaps], names: str) -> dict[str, NoiseMaps]:
 
 
 def _preview(noise_maps: NoiseMaps, x: Tensor) -> Tensor:
-    """(3, H, W) of x (C, H, W), by the linear map of the model's live previews."""
+    """(3, P * H, P * W) of x (C, H, W), by the linear map of the model's live previews."""
     factors, bias = _rgb_factors(noise_maps)
-    return torch.einsum("chw,cr->rhw", x, factors) + bias.view(3, 1, 1)
+    return _colored(x, factors) + bias.view(3, 1, 1)
 
 
 def _noise(noise_maps: NoiseMaps, z: Tensor) -> Tensor:
-    """(3, H, W) of variance 1 of z (C, H, W): the map of the previews, each colour scaled to length 1."""
+    """(3, P * H, P * W) of variance 1 of z (C, H, W): the map of the previews, each colour scaled to length 1."""
     factors, _ = _rgb_factors(noise_maps)
-    return torch.einsum("chw,cr->rhw", z, torch.nn.functional.normalize(factors, dim=0))
+    return _colored(z, torch.nn.functional.normalize(factors, dim=0))
 
 
 def _rgb_factors(noise_maps: NoiseMaps) -> tuple[Tensor, Tensor]:
-    """(C, 3) and (3,) how the model's latents become colours; the mean of the channels where the host knows no map."""
+    """(C, P, P, 3) and (3,) how the model's latents become colours, each cell P x P pixels.
+
+    The mean of the channels where the host knows no map.
+    """
+    channels = noise_maps.image.shape[1]
     if "latent_rgb_factors" not in noise_maps.info:
-        channels = noise_maps.image.shape[1]
-        return torch.full((channels, 3), 1 / channels), torch.zeros(3)
-    return tuple(torch.tensor(json.loads(noise_maps.info[name])) for name in ("latent_rgb_factors", "latent_rgb_bias"))
+        return torch.full((channels, 1, 1, 3), 1 / channels), torch.zeros(3)
+    factors, bias = (torch.tensor(json.loads(noise_maps.info[f"latent_rgb_{name}"])) for name in ("factors", "bias"))
+    return factors if factors.ndim == 4 else factors.view(channels, 1, 1, 3), bias
 
 
-def _decoded(noise_maps: NoiseMaps, x: Tensor, vae) -> Tensor:
+def _colored(x: Tensor, factors: Tensor) -> Tensor:
+    """(3, P * H, P * W) of x (C, H, W) by factors (C, P, P, 3)."""
+    return torch.einsum("chw,cpqr->rhpwq", x, factors).flatten(3, 4).flatten(1, 2)
+
+
+def _decoded(noise_maps: NoiseMaps, x: Tensor, vae: VAE) -> Tensor:
     """(3, H, W) of x (C, H, W), by a VAE; it may be smaller or larger than the maps."""
     rows = latents.unscaled(noise_maps, x[None])
     if noise_maps.image.ndim == 5:

@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..ddpm_core import trajectories
-from . import guide, host, inputs
+from . import guide, host, inputs, newest
 from .plan import Plan, Settings
 from .samplers import DDIMInversionSampler, InversionSampler, NullTextSampler
 from .types import CATEGORY, MAX_STEPS, NOISE_MAPS, Conditioning, Latent, ModelPatcher, search_aliases
@@ -274,4 +274,4 @@ class NullTextInvert(io.ComfyNode):
         sampler = NullTextSampler(
             plan, cfg, inner_steps=inner_steps, learning_rate=learning_rate, early_stop=early_stop
         )
-        return _noise_maps_of(sampler, model, positive, negative, cfg)
+        return _noise_maps_of(sampler, newest.with_lasting_weights(model), positive, negative, cfg)

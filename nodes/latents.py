@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 
-import comfy.sample
 import comfy.utils
 import torch
+from comfy.latent_formats import LatentFormat
 from torch import Tensor
 
 from ..ddpm_core import NoiseMaps
+from . import newest
+from .types import Latent, ModelPatcher
 
 
-def cell_of(latent_format) -> int:
+def cell_of(latent_format: LatentFormat) -> int:
     """Image pixels along one side of a latent cell."""
     # Newer hosts say it; before, every image format but pixel space (three channels) had cells of 8.
     known = getattr(latent_format, "spacial_downscale_ratio", None)
@@ -24,13 +26,27 @@ def pixels_per_cell(noise_maps: NoiseMaps) -> int:
     return int(noise_maps.info.get("pixels_per_cell", 8))
 
 
-def rows_to_invert(model, latent: dict, variations: int) -> Tensor:
+def check_one_part(shapes: list[tuple[int, ...]]) -> None:
+    """Refuse a latent of several parts.
+
+    Raises:
+        ValueError: more than one shape.
+    """
+    if len(shapes) > 1:
+        raise ValueError(
+            f"the latent has {len(shapes)} parts, of shapes {' and '.join(map(str, shapes))}, such as a video and its "
+            "sound, and noise maps hold one: use a model of images or of video alone (a node like LTXVSeparateAVLatent "
+            "takes such a latent apart)"
+        )
+
+
+def rows_to_invert(model: ModelPatcher, latent: Latent, variations: int) -> Tensor:
     """(variations * B, *S) the rows to invert, in the LATENT's own scaling; row v * B + b is image b.
 
     Raises:
-        ValueError: channels that the model does not take, NaN or infinity.
+        ValueError: several parts, channels that the model does not take, NaN or infinity.
     """
-    samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"]).to(torch.float32)
+    samples = _only_part(newest.started(model, latent)).to(torch.float32)
     channels = model.get_model_object("latent_format").latent_channels
     if samples.shape[1] != channels:
         raise ValueError(
@@ -45,13 +61,13 @@ def rows_to_invert(model, latent: dict, variations: int) -> Tensor:
     return comfy.utils.repeat_to_batch_size(samples, variations * len(samples))
 
 
-def color_rows(noise_maps: NoiseMaps, latent: dict) -> Tensor:
+def color_rows(noise_maps: NoiseMaps, latent: Latent) -> Tensor:
     """(rows, *S) a LATENT in the scaling of the maps, which is the model's own.
 
     Raises:
-        ValueError: other channels, another size, NaN or infinity, a batch that does not divide the rows.
+        ValueError: several parts, other channels, another size, NaN or infinity, a batch that does not divide the rows.
     """
-    samples, image = latent["samples"], noise_maps.image
+    samples, image = _only_part(latent["samples"]), noise_maps.image
     if samples.ndim == image.ndim - 1:
         samples = samples.unsqueeze(2)  # an image for maps of a video model
     if samples.shape[1:] != image.shape[1:] or len(image) % max(len(samples), 1) or len(samples) == 0:
@@ -89,12 +105,18 @@ def mask_rows(shape: torch.Size, cell: int, mask: Tensor) -> Tensor:
             "the mask is empty, so nothing would be edited: paint one (an image without transparency loads with an "
             "empty mask)"
         )
-    cells = _cells(mask, *shape[-2:], cell)
+    cells = _cells(mask, shape[-2], shape[-1], cell)
     count = shape[2] if len(shape) == 5 else shape[0]
     if count % len(cells):
         raise ValueError(f"there are {len(cells)} masks for {count} images: use one, or one for each")
     cells = comfy.utils.repeat_to_batch_size(cells, count)
     return cells[None, None] if len(shape) == 5 else cells[:, None]
+
+
+def _only_part(samples: Tensor) -> Tensor:
+    parts = newest.parts_of(samples)
+    check_one_part([tuple(part.shape) for part in parts])
+    return parts[0]
 
 
 def _scaling(noise_maps: NoiseMaps, ndim: int) -> tuple[Tensor, Tensor]:

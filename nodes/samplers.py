@@ -25,7 +25,7 @@ from ..ddpm_core import (
     without_residuals,
 )
 from ..ddpm_core.denoiser import StepCallback
-from . import batching, embeddings, host
+from . import batching, embeddings, host, latents, newest
 from .plan import Plan
 
 HostCallback = Callable[[int, Tensor, Tensor, int], None]
@@ -126,6 +126,7 @@ class FixedNoise(CoreSampler):
         self.sigmas = noise_maps.schedule.sigmas[noise_maps.first_step(skip_steps) :].to(torch.float32)
 
     def run(self, run: Run) -> Tensor:
+        latents.check_one_part(newest.shapes_of_run(run.guider.inner_model))
         host.check_same_model(self.noise_maps, run.guider.model_patcher)
         self._check_run(run.sigmas, run.noise)
         uncond, device = self.noise_maps.uncond, run.noise.device

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 
 try:
@@ -16,6 +17,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m pipeline", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
     edit.add_command(commands)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A picture's name may hold what the console cannot show, which must not end a batch.
+        sys.stdout.reconfigure(errors="backslashreplace")
     options = parser.parse_args(arguments)
     return options.run(options)
 

@@ -1,19 +1,35 @@
-"""A ComfyUI server's HTTP API: upload pictures, run graphs, download results. Needs `requests`, nothing else."""
+"""A ComfyUI server's HTTP API: upload pictures, run graphs, download results. Needs `requests`, nothing else.
+
+Whatever answers at the address, the caller sees GraphError (this run) or ServerGone (all runs), never the KeyError of
+an answer of another shape. No message holds a password or the value of a header.
+"""
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import ipaddress
+import re
 import time
 import uuid
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
+from urllib.parse import unquote, urljoin, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
 from urllib3.util import Retry
 
 REQUEST_TIMEOUT = 60  # seconds without a byte from the server
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0  # seconds between two looks at a run
 GATEWAY_ERRORS = (502, 503, 504)  # a proxy answers in place of a server that is down
+NOT_LET_IN = (401, 403, 407)
+OURS = {"content-type", "content-length", "transfer-encoding"}  # differ from request to request
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
+HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]+")
+
+T = TypeVar("T")
 
 
 class GraphError(RuntimeError):
@@ -21,23 +37,37 @@ class GraphError(RuntimeError):
 
 
 class ServerGone(GraphError):
-    """The server does not answer."""
+    """No ComfyUI answers at the address: nothing does, or a proxy in its place, or it lets nobody in."""
 
 
 class ComfyClient:
     """The server at `url`, such as http://127.0.0.1:8188; user:password@ before the host is sent as basic auth.
 
-    Every method raises ServerGone where the server does not answer, and GraphError where it answers with an error.
+    Every method raises ServerGone where no ComfyUI answers, and GraphError where it answers with an error. `url` is
+    kept without user and password.
 
     Args:
         timeout: seconds that `result` waits for a run, its time in the queue included, before it cancels the run; for
             ever if None.
+        headers: sent with every request, such as a token for a proxy before the server.
+
+    Raises:
+        ValueError: the address is none, or a header cannot be sent; the message holds nothing that may be secret.
     """
 
-    def __init__(self, url: str, timeout: float | None = None):
-        self.url = url.rstrip("/")
+    def __init__(self, url: str, timeout: float | None = None, headers: Mapping[str, str] | None = None):
+        self.url, authorization = _without_password(url)
         self.timeout = timeout
         self._session = requests.Session()
+        self._session.headers.update(_checked(headers or {}))
+        if authorization is not None:
+            if "Authorization" in self._session.headers:
+                raise ValueError("a user in the address and a header Authorization are one too many: leave one out")
+            self._session.headers["Authorization"] = authorization
+        if "Authorization" in self._session.headers:
+            self._session.auth = _AsItIs()
+        # A proxy of the environment is the way out of this machine, not to a server on it.
+        self._session.trust_env = not _is_loopback(self.url)
         # What only asks is asked again when a connection breaks; a post might run a graph twice.
         retry = Retry(total=3, status=0, backoff_factor=0.3, allowed_methods={"GET"})
         for scheme in ("http://", "https://"):
@@ -45,42 +75,57 @@ class ComfyClient:
 
     def get(self, path: str, **params: str) -> Any:
         """The JSON behind a GET."""
-        return _json_of(self._request("GET", path, params=params))
+        return self._json_of(self._request("GET", path, params=params))
 
     def is_up(self) -> bool:
         """Whether a ComfyUI answers."""
         try:
-            return "system" in self.get("/system_stats")
+            self.system()
         except GraphError:
             return False
+        return True
+
+    def system(self) -> dict:
+        """What the server says of itself: comfyui_version, argv and more."""
+        return _part(self.get("/system_stats"), dict, "system")
 
     def version(self) -> str:
         """The server's version of ComfyUI."""
-        return self.get("/system_stats")["system"]["comfyui_version"]
+        return _part(self.system(), str, "comfyui_version")
 
     def upload(self, content: bytes, name: str, subfolder: str) -> str:
         """Put a picture into the server's input folder, over one of that name; what LoadImage calls it."""
         form = {"subfolder": subfolder, "overwrite": "true"}
-        file = _json_of(self._request("POST", "/upload/image", files={"image": (name, content)}, data=form))
-        return f"{file['subfolder']}/{file['name']}" if file["subfolder"] else file["name"]
+        file = self._json_of(self._request("POST", "/upload/image", files={"image": (name, content)}, data=form))
+        stored, folder = _part(file, str, "name"), _find(file, "subfolder")
+        return f"{folder}/{stored}" if folder else stored
 
     def view(self, file: dict) -> bytes:
         """The content of a file that an output names."""
-        params = {key: file[key] for key in ("filename", "subfolder", "type")}
-        return self._request("GET", "/view", params=params).content
+        params = {
+            "filename": _part(file, str, "filename"),
+            "subfolder": str(file.get("subfolder") or ""),
+            "type": str(file.get("type") or "output"),
+        }
+        reply = self._request("GET", "/view", params=params)
+        if reply.headers.get("Content-Type", "").startswith("text/html"):  # ComfyUI never does
+            raise ServerGone(f"{self.url} answered /view with a web page: is it a ComfyUI server?")
+        if not reply.content:
+            raise GraphError(f"the server's file {params['filename']} is empty")
+        return reply.content
 
     def queue(self, graph: dict, prompt_id: str | None = None) -> str:
         """Post a graph in the API format; the id of its run."""
         prompt_id = prompt_id or str(uuid.uuid4())
         reply = self._send("POST", "/prompt", json={"prompt": graph, "prompt_id": prompt_id})
-        if reply.status_code not in (200, 400):
+        if reply.status_code != 400:
             _check(reply)
-        answer = _json_of(reply)
-        if not reply.ok or answer.get("node_errors"):
+        answer = self._json_of(reply)
+        if not reply.ok or _find(answer, "node_errors"):
             if reply.ok:  # it queues the outputs that are sound and leaves out the others
                 self.cancel(prompt_id)
             raise GraphError(f"the server refused the graph: {self._reasons(graph, answer)}")
-        return answer["prompt_id"]
+        return _part(answer, str, "prompt_id")
 
     def result(self, prompt_id: str) -> dict:
         """Wait for a run; its outputs by node id."""
@@ -97,9 +142,12 @@ class ComfyClient:
                 raise GraphError(f"the graph did not finish within {self.timeout:g} s, and was cancelled")
             time.sleep(pause)
             pause = min(1.5 * pause, LONGEST_PAUSE)
-        if entry["status"]["status_str"] != "success":
+        status = _find(entry, "status", "status_str")
+        if status is None:
+            raise GraphError("the server does not say whether the run succeeded: its history has no status for it")
+        if status != "success":
             raise GraphError(f"the graph failed: {describe_failure(entry)}")
-        return entry["outputs"]
+        return _part(entry, dict, "outputs")
 
     def run(self, graph: dict) -> dict:
         """Post a graph and wait for it; its outputs by node id. Ctrl-C stops the run on the server as well."""
@@ -122,77 +170,195 @@ class ComfyClient:
 
     def choices(self, class_type: str, name: str) -> list[str]:
         """What a combo input of a node offers on this server, such as the files that a loader finds."""
-        inputs = self.get(f"/object_info/{class_type}")[class_type]["input"]
-        spec = inputs["required"][name] if name in inputs["required"] else inputs["optional"][name]
-        return spec[1]["options"] if spec[0] == "COMBO" else spec[0]
+        inputs = _part(self.get(f"/object_info/{class_type}"), dict, class_type, "input")
+        spec = _find(inputs, "required", name) or _find(inputs, "optional", name)
+        return _part(spec, list, 1, "options") if _find(spec, 0) == "COMBO" else _part(spec, list, 0)
 
     def _history(self, prompt_id: str) -> dict | None:
-        return self.get(f"/history/{prompt_id}").get(prompt_id)
+        return _find(self.get(f"/history/{prompt_id}"), prompt_id)
 
     def _in_queue(self, prompt_id: str) -> bool:
         queue = self.get("/queue")
-        return any(entry[1] == prompt_id for entry in queue["queue_running"] + queue["queue_pending"])
+        entries = _part(queue, list, "queue_running") + _part(queue, list, "queue_pending")
+        return any(_find(entry, 1) == prompt_id for entry in entries)
 
-    def _reasons(self, graph: dict, answer: dict) -> str:
+    def _reasons(self, graph: dict, answer: Any) -> str:
         """Why a graph was refused, node by node, in one line."""
-        reasons = []
-        for node, errors in answer.get("node_errors", {}).items():
-            for error in errors["errors"]:
-                reasons.append(f"{describe_node(graph, node)}: {self._reason(graph[node], error)}")
-        error = answer.get("error") or {}
+        by_node = _find(answer, "node_errors")
+        reasons = [
+            f"{describe_node(graph, node)}: {self._reason(graph, node, error)}"
+            for node, errors in (by_node.items() if isinstance(by_node, dict) else ())
+            for error in _list(_find(errors, "errors"))
+        ]
         if not reasons:
-            reasons = [" ".join(filter(None, (error.get("message"), error.get("details")))) or str(answer)]
+            error = [_find(answer, "error", key) for key in ("message", "details")]
+            reasons = [" ".join(str(text) for text in error if text) or str(answer)]
         return "; ".join(reasons)
 
-    def _reason(self, node: dict, error: dict) -> str:
-        name = error.get("extra_info", {}).get("input_name")
-        if error["type"] == "value_not_in_list":  # the server leaves long lists out of its answer
-            offered = ", ".join(map(str, self.choices(node["class_type"], name))) or "nothing"
-            return f"input {name}: {node['inputs'][name]!r} is not on the server, it has: {offered}"
-        details = "" if error["details"] in ("", name) else f" ({error['details']})"
-        return f"input {name}: {error['message']}{details}" if name else f"{error['message']}{details}"
+    def _reason(self, graph: dict, node: str, error: Any) -> str:
+        name, message, details = _find(error, "extra_info", "input_name"), _find(error, "message"), ""
+        if name and _find(error, "type") == "value_not_in_list":  # the server leaves long lists out of its answer
+            with contextlib.suppress(GraphError):
+                offered = ", ".join(map(str, self.choices(graph[node]["class_type"], name))) or "nothing"
+                return f"input {name}: {graph[node]['inputs'][name]!r} is not on the server, it has: {offered}"
+        if _find(error, "details") not in (None, "", name):
+            details = f" ({_find(error, 'details')})"
+        return f"{f'input {name}: ' if name else ''}{message or error}{details}"
 
     def _request(self, method: str, path: str, **options: Any) -> requests.Response:
         return _check(self._send(method, path, **options))
 
     def _send(self, method: str, path: str, **options: Any) -> requests.Response:
+        """The answer to a request; ServerGone where it is not ComfyUI's."""
         try:
-            reply = self._session.request(method, f"{self.url}{path}", timeout=REQUEST_TIMEOUT, **options)
-        except requests.RequestException as error:
-            raise ServerGone(f"the server {self.url} does not answer: {type(error).__name__}") from error
+            # Nowhere else: what follows a redirect turns a post into a get, and takes the headers to another host.
+            reply = self._session.request(
+                method, f"{self.url}{path}", timeout=REQUEST_TIMEOUT, allow_redirects=False, **options
+            )
+        except (
+            requests.RequestException,
+            ValueError,
+        ) as error:  # ValueError: the address that a redirect names is none
+            # The text of such an error holds addresses, with what they hold of passwords.
+            raise ServerGone(f"the server {self.url} does not answer: {type(error).__name__}") from None
+        status = f"{reply.status_code} {reply.reason}"
         if reply.status_code in GATEWAY_ERRORS:
-            raise ServerGone(f"the server {self.url} does not answer: {reply.status_code} {reply.reason}")
+            raise ServerGone(f"the server {self.url} does not answer: {status}")
+        if reply.status_code in NOT_LET_IN:
+            raise ServerGone(f"the server {self.url} does not let this client in: {status}")
+        if reply.is_redirect:
+            raise ServerGone(f"the server {self.url} sends this client {self._elsewhere(reply)}")
         return reply
 
+    def _elsewhere(self, reply: requests.Response) -> str:
+        """Where a redirect leads, without what it may hold of passwords and tokens."""
+        try:
+            target = urlsplit(urljoin(self.url, reply.headers["Location"]))
+        except ValueError:
+            return "elsewhere"
+        own, host = urlsplit(self.url), target.netloc.rpartition("@")[2]
+        if (target.scheme, host) == (own.scheme, own.netloc):
+            return "to another page of its own, perhaps to log in"
+        return f"to {target.scheme}://{host}: if that is a ComfyUI server, name it instead"
 
-def describe_node(graph: dict, node: str) -> str:
+    def _json_of(self, reply: requests.Response) -> Any:
+        try:
+            return reply.json()
+        except requests.JSONDecodeError as error:
+            path = urlsplit(reply.request.path_url).path
+            what = "something else than JSON: is it a ComfyUI server?"
+            raise ServerGone(f"{self.url} answered {path} with {what}") from error
+
+
+def images_of(outputs: dict, graph: dict, node: str) -> list[dict]:
+    """The files, at least one, that a node of a run has saved.
+
+    Raises:
+        GraphError: the run has none.
+    """
+    images = _list(_find(outputs, node, "images"))
+    if not images or not all(isinstance(_find(image, "filename"), str) for image in images):
+        raise GraphError(f"the run ended without a picture from {describe_node(graph, node)}")
+    return images
+
+
+def describe_node(graph: Any, node: Any) -> str:
     """A node as its reader knows it: title and class."""
-    class_type = graph[node]["class_type"]
-    title = graph[node].get("_meta", {}).get("title", f"node {node}")
-    return f"'{title}' ({class_type})"
+    title = _find(graph, node, "_meta", "title")
+    class_type = _find(graph, node, "class_type")
+    name = f"'{title}'" if title else f"'node {node}'"
+    return f"{name} ({class_type})" if class_type else name
 
 
-def describe_failure(entry: dict) -> str:
+def describe_failure(entry: Any) -> str:
     """Why a run ended, in one line, from its entry in the server's history."""
-    graph = entry["prompt"][2]
-    for event, message in entry["status"]["messages"]:
+    graph, messages = _find(entry, "prompt", 2), _list(_find(entry, "status", "messages"))
+    for event, message in ((_find(message, 0), _find(message, 1)) for message in messages):
+        node = describe_node(graph, _find(message, "node_id"))
         if event == "execution_error":
-            kind = message["exception_type"].rsplit(".", 1)[-1]
-            what = " ".join(message["exception_message"].split())
-            return f"{describe_node(graph, message['node_id'])}: {kind}: {what}"
+            kind = str(_find(message, "exception_type")).rsplit(".", 1)[-1]
+            what = " ".join(str(_find(message, "exception_message")).split())
+            return f"{node}: {kind}: {what}"
         if event == "execution_interrupted":
-            return f"{describe_node(graph, message['node_id'])} was cancelled on the server ({event})"
-    return str(entry["status"]["messages"])
+            return f"{node} was cancelled on the server ({event})"
+    return str(messages) if messages else "the server does not say why"
+
+
+class _AsItIs(AuthBase):
+    """The header Authorization as it was given; without this, requests lets a ~/.netrc replace it."""
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        return request
+
+
+def _without_password(url: str) -> tuple[str, str | None]:
+    """An address without user and password, and the header Authorization that these make."""
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
+    except ValueError:
+        sound = False
+    # An @ further on, or a ? or #, is most likely part of a password, so none of it may be shown.
+    if not sound or "@" in parts.path or parts.query or parts.fragment:
+        raise ValueError(
+            "the address of the server needs the form http://HOST:PORT or https://USER:PASSWORD@HOST/PATH, with / ? # @"
+            " in a password written as %2F %3F %23 %40, and a token in a header"
+        ) from None
+    user, at, host = parts.netloc.rpartition("@")
+    address = f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
+    if not at:
+        return address, None
+    name, _, password = user.partition(":")
+    credentials = f"{unquote(name)}:{unquote(password)}".encode()
+    return address, f"Basic {base64.b64encode(credentials).decode()}"
+
+
+def _checked(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers that can be sent; ValueError says which cannot, and nothing of its value."""
+    checked = {name.strip(): value.strip() for name, value in headers.items()}
+    for name, value in checked.items():
+        if not HEADER_NAME.fullmatch(name):
+            raise ValueError("a header needs the form 'Name: value', its name of letters, digits and dashes")
+        if name.lower() in OURS:
+            raise ValueError(f"the header {name} differs from request to request: leave it out")
+        if not HEADER_VALUE.fullmatch(value):
+            raise ValueError(
+                f"the value of the header {name} is {'not of one line of Latin letters' if value else 'empty'}"
+            )
+    return checked
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _find(answer: Any, *keys: Any) -> Any:
+    """What lies under these keys of a server's JSON, one below the other; None where it is of another shape."""
+    for key in keys:
+        try:
+            answer = answer[key]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return answer
+
+
+def _part(answer: Any, kind: type[T], *keys: Any) -> T:
+    """The same where it has to be there, and to be of a kind; GraphError where not."""
+    found = _find(answer, *keys)
+    if not isinstance(found, kind):
+        raise GraphError(f"the server's answer lacks '{'.'.join(map(str, keys))}': is it a ComfyUI server?")
+    return found
+
+
+def _list(value: Any) -> list:
+    return value if isinstance(value, list) else []
 
 
 def _check(reply: requests.Response) -> requests.Response:
     if not reply.ok:
         raise GraphError(f"the server answered {reply.status_code} {reply.reason} to {reply.request.path_url}")
     return reply
-
-
-def _json_of(reply: requests.Response) -> Any:
-    try:
-        return reply.json()
-    except requests.JSONDecodeError as error:
-        raise GraphError(f"{reply.url} answered with something else than JSON: is it a ComfyUI server?") from error

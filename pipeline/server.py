@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import shutil
+import contextlib
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from . import supervised
 from .client import ComfyClient, GraphError, ServerGone
-from .comfyui import PACK
+from .pack import copy_pack
 
-NOT_INSTALLED = shutil.ignore_patterns(".*", "__pycache__", "tests", "benchmarks", "output", "source")
+TOLD_OF_LOG = 2000  # characters of its end
 
 
 class ComfyServer(ComfyClient):
     """`with ComfyServer(comfyui, base) as server:` starts it headless on a free port and stops it at the end.
 
+    It also stops where this process is killed.
+
     Args:
         comfyui: the folder of ComfyUI.
         base: an existing folder for its models, inputs and outputs; the pack is copied below it, as an install would.
-        log: where the server's output goes; the console if None.
+        log: the file that the server's output is added to; the console if None.
         previews: whether nodes that sample show each step; drawing that takes time.
     """
 
@@ -37,13 +40,13 @@ class ComfyServer(ComfyClient):
         self.start_timeout = timeout
 
     def __enter__(self) -> ComfyServer:
-        shutil.copytree(
-            PACK, self.base / "custom_nodes" / "edit-friendly-ddpm", ignore=NOT_INSTALLED, dirs_exist_ok=True
-        )
+        copy_pack(self.base / "custom_nodes" / "edit-friendly-ddpm")
         for folder in ("input", "output", "models/vae_approx", "models/diffusion_models"):
             (self.base / folder).mkdir(parents=True, exist_ok=True)
-        output = None if self.log is None else self.log.open("w", encoding="utf-8")
-        self.process = subprocess.Popen(self._command(), stdout=output, stderr=output, cwd=self.comfyui)
+        with contextlib.nullcontext() if self.log is None else self.log.open("a", encoding="utf-8") as output:
+            self.process = subprocess.Popen(
+                self._command(), stdin=subprocess.PIPE, stdout=output, stderr=output, cwd=self.comfyui
+            )
         try:
             self._wait_until_up()
         except BaseException:
@@ -58,20 +61,25 @@ class ComfyServer(ComfyClient):
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        assert self.process.stdin is not None
+        self.process.stdin.close()
 
     def result(self, prompt_id: str) -> dict:
         """Wait for a run; its outputs by node id."""
         try:
             return super().result(prompt_id)
         except ServerGone as error:
-            raise ServerGone(f"the server stopped with exit code {self.process.poll()}") from error
+            if self.process.poll() is None:
+                raise
+            raise ServerGone(self._end("the server stopped")) from error
 
     def path_of(self, file: dict) -> Path:
         """Where a file lies that an output names."""
         return self.base / file["type"] / file["subfolder"] / file["filename"]
 
     def _command(self) -> list[str]:
-        command = [sys.executable, str(self.comfyui / "main.py"), "--base-directory", str(self.base)]
+        command = [sys.executable, str(Path(supervised.__file__)), str(self.comfyui / "main.py")]
+        command += ["--base-directory", str(self.base)]
         command += ["--port", self.url.rsplit(":", 1)[1], "--database-url", "sqlite:///:memory:"]
         command += ["--disable-auto-launch", "--disable-api-nodes"]
         command += ["--preview-method", "auto" if self.previews else "none"]
@@ -81,13 +89,21 @@ class ComfyServer(ComfyClient):
         deadline = time.monotonic() + self.start_timeout
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
-                raise GraphError(f"ComfyUI stopped at start with exit code {self.process.returncode}")
-            try:
-                self.get("/system_stats")
-                return
-            except ServerGone:
-                time.sleep(0.2)
+                raise GraphError(self._end("ComfyUI stopped at start"))
+            with contextlib.suppress(GraphError):
+                # The port was free when it was chosen. Another server may have taken it since, which is not this one.
+                if str(self.base) in (self.system().get("argv") or []):
+                    return
+            time.sleep(0.2)
         raise GraphError(f"ComfyUI did not answer within {self.start_timeout:g} s")
+
+    def _end(self, what: str) -> str:
+        """How the process ended, and the end of its log, which says why."""
+        ended = f"{what} with exit code {self.process.poll()}"
+        if self.log is None:
+            return ended
+        text = self.log.read_text(encoding="utf-8", errors="replace")[-TOLD_OF_LOG:].strip()
+        return f"{ended}; the end of {self.log}:\n{text}"
 
 
 def _has_gpu() -> bool:

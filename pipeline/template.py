@@ -163,7 +163,8 @@ def digest_of(graph: dict) -> str:
 
 
 def _title(graph: dict, node: str) -> str | None:
-    return graph[node].get("_meta", {}).get("title")
+    meta = graph[node].get("_meta")
+    return meta.get("title") if isinstance(meta, dict) else None
 
 
 def _of_class(graph: dict, class_type: str) -> list[str]:

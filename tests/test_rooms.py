@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import ast
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import run
+
 ROOT = Path(__file__).parents[1]
+OWN = {path.stem for folder in (ROOT, ROOT / "tests") for path in folder.iterdir()}
+IMPORTED_AS = {"pillow": "PIL", "comfy-cli": "comfy_cli"}
+BROUGHT_ALONG = {"urllib3", "packaging", "tomlkit"}  # by requests, pytest and comfy-cli
+INSTALLED = {IMPORTED_AS.get(name, name) for name in (*run.CORE, *run.SERVER, *run.TEST)} | BROUGHT_ALONG
 HOST = {
     "comfy",
     "comfy_api",
@@ -38,10 +46,9 @@ def imports_of(path: Path, at_import: bool = False) -> set[str]:
     Args:
         at_import: only what is imported when the file is, not within functions or for type checkers.
     """
-    tree = ast.parse(path.read_text(encoding="utf-8"))
     depth = len(path.relative_to(ROOT).parts) - 1
     found = set()
-    for node in tree.body if at_import else ast.walk(tree):
+    for node in _statements(ast.parse(path.read_text(encoding="utf-8")), at_import):
         if isinstance(node, ast.Import):
             found |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -50,6 +57,16 @@ def imports_of(path: Path, at_import: bool = False) -> set[str]:
             elif node.level > depth:  # of the pack's root
                 found |= {node.module.split(".")[0]} if node.module else {alias.name for alias in node.names}
     return found
+
+
+def _statements(tree: ast.AST, at_import: bool) -> Iterator[ast.AST]:
+    yield tree
+    if at_import and isinstance(tree, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        return
+    if at_import and isinstance(tree, ast.If) and ast.unparse(tree.test) == "TYPE_CHECKING":
+        return
+    for part in ast.iter_child_nodes(tree):
+        yield from _statements(part, at_import)
 
 
 def files_of(room: str) -> list[Path]:
@@ -86,10 +103,19 @@ def test_the_nodes_come_into_the_demo_only_through_what_needs_no_core():
     assert all("ddpm_core" not in imports_of(ROOT / name, at_import=True) for name in loaded)
 
 
+@pytest.mark.parametrize("room", ["tests", "ddpm_core", "demo", "pipeline", "workflows"])
+def test_without_comfyui_a_room_imports_only_what_is_installed(room):
+    """So the suite can be collected, and says of itself what needs ComfyUI."""
+    missing = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in files_of(room)
+        for name in imports_of(path, at_import=True) - set(sys.stdlib_module_names) - OWN - INSTALLED
+    }
+    assert missing == set()
+
+
 @pytest.mark.parametrize("path", ["run.py", "pipeline/__init__.py", "pipeline/comfyui.py"])
 def test_setting_up_needs_nothing_installed(path):
-    import sys
-
     assert imports_of(ROOT / path) - {"pipeline"} <= set(sys.stdlib_module_names)
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from front_end import SETTINGS, WINDOW, FrontEnd, find_chromium, open_front_end
 from needs import missing
 from pipeline.server import ComfyServer
 from workflows.source.examples import SD15_MODEL, SDXL_MODEL
+from workflows.source.front_end import ARGUMENTS, CANVAS, NODES_2, SETTINGS, WINDOW, FrontEnd, find_chromium
 
 SAVES_MAPS = Path(__file__).parents[2] / "workflows" / "api" / "save_and_reuse.json"
 
@@ -52,22 +52,29 @@ def browser(chromium):
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        running = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         yield running
         running.close()
-
-
-@pytest.fixture
-def page(browser, server):
-    """The front end with an empty graph, once it is ready."""
-    context = browser.new_context(viewport=WINDOW)
-    opened = context.new_page()
-    open_front_end(opened, server.url)
-    opened.evaluate("app.graph.clear()")
-    yield opened
-    context.close()
 
 
 @pytest.fixture(scope="module")
 def front_end(browser, server):
     return FrontEnd(browser.new_page(viewport=WINDOW), server.url)
+
+
+@pytest.fixture(scope="module", params=[CANVAS, NODES_2])
+def rendered(request, front_end):
+    """The front end with each of its renderers of nodes."""
+    if request.param not in front_end.renderers():
+        pytest.skip(f"this front end does not offer {request.param}")
+    front_end.use(request.param)
+    yield front_end
+    front_end.use(CANVAS)
+
+
+@pytest.fixture
+def empty_page(front_end):
+    """The front end with an empty graph and nothing open over it."""
+    front_end.page.keyboard.press("Escape")
+    front_end.page.evaluate("app.graph.clear()")
+    return front_end

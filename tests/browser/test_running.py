@@ -9,12 +9,12 @@ QUICK_START = Path(__file__).parents[2] / "workflows" / "api" / "quick_start.jso
 
 
 @pytest.fixture
-def run(page):
+def run(empty_page):
     """run(graph): load a graph in the API format and press Run."""
 
     def press(graph: dict) -> None:
-        page.evaluate("graph => app.loadApiJson(graph, 'graph')", graph)
-        page.get_by_test_id("queue-button").click()
+        empty_page.page.evaluate("graph => app.loadApiJson(graph, 'graph')", graph)
+        empty_page.press_run()
 
     return press
 
@@ -25,17 +25,16 @@ def quick_start() -> tuple[dict, dict[str, str]]:
     return graph, {node["_meta"]["title"]: node_id for node_id, node in graph.items()}
 
 
-def test_the_contact_sheet_shows_on_its_node(page, run):
+def test_the_contact_sheet_shows_on_its_node(empty_page, run):
     graph, named = quick_start()
     inputs = {"noise_maps": [named["Invert"], 0], "columns": 4, "row": 0}
     graph["100"] = {"class_type": "NoiseMapsPreview", "inputs": inputs}
     run(graph)
-    page.wait_for_function("app.graph.getNodeById(100).imgs?.[0]?.naturalWidth > 400", timeout=120_000)
+    empty_page.wait_for_image_on(100, wider_than=400)
 
 
-def test_an_error_is_said_in_plain_words(page, run):
+def test_an_error_is_said_in_plain_words(empty_page, run):
     graph, named = quick_start()
     graph[named["Edit"]]["inputs"]["skip_steps"] = 60
     run(graph)
-    message = page.get_by_text("skip_steps is 60, the noise maps hold steps 0 to 49 of 50: use 0 to 49")
-    message.first.wait_for(timeout=120_000)
+    empty_page.wait_for_error("skip_steps is 60, the noise maps hold steps 0 to 49 of 50: use 0 to 49")

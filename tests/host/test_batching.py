@@ -78,8 +78,16 @@ def test_automatic_takes_what_fits_the_free_memory(comfy, pack, random_model, la
     one = model.model.memory_required([4, 4, 8, 8])
     for room, timesteps in ((100.0, 16), (3.9, 3), (0.1, 1)):
         monkeypatch.setattr(comfy.model_management, "get_free_memory", lambda *_, room=room, **__: room * one / 0.8)
-        assert pack.batching.timesteps_that_fit(model.model, image["samples"].shape) == timesteps
+        assert pack.batching.timesteps_that_fit(model, image["samples"].shape) == timesteps
     monkeypatch.undo()
+
+
+def test_a_host_that_counts_what_weights_would_make_room_is_asked(comfy, pack, random_model, latent, monkeypatch):
+    model, image = random_model("sd15"), latent("sd15", batch=2)
+    one = model.model.memory_required([4, 4, 8, 8])
+    monkeypatch.setattr(comfy.model_management, "get_free_memory", lambda *_, **__: 0.0)
+    monkeypatch.setattr(type(model), "get_free_memory", lambda self, device: 3.9 * one / 0.8, raising=False)
+    assert pack.batching.timesteps_that_fit(model, image["samples"].shape) == 3
 
 
 def test_out_of_memory_halves_the_call_and_goes_on(comfy, pack):
@@ -104,6 +112,33 @@ def test_out_of_memory_halves_the_call_and_goes_on(comfy, pack):
 
     with pytest.raises(comfy.model_management.OOM_EXCEPTION):
         pack.batching.SplittingDenoiser(hopeless, {}, rows=2)(x, sigma)
+
+
+def test_out_of_memory_in_the_words_of_a_newer_host(comfy, pack, monkeypatch):
+    """Errors of other classes, which the host knows by what they say; others are not taken for it."""
+
+    class AcceleratorError(RuntimeError):
+        pass
+
+    monkeypatch.setattr(
+        comfy.model_management, "is_oom", lambda error: isinstance(error, AcceleratorError), raising=False
+    )
+    asked = []
+
+    def guider(x, sigma, error):
+        asked.append(len(x))
+        if len(x) > 4:
+            raise error
+        return x
+
+    x, sigma = torch.randn(8, 3), torch.arange(8.0)
+    full = AcceleratorError("CUDA error: out of memory")
+    assert torch.equal(pack.batching.SplittingDenoiser(guider, {"error": full}, rows=2)(x, sigma), x)
+    assert asked == [8, 4, 4]
+    asked.clear()
+    with pytest.raises(RuntimeError, match="another"):
+        pack.batching.SplittingDenoiser(guider, {"error": RuntimeError("another")}, rows=2)(x, sigma)
+    assert asked == [8]
 
 
 @pytest.fixture

@@ -144,7 +144,13 @@ def test_a_mask_is_averaged_over_cells_and_cropped_like_the_image(pack, random_m
     assert cells.sum() == 0.5
 
 
-def test_a_run_can_be_interrupted_at_any_step(comfy, random_model, latent, invert, sample):
+@pytest.fixture
+def unthrottled(comfy, monkeypatch):
+    """Each step reaches the host's progress hook; newer hosts leave some out that follow within a tenth of a second."""
+    monkeypatch.setattr(comfy.utils, "PROGRESS_THROTTLE_MIN_INTERVAL", 0.0, raising=False)
+
+
+def test_a_run_can_be_interrupted_at_any_step(comfy, unthrottled, random_model, latent, invert, sample):
     """The host's interrupt ends the run; the next one gives what an undisturbed one gives."""
     model, image = random_model("sd15"), latent("sd15")
     undisturbed = invert(model, latent_image=image)
@@ -174,7 +180,7 @@ def test_a_run_can_be_interrupted_at_any_step(comfy, random_model, latent, inver
     assert all(torch.equal(value, weights[name]) for name, value in model.model.state_dict().items())
 
 
-def test_progress_and_previews_count_the_calls(comfy, random_model, invert, sample):
+def test_progress_and_previews_count_the_calls(comfy, unthrottled, random_model, invert, sample):
     reported = []
     comfy.utils.set_progress_bar_global_hook(lambda value, total, preview, **_: reported.append((value, total)))
     try:
@@ -185,6 +191,18 @@ def test_progress_and_previews_count_the_calls(comfy, random_model, invert, samp
         assert reported == [(k, 2) for k in range(1, 3)]
     finally:
         comfy.utils.set_progress_bar_global_hook(None)
+
+
+def test_progress_that_the_host_throttles_still_climbs_to_the_end(comfy, random_model, invert):
+    reported = []
+    comfy.utils.set_progress_bar_global_hook(lambda value, total, preview, **_: reported.append((value, total)))
+    try:
+        invert(random_model("sd15"), steps=20)
+    finally:
+        comfy.utils.set_progress_bar_global_hook(None)
+    values = [value for value, _ in reported]
+    assert {total for _, total in reported} == {20}
+    assert values == sorted(set(values)) and values[0] == 1 and values[-1] == 20
 
 
 def test_other_nodes_keep_their_random_numbers(random_model, invert):

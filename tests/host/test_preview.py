@@ -31,17 +31,63 @@ def test_the_node_shows_the_sheet_that_it_returns(random_model, invert, preview,
     assert fewer.shape[2] < sheet.shape[2]
 
 
-def test_colors_are_those_of_the_hosts_live_preview(comfy, pack, random_model, invert):
-    """The image at the end of the sheet, by the host's own previewer."""
+@pytest.fixture
+def live_preview(comfy, monkeypatch):
+    """live_preview(latent_format, x0): the host's own preview of a latent (1, C, ...), as floats of 0 to 255."""
     import latent_preview
+    from comfy.cli_args import LatentPreviewMethod, args
 
+    monkeypatch.setattr(args, "preview_method", LatentPreviewMethod.Latent2RGB)
+
+    def show(latent_format, x0):
+        previewer = latent_preview.get_previewer(torch.device("cpu"), latent_format)
+        return np.asarray(previewer.decode_latent_to_preview(x0)).astype(float)
+
+    return show
+
+
+def test_colors_are_those_of_the_hosts_live_preview(pack, random_model, invert, live_preview):
+    """The image at the end of the sheet, by the host's own previewer."""
     model = random_model("sd15")
     noise_maps = invert(model)
-    latent_format = model.get_model_object("latent_format")
-    previewer = latent_preview.Latent2RGBPreviewer(latent_format.latent_rgb_factors)
-    expected = np.asarray(previewer.decode_latent_to_preview(noise_maps.image)).astype(float)
+    expected = live_preview(model.get_model_object("latent_format"), noise_maps.image)
     ours = pack.inspect._preview(noise_maps, noise_maps.image[0])
     assert np.abs((ours.clamp(-1, 1) + 1).movedim(0, -1).numpy() * 127.5 - expected).max() <= 1
+
+
+def test_colors_of_every_latent_format_of_the_host(comfy, pack, random_model, live_preview, preview):
+    """Among them, on newer hosts, cells that are several pixels of a preview (Flux 2)."""
+    import comfy.latent_formats
+
+    formats = [cls() for cls in vars(comfy.latent_formats).values() if isinstance(cls, type)]
+    shown = 0
+    for latent_format in (latent_format for latent_format in formats if latent_format.latent_rgb_factors):
+        model = random_model("sd15").clone()
+        model.add_object_patch("latent_format", latent_format)
+        frames = (1,) * (latent_format.latent_dimensions - 2)
+        shape = (1, latent_format.latent_channels, *frames, 6, 8)
+        image = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        noise_maps = pack.core.NoiseMaps(
+            pack.core.NoiseSchedule.flow(torch.tensor([1.0, 0.0])),
+            torch.stack([image, image]),
+            image[None],
+            image[None],
+            info=pack.host.provenance(model),
+        )
+        preview(noise_maps)
+        try:
+            expected = live_preview(latent_format, image)
+        except RuntimeError:  # the host's colors are not for that many channels: a live preview would fail
+            assert "latent_rgb_factors" not in noise_maps.info, type(latent_format)
+            continue
+        shown += 1
+        ours = pack.inspect._preview(noise_maps, image.reshape(-1, 6, 8))
+        apart = np.abs((ours.clamp(-1, 1) + 1).movedim(0, -1).numpy() * 127.5 - expected)
+        assert apart.max() <= 1, type(latent_format)
+        z = torch.randn((latent_format.latent_channels, 60, 80), generator=torch.Generator().manual_seed(1))
+        spread = pack.inspect._noise(noise_maps, z).std(dim=(1, 2))
+        assert spread == pytest.approx([1, 1, 1], abs=0.05), type(latent_format)
+    assert shown >= 10
 
 
 def test_noise_is_drawn_with_variance_1(pack, random_model, invert):

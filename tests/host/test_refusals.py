@@ -132,3 +132,49 @@ def test_a_sampler_run_that_does_not_fit_its_maps(comfy, pack, no_network, condi
         run(noise, guider, sampler, sigmas, {"samples": torch.ones(2, 4, 8, 8)})
     with pytest.raises(ValueError, match=r"latent has shape \(1, 4, 8, 9\), the noise maps have \(1, 4, 8, 8\)"):
         run(noise, guider, sampler, sigmas, {"samples": torch.ones(1, 4, 8, 9)})
+
+
+@pytest.fixture
+def video_with_sound():
+    """The samples of a LATENT of two parts, as newer hosts have them."""
+    try:
+        from comfy.nested_tensor import NestedTensor
+    except ImportError:
+        pytest.skip("this ComfyUI has no latents of several parts")
+    return NestedTensor([torch.ones(1, 4, 8, 8), torch.ones(1, 8, 16)])
+
+
+TWO_PARTS = r"has 2 parts, of shapes \(1, 4, 8, 8\) and \(1, 8, 16\).*LTXVSeparateAVLatent"
+
+
+@pytest.mark.parametrize(
+    "node_id", ["EditFriendlyInvert", "CycleDiffusionInvert", "DDIMInvert", "NullTextInvert", "SampleWithNoiseMaps"]
+)
+def test_a_latent_of_several_parts(no_network, run_node, video_with_sound, node_id):
+    with pytest.raises(ValueError, match=TWO_PARTS):
+        run_node(node_id, no_network("sd15"), latent_image={"samples": video_with_sound})
+
+
+def test_a_latent_of_several_parts_in_one_pass(no_network, pack, conditioning, video_with_sound):
+    prompts = {name: conditioning("sd15", k) for k, name in enumerate(("source", "target", "negative"))}
+    settings = {"steps": 5, "source_cfg": 3.5, "target_cfg": 9.0, "eta": 1.0, "scheduler": "ddim_uniform", "seed": 3}
+    settings |= {"skip_steps": 1, "variations": 1, "latent_image": {"samples": video_with_sound}}
+    with pytest.raises(ValueError, match=TWO_PARTS):
+        pack.run("EditFriendlyEdit", model=no_network("sd15"), **prompts, **settings)
+
+
+def test_a_color_latent_of_several_parts(pack, noise_maps, video_with_sound):
+    with pytest.raises(ValueError, match=TWO_PARTS):
+        recolor(pack, noise_maps, color={"samples": video_with_sound})
+
+
+def test_a_sampler_run_on_a_latent_of_several_parts(
+    comfy, pack, no_network, conditioning, noise_maps, video_with_sound
+):
+    sampler, sigmas = pack.run("SamplerFixedNoise", noise_maps=noise_maps, skip_steps=2)
+    nodes = comfy.nodes.NODE_CLASS_MAPPINGS
+    prompts = conditioning("sd15", 1), conditioning("sd15", 2)
+    (guider,) = nodes["CFGGuider"]().get_guider(no_network("sd15"), *prompts, 7.0)
+    (noise,) = nodes["RandomNoise"]().get_noise(1)
+    with pytest.raises(ValueError, match=TWO_PARTS):
+        nodes["SamplerCustomAdvanced"]().sample(noise, guider, sampler, sigmas, {"samples": video_with_sound})

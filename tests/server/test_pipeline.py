@@ -14,9 +14,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from pipeline.__main__ import main
-from pipeline.client import GraphError, describe_failure
+from pipeline.client import GraphError
 from pipeline.server import ComfyServer
-from pipeline.template import UsageError, read_graph
 
 ROOT = Path(__file__).parents[2]
 SOURCE, TARGET = "a red circle left on a blue ground", "a green circle left on a blue ground"
@@ -118,6 +117,24 @@ def test_changed_parameters_run_again_and_stand_beside_the_first(server, edit, p
     assert sorted(record["cfg"] for record in found) == [2.0, 2.5]
 
 
+def test_results_among_the_pictures_are_not_edited(server, demo_graph, pictures, capsys):
+    """Also with variations, and under other settings, which make new results."""
+    for name in ("b.png", "c.png"):
+        (pictures / name).unlink()
+    command = ["edit", str(pictures), *PROMPTS, "--server", server.url, "--graph", str(demo_graph)]
+    command += ["--out", str(pictures), "--variations", "2"]
+    assert main(command) == 0
+    before = runs(server)
+    assert main(command) == 0
+    assert runs(server) == before
+    assert main([*command, "--cfg", "2.5"]) == 0
+    assert runs(server) == before + 1
+    said = capsys.readouterr().out
+    assert said.count(f"Left out 2 results of earlier edits in {pictures}") == 2
+    assert said.count("of 1. Results") == 3
+    assert len(list(pictures.iterdir())) == 1 + 2 * 3
+
+
 @pytest.mark.parametrize("damage", ["picture is gone", "half a JSON"])
 def test_what_is_not_whole_is_done_again(server, edit, pictures, tmp_path, damage):
     for name in ("b.png", "c.png"):
@@ -201,20 +218,6 @@ def test_a_run_that_somebody_takes_out_of_the_queue_does_not_wait_for_ever(serve
         server.result(running)
 
 
-def test_a_server_out_of_memory_is_told_by_its_node():
-    graph = {"7": {"class_type": "EditFriendlyInvert", "inputs": {}, "_meta": {"title": "Invert"}}}
-    message = {
-        "node_id": "7",
-        "exception_type": "torch.OutOfMemoryError",
-        "exception_message": "Allocation failed\n\nTIPS: less\n",
-    }
-    entry = {
-        "prompt": [0, "id", graph],
-        "status": {"messages": [["execution_start", {}], ["execution_error", message]]},
-    }
-    assert describe_failure(entry) == "'Invert' (EditFriendlyInvert): OutOfMemoryError: Allocation failed TIPS: less"
-
-
 def test_the_default_graph_on_a_checkpoint(server, pictures, tmp_path, capsys):
     """Random files as one SD1.5 checkpoint; a file that is not there is answered with those that are."""
     parts = {
@@ -249,41 +252,6 @@ def test_the_default_graph_on_a_checkpoint(server, pictures, tmp_path, capsys):
     record = records(tmp_path / "edited")["a.png"]
     assert Image.open(tmp_path / "edited" / record["outputs"][0]).size == (72, 64)
     assert record["checkpoint"] == "random_sd15_client.safetensors"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "name a folder of pictures, or a list with --prompts"),
-        (["nowhere", *PROMPTS], "nowhere is not a folder"),
-        ([".", "--source", SOURCE], "--target (or the column) is not given"),
-        ([".", *PROMPTS, "--steps", "ten"], "steps cannot be 'ten'"),
-        ([".", *PROMPTS, "--checkpoint", "x"], "the graph has no place for 'checkpoint'"),
-        ([".", *PROMPTS, "--set", "Shift.x=8"], "the graph has no place for 'Shift.x'"),
-        (["--prompts", "typo.csv"], "there is no parameter 'skip_step'"),
-    ],
-)
-def test_wrong_usage_is_refused_before_anything_runs(server, edit, tmp_path, monkeypatch, capsys, arguments, message):
-    monkeypatch.chdir(tmp_path)
-    Path("typo.csv").write_text("picture,source,target,skip_step\n")
-    before = runs(server)
-    with pytest.raises(SystemExit) as stop:
-        edit(*arguments)
-    assert stop.value.code == 2
-    assert message in capsys.readouterr().err
-    assert runs(server) == before
-
-
-def test_a_graph_of_the_browsers_format_is_refused(tmp_path):
-    (tmp_path / "graph.json").write_text('{"nodes": [], "links": []}')
-    with pytest.raises(UsageError, match="no graph in the API format"):
-        read_graph(tmp_path / "graph.json")
-
-
-def test_no_server(pictures, demo_graph, tmp_path, capsys):
-    where = ["--server", "http://127.0.0.1:9", "--graph", str(demo_graph), "--out", str(tmp_path / "edited")]
-    assert main(["edit", str(pictures), *PROMPTS, *where]) == 1
-    assert "Stopped: the server http://127.0.0.1:9 does not answer" in capsys.readouterr().out
 
 
 def test_a_server_that_stops_in_the_middle_and_the_same_command_on_a_new_one(

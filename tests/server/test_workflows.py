@@ -10,8 +10,11 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from benchmarks.random_weights import save_sd15_checkpoint, save_sdxl_checkpoint
+from pipeline.comfyui import version_of
+from run import OLDEST
 from workflows.source import build
 from workflows.source.examples import SD15_MODEL, SDXL_MODEL
+from workflows.source.sizes import InputSlot, input_slots
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows" / "api"
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
@@ -19,6 +22,8 @@ OUTSIDE_WEIGHTS = {
     "text_edit_sd15": (SD15_MODEL["name"], save_sd15_checkpoint),
     "text_edit_sdxl": (SDXL_MODEL["name"], save_sdxl_checkpoint),
 }
+FILES = {"ckpt_name", "file", "image"}
+VALUES = {"INT": int, "FLOAT": int | float, "STRING": str, "BOOLEAN": bool, "COMBO": str}
 AFTER = {"load_and_edit": "save_and_reuse"}  # whose file it loads
 
 
@@ -45,11 +50,39 @@ def small(graph: dict) -> dict:
     return graph
 
 
-def test_the_files_are_what_their_source_generates(server):
+def is_valid(slot: InputSlot, value: object) -> bool:
+    """Whether the host takes a value; links, and files that only some machines have, are for the tests that run it."""
+    if isinstance(value, list) or slot.name in FILES:
+        return True
+    if "options" in slot.options:
+        return value in slot.options["options"]
+    if isinstance(value, int | float) and "min" in slot.options:
+        return slot.options["min"] <= value <= slot.options["max"]
+    return isinstance(value, VALUES[slot.type])
+
+
+def test_the_files_are_what_their_source_generates(server, comfyui_path):
+    """On the host whose definitions they are generated from: newer ones have more outputs and inputs."""
+    if version_of(comfyui_path) != OLDEST:
+        pytest.skip(f"the files are generated with ComfyUI {OLDEST}: python run.py test --comfyui {OLDEST}")
     texts = build.files(server.get("/object_info"))
     assert {path.stem for path in texts} == set(NAMES)
     for path, text in texts.items():
         assert path.read_text() == text, f"{path.name} differs: run `python -m workflows.source.build`"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_host_defines_all_that_a_graph_uses(server, name):
+    """Every node, none of them deprecated, every input, and every value that is not a file of the user's."""
+    definitions = server.get("/object_info")
+    for node in api_form(name).values():
+        definition = definitions[node["class_type"]]
+        assert not definition.get("deprecated"), node["class_type"]
+        slots = {slot.name: slot for slot in input_slots(definition)}
+        assert set(node["inputs"]) <= set(slots)
+        assert {slot.name for slot in slots.values() if not slot.optional} <= set(node["inputs"])
+        for input_name, value in node["inputs"].items():
+            assert is_valid(slots[input_name], value), (node["_meta"]["title"], input_name, value)
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - set(OUTSIDE_WEIGHTS)))

@@ -15,11 +15,12 @@ SOURCE_COLORS = {"color": "#223", "bgcolor": "#335"}
 TARGET_COLORS = {"color": "#232", "bgcolor": "#353"}
 
 TEXT_ROOM = 70
-EMPTY_TEXT_ROOM = 62  # the least that the front end gives a text box
-PREVIEW_ROOM = 232  # of a node that samples, where live previews are on
+IMAGE_ROOM = 240
+RESULT_WIDTH = 266
+PREVIEW_WIDTH = 230  # a little more than the least that Nodes 2.0 gives a node
 
 TUNED, TUNED_COLOR = Settings(), ColorEdit()
-DEMO_INVERSION = {"steps": TUNED.steps, "cfg": TUNED.cfg_source, "seed": 1}
+DEMO_INVERSION: dict[str, Any] = {"steps": TUNED.steps, "cfg": TUNED.cfg_source, "seed": 1}
 DEMO_EDIT = {"cfg": TUNED.cfg_target, "skip_steps": TUNED.skip_steps}
 REPLAY = {"cfg": TUNED.cfg_source, "skip_steps": 0}  # the inversion's cfg, from its first step
 RECOLOR = {
@@ -38,8 +39,7 @@ class Pipeline:
         self.vae = vae
 
     def prompt(self, title: str, text: str | Output, colors: Mapping[str, str] | None = None) -> Node:
-        room = TEXT_ROOM if text else EMPTY_TEXT_ROOM
-        return Node("CLIPTextEncode", title, {"clip": self.clip, "text": text}, room=room, colors=colors or {})
+        return Node("CLIPTextEncode", title, {"clip": self.clip, "text": text}, room=TEXT_ROOM, colors=colors or {})
 
     def source(self, text: str | Output) -> Node:
         return self.prompt("Source prompt", text, SOURCE_COLORS)
@@ -48,7 +48,9 @@ class Pipeline:
         return self.prompt("Target prompt", text, TARGET_COLORS)
 
     def empty(self) -> Node:
-        return self.prompt("Empty prompt", "")
+        """Nothing to write there, so it is a title bar only."""
+        inputs = {"clip": self.clip, "text": ""}
+        return Node("CLIPTextEncode", "Empty prompt", inputs, room=TEXT_ROOM, collapsed=True)
 
     def encode(self, pixels: Output) -> Node:
         return Node("VAEEncode", "Encode", {"pixels": pixels, "vae": self.vae}, collapsed=True)
@@ -66,11 +68,11 @@ class Pipeline:
         **values: Any,
     ) -> Node:
         links = {"latent_image": latent, **self._conditioned(positive, negative)}
-        return Node(node_id, title, links | values, space_below=PREVIEW_ROOM)
+        return Node(node_id, title, links | values, live_preview=True)
 
     def sample(self, title: str, noise_maps: Output, positive: Node, negative: Node, **values: Any) -> Node:
         links = {"noise_maps": noise_maps, **self._conditioned(positive, negative)}
-        return Node("FixedNoiseSampler", title, links | values, space_below=PREVIEW_ROOM)
+        return Node("FixedNoiseSampler", title, links | values, live_preview=True)
 
     def _conditioned(self, positive: Node, negative: Node) -> dict[str, Output]:
         return {"model": self.model, "positive": positive["CONDITIONING"], "negative": negative["CONDITIONING"]}
@@ -93,7 +95,7 @@ class DemoModel(Pipeline):
         large = self.large(samples)
         return [*large, preview(title, large[-1]["IMAGE"])]
 
-    def saved(self, title: str, samples: Output, filename_prefix: str, width: int = 266) -> list[Node]:
+    def saved(self, title: str, samples: Output, filename_prefix: str, width: int = RESULT_WIDTH) -> list[Node]:
         """From a latent to a file and a large preview: the result of the graph."""
         large = self.large(samples)
         return [*large, save(title, large[-1]["IMAGE"], filename_prefix, width)]
@@ -139,10 +141,10 @@ def enlarge(image: Output) -> Node:
     return Node("ImageScaleBy", "Enlarge", inputs, collapsed=True)
 
 
-def preview(title: str, image: Output, width: int = 216) -> Node:
-    return Node("PreviewImage", title, {"images": image}, width, room=max(width, 216) + 14)
+def preview(title: str, image: Output, width: int = PREVIEW_WIDTH) -> Node:
+    return Node("PreviewImage", title, {"images": image}, width, room=max(IMAGE_ROOM, width))
 
 
-def save(title: str, image: Output, filename_prefix: str, width: int = 266) -> Node:
+def save(title: str, image: Output, filename_prefix: str, width: int = RESULT_WIDTH) -> Node:
     inputs = {"images": image, "filename_prefix": f"edit_friendly/{filename_prefix}"}
-    return Node("SaveImage", title, inputs, width, room=width + 5)
+    return Node("SaveImage", title, inputs, width, room=max(IMAGE_ROOM, width))

@@ -1,4 +1,8 @@
-"""Write every example graph in both forms: `python -m workflows.source.build` (it starts a ComfyUI for a moment)."""
+"""Write every example graph in both forms: `python -m workflows.source.build` (it starts a ComfyUI for a moment).
+
+The ComfyUI is to be the oldest that is supported: newer ones define more inputs and outputs, which older ones lack, and
+read what was written for the oldest.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.comfyui import find_comfyui
+from pipeline.comfyui import find_comfyui, version_of
 from pipeline.server import ComfyServer
+from run import OLDEST
 
 from .examples import EXAMPLES
 from .forms import Definitions, api_form, browser_form
@@ -32,6 +37,8 @@ def temporary_server() -> Iterator[ComfyServer]:
 
 def main() -> int:
     with temporary_server() as server:
+        if version_of(server.comfyui) != OLDEST:
+            sys.exit(f"This needs ComfyUI {OLDEST}, not {version_of(server.comfyui)}: set COMFYUI_PATH to its folder.")
         definitions = server.get("/object_info")
     for path, text in files(definitions).items():
         path.parent.mkdir(exist_ok=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from demo.settings import SHIFT
 
@@ -10,13 +10,13 @@ from . import notes
 from .blocks import (
     DEMO_EDIT,
     DEMO_INVERSION,
-    EMPTY_TEXT_ROOM,
     IMAGE,
+    IMAGE_ROOM,
     INVERT,
-    PREVIEW_ROOM,
     REPLAY,
     RESULT,
     SAMPLE,
+    TEXT_ROOM,
     WORDS,
     DemoModel,
     DemoScene,
@@ -55,8 +55,8 @@ def quick_start() -> Workflow:
         [
             [Note(notes.QUICK_START)],
             [demo.group(), Group("2  Words", WORDS, [[source, target, empty]])],
-            [Group("3  Image to noise maps", INVERT, [[invert]])],
-            [Group("4  Noise maps to images", SAMPLE, [[back, edit]])],
+            [Group("3  Invert", INVERT, [[invert]])],
+            [Group("4  Sample", SAMPLE, [[back, edit]])],
             [
                 Group(
                     "5  Results",
@@ -98,12 +98,11 @@ def shift_and_flip() -> Workflow:
         [
             [Note(notes.SHIFT_AND_FLIP)],
             [demo.group(empty), Group("Original", RESULT, [shown_original(demo.image["image"])])],
-            [Group("2  Image to noise maps", INVERT, [[invert]])],
-            [Group("3  Shift", WORDS, [[shift]]), Group("4  Flip", WORDS, [[flip]])],
-            [Group("5  Noise maps to images", SAMPLE, [[shifted, flipped]])],
+            [Group("2  Invert", INVERT, [[invert]]), Group("3  Shift and flip", WORDS, [[shift, flip]])],
+            [Group("4  Sample", SAMPLE, [[shifted, flipped]])],
             [
                 Group(
-                    "6  Results",
+                    "5  Results",
                     RESULT,
                     [
                         demo.shown("Shifted", shifted["latent"]),
@@ -129,8 +128,8 @@ def color_edit() -> Workflow:
         [
             [Note(notes.COLOR_EDIT)],
             [demo.group(empty), Group("2  Paint", WORDS, [[paint, painted]])],
-            [Group("3  Image to noise maps", INVERT, [[invert]])],
-            [Group("4  Recolor and sample", SAMPLE, [[recolor, sample]])],
+            [Group("3  Invert", INVERT, [[invert]])],
+            [Group("4  Recolor", SAMPLE, [[recolor, sample]])],
             [
                 Group(
                     "5  Results",
@@ -156,8 +155,8 @@ def local_edit() -> Workflow:
         [
             [Note(notes.LOCAL_EDIT)],
             [demo.group(outside), Group("2  Words", WORDS, [[source, target, empty]])],
-            [Group("3  Image to noise maps", INVERT, [[invert]])],
-            [Group("4  Noise maps to images", SAMPLE, [[everywhere, local]])],
+            [Group("3  Invert", INVERT, [[invert]])],
+            [Group("4  Sample", SAMPLE, [[everywhere, local]])],
             [
                 Group(
                     "5  Results",
@@ -194,7 +193,7 @@ def sdedit_comparison() -> Workflow:
             "scheduler": "ddim_uniform",
             "denoise": 0.5,
         },
-        space_below=PREVIEW_ROOM,
+        live_preview=True,
     )
     invert = demo.invert_without_prompt(empty)
     recolor = demo.recolor(invert, painted)
@@ -206,8 +205,8 @@ def sdedit_comparison() -> Workflow:
         [
             [Note(notes.SDEDIT_COMPARISON)],
             [demo.group(empty), Group("2  Paint", WORDS, [[color, strokes, painted]])],
-            [Group("3a  Image to noise maps", INVERT, [[invert]])],
-            [Group("4a  Recolor and sample", SAMPLE, [[recolor, sample, *sample_large]])],
+            [Group("3a  Invert", INVERT, [[invert]])],
+            [Group("4a  Recolor", SAMPLE, [[recolor, sample, *sample_large]])],
             [Group("3b  SDEdit", INVERT, [[sdedit, *sdedit_large]])],
             [Group("5  Results", RESULT, [before, after])],
         ]
@@ -219,39 +218,55 @@ def compare_inversions() -> Workflow:
     source = demo.source(demo.image["caption"])
     target = demo.target("a house at night in summer")
     empty = demo.empty()
-    inversions = [
-        demo.invert("Edit friendly", demo.latent, source, empty, **DEMO_INVERSION),
-        demo.invert("CycleDiffusion", demo.latent, source, empty, "CycleDiffusionInvert", **DEMO_INVERSION),
-        demo.invert("DDIM", demo.latent, source, empty, "DDIMInvert", **DEMO_INVERSION, keep_residuals=False),
-    ]
+    inversions = _three_inversions(demo, source, empty)
     edits = [
         demo.sample(f"Edit {letter}", invert["noise_maps"], target, empty, **DEMO_EDIT)
         for letter, invert in zip("abc", inversions, strict=True)
     ]
+    large = [demo.large(edit["latent"]) for edit in edits]
+    results = [preview(f"Result {letter}", nodes[-1]["IMAGE"]) for letter, nodes in zip("abc", large, strict=True)]
+    return Workflow(
+        [
+            [Note(notes.COMPARE_INVERSIONS)],
+            [demo.group(), Group("2  Words", WORDS, [[source, target, empty]])],
+            [
+                Group("3  Invert", INVERT, [[invert] for invert in inversions]),
+                Group("5  Results", RESULT, [[result] for result in results]),
+            ],
+            [Group("4  Edit", SAMPLE, [edits[:2], [edits[2], *(node for nodes in large for node in nodes)]])],
+        ]
+    )
+
+
+def noise_statistics() -> Workflow:
+    demo = DemoScene("a house by day in summer", seed=5)
+    source, empty = demo.source(demo.image["caption"]), demo.empty()
+    inversions = _three_inversions(demo, source, empty)
     first, second, third = (invert["noise_maps"] for invert in inversions)
     measure = Node(
         "NoiseMapsStatistics",
         "Statistics",
         {"noise_maps": first, "noise_maps_2": second, "noise_maps_3": third},
-        room=EMPTY_TEXT_ROOM,
+        room=TEXT_ROOM,
     )
-    plots = Node("PreviewImage", "Plots", {"images": measure["plots"]}, 420, room=310)
-    numbers = Node("PreviewAny", "Numbers", {"source": measure["numbers"]}, 480, room=170)
-    pictures = [demo.shown(f"Result {letter}", edit["latent"]) for letter, edit in zip("abc", edits, strict=True)]
+    plots = Node("PreviewImage", "Plots", {"images": measure["plots"]}, 500, room=360)
+    numbers = Node("PreviewAny", "Numbers", {"source": measure["numbers"]}, 500, room=190)
     return Workflow(
         [
-            [Note(notes.COMPARE_INVERSIONS)],
-            [demo.group(), Group("2  Words", WORDS, [[source, target, empty]])],
-            *(
-                [Group(f"3{letter}  Invert and edit", INVERT, [[invert, edit]])]
-                for letter, invert, edit in zip("abc", inversions, edits, strict=True)
-            ),
-            [
-                Group("4  Results", RESULT, pictures),
-                Group("5  What tells them apart", IMAGE, [[measure, numbers], [plots]]),
-            ],
+            [Note(notes.NOISE_STATISTICS)],
+            [demo.group(), Group("2  Words", WORDS, [[source, empty]])],
+            [Group("3  Invert", INVERT, [[invert] for invert in inversions]), Group("4  Measure", SAMPLE, [[measure]])],
+            [Group("5  What tells them apart", RESULT, [[plots, numbers]])],
         ]
     )
+
+
+def _three_inversions(demo: DemoScene, source: Node, empty: Node) -> list[Node]:
+    return [
+        demo.invert("Edit friendly", demo.latent, source, empty, **DEMO_INVERSION),
+        demo.invert("CycleDiffusion", demo.latent, source, empty, "CycleDiffusionInvert", **DEMO_INVERSION),
+        demo.invert("DDIM", demo.latent, source, empty, "DDIMInvert", **DEMO_INVERSION, keep_residuals=False),
+    ]
 
 
 def save_and_reuse() -> Workflow:
@@ -269,9 +284,9 @@ def save_and_reuse() -> Workflow:
         [
             [Note(notes.SAVE_AND_REUSE)],
             [demo.group(), Group("2  Words", WORDS, [[source, empty]])],
-            [Group("3  Image to noise maps", INVERT, [[invert]])],
+            [Group("3  Invert", INVERT, [[invert]])],
             [Group("4  Keep", SAMPLE, [[keep]]), Group("5  Check", SAMPLE, [[back]])],
-            [Group("6  What the maps hold", RESULT, [demo.saved("Reconstruction", back["latent"], "save_and_reuse")])],
+            [Group("6  Result", RESULT, [demo.saved("Reconstruction", back["latent"], "save_and_reuse")])],
         ]
     )
 
@@ -288,10 +303,10 @@ def load_and_edit() -> Workflow:
         [
             [Note(notes.LOAD_AND_EDIT)],
             [
-                Group("1  Model and noise maps", IMAGE, [[demo.loader, load]]),
+                Group("1  Noise maps", IMAGE, [[demo.loader, load]]),
                 Group("2  Words", WORDS, [[sunset, winter, empty]]),
             ],
-            [Group("3  Noise maps to images", SAMPLE, [[first, second]])],
+            [Group("3  Sample", SAMPLE, [[first, second]])],
             [
                 Group(
                     "4  Results",
@@ -329,28 +344,23 @@ def tour() -> Workflow:
     latents = [demo.latent, *(node["latent"] for node in (back, edit, *moved, recolored))]
     titles = ("Original", "Reconstruction", "Edits", "Shifted", "Flipped", "Recolored")
     kept = [_save_latent(title, samples) for title, samples in zip(titles, latents, strict=True)]
-    batches = _batched(latents)
-    everything = demo.large(batches[-1]["LATENT"])
+    one = Node("LatentFromBatch", "One edit", {"samples": edit["latent"]}, collapsed=True)
+    rows = [
+        _joined(one["LATENT"], latents[3], "x"),
+        _joined(latents[4], latents[5], "x"),
+    ]
+    sheet = _joined(rows[0]["LATENT"], rows[1]["LATENT"], "y")
+    large = demo.large(sheet["LATENT"])
     return Workflow(
         [
-            [Note(notes.TOUR)],
+            [
+                Note(notes.TOUR, width=290),
+                Group("8  Results", RESULT, [[one, *rows, sheet, *large, preview("All", large[-1]["IMAGE"], 266)]]),
+            ],
             [demo.group(paint, painted), Group("2  Words", WORDS, [[source, target, empty]])],
-            [Group("3  Image to noise maps", INVERT, [[invert, bare]])],
-            [
-                Group("4  Move the maps", WORDS, [[shift, flip]]),
-                Group("5  Recolor and sample", SAMPLE, [[recolor, recolored]]),
-            ],
-            [
-                Group("6  Noise maps to images", SAMPLE, [[back, edit], moved]),
-                Group("7  Kept as latents, exact", IMAGE, [kept[:3], kept[3:]]),
-            ],
-            [
-                Group(
-                    "8  Results",
-                    RESULT,
-                    [[*batches, *everything, preview("All", everything[-1]["IMAGE"], 420)]],
-                )
-            ],
+            [Group("3  Invert", INVERT, [[invert], [bare]]), Group("4  Move", WORDS, [[shift, flip], [recolor]])],
+            [Group("5  Sample", SAMPLE, [[back, edit], moved])],
+            [Group("6  Keep", IMAGE, [kept]), Group("7  Recolor", SAMPLE, [[recolored]])],
         ]
     )
 
@@ -367,7 +377,7 @@ def _text_edit(name: str, note: str, model: dict[str, str], side: int) -> Workfl
     """The paper's main use, at its settings, which are the defaults of the nodes."""
     loader = Node("CheckpointLoaderSimple", "Model", {"ckpt_name": model["name"]}, width=290, models=[model])
     pipeline = Pipeline(loader["MODEL"], loader["CLIP"], loader["VAE"])
-    image = Node("LoadImage", "Image", {"image": "example.png"}, room=PREVIEW_ROOM)
+    image = Node("LoadImage", "Image", {"image": "example.png"}, room=IMAGE_ROOM)
     scale = Node(
         "ImageScale",
         f"Crop to {side}",
@@ -385,7 +395,7 @@ def _text_edit(name: str, note: str, model: dict[str, str], side: int) -> Workfl
             [Note(note)],
             [Group("1  Image and model", IMAGE, [[loader, image, scale, encoded]])],
             [Group("2  Words", WORDS, [[source, target, empty]])],
-            [Group("3  Image to noise maps", INVERT, [[invert]])],
+            [Group("3  Invert", INVERT, [[invert]])],
             [Group("4  Edit", SAMPLE, [[edit]])],
             [Group("5  Result", RESULT, [[edited, save("Edited", edited["IMAGE"], name, width=420)]])],
         ]
@@ -394,17 +404,11 @@ def _text_edit(name: str, note: str, model: dict[str, str], side: int) -> Workfl
 
 def _save_latent(title: str, samples: Output) -> Node:
     inputs = {"samples": samples, "filename_prefix": f"edit_friendly/{title.lower()}"}
-    return Node("SaveLatent", title, inputs, collapsed=True, space_below=12)  # it has a badge of its own
+    return Node("SaveLatent", title, inputs, collapsed=True, space_below=16)  # a badge of its own stands above it
 
 
-def _batched(latents: Sequence[Output]) -> list[Node]:
-    """Nodes that join latents to one batch, pair by pair."""
-    nodes: list[Node] = []
-    joined = latents[0]
-    for samples in latents[1:]:
-        nodes.append(Node("LatentBatch", "Join", {"samples1": joined, "samples2": samples}, collapsed=True))
-        joined = nodes[-1]["LATENT"]
-    return nodes
+def _joined(first: Output, second: Output, dim: str) -> Node:
+    return Node("LatentConcat", "Join", {"samples1": first, "samples2": second, "dim": dim}, collapsed=True)
 
 
 EXAMPLES: dict[str, Callable[[], Workflow]] = {
@@ -419,6 +423,7 @@ EXAMPLES: dict[str, Callable[[], Workflow]] = {
         local_edit,
         sdedit_comparison,
         compare_inversions,
+        noise_statistics,
         save_and_reuse,
         load_and_edit,
         tour,

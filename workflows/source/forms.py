@@ -8,60 +8,18 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from .graph import Group, Node, Note, Output, Workflow
 from .layout import Box, place, view_of
+from .sizes import InputSlot, canvas_height, height, input_slots, is_own, note_height
 
 Definitions = Mapping[str, Mapping[str, Any]]  # the host's /object_info
 
-WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
-EMPTY_VALUES = {"INT": 0, "FLOAT": 0.0, "STRING": "", "BOOLEAN": False}
-# Widgets that the front end gives a node which shows text: it posts their values with the graph and does not save them.
-POSTED_VALUES = {"PreviewAny": {"preview": ""}}
 OPTIONAL_SHAPE = 7  # a hollow circle
 OWN_COLORS = {"color": "#323", "bgcolor": "#535"}
 NOTE_COLORS = {"color": "#432", "bgcolor": "#653"}
 OWN_PACK, HOST_PACK = "edit-friendly-ddpm", "comfy-core"  # what ComfyUI-Manager calls them
-
-
-@dataclass(frozen=True)
-class InputSlot:
-    """An input of a node as the host defines it."""
-
-    name: str
-    type: str
-    options: Mapping[str, Any]
-    optional: bool
-
-    @property
-    def is_widget(self) -> bool:
-        return self.type in WIDGET_TYPES and not self.options.get("forceInput")
-
-    @property
-    def default(self) -> Any:
-        first_option = next(iter(self.options.get("options", ())), EMPTY_VALUES.get(self.type))
-        return self.options.get("default", first_option)
-
-    @property
-    def extra_values(self) -> list[str]:
-        """Values of the further widgets that the front end adds behind this one and saves with the graph."""
-        if self.options.get("control_after_generate") or self.name in ("seed", "noise_seed"):
-            return ["fixed"]  # the same seed at each Run, so that what changes is what the reader changed
-        return ["image"] if self.options.get("image_upload") else []
-
-
-def input_slots(definition: Mapping[str, Any]) -> list[InputSlot]:
-    """The inputs of a node in the host's order."""
-    slots = []
-    for kind in ("required", "optional"):
-        for name in definition["input_order"].get(kind, ()):
-            type_, options = (*definition["input"][kind][name], {})[:2]
-            if isinstance(type_, list):  # how the host's older nodes write a choice
-                type_, options = "COMBO", {"options": type_, **options}
-            slots.append(InputSlot(name, type_, options, kind == "optional"))
-    return slots
 
 
 def api_form(workflow: Workflow, definitions: Definitions) -> dict[str, Any]:
@@ -69,7 +27,7 @@ def api_form(workflow: Workflow, definitions: Definitions) -> dict[str, Any]:
     ids = _ids(workflow)
     graph = {}
     for node in workflow.nodes:
-        values = dict(POSTED_VALUES.get(node.class_type, {}))
+        values: dict[str, Any] = {}
         for slot in _checked_slots(node, definitions):
             value = node.inputs.get(slot.name, slot.default if slot.is_widget else None)
             if isinstance(value, Output):
@@ -85,7 +43,8 @@ def browser_form(name: str, workflow: Workflow, definitions: Definitions) -> dic
     ids = _ids(workflow)
     links = _Links(ids, definitions)
     slots = {node: _serialized_slots(node, definitions, links) for node in workflow.nodes}
-    boxes = place(workflow.columns, {node: _content_height(node, definitions) for node in workflow.nodes})
+    heights: dict[Node | Note, int] = {node: height(node, definitions[node.class_type]) for node in workflow.nodes}
+    boxes = place(workflow.columns, heights | {note: note_height(note) for note in workflow.notes})
     nodes = [
         _serialized_node(node, ids[node], boxes[node], slots[node], definitions[node.class_type], links)
         for node in workflow.nodes
@@ -100,7 +59,7 @@ def browser_form(name: str, workflow: Workflow, definitions: Definitions) -> dic
         "links": links.rows,
         "groups": [_serialized_group(group, i + 1, boxes[group]) for i, group in enumerate(workflow.groups)],
         "config": {},
-        "extra": {"ds": view_of(boxes.values())},
+        "extra": {"ds": view_of(boxes)},
         "version": 0.4,
     }
 
@@ -167,7 +126,7 @@ def _serialized_slots(node: Node, definitions: Definitions, links: _Links) -> li
 def _serialized_node(
     node: Node, node_id: int, box: Box, slots: list[dict], definition: Mapping[str, Any], links: _Links
 ) -> dict[str, Any]:
-    own = definition["python_module"].startswith("custom_nodes.")
+    own = is_own(definition)
     outputs = zip(definition["output_name"], definition["output"], strict=True)
     properties: dict[str, Any] = {
         "Node name for S&R": node.class_type,
@@ -179,7 +138,7 @@ def _serialized_node(
         "id": node_id,
         "type": node.class_type,
         "pos": [box.x, box.y],
-        "size": [box.width, box.height],
+        "size": [box.width, canvas_height(node, definition)],
         "flags": {"collapsed": True} if node.collapsed else {},
         "order": node_id - 1,
         "mode": 0,
@@ -202,16 +161,6 @@ def _widget_values(node: Node, definition: Mapping[str, Any]) -> list[Any]:
             value = node.inputs.get(slot.name, slot.default)
             values += [slot.default if isinstance(value, Output) else value, *slot.extra_values]
     return values
-
-
-def _content_height(node: Node, definitions: Definitions) -> int:
-    """The height of a node below its title, as the front end computes it: rows of slots, then rows of widgets."""
-    definition = definitions[node.class_type]
-    slots = input_slots(definition)
-    sockets = sum(not slot.is_widget for slot in slots)
-    one_line = [slot for slot in slots if slot.is_widget and not slot.options.get("multiline")]
-    widgets = sum(1 + len(slot.extra_values) for slot in one_line)
-    return 20 * max(sockets, len(definition["output"])) + (24 * widgets + 8 if widgets else 0) + 6 + node.room
 
 
 def _serialized_note(note: Note, node_id: int, box: Box) -> dict[str, Any]:

@@ -6,14 +6,9 @@ column and group each is shown. `forms` makes of it what ComfyUI reads.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-
-HEADING_SIZES = {1: 20, 2: 15}
-NOTE_LETTER = 0.62  # mean width of a letter, in sizes of type, in a wide typeface (DejaVu Sans Bold)
-NOTE_FRAME = 30
 
 
 @dataclass(eq=False)
@@ -24,7 +19,8 @@ class Node:
         inputs: by name, a widget's value or the output of another node; the host's defaults for all others.
         width: of the node; its column gives it where None.
         room: height for what the front end shows below the slots and one-line widgets: a text box or an image.
-        space_below: left free in the layout, for a preview that grows the node while it runs.
+        live_preview: it samples, and the front end grows it by a picture of each step where previews are on.
+        space_below: left free in the layout, for what the front end draws there.
         collapsed: shown as its title bar only.
         colors: color and bgcolor; the pack's own nodes have one by default.
         models: the files that it needs, as the front end offers them for download: name, url, directory.
@@ -35,6 +31,7 @@ class Node:
     inputs: dict[str, Any] = field(default_factory=dict)
     width: int | None = None
     room: int = 0
+    live_preview: bool = False
     space_below: int = 0
     collapsed: bool = False
     colors: Mapping[str, str] = field(default_factory=dict)
@@ -57,18 +54,8 @@ class Note:
     """Text for the reader of the graph, in Markdown that is all headings: the front end sets these large enough."""
 
     text: str
-    width: int = 320
+    width: int = 300
     title: str = "Read me"
-
-    @property
-    def height(self) -> int:
-        """What the text needs, by the front end's sizes of type."""
-        return NOTE_FRAME + sum(self._height_of(line) for line in self.text.splitlines() if line)
-
-    def _height_of(self, line: str) -> int:
-        size = HEADING_SIZES[len(line) - len(line.lstrip("#"))]
-        rows = math.ceil(len(line.lstrip("# ")) * size * NOTE_LETTER / (self.width - NOTE_FRAME))
-        return round(size * (1.2 * rows + 0.9))
 
 
 @dataclass(eq=False)

@@ -118,13 +118,32 @@ COMPARE_INVERSIONS = """# Which inversion?
 
 ## c  DDIM: one starting noise and no more; it only comes near the image.
 
-# Plots and numbers
-
-## The larger the noise, the more of the image it holds. Edit-friendly noise turns back on itself: its correlation is negative.
-
 # Turn
 
 ## skip_steps and cfg of the edits.
+
+## keep_residuals of DDIM.
+
+# Next
+
+## noise_statistics: what tells their noise apart.
+"""
+
+NOISE_STATISTICS = """# What is in the noise?
+
+## Three inversions of one image, measured side by side.
+
+## The larger the noise, the more of the image it holds.
+
+## Edit-friendly noise turns back on itself: its correlation is negative.
+
+## CycleDiffusion's is nearly as white as a sampler's own.
+
+## DDIM has one starting noise and no more.
+
+# Turn
+
+## scene and seed of Image.
 
 ## keep_residuals of DDIM.
 """
@@ -182,13 +201,7 @@ TEXT_EDIT_SDXL = TEXT_EDIT_SD15.replace("SD 1.5", "SDXL")
 
 TOUR = """# Everything at once
 
-## All that the pack does, on one scene. The picture on the right, row by row:
-
-## original, reconstruction, edit by words;
-
-## three more variations of the edit;
-
-## shifted, mirrored, recolored.
+## All that the pack does, on one scene. The picture below: edited by words, shifted; mirrored, recolored.
 
 # Turn
 

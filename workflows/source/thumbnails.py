@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from pipeline.server import ComfyServer
 
@@ -25,7 +25,7 @@ def main() -> int:
         for name in EXAMPLES:
             graph = json.loads((FOLDER / "api" / f"{name}.json").read_text())
             if any(node["class_type"] == "CheckpointLoaderSimple" for node in graph.values()):
-                images = [Image.open(server.comfyui / "input" / "example.png")]
+                images: list[Image.Image] = [Image.open(server.comfyui / "input" / "example.png")]
             else:
                 images = shown(server, graph)
             tiled(images).save(FOLDER / f"{name}.jpg", quality=88)
@@ -46,11 +46,11 @@ def shown(server: ComfyServer, graph: dict) -> list[Image.Image]:
 
 def tiled(images: list[Image.Image]) -> Image.Image:
     """Images side by side, in rows where there are many."""
-    columns = min(len(images), TILES)
+    columns = 2 if len(images) == 4 else min(len(images), TILES)
     rows = -(-len(images) // columns)
     sheet = Image.new("RGB", (columns * SIDE, rows * SIDE), "#202020")
     for i, image in enumerate(images):
-        tile = image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+        tile = ImageOps.pad(image.convert("RGB"), (SIDE, SIDE), Image.Resampling.LANCZOS, "#202020")
         sheet.paste(tile, (i % columns * SIDE, i // columns * SIDE))
     return sheet
 

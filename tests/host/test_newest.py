@@ -1,0 +1,89 @@
+"""What newer hosts have and the oldest supported one lacks, in the nodes: sizes of empty latents, dynamic loading."""
+
+import pytest
+import torch
+
+
+@pytest.fixture
+def demo(pack):
+    """The demo model, whose cells are pixels, with prompts."""
+    model, clip, _ = pack.run("LoadDemoModel")
+    tokens = clip.tokenize("a red circle on a blue ground")
+    return model, {name: [[clip.encode_from_tokens(tokens), {}]] for name in ("positive", "negative")}
+
+
+@pytest.fixture
+def sized_latents(comfy):
+    """An empty LATENT of 32 x 32 pixels by the host's own node, which says at which ratio it was made."""
+    (empty,) = comfy.nodes.NODE_CLASS_MAPPINGS["EmptyLatentImage"]().generate(32, 32)
+    if "downscale_ratio_spacial" not in empty:
+        pytest.skip("this ComfyUI does not tell the ratio of its empty latents")
+    return empty
+
+
+def test_generated_images_have_the_size_that_ksampler_gives_them(comfy, demo, run_node):
+    model, prompts = demo
+    (empty,) = comfy.nodes.NODE_CLASS_MAPPINGS["EmptyLatentImage"]().generate(32, 64, 2)
+    (expected,) = comfy.nodes.NODE_CLASS_MAPPINGS["KSampler"]().sample(
+        model, 3, 2, 1.0, "euler", "simple", prompts["positive"], prompts["negative"], empty
+    )
+    image, noise_maps = run_node("SampleWithNoiseMaps", model, latent_image=empty, steps=2, **prompts)
+    assert image["samples"].shape == noise_maps.image.shape == expected["samples"].shape
+
+
+def test_an_empty_latent_of_32_pixels_is_32_pixels(sized_latents, demo, run_node):
+    model, prompts = demo
+    image, _ = run_node("SampleWithNoiseMaps", model, latent_image=sized_latents, steps=2, **prompts)
+    assert image["samples"].shape == (1, 3, 32, 32)
+
+
+def test_a_picture_keeps_its_size_whatever_its_latent_says(sized_latents, demo, invert):
+    model, prompts = demo
+    painted = sized_latents | {"samples": torch.full((1, 3, 4, 4), 0.1)}
+    grey = {"samples": torch.zeros(1, 3, 4, 4)}  # what the pixels of a grey picture are
+    for latent in (painted, grey):
+        assert invert(model, latent_image=latent, steps=2, **prompts).image.shape == (1, 3, 4, 4)
+
+
+def test_an_empty_video_takes_the_models_frames(sized_latents, pack, random_model):
+    from comfy.latent_formats import Wan21
+
+    model = random_model("sd15").clone()
+    model.add_object_patch("latent_format", Wan21())  # four pictures a frame
+    empty = {"samples": torch.zeros(1, 4, 2, 4, 4), "downscale_ratio_spacial": 16, "downscale_ratio_temporal": 8}
+    assert pack.latents.rows_to_invert(model, empty, 1).shape == (1, 16, 4, 8, 8)
+
+
+@pytest.fixture
+def dynamic(comfy):
+    """dynamic(model, lasting): a MODEL that is loaded dynamically, and whose loader gives `lasting` where it may not.
+
+    The network of `model` fails the test if it runs.
+    """
+    if not hasattr(comfy.model_patcher.ModelPatcher, "is_dynamic"):
+        pytest.skip("this ComfyUI does not load weights dynamically")
+
+    class Dynamic(comfy.model_patcher.ModelPatcher):
+        # The host's own needs a GPU: on a CPU it makes an ordinary one of itself.
+        def is_dynamic(self):
+            return True
+
+    def make(model, lasting):
+        patcher = Dynamic(model.model, model.load_device, model.offload_device)
+        if lasting is not None:
+            patcher.cached_patcher_init = (lambda disable_dynamic=False: lasting.clone(), ())
+        return patcher
+
+    return make
+
+
+def test_null_text_runs_on_weights_that_last(dynamic, random_model, run_node, monkeypatch):
+    lasting, loaded = random_model("sd15"), random_model("sd15", torch.float16)
+    monkeypatch.setattr(loaded.model.diffusion_model, "forward", lambda *_, **__: pytest.fail("weights do not last"))
+    settings = {"steps": 2, "inner_steps": 2, "early_stop": 0.0}
+    (expected,) = run_node("NullTextInvert", lasting, **settings)
+    with torch.inference_mode():
+        (found,) = run_node("NullTextInvert", dynamic(loaded, lasting), **settings)
+    assert torch.equal(found.uncond, expected.uncond)
+    with pytest.raises(ValueError, match="load it with a node of ComfyUI's own.*--disable-dynamic-vram"):
+        run_node("NullTextInvert", dynamic(loaded, None), **settings)

@@ -1,0 +1,281 @@
+"""ComfyUI's own front end in a headless Chromium: open a graph, look at it, press Run.
+
+All that differs between the front ends of the supported versions is in `FrontEnd`, which asks the page what it has.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+PACK = "edit-friendly-ddpm"
+PACK_URL = f"/extensions/{PACK}"
+WINDOW = {"width": 1600, "height": 900}
+START = 120_000  # milliseconds, on a busy machine
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
+# It opens the server under test and nothing else. Without a GPU, drawing on the processor itself is the fastest.
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-default-apps",
+    "--disable-domain-reliability",
+    "--disable-sync",
+    "--no-first-run",
+    "--no-pings",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
+)
+CANVAS, NODES_2 = "canvas", "Nodes 2.0"  # the renderers of nodes: drawn on a canvas, or HTML elements over it
+NODES_2_SETTING = "Comfy.VueNodes.Enabled"
+# window.app is there before the front end has restored the last graph or loaded its default one over what is open.
+READY = """'FixedNoiseSampler' in (window.LiteGraph?.registered_node_types ?? {})
+    && Boolean(window.app?.extensionManager?.workflow?.activeWorkflow)"""
+# What the host itself asks for and a new user has not got.
+NOT_THERE_YET = ("/user.css", "/favicon.ico", "/api/userdata")
+# A user who has been here before: no tutorial in the way, and no dialog about a newer version.
+SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Notification.ShowVersionUpdates": False}
+
+# The nodes as the page shows them: a node is an HTML element in the one renderer, and drawn in the other.
+NODES = """() => {
+    const {scale, offset} = app.canvas.ds, canvas = app.canvas.canvas.getBoundingClientRect()
+    return app.graph.nodes.map(node => {
+        node.updateArea?.(app.canvas.ctx)
+        const element = document.querySelector(`[data-node-id="${node.id}"]`)
+        const shown = LiteGraph.vueNodesMode && element?.getBoundingClientRect()
+        const box = !shown ? [...node.boundingRect] : [
+            (shown.x - canvas.x) / scale - offset[0], (shown.y - canvas.y) / scale - offset[1],
+            shown.width / scale, shown.height / scale,
+        ]
+        return {
+            title: node.title,
+            type: node.type,
+            known: node.type in LiteGraph.registered_node_types && !node.has_errors,
+            box: box.map(Math.round),
+            drawn_by: shown ? 'Nodes 2.0' : 'canvas',
+            widgets: (node.widgets ?? []).map(widget => ({
+                name: widget.name,
+                value: widget.value,
+                options: typeof widget.options?.values === 'function'
+                    ? widget.options.values() : widget.options?.values ?? null,
+                min: widget.options?.min ?? null,
+                max: widget.options?.max ?? null,
+            })),
+        }
+    })
+}"""
+# Points of the page, a few pixels apart, at which something else than the graph is on top.
+COVERED = """step => {
+    const {scale, offset} = app.canvas.ds, canvas = app.canvas.canvas, frame = canvas.getBoundingClientRect()
+    const graph = '[data-node-id], .dom-widget, .comfy-multiline-input, .comfy-markdown'
+    const shows = (x, y) => {
+        const top = document.elementFromPoint(x, y)
+        return top === canvas || Boolean(top?.closest(graph)) || Boolean(top?.contains(canvas))
+    }
+    const within = (from, to) => {
+        const points = []
+        for (let at = from + 1; at < to - 1; at += step) points.push(at)
+        return [...points, to - 1]
+    }
+    const covered = ({name, box: [x, y, width, height]}) => {
+        const left = frame.x + (x + offset[0]) * scale, top = frame.y + (y + offset[1]) * scale
+        return within(left, left + width * scale).some(
+            px => within(top, top + height * scale).some(py => !shows(px, py)))
+    }
+    const groups = app.graph.groups.map(group => ({
+        name: group.title, box: [group.pos[0], group.pos[1], group.size[0], 34]}))
+    const nodes = app.graph.nodes.map(node => {
+        node.updateArea?.(app.canvas.ctx)
+        return {name: node.title, box: [...node.boundingRect]}
+    })
+    return [...groups, ...nodes].filter(covered).map(item => item.name)
+}"""
+GROUPS = """() => app.graph.groups.map(group => {
+    const context = app.canvas.ctx
+    context.save()
+    const size = group.font_size || 24
+    context.font = `${size}px ${LiteGraph.GROUP_FONT}`
+    const width = context.measureText(group.title).width
+    context.restore()
+    return {title: group.title, width, room: group.size[0] - size}
+})"""
+NOTES = """() => [...document.querySelectorAll('.comfy-markdown .tiptap, [data-node-id] .widget-markdown')]
+    .filter(note => note.offsetParent).map(note => ({needs: note.scrollHeight, has: note.clientHeight}))"""
+
+
+def find_chromium() -> str | None:
+    return next((path for name in CHROMIUMS if (path := shutil.which(name))), None)
+
+
+def open_front_end(page: Any, url: str) -> None:
+    """Open the front end of the server at `url` in a page of playwright's; returns when it has a graph open."""
+    page.set_default_timeout(START)
+    page.goto(url)
+    page.wait_for_function(READY)
+
+
+class FrontEnd:
+    """A page with the front end of a running server. `errors` grows with what goes wrong in it; those of the host's
+    own start are forgotten when a graph is opened.
+
+    Args:
+        page: a page of playwright's.
+        url: the server's.
+    """
+
+    def __init__(self, page: Any, url: str):
+        self.page = page
+        self.url = url
+        self.errors: list[str] = []
+        page.on("pageerror", lambda error: self.errors.append(error.stack or str(error)))
+        page.on("console", self._note_error)
+        open_front_end(page, url)
+        self._settle()
+
+    def renderers(self) -> list[str]:
+        """What users can choose between; a setting that is hidden is no choice."""
+        kind = self.page.evaluate(f"app.ui.settings.settingsLookup['{NODES_2_SETTING}']?.type")
+        return [CANVAS] if kind in (None, "hidden") else [CANVAS, NODES_2]
+
+    def use(self, renderer: str) -> None:
+        """Switch to a renderer; the server remembers it."""
+        on = renderer == NODES_2
+        self.page.evaluate(f"on => app.ui.settings.setSettingValueAsync('{NODES_2_SETTING}', on)", on)
+        self.page.wait_for_function("on => Boolean(LiteGraph.vueNodesMode) === on", arg=on)
+        self._settle()
+
+    def open(self, workflow: Path, **options: Any) -> None:
+        """Open a file as the menu would; `errors` starts anew.
+
+        Args:
+            options: to the front end; it shows what has openSource "template" otherwise than a file.
+        """
+        self.errors[:] = [error for error in self.errors if PACK_URL in error]
+        call = "([graph, name, options]) => app.loadGraphData(graph, true, true, name, options)"
+        self.page.evaluate(call, [json.loads(workflow.read_text()), workflow.stem, options])
+        self._settle()
+
+    def open_template(self, name: str) -> None:
+        """Open a template of the pack as a user does: Templates, the pack, the template."""
+        nothing = {"status": 200, "content_type": "image/svg+xml", "body": "<svg xmlns='http://www.w3.org/2000/svg'/>"}
+        moving = re.compile(r"/templates/.*\.webp")  # the host's own thumbnails, hundreds, which take minutes to draw
+        self.page.route(moving, lambda route: route.fulfill(**nothing))
+        self.page.get_by_role("button", name=re.compile("^Templates")).first.click()
+        dialog = self.page.get_by_role("dialog").filter(has=self.page.get_by_text(PACK))
+        dialog.get_by_text(PACK, exact=True).first.click()
+        dialog.get_by_text(name, exact=True).first.click()
+        opened = (
+            "name => app.extensionManager.workflow.activeWorkflow.filename.startsWith(name)"  # "tour (2)" the next time
+        )
+        self.page.wait_for_function(opened, arg=name)
+        dialog.first.wait_for(state="hidden")
+        self.page.unroute(moving)
+        self._settle()
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """The nodes as the page shows them: box with title bar, renderer, widgets, whether the type is known."""
+        return self.page.evaluate(NODES)
+
+    def covered(self) -> list[str]:
+        """Nodes and titles of groups that are partly outside the canvas, or under a bar or the minimap."""
+        return self.page.evaluate(COVERED, 12)
+
+    def view(self) -> dict[str, Any]:
+        """Scale and offset of the canvas, and whether it is so small that titles and values are left out."""
+        return self.page.evaluate(
+            "({scale: app.canvas.ds.scale, offset: [...app.canvas.ds.offset], blank: app.canvas.low_quality})"
+        )
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Of each group the width of its title and of the room for it."""
+        return self.page.evaluate(GROUPS)
+
+    def notes(self) -> list[dict[str, Any]]:
+        """Of each note the height of its text and of its box."""
+        return self.page.evaluate(NOTES)
+
+    def saved(self) -> dict[str, Any]:
+        """The graph as Save would write it."""
+        return json.loads(self.page.evaluate("async () => JSON.stringify((await app.graphToPrompt()).workflow)"))
+
+    def exported(self) -> dict[str, Any]:
+        """The graph as Export (API) would write it."""
+        return self.page.evaluate("async () => (await app.graphToPrompt()).output")
+
+    def press_run(self) -> None:
+        """In one front end the element of that name is the button, in another it holds the button."""
+        named = self.page.get_by_test_id("queue-button")
+        named.and_(self.page.get_by_role("button")).or_(named.get_by_role("button")).first.click()
+
+    def run(self, timeout: float = 300) -> None:
+        """Press Run and wait until the server has nothing left to do."""
+        with self.page.expect_response("**/prompt") as reply:
+            self.press_run()
+        if not reply.value.ok:
+            self.errors.append(f"the server refused the graph: {reply.value.text()}")
+            return
+        prompt_id = reply.value.json()["prompt_id"]
+        deadline = time.monotonic() + timeout
+        while prompt_id not in self.page.request.get(f"{self.url}/history/{prompt_id}").json():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the graph did not finish within {timeout:g} s")
+            self.page.wait_for_timeout(200)  # lets the page handle what the server tells it meanwhile
+        self._settle()
+
+    def wait_for_error(self, message: str) -> None:
+        """Wait until the page says it; newer front ends keep the words behind a button."""
+        words = self.page.get_by_text(message)
+        details = self.page.get_by_role("button", name="View details")
+        words.or_(details).first.wait_for()
+        if not details.count():
+            return
+        details.first.click()
+        words.first.wait_for()
+        # They stand in a panel over the canvas, and the server remembers that it is open.
+        self.page.evaluate("app.ui.settings.setSettingValueAsync('Comfy.RightSidePanel.IsOpen', false)")
+
+    def search_nodes(self, words: str) -> None:
+        """Open the node library and search there."""
+        self.page.keyboard.press("n")
+        fields = self.page.get_by_placeholder(re.compile("^Search", re.IGNORECASE))
+        fields.locator("visible=true").first.fill(words)
+
+    def wait_for_images(self, timeout: float = 60) -> dict[str, int]:
+        """Wait until every node that shows images has loaded its own; how many each has, by its title.
+
+        The canvas loads an image when it first draws it, and the page draws slowly without a GPU.
+        """
+        shows = "['PreviewImage', 'SaveImage'].includes(node.type)"
+        loaded = "image => image.complete && image.naturalWidth > 0"
+        images = """node => LiteGraph.vueNodesMode
+            ? [...document.querySelectorAll(`[data-node-id="${node.id}"] img`)] : node.imgs ?? []"""
+        counts = f"""() => Object.fromEntries(app.graph.nodes.filter(node => {shows})
+            .map(node => [node.title, ({images})(node).filter({loaded}).length]))"""
+        complete = f"() => {{ app.canvas.setDirty(true, true); return Object.values(({counts})()).every(Boolean) }}"
+        self.page.wait_for_function(complete, timeout=1000 * timeout)
+        return self.page.evaluate(counts)
+
+    def wait_for_image_on(self, node_id: int, wider_than: int) -> None:
+        """Bring a node into view and wait until it shows an image of more pixels than that from side to side."""
+        self.page.evaluate("id => app.canvas.centerOnNode(app.graph.getNodeById(id))", node_id)
+        shown = """([id, width]) => {
+            app.canvas.setDirty(true, true)
+            return app.graph.getNodeById(id).imgs?.[0]?.naturalWidth > width
+        }"""
+        self.page.wait_for_function(shown, arg=[node_id, wider_than])
+
+    def screenshot(self, path: Path) -> None:
+        self.page.screenshot(path=path)
+
+    def _settle(self) -> None:
+        """Wait until the page has drawn, and loaded its images."""
+        self.page.wait_for_load_state("networkidle")
+        self.page.wait_for_timeout(1000)
+
+    def _note_error(self, message: Any) -> None:
+        if message.type == "error" and not any(part in message.location.get("url", "") for part in NOT_THERE_YET):
+            self.errors.append(f"{message.text} ({message.location.get('url', '')})")
