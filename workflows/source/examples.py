@@ -306,7 +306,7 @@ def load_and_edit() -> Workflow:
                 Group("1  Noise maps", IMAGE, [[demo.loader, load]]),
                 Group("2  Words", WORDS, [[sunset, winter, empty]]),
             ],
-            [Group("3  Sample", SAMPLE, [[first, second]])],
+            [Group("3  Sample", SAMPLE, [[first], [second]])],
             [
                 Group(
                     "4  Results",
