@@ -58,7 +58,7 @@ def threads(processes: int) -> dict[str, str]:
 
     PyTorch takes all processors, and by GNU's default its threads wait for each other for milliseconds without
     sleeping: among busy neighbours a call of the demo model took 6 to 12 s on two processors. At a 15th of that wait it
-    took 1 to 2 s there, and with the machine nearly to itself as long as before, 0.09 s.
+    took 1 to 2 s there, and with the machine nearly to itself 0.09 s, as before.
     """
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     ours = {"OMP_NUM_THREADS": str(max(1, available // processes)), "GOMP_SPINCOUNT": "20000"}

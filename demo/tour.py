@@ -16,6 +16,7 @@ from .scenes import COLORS
 from .sheet import EXAMPLES, Example, Row, row_of
 
 TOUR = PACK / "workflows" / "api" / "tour.json"
+PATIENCE = 3600  # seconds for one graph; a busy machine is slow, not broken
 
 
 def make_sheet(comfyui: Path, progress: Callable[[int, int], None]) -> list[Row]:
@@ -27,7 +28,7 @@ def make_sheet(comfyui: Path, progress: Callable[[int, int], None]) -> list[Row]
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)
-        with ComfyServer(comfyui, base, log=base / "server.log", previews=False) as server:
+        with ComfyServer(comfyui, base, log=base / "server.log", timeout=PATIENCE, previews=False) as server:
             progress(0, len(EXAMPLES))
             for example in EXAMPLES:
                 graph = tour(example)

@@ -9,6 +9,7 @@ from dataclasses import asdict
 
 import pytest
 import torch
+from PIL import Image
 
 from ddpm_core import invert, sample, trajectories
 from demo import classifier as judge
@@ -110,7 +111,6 @@ def test_every_method_returns_images(model):
 
 
 def test_the_command_line_edits_a_picture(tmp_path, capsys):
-    pytest.importorskip("PIL")
     out = tmp_path / "new" / "edit.png"
     command = ["edit", "--prompt", "a red circle on a blue ground", "--target", "a green circle on a blue ground"]
     assert main([*command, "--steps", "10", "--out", str(out)]) == 0
@@ -130,16 +130,14 @@ def test_the_command_line_edits_a_picture(tmp_path, capsys):
     ],
 )
 def test_the_command_line_says_what_is_wrong(arguments, message, tmp_path, capsys):
-    pytest.importorskip("PIL")
     assert main(["edit", *arguments, "--out", str(tmp_path / "edit.png")]) == 1
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
 def test_a_picture_of_an_odd_size_is_refused_with_the_sizes_it_takes(tmp_path, capsys):
-    pil_image = pytest.importorskip("PIL.Image")
     picture = tmp_path / "odd.png"
-    pil_image.new("RGB", (33, 40)).save(picture)
+    Image.new("RGB", (33, 40)).save(picture)
     assert main(["edit", "--prompt", "a boat", "--target", "a house", "--image", str(picture)]) == 1
     assert "33 x 40" in (error := capsys.readouterr().err)
     assert "multiples of 8" in error
