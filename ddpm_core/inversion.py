@@ -70,7 +70,7 @@ def invert(
         if callback is not None:
             callback({"x": x_t[-1], "i": chunk[-1], "sigma": schedule.step(chunk[-1]).sigma, "denoised": denoised[-1]})
         x = mean + residual
-    return NoiseMaps(schedule, states, residuals.read(), skipped, info or {})
+    return NoiseMaps(schedule, states, residuals.read(), skipped=skipped, info=info or {})
 
 
 def without_residuals(
@@ -84,4 +84,4 @@ def without_residuals(
     Args:
         states: (T+1, B, *S) of `trajectories.ddim`.
     """
-    return NoiseMaps(schedule.with_eta(0.0), states, torch.zeros_like(states[:-1]), skipped, info or {})
+    return NoiseMaps(schedule.with_eta(0.0), states, torch.zeros_like(states[:-1]), skipped=skipped, info=info or {})

@@ -12,7 +12,7 @@ Shapes: `B` rows (images times variations), `T` steps, `*S` sample axes, such as
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from types import MappingProxyType
 
 import torch
@@ -44,6 +44,7 @@ class NoiseMaps:
     schedule: NoiseSchedule
     states: Tensor
     residuals: Tensor
+    _: KW_ONLY
     skipped: int = 0
     info: Mapping[str, str] = field(default_factory=dict)
     uncond: Tensor | None = None

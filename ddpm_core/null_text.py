@@ -92,7 +92,7 @@ def null_text(
             x = step.mean(x, denoised)
         found.write(i, uncond)
     residuals = torch.zeros_like(pivots[:-1])
-    return NoiseMaps(schedule, pivots, residuals, skipped, info or {}, found.read())
+    return NoiseMaps(schedule, pivots, residuals, skipped=skipped, info=info or {}, uncond=found.read())
 
 
 def _optimise(

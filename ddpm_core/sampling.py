@@ -103,7 +103,7 @@ def generate(
         x = step.mean(x, denoised) + residual
         states.write(i + 1, x)
         residuals.write(i, residual)
-    return NoiseMaps(schedule, states.read(), residuals.read(), skipped, info or {})
+    return NoiseMaps(schedule, states.read(), residuals.read(), skipped=skipped, info=info or {})
 
 
 def pure_noise(like: Tensor, schedule: NoiseSchedule, seeds: Sequence[int]) -> Tensor:

@@ -71,7 +71,6 @@ def test_colors_of_every_latent_format_of_the_host(comfy, pack, random_model, li
             pack.core.NoiseSchedule.flow(torch.tensor([1.0, 0.0])),
             torch.stack([image, image]),
             image[None],
-            image[None],
             info=pack.host.provenance(model),
         )
         preview(noise_maps)
