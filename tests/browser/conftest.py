@@ -76,5 +76,5 @@ def rendered(request, front_end):
 def empty_page(front_end):
     """The front end with an empty graph and nothing open over it."""
     front_end.page.keyboard.press("Escape")
-    front_end.page.evaluate("app.graph.clear()")
+    front_end.clear()
     return front_end

@@ -15,6 +15,7 @@ SOURCE_COLORS = {"color": "#223", "bgcolor": "#335"}
 TARGET_COLORS = {"color": "#232", "bgcolor": "#353"}
 
 TEXT_ROOM = 70
+COLLAPSED_TEXT_ROOM = 8  # the least: Nodes 2.0 fits a template with the sizes of collapsed nodes as if they were open
 IMAGE_ROOM = 240
 RESULT_WIDTH = 266
 PREVIEW_WIDTH = 230  # a little more than the least that Nodes 2.0 gives a node
@@ -50,7 +51,7 @@ class Pipeline:
     def empty(self) -> Node:
         """Nothing to write there, so it is a title bar only."""
         inputs = {"clip": self.clip, "text": ""}
-        return Node("CLIPTextEncode", "Empty prompt", inputs, room=TEXT_ROOM, collapsed=True)
+        return Node("CLIPTextEncode", "Empty prompt", inputs, room=COLLAPSED_TEXT_ROOM, collapsed=True)
 
     def encode(self, pixels: Output) -> Node:
         return Node("VAEEncode", "Encode", {"pixels": pixels, "vae": self.vae}, collapsed=True)

@@ -160,6 +160,10 @@ class FrontEnd:
         self.page.evaluate(call, [json.loads(workflow.read_text()), workflow.stem, options])
         self._settle()
 
+    def clear(self) -> None:
+        """Empty the graph that is open."""
+        self.page.evaluate("app.graph.clear()")
+
     def open_template(self, name: str) -> None:
         """Open a template of the pack as a user does: Templates, the pack, the template."""
         nothing = {"status": 200, "content_type": "image/svg+xml", "body": "<svg xmlns='http://www.w3.org/2000/svg'/>"}
