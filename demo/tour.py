@@ -23,13 +23,12 @@ def make_sheet(comfyui: Path, progress: Callable[[int, int], None]) -> list[Row]
     """Each example of the sheet, executed by the ComfyUI in `comfyui`.
 
     Args:
-        progress: called with the rows done and the rows in all; first when the server has started, with none done.
+        progress: called with the rows done and the rows in all.
     """
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)
         with ComfyServer(comfyui, base, log=base / "server.log", timeout=PATIENCE, previews=False) as server:
-            progress(0, len(EXAMPLES))
             for example in EXAMPLES:
                 graph = tour(example)
                 outputs = server.run(graph)
