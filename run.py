@@ -57,8 +57,8 @@ def threads(processes: int) -> dict[str, str]:
     """The processors shared out among our processes that compute at once, for what the user has not set.
 
     PyTorch takes all processors, and by GNU's default its threads wait for each other for milliseconds without
-    sleeping: among busy neighbours a call of the demo model took 6 to 12 s on two processors. At a 15th of that wait it
-    took 1 to 2 s there, and with the machine nearly to itself 0.09 s, as before.
+    sleeping, which among busy neighbours makes a call many times as slow. A 15th of that wait costs nothing on a quiet
+    machine.
     """
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     ours = {"OMP_NUM_THREADS": str(max(1, available // processes)), "GOMP_SPINCOUNT": "20000"}

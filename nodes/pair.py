@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import comfy.conds
 import comfy.samplers
 import comfy.utils
@@ -11,11 +9,11 @@ import torch
 from torch import Tensor
 
 from ..ddpm_core.guidance import CFGSchedule
-from .guide import ScalesOfRun
+from .guide import ScheduledCFGGuider
 from .types import Conditioning
 
 
-class PairGuider(comfy.samplers.CFGGuider):
+class PairGuider(ScheduledCFGGuider):
     """Classifier-free guidance towards `source` in the first half of the rows and `target` in the second.
 
     Each half has its own scale. Where the host lets rows have conditionings of their own, both halves are one call;
@@ -29,19 +27,7 @@ class PairGuider(comfy.samplers.CFGGuider):
         self, source: float, target: float, schedule: CFGSchedule = "constant", target_end: float = 1.0
     ) -> None:
         self._source_scale = source
-        self._target_schedule = schedule, target, target_end
-
-    def sample(
-        self,
-        noise: Tensor,
-        latent_image: Tensor,
-        sampler: comfy.samplers.Sampler,
-        sigmas: Tensor,
-        *args: Any,
-        **kwargs: Any,
-    ) -> Tensor:
-        self._target_scales = ScalesOfRun(sigmas, *self._target_schedule)
-        return super().sample(noise, latent_image, sampler, sigmas, *args, **kwargs)
+        self.set_schedule(schedule, target, target_end)
 
     def predict_noise(
         self, x: Tensor, timestep: Tensor, model_options: dict | None = None, seed: int | None = None
@@ -49,7 +35,7 @@ class PairGuider(comfy.samplers.CFGGuider):
         model_options = model_options or {}
         source, target, negative = (self.conds[name] for name in ("source", "positive", "negative"))
         half = len(x) // 2
-        scales = self._source_scale, self._target_scales.at(timestep)
+        scales = self._source_scale, self._scales.at(timestep)
         both = _joined(source, target, half)
         if both is None or any(name.startswith("sampler_") for name in model_options):
             halves = zip((source, target), scales, x.chunk(2), timestep.chunk(2), strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -68,12 +69,12 @@ class Run:
         return Progress(self.callback, total, self.disable_pbar)
 
 
-class CoreSampler(comfy.samplers.Sampler):
+class CoreSampler(comfy.samplers.Sampler, ABC):
     """A loop of the core as a SAMPLER: what a subclass does in `run` happens inside the host's guider."""
 
+    @abstractmethod
     def run(self, run: Run) -> Tensor:
         """(rows, *S) what the loop ends with, in the model's scaling."""
-        raise NotImplementedError
 
     def sample(
         self,

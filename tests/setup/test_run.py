@@ -213,7 +213,8 @@ class Ci:
         shutil.copy(PACK / ".ci" / "run", folder / ".ci")
         (folder / "run.py").write_text(
             "import os, sys\nOLDEST, NEWEST = '1', '2'\n"
-            "if __name__ == '__main__':\n    print('CI', os.environ['CI'])\n    print('closing', *sys.argv[1:])\n"
+            "if __name__ == '__main__':\n    print('CI', os.environ['CI'])\n"
+            "    print('closing', repr(os.environ.get('COMFYUI_PATH')), *sys.argv[1:])\n"
             "    sys.exit(sys.argv[-1] == os.environ.get('FAILING'))\n"
         )
         self.folder, self.bin = folder, folder / "bin"
@@ -238,12 +239,14 @@ def ci(tmp_path) -> Ci:
 
 
 @POSIX
-@pytest.mark.parametrize("failing", [None, "none", "1", "2"])
+@pytest.mark.parametrize("failing", [None, "test", "1", "2"])
 def test_ci_runs_all_three_and_ends_with_their_closing_lines(ci, failing):
     ci.give("chromium")
     done = ci.run(**({"FAILING": failing} if failing else {}))
     assert [line.split(": ")[1] for line in done.stdout.splitlines()[-3:]] == [
-        f"closing test --comfyui {which}" for which in ("none", "1", "2")
+        "closing '' test",  # set to nothing, as the README says it
+        "closing None test --comfyui 1",
+        "closing None test --comfyui 2",
     ]
     assert done.returncode == (1 if failing else 0), done.stderr
     assert "CI true" in done.stdout
@@ -255,7 +258,7 @@ def test_ci_fails_where_it_has_no_browser_and_cannot_get_one(ci):
     done = ci.run()
     assert done.returncode == 1
     assert "Chromium" in done.stdout.splitlines()[-1]
-    assert "closing test --comfyui 2" in done.stdout
+    assert "closing None test --comfyui 2" in done.stdout
 
 
 @POSIX
