@@ -48,9 +48,36 @@ SD3_MMDIT = {
     "pos_embed_scaling_factor": None,
     "x_block_self_attn_layers": [],
 }
-CONTEXT = {"sd15": (77, 768), "v": (77, 768), "sdxl": (77, 2048), "flow": (77, 4096)}
-POOLED = {"sdxl": 1280, "flow": 2048}
-CHANNELS = {"sd15": 4, "v": 4, "sdxl": 4, "flow": 16}
+FLUX = {
+    "image_model": "flux",
+    "in_channels": 16,
+    "out_channels": 16,
+    "vec_in_dim": 768,
+    "context_in_dim": 4096,
+    "hidden_size": 128,
+    "mlp_ratio": 4.0,
+    "num_heads": 2,
+    "depth": 1,
+    "depth_single_blocks": 1,
+    "axes_dim": [16, 24, 24],
+    "theta": 10000,
+    "patch_size": 2,
+    "qkv_bias": True,
+    "guidance_embed": True,
+}
+WAN = {"image_model": "wan2.1", "model_type": "t2v", "dim": 128, "ffn_dim": 256, "num_heads": 2, "num_layers": 1}
+CONTEXT = {
+    "sd15": (77, 768),
+    "v": (77, 768),
+    "inpaint": (77, 768),
+    "sdxl": (77, 2048),
+    "flow": (77, 4096),
+    "flux": (77, 4096),
+    "wan": (77, 4096),
+    "wan_i2v": (77, 4096),
+}
+POOLED = {"sdxl": 1280, "flow": 2048, "flux": 768}
+CHANNELS = {"sd15": 4, "v": 4, "inpaint": 4, "sdxl": 4, "flow": 16, "flux": 16, "wan": 16, "wan_i2v": 16}
 
 
 def randomize(module: torch.nn.Module, seed: int) -> torch.nn.Module:

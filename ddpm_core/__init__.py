@@ -16,7 +16,7 @@ from .guidance import cfg_scales
 from .inversion import chunks_of, invert, without_residuals
 from .noise_maps import NoiseMaps
 from .null_text import GuidedDenoiser, null_text
-from .sampling import generate, pure_noise, sample
+from .sampling import generate, narrower, pure_noise, sample
 from .schedule import NoiseSchedule, Step
 
 __version__ = "0.1.0"
@@ -35,6 +35,7 @@ __all__ = [
     "generate",
     "invert",
     "manipulation",
+    "narrower",
     "null_text",
     "pure_noise",
     "sample",

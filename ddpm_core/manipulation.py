@@ -1,8 +1,8 @@
 """Edits of the noise maps themselves: shift, flip, recolour, mix.
 
 Source: arXiv 2304.06140, Sec. 4 (shift and colour edits, Eq. 7) and App. A (filling after a shift); arXiv 2410.23530
-for mixtures of latents. Every function returns new maps; states, residuals and predictions are moved together, so that
-a mask or a later Eq. 7 still fits.
+for mixtures of latents. Every function returns new maps; states, residuals, predictions and mask are moved together, so
+that a mask or a later Eq. 7 still fits.
 
 Shapes: `B` rows, `T` steps, `*S` sample axes whose last two are height and width in latent cells.
 """
@@ -102,9 +102,9 @@ def recolor(noise_maps: NoiseMaps, mask: Tensor, color: Tensor, strength: float,
 def interpolate(a: NoiseMaps, b: NoiseMaps, weight: float, kind: Interpolation = "spherical") -> NoiseMaps:
     """Maps between two others: weight 0 gives a, 1 gives b.
 
-    What is image (the images, the predictions, the embeddings) is mixed linearly. What is noise (the residuals, and
-    the noise of the states over their image) is mixed as `kind` says: "linear" shrinks the noise of independent maps
-    between them, "spherical" keeps its size (slerp over each row of a step).
+    What is image (the images, the predictions, the embeddings, the masks) is mixed linearly. What is noise (the
+    residuals, and the noise of the states over their image) is mixed as `kind` says: "linear" shrinks the noise of
+    independent maps between them, "spherical" keeps its size (slerp over each row of a step).
 
     Raises:
         ValueError: maps of other schedules, sizes, batches or models, a weight outside [0, 1], an unknown kind.
@@ -128,6 +128,7 @@ def interpolate(a: NoiseMaps, b: NoiseMaps, weight: float, kind: Interpolation =
         residuals=torch.stack([mix(*pair, weight) for pair in zip(a.residuals, b.residuals, strict=True)]),
         predictions=torch.lerp(a.denoised, b.denoised, weight),
         uncond=None if a.uncond is None or b.uncond is None else torch.lerp(a.uncond, b.uncond, weight),
+        mask=None if a.mask is None and b.mask is None else torch.lerp(_whole_mask(a), _whole_mask(b), weight),
     )
 
 
@@ -150,6 +151,10 @@ def _check_mixable(a: NoiseMaps, b: NoiseMaps) -> None:
             "the two noise maps have the same number of steps at different noise levels: invert both with the same "
             "scheduler and model sampling"
         )
+
+
+def _whole_mask(noise_maps: NoiseMaps) -> Tensor:
+    return torch.ones_like(noise_maps.image[:, :1]) if noise_maps.mask is None else noise_maps.mask
 
 
 def _embeddings(noise_maps: NoiseMaps) -> tuple[int, ...] | None:
@@ -182,6 +187,7 @@ def _map_tensors(noise_maps: NoiseMaps, change: Callable[[Tensor], Tensor]) -> N
         states=change(noise_maps.states),
         residuals=change(noise_maps.residuals),
         predictions=None if noise_maps.predictions is None else change(noise_maps.predictions),
+        mask=None if noise_maps.mask is None else change(noise_maps.mask),
     )
 
 

@@ -34,6 +34,8 @@ class NoiseMaps:
         uncond: (T, B, L, D) an unconditional embedding for each step, which null-text inversion finds; or None.
         predictions: (T, B, *S) the predictions of x_0, of maps whose residuals were edited so that they no longer tell
             them; None where they follow.
+        mask: (B, 1, *S[1:]) in [0, 1], 0 where the image is to stay as it is whatever is sampled from these maps; None
+            where it may change everywhere.
 
     All tensors lie on the CPU in one dtype, float32 or float64.
 
@@ -49,6 +51,7 @@ class NoiseMaps:
     info: Mapping[str, str] = field(default_factory=dict)
     uncond: Tensor | None = None
     predictions: Tensor | None = None
+    mask: Tensor | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "info", MappingProxyType(dict(self.info)))
@@ -129,8 +132,21 @@ class NoiseMaps:
                     "prediction is broken; half-precision weights can overflow, so try bfloat16 or float32"
                 )
         self._check_uncond()
+        self._check_mask()
         if self.skipped < 0:
             raise ValueError(f"skipped steps must not be negative, got {self.skipped}")
+
+    def _check_mask(self) -> None:
+        if self.mask is None:
+            return
+        rows, _, *axes = self.image.shape
+        if tuple(self.mask.shape) != (rows, 1, *axes) or self.mask.dtype != self.states.dtype:
+            raise ValueError(
+                f"the mask has shape {tuple(self.mask.shape)} and is {self.mask.dtype}, rows of shape "
+                f"{tuple(self.image.shape)} need {(rows, 1, *axes)} in {self.states.dtype}"
+            )
+        if not ((self.mask >= 0) & (self.mask <= 1)).all():
+            raise ValueError("the mask holds values outside 0 to 1: paint it again")
 
     def _check_uncond(self) -> None:
         if self.uncond is None:

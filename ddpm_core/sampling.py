@@ -37,8 +37,8 @@ def sample(
         noise_maps: B rows.
         skip_steps: T_skip, in steps of the full schedule; None starts with the first step that the maps hold.
             More keeps more of the source.
-        mask: broadcastable to (B, *S), 1 where the edit is wanted. Where it is 0 every state is the
-            source's own, so the image is returned there as it was.
+        mask: broadcastable to (B, *S), 1 where the edit is wanted. Where it or the maps' own mask is 0 every state is
+            the source's own, so the image is returned there as it was.
         device: where the arithmetic and the denoiser run.
         callback: called after each step.
 
@@ -49,6 +49,7 @@ def sample(
     states, residuals, schedule = noise_maps.states, noise_maps.residuals, noise_maps.schedule
     device = torch.device(device)
     x = states[first].to(device, copy=True)  # a copy: a patch of the model may write into its input
+    mask = narrower(noise_maps.mask, mask)
     if mask is not None:
         mask = mask.to(device, x.dtype)
     for i in range(first, schedule.steps):
@@ -62,6 +63,13 @@ def sample(
     return x
 
 
+def narrower(mask: Tensor | None, other: Tensor | None) -> Tensor | None:
+    """What two masks, broadcastable to each other, both allow; None where there is neither."""
+    if mask is None or other is None:
+        return other if mask is None else mask
+    return torch.minimum(mask, other.to(mask))
+
+
 @torch.no_grad()
 def generate(
     denoiser: Denoiser,
@@ -71,6 +79,8 @@ def generate(
     *,
     skipped: int = 0,
     info: Mapping[str, str] | None = None,
+    kept: Tensor | None = None,
+    mask: Tensor | None = None,
     device: torch.device | str = "cpu",
     callback: StepCallback | None = None,
 ) -> NoiseMaps:
@@ -83,6 +93,8 @@ def generate(
         seeds: one seed a row.
         skipped: steps of the full schedule that this one leaves out.
         info: provenance to keep with the maps.
+        kept: (T+1, B, *S) the states of an image, from `trajectories`, that is to stay where the mask is 0.
+        mask: (B, 1, *S[1:]) 1 where the image is generated; it goes into the maps.
         device: where the arithmetic and the denoiser run.
         callback: called after each step.
 
@@ -93,17 +105,23 @@ def generate(
     states = Recorder(start.expand(schedule.steps + 1, *start.shape), device)
     residuals = Recorder(start.expand(schedule.steps, *start.shape), device)
     x = start.to(device, copy=True)  # a copy: a patch of the model may write into its input
+    if kept is not None and mask is not None:
+        on_device = mask.to(device, x.dtype)
+        x = torch.lerp(to_device(kept[0], device), x, on_device)
     states.write(0, x)
     for i in range(schedule.steps):
         step = schedule.step(i)
         denoised = denoise(denoiser, x[None], [step.sigma])[0]
         if callback is not None:
             callback({"x": x, "i": i, "sigma": step.sigma, "denoised": denoised})
+        mean = step.mean(x, denoised)
         residual = to_device(step.sigma_t * standard_normal(start, seeds, schedule.steps - i - 1), device)
-        x = step.mean(x, denoised) + residual
+        if kept is not None and mask is not None:
+            residual = torch.lerp(to_device(kept[i + 1], device), mean + residual, on_device) - mean
+        x = mean + residual
         states.write(i + 1, x)
         residuals.write(i, residual)
-    return NoiseMaps(schedule, states.read(), residuals.read(), skipped=skipped, info=info or {})
+    return NoiseMaps(schedule, states.read(), residuals.read(), skipped=skipped, info=info or {}, mask=mask)
 
 
 def pure_noise(like: Tensor, schedule: NoiseSchedule, seeds: Sequence[int]) -> Tensor:

@@ -1,9 +1,9 @@
 """Noise maps in a safetensors file, bit for bit.
 
 The format: tensors `sigmas`, `signal`, `noise` (float64), `states`, `residuals`, after null-text inversion `uncond`,
-after some edits `predictions`, and one metadata entry `noise_maps`, a JSON object with `version`, `eta`, `skipped` and
-`info`. One entry with sorted keys, because safetensors does not keep the order of several, and equal maps are to give
-equal files. Version 1 held the predictions always, as `denoised`.
+after some edits `predictions`, of an image with a mask `mask`, and one metadata entry `noise_maps`, a JSON object with
+`version`, `eta`, `skipped` and `info`. One entry with sorted keys, because safetensors does not keep the order of
+several, and equal maps are to give equal files. Version 1 held the predictions always, as `denoised`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,12 @@ from .schedule import NoiseSchedule
 FORMAT_VERSION = 2
 _SCHEDULE = ("sigmas", "signal", "noise")
 _MAPS = ("states", "residuals")
-_OPTIONAL = {"uncond": "uncond", "predictions": "predictions", "denoised": "predictions"}  # field by tensor
+_OPTIONAL = {
+    "uncond": "uncond",
+    "predictions": "predictions",
+    "denoised": "predictions",
+    "mask": "mask",
+}  # field by tensor
 
 
 def save(noise_maps: NoiseMaps, path: str | Path, extra: Mapping[str, str] | None = None) -> None:
@@ -35,7 +40,7 @@ def save(noise_maps: NoiseMaps, path: str | Path, extra: Mapping[str, str] | Non
     path = Path(path)
     tensors = {name: getattr(noise_maps.schedule, name) for name in _SCHEDULE}
     tensors |= {name: getattr(noise_maps, name) for name in _MAPS}
-    optional = {name: getattr(noise_maps, name) for name in ("uncond", "predictions")}
+    optional = {name: getattr(noise_maps, name) for name in ("uncond", "predictions", "mask")}
     tensors |= {name: tensor for name, tensor in optional.items() if tensor is not None}
     header = {
         "version": FORMAT_VERSION,

@@ -5,27 +5,30 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import comfy.controlnet
 import comfy.model_management
 import comfy.samplers
 import torch
 from torch import Tensor
 
 from ..ddpm_core import NoiseSchedule, chunks_of
-from . import newest
+from . import conds, newest
 from .types import ModelPatcher
 
 # More rows than this no longer raise a GPU's rate, and they delay previews and the Cancel button.
 MOST_AUTOMATIC = 16
-# Options of a MODEL whose code sees the timestep and may expect a single one.
-TIMESTEP_OPTIONS = (
-    "context_handler",
-    "model_function_wrapper",
-    "sampler_calc_cond_batch_function",
-    "sampler_cfg_function",
-    "sampler_post_cfg_function",
-    "sampler_pre_cfg_function",
+# What is known to treat each row by its own timestep. What is not here may look at one timestep for all of a call, in
+# ways that nobody can see from outside: patches, hooks, other networks and ControlNets have a call for each timestep.
+NETWORKS = (
+    "comfy.ldm.modules.diffusionmodules.openaimodel.UNetModel",
+    "comfy.ldm.modules.diffusionmodules.mmdit.OpenAISignatureMMDITWrapper",
+    "comfy.ldm.flux.model.Flux",
+    "comfy.ldm.wan.model.WanModel",
 )
-TIMESTEP_TRANSFORMER_OPTIONS = ("patches", "patches_replace", "wrappers")
+CONTROLS = (comfy.controlnet.ControlNet, comfy.controlnet.ControlLora)
+MODEL_OPTIONS = {"transformer_options", "to_load_options", "disable_cfg1_optimization"}
+TRANSFORMER_OPTIONS = {"sample_sigmas"}
+OBJECT_PATCHES = {"model_sampling", "latent_format"}
 
 
 def chunks(
@@ -38,17 +41,21 @@ def chunks(
     """Which steps share a call: those between which no conditioning starts or ends.
 
     The host picks what is active by the first row's timestep, so a call must not straddle the start or end of a
-    conditioning or ControlNet. Model patches and hooks can look at the timestep in ways that nobody can see from
-    outside; with them each step has its own call.
+    conditioning or ControlNet. What is not known to treat each row by its own timestep has a call for each.
+
+    Where calls are shared, the guider's conditionings get a value for each of one timestep's rows, so that the host
+    repeats them from timestep to timestep.
 
     Args:
+        shape: (rows, *S) of one timestep.
         timesteps_per_call: at most so many; 0 for as many as fit the free memory.
     """
     if timesteps_per_call == 1:
         return chunks_of(schedule.steps, 1)
-    if reason := _timestep_sensitive(guider, model_options):
+    if reason := _obstacle(guider, model_options, shape[0]):
         logging.info("Edit-friendly inversion: one timestep a call, because of %s", reason)
         return chunks_of(schedule.steps, 1)
+    guider.conds = {name: conds.for_rows(prompt, shape[0]) for name, prompt in guider.conds.items()}
     size = timesteps_per_call or timesteps_that_fit(guider.model_patcher, shape)
     bounds = _bounds(guider)
     sigmas = [schedule.step(i).sigma for i in range(schedule.steps)]
@@ -68,17 +75,33 @@ def timesteps_that_fit(model: ModelPatcher, shape: torch.Size) -> int:
     return max(1, min(MOST_AUTOMATIC, int(0.8 * newest.free_memory(model) / one)))
 
 
+def rounding(model: ModelPatcher) -> float:
+    """How far a prediction may be off, as a share of the noise it finds, for no more reason than the rows beside it.
+
+    A third of the root of the dtype's epsilon (bfloat16 .03, float16 .01), and .001 for float32, whose convolutions a
+    GPU may take in fewer bits: rounding adds up over a hundred layers. Rows of another timestep are tenths off.
+    """
+    dtype = model.model.manual_cast_dtype or model.model.get_dtype()
+    return max(1e-3, torch.finfo(dtype).eps ** 0.5 / 3)
+
+
 class SplittingDenoiser:
-    """The guider as the core's denoiser; a call that runs out of memory is halved and tried again.
+    """The guider as the core's denoiser, for calls of one or several timesteps.
+
+    A call that runs out of memory is halved and tried again. The first call that is shared is checked: if its last
+    timestep is not what it is alone, all further ones have calls of their own.
 
     Args:
         rows: of one timestep; what a call cannot be split below.
+        rounding: what the check allows.
     """
 
-    def __init__(self, guider: comfy.samplers.CFGGuider, extra_args: dict[str, Any], rows: int):
+    def __init__(self, guider: comfy.samplers.CFGGuider, extra_args: dict[str, Any], *, rows: int, rounding: float):
         self._guider = guider
         self._extra_args = extra_args
         self._rows = rows
+        self._rounding = rounding
+        self._checked = False
         self._most: int | None = None  # rows that are known not to fit are not tried again
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
@@ -86,7 +109,8 @@ class SplittingDenoiser:
             parts = zip(x.split(self._most), sigma.split(self._most), strict=True)
             return torch.cat([self(*part) for part in parts])
         try:
-            return self._guider(x, sigma, **self._extra_args)
+            denoised = self._guider(x, sigma, **self._extra_args)
+            return denoised if self._checked or len(x) == self._rows else self._check(x, sigma, denoised)
         except Exception as error:
             if len(x) <= self._rows or not newest.is_out_of_memory(error):
                 raise
@@ -96,32 +120,60 @@ class SplittingDenoiser:
         logging.warning("Edit-friendly inversion: out of memory with %d rows, going on with %d", len(x), self._most)
         return self(x, sigma)
 
+    def _check(self, x: Tensor, sigma: Tensor, denoised: Tensor) -> Tensor:
+        last = slice(len(x) - self._rows, None)
+        alone = self._guider(x[last], sigma[last], **self._extra_args)
+        self._checked = True
+        off, noise = (denoised[last] - alone).norm().item(), (x[last] - alone).norm().item()
+        if off <= self._rounding * noise:
+            return denoised
+        logging.warning(
+            "Edit-friendly inversion: one timestep a call, because this model predicts otherwise beside other "
+            "timesteps (off by %.2g where the noise is %.2g; rounding would be %.2g)",
+            off,
+            noise,
+            self._rounding * noise,
+        )
+        self._most = self._rows
+        return torch.cat([self(x[: last.start], sigma[: last.start]), alone])
 
-def _timestep_sensitive(guider: comfy.samplers.CFGGuider, model_options: dict[str, Any]) -> str | None:
-    """What about this run may look at the timestep in ways that a batch of them would break."""
+
+def _obstacle(guider: comfy.samplers.CFGGuider, model_options: dict[str, Any], rows: int) -> str | None:
+    """What about this run is not known to treat each row by its own timestep."""
+    model = guider.model_patcher
+    network = type(model.model.diffusion_model)
+    if not f"{network.__module__}.{network.__qualname__}".endswith(NETWORKS):
+        return f"a network that is not known to take several ({network.__qualname__})"
+    options = {name for name, value in model_options.items() if _filled(value)} - MODEL_OPTIONS
     transformer_options = model_options.get("transformer_options", {})
-    named = [name for name in TIMESTEP_OPTIONS if model_options.get(name)]
-    named += [name for name in TIMESTEP_TRANSFORMER_OPTIONS if _filled(transformer_options.get(name))]
-    if named:
-        return f"model patches ({', '.join(named)})"
-    if any("hooks" in cond for conds in guider.conds.values() for cond in conds):
-        return "hooks on a conditioning"
+    options |= {name for name, value in transformer_options.items() if _filled(value)} - TRANSFORMER_OPTIONS
+    options |= set(model.object_patches) - OBJECT_PATCHES
+    if options or model.injections:
+        return f"model patches ({', '.join(sorted(options | set(model.injections)))})"
+    for cond in (cond for prompt in guider.conds.values() for cond in prompt):
+        if unknown := set(cond) - conds.PER_CALL:
+            return f"{', '.join(sorted(unknown))} on a conditioning"
+        if "mask" in cond and rows % len(cond["mask"]):
+            return f"{len(cond['mask'])} masks on a conditioning for {rows} rows"
+        for control in conds.controls(cond):
+            if type(control) not in CONTROLS:
+                return f"a {type(control).__name__}, which is not known to take several"
+            if rows % len(control.cond_hint_original):
+                return f"{len(control.cond_hint_original)} images of a ControlNet for {rows} rows"
     return None
 
 
 def _filled(nested: object) -> bool:
     if isinstance(nested, dict):
         return any(_filled(value) for value in nested.values())
-    return bool(nested)
+    return isinstance(nested, Tensor) or bool(nested)
 
 
 def _bounds(guider: comfy.samplers.CFGGuider) -> set[float]:
     """The sigmas at which a conditioning or a ControlNet starts or ends."""
     bounds: set[float] = set()
-    for cond in (cond for conds in guider.conds.values() for cond in conds):
+    for cond in (cond for prompt in guider.conds.values() for cond in prompt):
         bounds |= {float(cond[name]) for name in ("timestep_start", "timestep_end") if name in cond}
-        control = cond.get("control")
-        while control is not None:
+        for control in conds.controls(cond):
             bounds |= {float(bound) for bound in control.timestep_range or ()}
-            control = control.previous_controlnet
     return bounds

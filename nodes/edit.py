@@ -73,5 +73,13 @@ class EditFriendlyEdit(io.ComfyNode):
         guider = PairGuider(model)
         guider.set_prompts(source, target, negative)
         guider.set_scales(source_cfg, target_cfg, cfg_schedule, end_cfg)
-        samples = host.run(guider, EditSampler(plan), plan.latent, plan.schedule.sigmas, seed, mask)
+        samples = host.run(
+            guider,
+            EditSampler(plan, mask),
+            plan.latent,
+            plan.schedule.sigmas,
+            seed,
+            images=plan.images,
+            mask=plan.mask,
+        )
         return io.NodeOutput({"samples": samples.to(comfy.model_management.intermediate_device())})

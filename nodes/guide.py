@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import comfy.samplers
+import torch
 from comfy_api.latest import io
 from torch import Tensor
 
@@ -29,8 +30,38 @@ class ScalesOfRun:
         return self._scales[max(noisier - 1, 0)]
 
 
-class ScheduledCFGGuider(comfy.samplers.CFGGuider):
-    """The host's classifier-free guidance with a scale for every step."""
+class ImagesGuider(comfy.samplers.CFGGuider):
+    """The host's classifier-free guidance of rows that are variations of images, row v * B + b of image b.
+
+    A model that reads a picture beside the prompt (inpainting, video from an image) has the host spread the pictures of
+    a batch over the rows as [0, 0, 1, 1], where it repeats all else as [0, 1, 0, 1]. So conditionings are prepared for
+    the images alone, and what is sampled repeats them.
+    """
+
+    images: int | None = None
+    """B; None where each row is an image."""
+
+    def of_images(self, rows: Tensor) -> Tensor:
+        return rows[: self.images]
+
+    def inner_sample(
+        self,
+        noise: Tensor,
+        latent_image: Tensor,
+        device: torch.device,
+        sampler: comfy.samplers.Sampler,
+        sigmas: Tensor,
+        denoise_mask: Tensor | None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Tensor:
+        mask = None if denoise_mask is None else self.of_images(denoise_mask)
+        images = self.of_images(noise), self.of_images(latent_image)
+        return super().inner_sample(*images, device, sampler, sigmas, mask, *args, **kwargs)
+
+
+class ScheduledCFGGuider(ImagesGuider):
+    """The same with a scale for every step."""
 
     def set_schedule(self, schedule: CFGSchedule, first: float, last: float) -> None:
         self.schedule = schedule, first, last
@@ -61,9 +92,9 @@ def guider_for(
     cfg: float,
     schedule: CFGSchedule = "constant",
     end_cfg: float = 1.0,
-) -> comfy.samplers.CFGGuider:
+) -> ImagesGuider:
     """The host's own classifier-free guidance, or that with a schedule."""
-    guider = comfy.samplers.CFGGuider(model) if schedule == "constant" else ScheduledCFGGuider(model)
+    guider = ImagesGuider(model) if schedule == "constant" else ScheduledCFGGuider(model)
     guider.set_conds(positive, negative)
     guider.set_cfg(cfg)
     if schedule != "constant":

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..ddpm_core import NoiseMaps, NoiseSchedule, __version__
 from . import latents, newest
+from .guide import ImagesGuider
 from .types import ModelPatcher
 
 
@@ -89,22 +90,37 @@ def check_same_model(noise_maps: NoiseMaps, model: ModelPatcher) -> None:
 
 def seed_of(noise_maps: NoiseMaps) -> int:
     """The seed that the maps were made with; 0 for maps that do not say."""
-    return int(noise_maps.info.get("seed", 0))
+    return _number(noise_maps, "seed", 0)
+
+
+def images_of(noise_maps: NoiseMaps) -> int:
+    """B of the maps' rows, which are B images times their variations."""
+    rows = len(noise_maps.image)
+    variations = _number(noise_maps, "variations", 1)
+    return rows // variations if variations > 0 and rows % variations == 0 else rows
 
 
 def run(
-    guider: comfy.samplers.CFGGuider,
+    guider: ImagesGuider,
     sampler: comfy.samplers.Sampler,
     latent: Tensor,
     sigmas: Tensor,
     seed: int,
+    *,
+    images: int,
     mask: Tensor | None = None,
 ) -> Tensor:
     """One run of the host's sampling around one of the pack's samplers.
 
     The host loads the model, prepares conditionings, applies patches, shows previews and answers the interrupt.
     The samplers here bring their own noise, so the host's is zero; its seed still reaches conditionings that use one.
+
+    Args:
+        latent: (rows, *S) in the LATENT's own scaling, whatever the sampler starts from; the host makes room for them.
+        images: B; the sampler is handed the first B rows.
+        mask: (rows, 1, *S[1:]) the noise mask of the inverted LATENT, which some models read.
     """
+    guider.images = images
     callback = latent_preview.prepare_callback(guider.model_patcher, len(sigmas) - 1)
     return guider.sample(
         torch.zeros_like(latent),
@@ -136,6 +152,15 @@ def gradients(model: torch.nn.Module) -> Iterator[None]:
                 if buffer.is_inference():
                     setattr(module, name, buffer.clone())
         yield
+
+
+def _number(noise_maps: NoiseMaps, name: str, default: int) -> int:
+    try:
+        return int(noise_maps.info.get(name, default))
+    except ValueError as error:
+        raise ValueError(
+            f"the noise maps say that their {name} is {noise_maps.info[name]!r}, which is no whole number: invert again"
+        ) from error
 
 
 def _preview_colors(latent_format: LatentFormat) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from comfy_api.latest import io
@@ -73,8 +74,8 @@ def _noise_maps_of(
     """What a sampler of an inversion has found after its run."""
     plan = sampler.plan
     guider = guide.guider_for(model, positive, negative, cfg)
-    host.run(guider, sampler, plan.latent, plan.schedule.sigmas, plan.seeds[0])
-    return io.NodeOutput(sampler.noise_maps)
+    host.run(guider, sampler, plan.latent, plan.schedule.sigmas, plan.seeds[0], images=plan.images, mask=plan.mask)
+    return io.NodeOutput(sampler.noise_maps if plan.mask is None else replace(sampler.noise_maps, mask=plan.mask))
 
 
 class _StochasticInversion(io.ComfyNode):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import comfy.sampler_helpers
 import comfy.utils
 import torch
 from comfy.latent_formats import LatentFormat
@@ -59,6 +60,19 @@ def rows_to_invert(model: ModelPatcher, latent: Latent, variations: int) -> Tens
             "start ComfyUI with --fp32-vae or use another VAE"
         )
     return comfy.utils.repeat_to_batch_size(samples, variations * len(samples))
+
+
+def noise_mask(latent: Latent, shape: torch.Size) -> Tensor | None:
+    """(rows, 1, *S[1:]) in [0, 1], the noise mask of a LATENT as the host's own samplers read it; or None.
+
+    Args:
+        shape: (rows, *S) of what is run.
+    """
+    mask = latent.get("noise_mask")
+    if mask is None:
+        return None
+    rows: Tensor = comfy.sampler_helpers.prepare_mask(_only_part(mask).float(), shape, "cpu")
+    return rows[:, :1].clamp(0, 1)
 
 
 def color_rows(noise_maps: NoiseMaps, latent: Latent) -> Tensor:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import comfy.conds
+from typing import Any
+
 import comfy.samplers
-import comfy.utils
 import torch
 from torch import Tensor
 
 from ..ddpm_core.guidance import CFGSchedule
+from .conds import Conds, joined
 from .guide import ScheduledCFGGuider
 from .types import Conditioning
 
@@ -16,8 +17,9 @@ from .types import Conditioning
 class PairGuider(ScheduledCFGGuider):
     """Classifier-free guidance towards `source` in the first half of the rows and `target` in the second.
 
-    Each half has its own scale. Where the host lets rows have conditionings of their own, both halves are one call;
-    areas, ControlNets, hooks, prompts of other lengths and patches of the guidance take a call for each half.
+    Each half has its own scale, and its own copy of the negative prompt: the host gives the areas, ControlNets and
+    GLIGEN boxes of a prompt to the negative that it is guided against. Where rows may have conditionings of their own,
+    both halves are one call; areas, ControlNets, hooks and patches of the guidance take a call for each half.
     """
 
     def set_prompts(self, source: Conditioning, target: Conditioning, negative: Conditioning) -> None:
@@ -29,56 +31,66 @@ class PairGuider(ScheduledCFGGuider):
         self._source_scale = source
         self.set_schedule(schedule, target, target_end)
 
+    def inner_sample(
+        self,
+        noise: Tensor,
+        latent_image: Tensor,
+        device: torch.device,
+        sampler: comfy.samplers.Sampler,
+        sigmas: Tensor,
+        denoise_mask: Tensor | None,
+        callback: Any,
+        disable_pbar: bool,
+        seed: int | None,
+        **newer: Any,
+    ) -> Tensor:
+        source = self.conds.pop("source")
+        image = self.of_images(latent_image)
+        self._source = comfy.samplers.process_conds(
+            self.inner_model,
+            self.of_images(noise),
+            {"positive": source, "negative": self.conds["negative"]},
+            device,
+            self.inner_model.process_latent_in(image) if image.any() else image,  # as the host does for its own
+            None if denoise_mask is None else self.of_images(denoise_mask),
+            seed,
+            **newer,
+        )
+        run = (noise, latent_image, device, sampler, sigmas, denoise_mask, callback, disable_pbar, seed)
+        try:
+            return super().inner_sample(*run, **newer)
+        finally:
+            self.conds["source"] = source  # the host cleans up after what it finds here
+
     def predict_noise(
         self, x: Tensor, timestep: Tensor, model_options: dict | None = None, seed: int | None = None
     ) -> Tensor:
         model_options = model_options or {}
-        source, target, negative = (self.conds[name] for name in ("source", "positive", "negative"))
         half = len(x) // 2
         scales = self._source_scale, self._scales.at(timestep)
-        both = _joined(source, target, half)
-        if both is None or any(name.startswith("sampler_") for name in model_options):
-            halves = zip((source, target), scales, x.chunk(2), timestep.chunk(2), strict=True)
-            return torch.cat([self._guided(*part, negative, model_options, seed) for part in halves])
+        cond, uncond = (joined(self._source[name], self.conds[name], half) for name in ("positive", "negative"))
+        if cond is None or uncond is None or any(name.startswith("sampler_") for name in model_options):
+            halves = zip((self._source, self.conds), scales, x.chunk(2), timestep.chunk(2), strict=True)
+            return torch.cat([self._guided(*part, model_options, seed) for part in halves])
         if scales == (1.0, 1.0):
-            return comfy.samplers.calc_cond_batch(self.inner_model, [both], x, timestep, model_options)[0]
-        uncond, cond = comfy.samplers.calc_cond_batch(self.inner_model, [negative, both], x, timestep, model_options)
+            uncond = None
+        # in the host's own order, by which patches of attention tell the two
+        out = comfy.samplers.calc_cond_batch(self.inner_model, [cond, uncond], x, timestep, model_options)
+        if uncond is None:
+            return out[0]
         scale = torch.cat([x.new_full((half,), scale) for scale in scales])
-        return torch.lerp(uncond, cond, scale.view(-1, *[1] * (x.ndim - 1)))
+        return torch.lerp(out[1], out[0], scale.view(-1, *[1] * (x.ndim - 1)))
 
     def _guided(
         self,
-        positive: list[dict],
+        conds: dict[str, Conds],
         scale: float,
         x: Tensor,
         timestep: Tensor,
-        negative: list[dict],
         model_options: dict,
         seed: int | None,
     ) -> Tensor:
+        prompts = conds["negative"], conds["positive"]
         return comfy.samplers.sampling_function(
-            self.inner_model, x, timestep, negative, positive, scale, model_options=model_options, seed=seed
+            self.inner_model, x, timestep, *prompts, scale, model_options=model_options, seed=seed
         )
-
-
-def _joined(source: list[dict], target: list[dict], rows: int) -> list[dict] | None:
-    """Both prompts as one conditioning of 2 * rows rows; None where they cannot be one."""
-    if len(source) != 1 or len(target) != 1:
-        return None
-    plain = {"model_conds", "uuid", "cross_attn", "pooled_output", "width", "height", "prompt_type"}
-    parts = source[0]["model_conds"], target[0]["model_conds"]
-    if (set(source[0]) | set(target[0])) - plain or set(parts[0]) != set(parts[1]):
-        return None
-    joined = {}
-    for name in parts[0]:
-        conds = [part[name] for part in parts]
-        if type(conds[0]) is not type(conds[1]) or type(conds[0]) not in (
-            comfy.conds.CONDRegular,
-            comfy.conds.CONDCrossAttn,
-        ):
-            return None
-        if conds[0].cond.shape[1:] != conds[1].cond.shape[1:]:
-            return None
-        tensors = [comfy.utils.repeat_to_batch_size(cond.cond, rows) for cond in conds]
-        joined[name] = type(conds[0])(torch.cat(tensors))
-    return [{**target[0], "model_conds": joined}]

@@ -42,6 +42,8 @@ class Plan:
         schedule: the steps that are run, without the skipped ones.
         skipped: noisier steps that are left out.
         latent: (rows, *S) in the LATENT's own scaling; row v * B + b is variation v of image b.
+        images: B.
+        mask: (rows, 1, *S[1:]) the noise mask of the LATENT, 1 where it may change; or None.
         seeds: one for each row.
         info: provenance for the noise maps.
     """
@@ -49,6 +51,8 @@ class Plan:
     schedule: NoiseSchedule
     skipped: int
     latent: Tensor
+    images: int
+    mask: Tensor | None
     seeds: list[int]
     info: Mapping[str, str]
 
@@ -78,12 +82,15 @@ class Plan:
         else:
             scheduler, sigmas = "custom sigmas", settings.sigmas
         latent = latents.rows_to_invert(model, latent_image, settings.variations)
-        images = 1 if seed_per_image else len(latent) // settings.variations
+        images = len(latent) // settings.variations
+        alike = 1 if seed_per_image else images
         return cls(
             schedule=host.schedule_for(model, sigmas, settings.eta).after(settings.skip_steps),
             skipped=settings.skip_steps,
             latent=latent,
-            seeds=trajectories.seeds_of_rows(settings.seed, images, len(latent) // images),
+            images=images,
+            mask=latents.noise_mask(latent_image, latent.shape),
+            seeds=trajectories.seeds_of_rows(settings.seed, alike, len(latent) // alike),
             info=host.provenance(
                 model,
                 scheduler=scheduler,

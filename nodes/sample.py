@@ -54,19 +54,17 @@ class FixedNoiseSampler(io.ComfyNode):
         end_cfg: float = 1.0,
     ) -> io.NodeOutput:
         host.check_same_model(noise_maps, model)
-        sampler = FixedNoise(noise_maps, skip_steps)
-        mask = (
-            None
-            if mask is None
-            else latents.mask_rows(noise_maps.image.shape, latents.pixels_per_cell(noise_maps), mask)
-        )
+        if mask is not None:
+            mask = latents.mask_rows(noise_maps.image.shape, latents.pixels_per_cell(noise_maps), mask)
+        sampler = FixedNoise(noise_maps, skip_steps, mask)
         samples = host.run(
             guide.guider_for(model, positive, negative, cfg, cfg_schedule, end_cfg),
             sampler,
             model.model.process_latent_out(noise_maps.image),
             sampler.sigmas,
             host.seed_of(noise_maps),
-            mask,
+            images=host.images_of(noise_maps),
+            mask=noise_maps.mask,
         )
         return io.NodeOutput({"samples": samples.to(comfy.model_management.intermediate_device())})
 
@@ -113,8 +111,8 @@ class SampleWithNoiseMaps(io.ComfyNode):
                 io.Conditioning.Input("negative", tooltip="The negative prompt, usually empty."),
                 io.Latent.Input(
                     "latent_image",
-                    tooltip="An Empty Latent Image for the size and the batch; its content is not used. Image b of the "
-                    "batch has seed + b.",
+                    tooltip="An Empty Latent Image for the size and the batch; its content only counts outside a noise "
+                    "mask. Image b of the batch has seed + b.",
                 ),
                 inputs.steps(),
                 inputs.cfg("cfg", 7.5, "Guidance towards the prompt. To get the image again, sample with the same."),
@@ -149,6 +147,6 @@ class SampleWithNoiseMaps(io.ComfyNode):
         )
         sampler = NativeSampler(plan)
         guider = guide.guider_for(model, positive, negative, cfg, cfg_schedule, end_cfg)
-        samples = host.run(guider, sampler, plan.latent, plan.schedule.sigmas, seed)
+        samples = host.run(guider, sampler, plan.latent, plan.schedule.sigmas, seed, images=plan.images, mask=plan.mask)
         latent = {"samples": samples.to(comfy.model_management.intermediate_device())}
         return io.NodeOutput(latent, sampler.noise_maps)

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import comfy.samplers
+import comfy.utils
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -19,6 +20,7 @@ from ..ddpm_core import (
     edit,
     generate,
     invert,
+    narrower,
     null_text,
     pure_noise,
     sample,
@@ -41,7 +43,7 @@ class Run:
         guider: the guider that is being sampled with, its conditionings ready for the model.
         extra_args: what each call of it needs beside x and sigma.
         sigmas: (T+1,) the levels that the host was told.
-        noise, latent: (rows, *S) on the device; the latent in the model's scaling.
+        noise, latent: (B, *S) of the images, on the device; the latent in the model's scaling.
         mask: the host's denoise mask, 1 where something may change.
     """
 
@@ -59,10 +61,10 @@ class Run:
         """The guider as the core calls it."""
         return partial(self.guider, **self.extra_args)
 
-    @property
-    def image(self) -> Tensor:
-        """The latent; an all-zero one scaled, too, which the host leaves as it is on the way in, yet scales back."""
-        return self.latent if self.latent.any() else self.guider.inner_model.process_latent_in(self.latent)
+    def image(self, rows: int) -> Tensor:
+        """(rows, *S) the latent, repeated; scaled if all zero, too, which the host does on the way out alone."""
+        latent = self.latent if self.latent.any() else self.guider.inner_model.process_latent_in(self.latent)
+        return comfy.utils.repeat_to_batch_size(latent, rows)
 
     def progress(self, total: int) -> Progress:
         """The progress of `total` steps, as a context."""
@@ -102,11 +104,16 @@ class InversionSampler(CoreSampler):
         self.noise_maps: NoiseMaps | None = None
 
     def run(self, run: Run) -> Tensor:
-        image, schedule = run.image, self.plan.schedule
+        image, schedule = run.image(len(self.plan.seeds)), self.plan.schedule
         options = run.extra_args["model_options"]
         with run.progress(schedule.steps) as progress:
             self.noise_maps = invert(
-                batching.SplittingDenoiser(run.guider, run.extra_args, len(image)),
+                batching.SplittingDenoiser(
+                    run.guider,
+                    run.extra_args,
+                    rows=len(image),
+                    rounding=batching.rounding(run.guider.model_patcher),
+                ),
                 self.trajectory(image, schedule, self.plan.seeds),
                 schedule,
                 chunks=batching.chunks(run.guider, options, schedule, image.shape, self.timesteps_per_call),
@@ -121,9 +128,10 @@ class InversionSampler(CoreSampler):
 class FixedNoise(CoreSampler):
     """Samples from noise maps. The host's noise and latent are not used; its denoise mask is."""
 
-    def __init__(self, noise_maps: NoiseMaps, skip_steps: int):
+    def __init__(self, noise_maps: NoiseMaps, skip_steps: int, mask: Tensor | None = None):
         self.noise_maps = noise_maps
         self.skip_steps = skip_steps
+        self.mask = mask
         self.sigmas = noise_maps.schedule.sigmas[noise_maps.first_step(skip_steps) :].to(torch.float32)
 
     def run(self, run: Run) -> Tensor:
@@ -140,10 +148,16 @@ class FixedNoise(CoreSampler):
                 denoiser,
                 self.noise_maps,
                 skip_steps=self.skip_steps,
-                mask=run.mask,
+                mask=narrower(self.mask, self._mask_of(run)),
                 device=device,
                 callback=progress,
             )
+
+    def _mask_of(self, run: Run) -> Tensor | None:
+        """(rows, ...) the host's denoise mask, on the CPU, for all variations."""
+        if run.mask is None:
+            return None
+        return comfy.utils.repeat_to_batch_size(run.mask.cpu(), len(self.noise_maps.image))
 
     def _check_run(self, sigmas: torch.Tensor, noise: torch.Tensor) -> None:
         sigmas = sigmas.cpu()
@@ -153,7 +167,8 @@ class FixedNoise(CoreSampler):
                 f"{len(self.sigmas) - 1} steps from {self.sigmas[0]:.4g}: connect the SIGMAS output of the node that "
                 "made this SAMPLER"
             )
-        if noise.shape != self.noise_maps.image.shape:
+        rows, *sample_shape = self.noise_maps.image.shape
+        if list(noise.shape[1:]) != sample_shape or len(noise) not in (rows, host.images_of(self.noise_maps)):
             raise ValueError(
                 f"the latent has shape {tuple(noise.shape)}, the noise maps have {tuple(self.noise_maps.image.shape)}: "
                 "connect a latent of the maps' size and batch, such as the one that was inverted"
@@ -171,7 +186,7 @@ class DDIMInversionSampler(CoreSampler):
         self.noise_maps: NoiseMaps | None = None
 
     def run(self, run: Run) -> Tensor:
-        image, plan = run.image, self.plan
+        image, plan = run.image(len(self.plan.seeds)), self.plan
         climbed = plan.schedule.steps - self.forward_noise_steps
         total = climbed + plan.schedule.steps * self.keep_residuals
         with run.progress(total) as progress:
@@ -220,7 +235,7 @@ class NullTextSampler(CoreSampler):
             run.progress(schedule.steps * (1 + self.inner_steps)) as progress,
             host.gradients(run.guider.inner_model),
         ):
-            x_0 = run.image.clone()
+            x_0 = run.image(len(self.plan.seeds)).clone()
             run.guider.set_cfg(1.0)
             pivots = trajectories.ddim(
                 run.denoiser,
@@ -256,7 +271,8 @@ class NativeSampler(CoreSampler):
 
     def run(self, run: Run) -> Tensor:
         like = torch.empty(run.latent.shape, dtype=torch.float32)
-        schedule, seeds = self.plan.schedule, self.plan.seeds
+        schedule, seeds, mask = self.plan.schedule, self.plan.seeds, self.plan.mask
+        kept = None if mask is None else trajectories.edit_friendly(run.image(len(seeds)), schedule, seeds)
         with run.progress(schedule.steps) as progress:
             self.noise_maps = generate(
                 run.denoiser,
@@ -264,6 +280,8 @@ class NativeSampler(CoreSampler):
                 schedule,
                 seeds,
                 info=self.plan.info,
+                kept=kept,
+                mask=mask,
                 device=run.latent.device,
                 callback=progress,
             )
@@ -273,18 +291,19 @@ class NativeSampler(CoreSampler):
 class EditSampler(CoreSampler):
     """Inverts and edits the latent that the host hands to it in one pass, under a `pair.PairGuider`."""
 
-    def __init__(self, plan: Plan):
+    def __init__(self, plan: Plan, mask: Tensor | None):
         self.plan = plan
+        self.mask = narrower(plan.mask, mask)
 
     def run(self, run: Run) -> Tensor:
-        image = run.image
+        image = run.image(len(self.plan.seeds))
         with run.progress(self.plan.schedule.steps) as progress:
             return edit(
                 run.denoiser,
                 image.cpu(),
                 self.plan.schedule,
                 self.plan.seeds,
-                mask=run.mask,
+                mask=self.mask,
                 device=image.device,
                 callback=progress,
             )

@@ -11,7 +11,17 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 
-from benchmarks.random_weights import CHANNELS, CONTEXT, POOLED, SD3_MMDIT, SD15_UNET, SDXL_UNET, randomize
+from benchmarks.random_weights import (
+    CHANNELS,
+    CONTEXT,
+    FLUX,
+    POOLED,
+    SD3_MMDIT,
+    SD15_UNET,
+    SDXL_UNET,
+    WAN,
+    randomize,
+)
 
 PACK = Path(__file__).parents[2]
 NARROW = {"model_channels": 64}  # a class of the host is named here, not detected, so the width may shrink too
@@ -42,7 +52,11 @@ def pack(comfy) -> SimpleNamespace:
 
 @pytest.fixture(scope="session")
 def random_model(comfy):
-    """random_model(kind, dtype): a MODEL with random weights; kinds sd15 (eps), v, sdxl, flow."""
+    """random_model(kind, dtype): a MODEL with random weights.
+
+    Kinds: sd15 (eps), v, inpaint (with a picture and a mask as conditioning), sdxl, flow (SD3), flux, wan (video),
+    wan_i2v (video from a picture).
+    """
 
     @cache
     def make(kind: str, dtype: torch.dtype = torch.float32):
@@ -52,7 +66,11 @@ def random_model(comfy):
         family, unet_config = {
             "sd15": (comfy.supported_models.SD15, SD15_UNET | NARROW),
             "sdxl": (comfy.supported_models.SDXL, SDXL_UNET | NARROW),
+            "inpaint": (comfy.supported_models.SD15, SD15_UNET | NARROW | {"in_channels": 9}),
             "flow": (comfy.supported_models.SD3, SD3_MMDIT),
+            "flux": (comfy.supported_models.Flux, FLUX | _newer_fields_of_flux()),
+            "wan": (comfy.supported_models.WAN21_T2V, WAN),
+            "wan_i2v": (comfy.supported_models.WAN21_I2V, WAN | {"in_dim": 36}),
         }[kind]
         config = family(unet_config)
         device = comfy.model_management.get_torch_device()
@@ -68,6 +86,12 @@ def random_model(comfy):
 
     asyncio.run(comfy.nodes.init_builtin_extra_nodes())
     return make
+
+
+def _newer_fields_of_flux() -> dict:
+    from comfy.ldm.flux.model import FluxParams
+
+    return {"txt_ids_dims": []} if "txt_ids_dims" in FluxParams.__dataclass_fields__ else {}
 
 
 @pytest.fixture(scope="session")
@@ -88,7 +112,8 @@ def latent():
 
     def make(kind: str, batch: int = 1, height: int = 8, width: int = 8, seed: int = 0):
         generator = torch.Generator().manual_seed(seed)
-        return {"samples": 4 * torch.randn((batch, CHANNELS[kind], height, width), generator=generator)}
+        frames = (3,) if kind.startswith("wan") else ()
+        return {"samples": 4 * torch.randn((batch, CHANNELS[kind], *frames, height, width), generator=generator)}
 
     return make
 
@@ -141,6 +166,30 @@ def sample(pack, conditioning):
             "skip_steps": noise_maps.skipped,
         }
         return pack.run("FixedNoiseSampler", model=model, noise_maps=noise_maps, **(defaults | inputs))[0]["samples"]
+
+    return run
+
+
+@pytest.fixture
+def edit(pack, conditioning, latent):
+    """edit(model, kind="sd15", **inputs): EditFriendlyEdit from conditioning 1 to 9 with the settings of `invert`."""
+
+    def run(model, kind: str = "sd15", **inputs) -> torch.Tensor:
+        defaults = {
+            "source": conditioning(kind, 1),
+            "target": conditioning(kind, 9),
+            "negative": conditioning(kind, 2),
+            "latent_image": latent(kind, batch=2),
+            "steps": 5,
+            "source_cfg": 3.5,
+            "target_cfg": 7.0,
+            "eta": 1.0,
+            "scheduler": "simple",
+            "seed": 3,
+            "skip_steps": 1,
+            "variations": 1,
+        }
+        return pack.run("EditFriendlyEdit", model=model, **(defaults | inputs))[0]["samples"]
 
     return run
 

@@ -1,0 +1,86 @@
+"""The host's prepared conditionings, as a running guider holds them: what of them may share a call, and how."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.conds
+import comfy.controlnet
+
+Conds = list[dict[str, Any]]
+"""One prompt: what `comfy.samplers.process_conds` makes of a CONDITIONING."""
+
+# What a conditioning may hold and still have another beside it in the same rows' call: the model's own part, and what
+# that part was made from. Anything else (areas, masks, times, ControlNets, hooks) the host reads once for a whole call.
+PER_ROW = {
+    "model_conds",
+    "uuid",
+    "cross_attn",
+    "pooled_output",
+    "prompt_type",
+    "width",
+    "height",
+    "crop_w",
+    "crop_h",
+    "target_width",
+    "target_height",
+    "aesthetic_score",
+    "guidance",
+    "attention_mask",
+    "concat_latent_image",
+    "concat_mask",
+    "reference_latents",
+}
+# What else it may hold where several timesteps share a call: the same for all of them, or minded by `batching`.
+PER_CALL = PER_ROW | {
+    "area",
+    "strength",
+    "mask",
+    "mask_strength",
+    "set_area_to_bounds",
+    "start_percent",
+    "end_percent",
+    "timestep_start",
+    "timestep_end",
+    "control",
+    "control_apply_to_uncond",
+}
+
+
+def joined(a: Conds, b: Conds, rows: int) -> Conds | None:
+    """Two conditionings as one of 2 * rows rows; None where they cannot be one."""
+    if len(a) != 1 or len(b) != 1 or (set(a[0]) | set(b[0])) - PER_ROW:
+        return None
+    parts = a[0]["model_conds"], b[0]["model_conds"]
+    if set(parts[0]) != set(parts[1]):
+        return None
+    both = {}
+    for name in parts[0]:
+        # the host's own rules of what can share a call, and how: prompts of other lengths are repeated to a common one
+        first, second = (part[name].process_cond(batch_size=rows, area=None) for part in parts)
+        if type(first) is not type(second) or not first.can_concat(second):
+            return None
+        both[name] = type(first)(first.concat([second]))
+    return [{**b[0], "model_conds": both}]
+
+
+def for_rows(conds: Conds, rows: int) -> Conds:
+    """A conditioning with a value for each of `rows` rows, as the host spreads what it holds over a call of so many."""
+    return [
+        {
+            **cond,
+            "model_conds": {
+                name: part.process_cond(batch_size=rows, area=None) for name, part in cond["model_conds"].items()
+            },
+        }
+        for cond in conds
+    ]
+
+
+def controls(cond: dict[str, Any]) -> list[comfy.controlnet.ControlBase]:
+    """The ControlNets on a conditioning, the last applied first."""
+    found, control = [], cond.get("control")
+    while control is not None:
+        found.append(control)
+        control = control.previous_controlnet
+    return found

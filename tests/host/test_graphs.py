@@ -1,0 +1,225 @@
+"""Graphs as users build them: areas, masks, ControlNets, adapters, boxes, pictures as conditioning, batches, video.
+
+What the host does with each is its own affair; what the pack must not do is change it. So one pass is held to inverting
+and sampling, several timesteps a call to one, and a batch with variations to each of its images alone.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from benchmarks.random_weights import CHANNELS, randomize
+
+ONE_AT_A_TIME = {"t2i adapter", "gligen", "control of a batch"}
+
+
+def normal(seed: int, *shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def with_values(conditioning: list, **values) -> list:
+    return [[embedding, {**options, **values}] for embedding, options in conditioning]
+
+
+@pytest.fixture
+def graph(comfy, random_model, random_control_net, conditioning, latent):
+    """graph(name): the kind of model, the MODEL, the three prompts, and what else the nodes are given."""
+    nodes = comfy.nodes.NODE_CLASS_MAPPINGS
+
+    def prompt(kind: str, seed: int) -> list:
+        return conditioning(kind, seed)
+
+    def area(positive: list, x: int = 16) -> list:
+        """The prompt everywhere, and another one in an area of 32 x 48 pixels."""
+        (part,) = nodes["ConditioningSetArea"]().append(prompt("sd15", 7), 48, 32, x, 8, 1.0)
+        return positive + part
+
+    def boxed(positive: list) -> list:
+        return with_values(positive, gligen=("position", gligen(comfy), [(normal(5, 1, 768), 4, 4, 1, 2)]))
+
+    def controlled(positive: list, control, batch: int = 1) -> list:
+        hint = torch.rand((batch, 64, 64, 3), generator=torch.Generator().manual_seed(batch))
+        return nodes["ControlNetApply"]().apply_controlnet(positive, control, hint, 1.0)[0]
+
+    def masked(positive: list) -> list:
+        mask = torch.zeros(1, 64, 64)
+        mask[:, :, :24] = 1
+        return nodes["ConditioningSetMask"]().append(prompt("sd15", 7), mask, "default", 1.0)[0] + positive
+
+    def pictured(kind: str, positive: list) -> list:
+        """A picture for each of two images, as inpainting models and models of video from an image want it."""
+        frames = (3,) if kind == "wan_i2v" else ()
+        mask = (normal(4, 2, 1, *frames, 8, 8) > 0).float()
+        picture = normal(3, 2, CHANNELS[kind], *frames, 8, 8)
+        return with_values(positive, concat_latent_image=picture, concat_mask=mask)
+
+    def batch_of(kind: str, seed: int, count: int) -> list:
+        return [[torch.cat([prompt(kind, seed + 20 * k)[0][0] for k in range(count)]), dict(prompt(kind, seed)[0][1])]]
+
+    def make(name: str) -> SimpleNamespace:
+        kind = KINDS.get(name, "sd15")
+        source, target, negative = (prompt(kind, seed) for seed in (1, 9, 2))
+        more = {}
+        if name.startswith("area on"):
+            source = area(source) if "source" in name or "both" in name else source
+            target = area(target, x=0) if "target" in name or "both" in name else target
+        elif name.startswith("control on"):
+            source = controlled(source, random_control_net) if "source" in name or "both" in name else source
+            target = controlled(target, random_control_net) if "target" in name or "both" in name else target
+        elif name == "control of a batch":
+            source, target = (controlled(part, random_control_net, batch=3) for part in (source, target))
+        elif name == "control on prompt and negative":
+            hint = torch.rand((2, 64, 64, 3), generator=torch.Generator().manual_seed(0))
+            apply = nodes["ControlNetApplyAdvanced"]().apply_controlnet
+            source, _ = apply(source, negative, random_control_net, hint, 1.0, 0.0, 1.0)
+            target, negative = apply(target, negative, random_control_net, hint, 0.7, 0.0, 0.8)
+        elif name == "mask on target":
+            target = masked(target)
+        elif name == "t2i adapter":
+            source, target = (controlled(part, adapter(comfy), batch=2) for part in (source, target))
+        elif name == "gligen":
+            target = boxed(target)
+        elif name == "longer target":
+            target = [[torch.cat([target[0][0], prompt(kind, 10)[0][0]], dim=1), target[0][1]]]
+        elif name == "range on target":
+            target = with_values(target, start_percent=0.0, end_percent=0.7)
+        elif name == "two prompts a batch":
+            source, target = batch_of(kind, 1, 2), batch_of(kind, 9, 2)
+        elif name == "three prompts a batch":
+            source, target, negative = (batch_of(kind, seed, 3) for seed in (1, 9, 2))
+        elif name in ("inpaint", "wan_i2v"):
+            source, target, negative = (pictured(kind, part) for part in (source, target, negative))
+        elif name == "noise mask":
+            mask = torch.zeros(1, 1, 64, 64)
+            mask[..., 16:48, 8:40] = 1
+            more["noise_mask"] = mask
+        elif name == "guidance of flux":
+            source, target = (with_values(part, guidance=scale) for part, scale in ((source, 1.5), (target, 5.5)))
+        return SimpleNamespace(
+            kind=kind,
+            model=random_model(kind),
+            source=source,
+            target=target,
+            negative=negative,
+            image={**latent(kind, batch=2), **more},
+        )
+
+    return make
+
+
+KINDS = {
+    "inpaint": "inpaint",
+    "flux": "flux",
+    "guidance of flux": "flux",
+    "wan": "wan",
+    "wan_i2v": "wan_i2v",
+}
+GRAPHS = [
+    "plain",
+    "longer target",
+    "range on target",
+    "two prompts a batch",
+    "three prompts a batch",
+    "area on source",
+    "area on target",
+    "area on both",
+    "mask on target",
+    "control on source",
+    "control on target",
+    "control on both",
+    "control on prompt and negative",
+    "control of a batch",
+    "t2i adapter",
+    "gligen",
+    "noise mask",
+    *KINDS,
+]
+
+
+def adapter(comfy):
+    """A T2I-Adapter with random weights for the narrow sd15 model."""
+    from comfy.t2i_adapter.adapter import Adapter
+
+    class FirstBlock(Adapter):
+        """The feature of full size at the one block of the narrow model that has it."""
+
+        def forward(self, x):
+            return {"input": [None, super().forward(x)["input"][2]]}
+
+    network = FirstBlock(channels=[64, 64, 64, 64], nums_rb=1, cin=192, xl=False)
+    return comfy.controlnet.T2IAdapter(randomize(network, seed=3), 3, 8, "nearest-exact", torch.device("cpu"))
+
+
+def gligen(comfy):
+    """GLIGEN with random weights for the narrow sd15 model, as a MODEL."""
+    import comfy.gligen as host_gligen
+
+    blocks = [host_gligen.GatedSelfAttentionDense(64, 768, 8, 8) for _ in range(8)]
+    network = host_gligen.Gligen(blocks, host_gligen.PositionNet(768, 768), 768)
+    randomize(network, seed=4)
+    for block in blocks:
+        block.alpha_attn.data.fill_(0.5)
+        block.alpha_dense.data.fill_(0.5)
+    device = torch.device("cpu")
+    return comfy.model_patcher.ModelPatcher(network, load_device=device, offload_device=device)
+
+
+def relative(a: torch.Tensor, b: torch.Tensor) -> float:
+    return ((a - b).abs().max() / b.abs().max()).item()
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_one_pass_gives_what_inverting_and_sampling_give(graph, invert, sample, edit, name):
+    case = graph(name)
+    inverted = {"latent_image": case.image, "scheduler": "simple", "steps": 4, "variations": 2}
+    noise_maps = invert(case.model, case.kind, positive=case.source, negative=case.negative, **inverted)
+    expected = sample(
+        case.model, noise_maps, case.kind, positive=case.target, negative=case.negative, cfg=7.0, skip_steps=1
+    )
+    prompts = {"source": case.source, "target": case.target, "negative": case.negative}
+    edited = edit(case.model, case.kind, **prompts, latent_image=case.image, steps=4, variations=2)
+    assert relative(edited, expected) <= 1e-5
+    image = noise_maps.image / (noise_maps.image.abs().max())
+    assert (expected / expected.abs().max() - image).abs().max() > 0.01, "the edit does nothing, so the test neither"
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_several_timesteps_a_call_give_what_one_gives(graph, invert, count_calls, name):
+    case = graph(name)
+    settings = {"positive": case.target, "negative": case.negative, "latent_image": case.image, "scheduler": "simple"}
+    alone = invert(case.model, case.kind, steps=3, variations=2, **settings)
+    count_calls.clear()
+    shared = invert(case.model, case.kind, steps=3, variations=2, timesteps_per_call=2, **settings)
+    assert relative(shared.residuals, alone.residuals) <= 1e-3
+    # the second of the shared ones is the check of the first
+    assert count_calls == ([4, 4, 4] if name in ONE_AT_A_TIME else [8, 4, 4])
+
+
+@pytest.mark.parametrize("name", ["two prompts a batch", "control on prompt and negative", "inpaint", "wan_i2v"])
+def test_each_image_of_a_batch_with_variations_is_as_it_is_alone(graph, invert, sample, name):
+    """Conditionings, hints and pictures for each image reach the rows of that image, whatever their order."""
+    case = graph(name)
+    prompts = {"positive": case.target, "negative": case.negative}
+    settings = {"scheduler": "simple", "steps": 3}
+    together = invert(case.model, case.kind, latent_image=case.image, variations=2, **settings, **prompts)
+    edited = sample(case.model, together, case.kind, cfg=5.0, **prompts)
+    for b in range(2):
+        image = {"samples": case.image["samples"][b : b + 1]}
+        own = {key: [of_image(entry, b) for entry in part] for key, part in prompts.items()}
+        alone = invert(case.model, case.kind, latent_image=image, variations=2, **settings, **own)
+        assert relative(together.residuals[:, b::2], alone.residuals) <= 1e-4
+        assert relative(edited[b::2], sample(case.model, alone, case.kind, cfg=5.0, **own)) <= 1e-3
+
+
+def of_image(entry: list, b: int) -> list:
+    """What an entry of a CONDITIONING holds for image b of two."""
+    embedding, options = entry
+    options = {name: value[b : b + 1] if name.startswith("concat") else value for name, value in options.items()}
+    if "control" in options:
+        control = options["control"].copy()
+        control.set_cond_hint(control.cond_hint_original[b : b + 1], control.strength, control.timestep_percent_range)
+        options["control"] = control
+    return [embedding[b : b + 1] if len(embedding) > 1 else embedding, options]
