@@ -6,6 +6,8 @@ from typing import Any
 
 import comfy.conds
 import comfy.controlnet
+import comfy.utils
+import torch
 
 Conds = list[dict[str, Any]]
 """One prompt: what `comfy.samplers.process_conds` makes of a CONDITIONING."""
@@ -75,6 +77,20 @@ def for_rows(conds: Conds, rows: int) -> Conds:
         }
         for cond in conds
     ]
+
+
+def pictures_repeat(conds: Conds, images: int) -> bool:
+    """Whether pictures that the model reads come again for each variation of `images` images, as rows do."""
+    pictures = [
+        part.cond
+        for cond in conds
+        for part in cond["model_conds"].values()
+        if isinstance(part, comfy.conds.CONDNoiseShape)
+    ]
+    return all(
+        len(picture) <= images or torch.equal(picture, comfy.utils.repeat_to_batch_size(picture[:images], len(picture)))
+        for picture in pictures
+    )
 
 
 def controls(cond: dict[str, Any]) -> list[comfy.controlnet.ControlBase]:

@@ -28,7 +28,7 @@ from ..ddpm_core import (
     without_residuals,
 )
 from ..ddpm_core.denoiser import StepCallback
-from . import batching, embeddings, host, latents, newest
+from . import batching, conds, embeddings, host, latents, newest
 from .plan import Plan
 
 HostCallback = Callable[[int, Tensor, Tensor, int], None]
@@ -137,7 +137,7 @@ class FixedNoise(CoreSampler):
     def run(self, run: Run) -> Tensor:
         latents.check_one_part(newest.shapes_of_run(run.guider.inner_model))
         host.check_same_model(self.noise_maps, run.guider.model_patcher)
-        self._check_run(run.sigmas, run.noise)
+        self._check_run(run)
         uncond, device = self.noise_maps.uncond, run.noise.device
         denoiser = run.denoiser
         if uncond is not None:
@@ -159,8 +159,8 @@ class FixedNoise(CoreSampler):
             return None
         return comfy.utils.repeat_to_batch_size(run.mask.cpu(), len(self.noise_maps.image))
 
-    def _check_run(self, sigmas: torch.Tensor, noise: torch.Tensor) -> None:
-        sigmas = sigmas.cpu()
+    def _check_run(self, run: Run) -> None:
+        sigmas, noise = run.sigmas.cpu(), run.noise
         if sigmas.shape != self.sigmas.shape or not torch.allclose(sigmas, self.sigmas, rtol=1e-4):
             raise ValueError(
                 f"the sampler runs {len(sigmas) - 1} steps from sigma {sigmas[0]:.4g}, the noise maps hold "
@@ -168,10 +168,18 @@ class FixedNoise(CoreSampler):
                 "made this SAMPLER"
             )
         rows, *sample_shape = self.noise_maps.image.shape
-        if list(noise.shape[1:]) != sample_shape or len(noise) not in (rows, host.images_of(self.noise_maps)):
+        images = host.images_of(self.noise_maps)
+        if list(noise.shape[1:]) != sample_shape or len(noise) not in (rows, images):
             raise ValueError(
                 f"the latent has shape {tuple(noise.shape)}, the noise maps have {tuple(self.noise_maps.image.shape)}: "
                 "connect a latent of the maps' size and batch, such as the one that was inverted"
+            )
+        prompts = getattr(run.guider, "conds", {}).values()
+        if len(noise) > images and not all(conds.pictures_repeat(prompt, images) for prompt in prompts):
+            raise ValueError(
+                f"the latent has {len(noise)} rows, {len(noise) // images} variations of {images} images, and ComfyUI "
+                "spreads the pictures of a conditioning over them in another order than the noise maps have: connect "
+                f"the latent of {images} images that was inverted"
             )
 
 

@@ -165,18 +165,6 @@ def test_one_pass_gives_what_inverting_and_sampling_give(
     assert count_calls == [4] * 4  # one call a step: two images, two prompts
 
 
-def test_prompts_that_cannot_share_a_call_still_edit(random_model, conditioning, latent, invert, sample, edit):
-    """Prompts of other lengths, or with ranges, are asked apart; the result is the same."""
-    long = conditioning("sd15", 9)
-    long = [[torch.cat([long[0][0]] * 2, dim=1), long[0][1]]]
-    ranged = [[conditioning("sd15", 9)[0][0], {"pooled_output": None, "start_percent": 0.0, "end_percent": 0.7}]]
-    for target in (long, ranged, conditioning("sd15", 9) + conditioning("sd15", 8)):
-        edited, expected = both_ways(
-            "sd15", random_model("sd15"), conditioning, latent, invert, sample, edit, target=target
-        )
-        assert (edited - expected).abs().max() <= 1e-4 * expected.abs().max()
-
-
 def test_one_pass_with_equal_prompts_returns_the_image(random_model, conditioning, latent, edit):
     image = latent("sd15", batch=2)
     same = {"source": conditioning("sd15", 1), "target": conditioning("sd15", 1), "target_cfg": 3.5}
@@ -186,3 +174,60 @@ def test_one_pass_with_equal_prompts_returns_the_image(random_model, conditionin
 def test_the_papers_edit_takes_64_calls_in_one_pass(random_model, latent, edit, count_calls):
     edit(random_model("sd15"), latent_image=latent("sd15", height=4, width=4), steps=100, skip_steps=36)
     assert len(count_calls) == 64
+
+
+def sigma_of_first_row(x, sigma):
+    """A model that reads one timestep for all rows."""
+    return x - sigma[0] * x.square()
+
+
+def test_a_model_that_reads_one_timestep_for_all_rows_is_found_out(pack, caplog):
+    """The first shared call is checked, asked again one by one, and no other is shared."""
+    asked = []
+
+    def guider(x, sigma):
+        asked.append(len(x))
+        return sigma_of_first_row(x, sigma)
+
+    denoiser = pack.batching.SplittingDenoiser(guider, {}, rows=2, rounding=0.03)
+    x, sigma = torch.randn(8, 3), torch.tensor([4.0, 4, 3.8, 3.8, 3.6, 3.6, 3.4, 3.4])
+    expected = torch.cat([sigma_of_first_row(*part) for part in zip(x.split(2), sigma.split(2), strict=True)])
+    assert torch.equal(denoiser(x, sigma), expected)
+    assert asked == [8, 2, 2, 2, 2] and "this model predicts otherwise beside other timesteps" in caplog.text
+    asked.clear()
+    assert torch.equal(denoiser(x, sigma), expected) and asked == [2] * 4
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        ("object patch", "model patches (diffusion_model.time_embed.0.bias)"),
+        ("transformer option", "model patches (optimized_attention_override)"),
+        ("value on a prompt", "strange on a conditioning"),
+        ("control", "a Stranger, which is not known to take several"),
+        ("network", "a network that is not known to take several (Stranger)"),
+    ],
+)
+def test_what_is_not_known_to_take_several_timesteps_gets_one(
+    random_model, random_control_net, conditioning, invert, count_calls, caplog, monkeypatch, what, reason
+):
+    model, positive = random_model("sd15").clone(), conditioning("sd15", 1)
+    if what == "object patch":
+        name = "diffusion_model.time_embed.0.bias"
+        model.add_object_patch(name, model.get_model_object(name))
+    elif what == "transformer option":
+        model.model_options["transformer_options"]["optimized_attention_override"] = lambda f, *a, **k: f(*a, **k)
+    elif what == "value on a prompt":
+        positive = [[positive[0][0], {**positive[0][1], "strange": 1}]]
+    elif what == "control":
+        stranger = type("Stranger", (type(random_control_net),), {})
+        random_control_net.__class__ = stranger
+        control = random_control_net.set_cond_hint(torch.rand(1, 3, 64, 64), 1.0)
+        positive = [[positive[0][0], {**positive[0][1], "control": control, "control_apply_to_uncond": True}]]
+    else:
+        network = model.model.diffusion_model
+        monkeypatch.setattr(network, "__class__", type("Stranger", (type(network),), {}))
+    with caplog.at_level(logging.INFO):
+        invert(model, positive=positive, timesteps_per_call=5)
+    assert count_calls == [1] * 5
+    assert f"one timestep a call, because of {reason}" in caplog.text

@@ -223,3 +223,76 @@ def of_image(entry: list, b: int) -> list:
         control.set_cond_hint(control.cond_hint_original[b : b + 1], control.strength, control.timestep_percent_range)
         options["control"] = control
     return [embedding[b : b + 1] if len(embedding) > 1 else embedding, options]
+
+
+@pytest.mark.parametrize("name", ["plain", "longer target", "guidance of flux"])
+def test_source_and_target_share_a_call_in_the_hosts_own_order(graph, sample, invert, edit, name):
+    """Patches of attention tell prompt from negative by `cond_or_uncond`, as the host's own guidance orders them."""
+    case = graph(name)
+    seen = []
+
+    def wrapper(apply_model, args):
+        seen.append((args["cond_or_uncond"], len(args["input"])))
+        return apply_model(args["input"], args["timestep"], **args["c"])
+
+    model = case.model.clone()
+    model.set_model_unet_function_wrapper(wrapper)
+    prompts = {"source": case.source, "target": case.target, "negative": case.negative}
+    edit(model, case.kind, **prompts, latent_image=case.image, steps=2)
+    own, seen[:] = list(seen), []
+    noise_maps = invert(case.model, case.kind, latent_image=case.image, scheduler="simple", steps=2, skip_steps=1)
+    sample(model, noise_maps, case.kind, positive=case.source, negative=case.negative)
+    ((order, rows),) = seen
+    assert own == [(order, 2 * rows)]
+
+
+def test_a_noise_mask_limits_edits_and_what_is_generated(graph, pack, run_node, invert, sample, edit):
+    """As in the host's own samplers: outside, the latent stays. It goes along with the noise maps."""
+    case = graph("noise mask")
+    image, outside = case.image["samples"], torch.ones(2, 4, 8, 8, dtype=torch.bool)
+    outside[..., 2:6, 1:5] = False
+    noise_maps = invert(case.model, latent_image=case.image)
+    assert noise_maps.mask.shape == (2, 1, 8, 8)
+    half = torch.zeros(1, 64, 64)
+    half[..., :32] = 1
+    for result, kept in {
+        sample(case.model, noise_maps, positive=case.target, cfg=7.0): outside,
+        sample(case.model, noise_maps, positive=case.target, cfg=7.0, mask=half): outside.clone().index_fill(
+            3, torch.arange(4, 8), True
+        ),
+        edit(case.model, latent_image=case.image): outside,
+        run_node("SampleWithNoiseMaps", case.model, latent_image=case.image)[0]["samples"]: outside,
+    }.items():
+        assert (result - image)[kept].abs().max() <= 1e-5
+        assert (result - image)[~kept].abs().min() > 0
+    generated, native = run_node("SampleWithNoiseMaps", case.model, latent_image=case.image)
+    assert torch.equal(sample(case.model, native), generated["samples"])
+
+
+def test_a_noise_mask_reaches_models_that_read_it(graph, invert, run_node):
+    """An inpainting model without a mask of its own in the prompt reads that of the latent, in every node."""
+    case = graph("inpaint")
+    mask = torch.zeros(1, 1, 8, 8)
+    mask[..., :4] = 1
+    masked = {**case.image, "noise_mask": mask}
+    for node in ("EditFriendlyInvert", "DDIMInvert"):
+        with_mask, without = (
+            run_node(node, case.model, "inpaint", latent_image=latent_image)[0] for latent_image in (masked, case.image)
+        )
+        assert (with_mask.residuals - without.residuals).abs().max() > 1e-2
+
+
+def test_a_sampler_takes_the_images_that_were_inverted_or_all_rows(comfy, graph, pack, invert, sample):
+    """SamplerCustomAdvanced with any guider; rows whose pictures the host spreads in another order are refused."""
+    case = graph("inpaint")
+    noise_maps = invert(case.model, "inpaint", latent_image=case.image, variations=2, positive=case.source)
+    expected = sample(case.model, noise_maps, "inpaint", positive=case.target, negative=case.negative)
+    guider = comfy.samplers.CFGGuider(case.model)
+    guider.set_conds(case.target, case.negative)
+    guider.set_cfg(3.5)
+    sampler, sigmas = pack.run("SamplerFixedNoise", noise_maps=noise_maps, skip_steps=0)
+    images = case.image["samples"]
+    assert relative(guider.sample(torch.zeros_like(images), images, sampler, sigmas), expected) <= 1e-5
+    rows = images.repeat(2, 1, 1, 1)
+    with pytest.raises(ValueError, match="connect the latent of 2 images that was inverted"):
+        guider.sample(torch.zeros_like(rows), rows, sampler, sigmas)
