@@ -81,12 +81,8 @@ def for_rows(conds: Conds, rows: int) -> Conds:
 
 def pictures_repeat(conds: Conds, images: int) -> bool:
     """Whether pictures that the model reads come again for each variation of `images` images, as rows do."""
-    pictures = [
-        part.cond
-        for cond in conds
-        for part in cond["model_conds"].values()
-        if isinstance(part, comfy.conds.CONDNoiseShape)
-    ]
+    parts = [part for cond in conds for part in cond["model_conds"].values()]
+    pictures = [part.cond for part in parts if isinstance(part, comfy.conds.CONDNoiseShape)]
     return all(
         len(picture) <= images or torch.equal(picture, comfy.utils.repeat_to_batch_size(picture[:images], len(picture)))
         for picture in pictures

@@ -47,15 +47,12 @@ def schedule_for(model: ModelPatcher, sigmas: Tensor, eta: float) -> NoiseSchedu
 def provenance(model: ModelPatcher, **settings: object) -> dict[str, str]:
     """What noise maps remember of their making: the model's kind, its latent format, the node's settings."""
     latent_format = model.get_model_object("latent_format")
-    shape = (1, latent_format.latent_channels) + (1,) * latent_format.latent_dimensions
-    shift = latent_format.process_in(torch.zeros(shape))
-    scale = latent_format.process_in(torch.ones(shape)) - shift
+    cell = latents.cell_of(latent_format)
     return {
         **_model_kind(model),
-        "latent_scale": json.dumps(scale.flatten().tolist()),
-        "latent_shift": json.dumps(shift.flatten().tolist()),
+        **_scaling(latent_format),
         **_preview_colors(latent_format),
-        "pixels_per_cell": str(latents.cell_of(latent_format)),
+        **({} if cell is None else {"pixels_per_cell": str(cell)}),
         "pack_version": __version__,
         **{key: str(value) for key, value in settings.items()},
     }
@@ -152,6 +149,16 @@ def gradients(model: torch.nn.Module) -> Iterator[None]:
                 if buffer.is_inference():
                     setattr(module, name, buffer.clone())
         yield
+
+
+def _scaling(latent_format: LatentFormat) -> dict[str, str]:
+    """Scale and shift of each channel; empty for formats that do more (HunyuanImage's refiner folds frames)."""
+    shape = (1, latent_format.latent_channels) + (1,) * latent_format.latent_dimensions
+    shift = latent_format.process_in(torch.zeros(shape))
+    if shift.shape != shape:
+        return {}
+    scale = latent_format.process_in(torch.ones(shape)) - shift
+    return {"latent_scale": json.dumps(scale.flatten().tolist()), "latent_shift": json.dumps(shift.flatten().tolist())}
 
 
 def _number(noise_maps: NoiseMaps, name: str, default: int) -> int:

@@ -14,17 +14,42 @@ from ..ddpm_core import NoiseMaps
 from . import newest
 from .types import Latent, ModelPatcher
 
+# Image pixels along one side of a latent cell, by the host's latent formats, for hosts that do not tell.
+_CELLS = dict.fromkeys(
+    (
+        "SD15",
+        "SDXL",
+        "SDXL_Playground_2_5",
+        "SD3",
+        "Flux",
+        "Mochi",
+        "HunyuanVideo",
+        "Cosmos1CV8x8x8",
+        "Wan21",
+        "HunyuanImage21Refiner",
+    ),
+    8,
+) | {"ChromaRadiance": 1, "SC_B": 4, "SD_X4": 4, "Wan22": 16, "HunyuanImage21": 32, "LTXV": 32, "SC_Prior": 42}
 
-def cell_of(latent_format: LatentFormat) -> int:
-    """Image pixels along one side of a latent cell."""
-    # Newer hosts say it; before, every image format but pixel space (three channels) had cells of 8.
-    known = getattr(latent_format, "spacial_downscale_ratio", None)
-    return known or (1 if latent_format.latent_channels == 3 else 8)
+
+def cell_of(latent_format: LatentFormat) -> int | None:
+    """Image pixels along one side of a latent cell; None where neither the host nor the table above knows."""
+    if known := getattr(latent_format, "spacial_downscale_ratio", None):
+        return int(known)
+    names = (cls.__name__ for cls in type(latent_format).__mro__)
+    return next((_CELLS[name] for name in names if name in _CELLS), None)
 
 
-def pixels_per_cell(noise_maps: NoiseMaps) -> int:
-    """Image pixels along one side of a cell of these maps."""
-    return int(noise_maps.info.get("pixels_per_cell", 8))
+def pixels_per_cell(noise_maps: NoiseMaps) -> int | None:
+    """Image pixels along one side of a cell of these maps; None where the host that made them did not know.
+
+    Raises:
+        ValueError: maps that say something else than a number of pixels.
+    """
+    known = noise_maps.info.get("pixels_per_cell")
+    if known is not None and not (known.isdecimal() and int(known) > 0):
+        raise ValueError(f"the noise maps say that a cell has {known!r} pixels, which is no number: invert again")
+    return None if known is None else int(known)
 
 
 def check_one_part(shapes: list[tuple[int, ...]]) -> None:
@@ -101,12 +126,12 @@ def unscaled(noise_maps: NoiseMaps, x: Tensor) -> Tensor:
     return (x - shift) / scale
 
 
-def mask_rows(shape: torch.Size, cell: int, mask: Tensor) -> Tensor:
+def mask_rows(shape: torch.Size, cell: int | None, mask: Tensor) -> Tensor:
     """(rows, 1, H, W) a MASK of the image, averaged over each latent cell; for a video (1, 1, F, H, W), one a frame.
 
     Args:
         shape: (rows, *S) of the latents that are edited.
-        cell: image pixels along one side of a latent cell.
+        cell: image pixels along one side of a latent cell; None to take it from the sizes of mask and latents.
 
     Raises:
         ValueError: latents without height and width, a mask that is empty, of another size, or of another batch.
@@ -135,17 +160,23 @@ def _only_part(samples: Tensor) -> Tensor:
 
 def _scaling(noise_maps: NoiseMaps, ndim: int) -> tuple[Tensor, Tensor]:
     """Scale and shift of each channel: what the maps hold is LATENT * scale + shift."""
+    if "latent_format" in noise_maps.info and "latent_scale" not in noise_maps.info:
+        raise ValueError(
+            f"latents of the format {noise_maps.info['latent_format']} are not scaled channel by channel, so no latent "
+            "can be put beside these noise maps: sample them and go on from the image"
+        )
     per_channel = (1, -1) + (1,) * (ndim - 2)
     scale = torch.tensor(json.loads(noise_maps.info.get("latent_scale", "[1.0]"))).view(per_channel)
     shift = torch.tensor(json.loads(noise_maps.info.get("latent_shift", "[0.0]"))).view(per_channel)
     return scale, shift
 
 
-def _cells(mask: Tensor, height: int, width: int, cell: int) -> Tensor:
+def _cells(mask: Tensor, height: int, width: int, cell: int | None) -> Tensor:
     """(N, H, W) the mean of the mask over each cell. The VAE crops an image to whole cells about its middle."""
     rows, columns = mask.shape[-2:]
     if (rows, columns) == (height, width):
         return mask
+    cell = cell or max(1, min(rows // height, columns // width))
     if (rows // cell, columns // cell) != (height, width):
         raise ValueError(
             f"the mask is {columns} x {rows} pixels, the inverted image is {width * cell} x {height * cell}: "

@@ -56,13 +56,27 @@ class LatentShift(io.ComfyNode):
                     tooltip="What the free cells hold. copy: columns from elsewhere in the map, as in the paper. wrap: "
                     "what left on the other side. gaussian: fresh noise, for large shifts.",
                 ),
+                io.Int.Input(
+                    "pixels_per_cell",
+                    default=0,
+                    min=0,
+                    max=256,
+                    optional=True,
+                    tooltip="Image pixels along one side of a latent cell; 0 takes what ComfyUI says. Only for models "
+                    "of which it says nothing.",
+                ),
             ],
             outputs=[_noise_maps_output()],
         )
 
     @classmethod
-    def execute(cls, noise_maps: NoiseMaps, x: int, y: int, fill: Fill) -> io.NodeOutput:
-        cell = latents.pixels_per_cell(noise_maps)
+    def execute(cls, noise_maps: NoiseMaps, x: int, y: int, fill: Fill, pixels_per_cell: int = 0) -> io.NodeOutput:
+        cell = pixels_per_cell or latents.pixels_per_cell(noise_maps)
+        if cell is None:
+            raise ValueError(
+                f"ComfyUI does not say how many pixels a cell of the latent format "
+                f"{noise_maps.info.get('latent_format', 'of these noise maps')} has: set pixels_per_cell (most have 8)"
+            )
         cells_x, cells_y = round(x / cell), round(y / cell)
         return io.NodeOutput(manipulation.shift(noise_maps, cells_x, cells_y, fill, host.seed_of(noise_maps)))
 
