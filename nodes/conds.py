@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import comfy.conds
@@ -87,6 +88,12 @@ def pictures_repeat(conds: Conds, images: int) -> bool:
         len(picture) <= images or torch.equal(picture, comfy.utils.repeat_to_batch_size(picture[:images], len(picture)))
         for picture in pictures
     )
+
+
+def control_models(prompts: Iterable[Conds]) -> list[torch.nn.Module]:
+    """The networks of all ControlNets on several prompts."""
+    found = [control for conds in prompts for cond in conds for control in controls(cond)]
+    return [patcher.model for control in found for patcher in control.get_models()]
 
 
 def controls(cond: dict[str, Any]) -> list[comfy.controlnet.ControlBase]:

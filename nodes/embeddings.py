@@ -76,7 +76,13 @@ def _negative(guider: comfy.samplers.CFGGuider) -> dict[str, Any]:
     Raises:
         ValueError: a guider without one, or with several; a model whose text is not one embedding.
     """
-    negative = getattr(guider, "conds", {}).get("negative", [])
+    prompts = getattr(guider, "conds", {})
+    negative = prompts.get("negative", [])
+    if any("area" in cond for prompt in prompts.values() for cond in prompt):
+        raise ValueError(
+            "null-text embeddings take the place of one negative conditioning, and ComfyUI gives the negative prompt a "
+            "part for each area of the prompts: use prompts without areas (masks are fine), or another inversion"
+        )
     if len(negative) != 1:
         raise ValueError(
             f"null-text embeddings take the place of one negative conditioning, this guider has {len(negative)}: use "

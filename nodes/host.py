@@ -6,7 +6,7 @@ No model is named here. How a model noises and how it scales latents is read off
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import comfy.samplers
@@ -132,14 +132,15 @@ def run(
 
 
 @contextmanager
-def gradients(model: torch.nn.Module) -> Iterator[None]:
+def gradients(models: Iterable[torch.nn.Module]) -> Iterator[None]:
     """Room for gradients inside a node, which the host runs in inference mode.
 
     Autograd refuses weights that were loaded in inference mode. They are replaced, one at a time, by copies that are
-    equal bit for bit and stay in their place.
+    equal bit for bit and stay in their place. What the host changes in place, as it adds a ControlNet to the features,
+    is kept as it was for the way back.
     """
-    with torch.inference_mode(False):
-        for module in model.modules():
+    with torch.inference_mode(False), torch.autograd.graph.allow_mutation_on_saved_tensors():
+        for module in (module for model in models for module in model.modules()):
             for name, weight in module.named_parameters(recurse=False):
                 if weight.is_inference():
                     setattr(module, name, torch.nn.Parameter(weight.detach().clone(), requires_grad=False))

@@ -241,7 +241,7 @@ class NullTextSampler(CoreSampler):
         schedule = self.plan.schedule
         with (
             run.progress(schedule.steps * (1 + self.inner_steps)) as progress,
-            host.gradients(run.guider.inner_model),
+            host.gradients([run.guider.inner_model, *conds.control_models(run.guider.conds.values())]),
         ):
             x_0 = run.image(len(self.plan.seeds)).clone()
             run.guider.set_cfg(1.0)

@@ -296,3 +296,29 @@ def test_a_sampler_takes_the_images_that_were_inverted_or_all_rows(comfy, graph,
     rows = images.repeat(2, 1, 1, 1)
     with pytest.raises(ValueError, match="connect the latent of 2 images that was inverted"):
         guider.sample(torch.zeros_like(rows), rows, sampler, sigmas)
+
+
+@pytest.mark.parametrize("name", ["control on both", "control on prompt and negative", "t2i adapter"])
+def test_null_text_searches_through_a_control_net(graph, run_node, sample, name):
+    """The host adds a ControlNet in place; the way back through it still finds embeddings that come nearer."""
+    case = graph(name)
+    prompts = {"positive": case.source, "negative": case.negative}
+    errors = []
+    for inner_steps in (0, 3):
+        (noise_maps,) = run_node(
+            "NullTextInvert",
+            case.model,
+            latent_image=case.image,
+            steps=2,
+            inner_steps=inner_steps,
+            early_stop=0.0,
+            **prompts,
+        )
+        errors.append((sample(case.model, noise_maps, **prompts) - case.image["samples"]).square().mean().item())
+    assert errors[1] < 0.9 * errors[0]
+
+
+def test_null_text_with_an_area_says_what_the_host_makes_of_it(graph, run_node):
+    case = graph("area on source")
+    with pytest.raises(ValueError, match="a part for each area of the prompts"):
+        run_node("NullTextInvert", case.model, positive=case.source, negative=case.negative, steps=2)
