@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from matplotlib.figure import Figure
@@ -208,7 +208,7 @@ def ddim_latents(pictures: Pictures, first: Sequence[int] = (1, 2, 5)) -> dict[s
     """
     schedule, seeds, denoiser = pictures.schedule.with_eta(0.0), pictures.seeds, pictures.denoiser()
     native = generate(denoiser, pure_noise(torch.zeros_like(pictures.images), schedule, seeds), schedule, seeds)
-    runs: dict[str, dict[str, int]] = {"DDIM": {}}
+    runs: dict[str, dict[str, Any]] = {"DDIM": {}}
     runs |= {f"DDIM, {n} true predictions": {"true_prediction_steps": n} for n in first}
     runs |= {f"DDIM, {n} noised steps": {"forward_noise_steps": n} for n in first}
     maps = {"the noise itself": native}
