@@ -1,8 +1,8 @@
 """Edits of the noise maps themselves: shift, flip, recolour, mix.
 
-Source: arXiv 2304.06140, Sec. 4 (shift and colour edits, Eq. 7) and App. A (filling after a shift); arXiv 2410.23530
-for mixtures of latents. Every function returns new maps; states, residuals, predictions and mask are moved together, so
-that a mask or a later Eq. 7 still fits.
+Source: arXiv 2304.06140, Sec. 5 (shift and colour edits, Eq. 7), App. A (filling after a shift) and App. B (flip);
+arXiv 2410.23530 for mixtures of latents. Every function returns new maps; states, residuals, predictions and mask are
+moved together, so that a mask or a later Eq. 7 still fits.
 
 Shapes: `B` rows, `T` steps, `*S` sample axes whose last two are height and width in latent cells.
 """
@@ -71,15 +71,15 @@ def flip(noise_maps: NoiseMaps, horizontal: bool = False, vertical: bool = False
 
 
 def recolor(noise_maps: NoiseMaps, mask: Tensor, color: Tensor, strength: float, start: float, end: float) -> NoiseMaps:
-    """z_t + s M (color - P(f_t(x_t))): draw the prediction towards a painted image under a mask (Eq. 7).
+    """z_t + s B (M - P(f_t(x_t))): draw the prediction towards a painted image M under a mask B (Eq. 7).
 
     Args:
         noise_maps: B rows.
-        mask: M, broadcastable to (B, *S), in [0, 1].
-        color: the latent of the painted image, broadcastable to (B, *S), in the maps' own latent scaling.
-        strength: s, the paper's is 0.05.
-        start, end: the steps i of the T full ones with start <= i / T <= end are changed. The paper's T2 = 70 to
-            T1 = 20 of 100 is 0.30 to 0.80.
+        mask: the B of Eq. 7, broadcastable to the rows (B, *S); binary there, in [0, 1] here.
+        color: the M of Eq. 7, the latent of the painted image, broadcastable to the rows, in the maps' own scaling.
+        strength: s. The paper's 0.05 (Fig. 8) is for 51 steps of a model of pixels; a latent has another scale.
+        start, end: the steps i of the T full ones with start <= i / T <= end are changed. The paper's T_2 = 70 to
+            T_1 = 20 of 100 is 0.30 to 0.80.
 
     Raises:
         ValueError: a range that is the wrong way round or leaves [0, 1], a mask or colour of another size, maps of

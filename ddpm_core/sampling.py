@@ -1,6 +1,6 @@
 """From noise maps back to an image, and from fresh noise to an image with its noise maps.
 
-Source: arXiv 2304.06140, Eq. 3, and Sec. 3.2 for T_skip.
+Source: arXiv 2304.06140, Sec. 3, Eq. 3, and Sec. 5 for T_skip.
 """
 
 from __future__ import annotations

@@ -102,9 +102,9 @@ def ddim(
         seeds: one seed a row, for `forward_noise_steps`.
         fixed_point_iterations: how often x_t is put back; 0 is the textbook's approximation.
         forward_noise_steps: so many of the first (cleanest) steps noise the image instead, with one eps for all of
-            them, so that the latent is Gaussian where the image is plain, too.
+            them, so that the latent is Gaussian where the image is plain, too (arXiv 2410.23530, from v3 on).
         true_prediction_steps: so many of the first steps take the true predictions, those of the generation, in place
-            of the approximation (arXiv 2410.23530, Sec. 5): to measure how much of the error they make.
+            of the approximation (arXiv 2410.23530v2, Sec. 5): to measure how much of the error they make.
         native: for them, the maps of eta 0 that generated the images along the same levels.
         device: where the arithmetic and the denoiser run.
         callback: called after each step that the denoiser took.
