@@ -114,7 +114,7 @@ COMPARE_INVERSIONS = """# Which inversion?
 
 ## a  Edit friendly: comes back exactly and keeps the layout.
 
-## b  CycleDiffusion: comes back exactly, its noise is nearly white, and the layout moves more; on large models the paper sees it lost.
+## b  CycleDiffusion: comes back exactly, its noise is nearly white, and the layout moves more; in the paper it is lost.
 
 ## c  DDIM: one starting noise and no more; it only comes near the image.
 
