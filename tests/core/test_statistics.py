@@ -76,6 +76,7 @@ def test_plain_is_by_the_next_row_and_the_next_column():
     image = torch.full((1, 2, 4, 6), 0.5)
     image[0, 0, 1, 2] += 0.0501  # differs from its next row and column; those before it have one such neighbour
     image[0, 1, 3, 5] += 0.0501  # has no next row or column; those before it have one such neighbour
+    image[0, 0, 3, 0] += 0.0499
     other = torch.zeros(4, 6, dtype=torch.bool)
     other[1, 2] = other[0, 2] = other[1, 1] = other[2, 5] = other[3, 4] = True
     assert torch.equal(statistics.plain_mask(image)[0], ~other)
@@ -83,7 +84,7 @@ def test_plain_is_by_the_next_row_and_the_next_column():
 
 
 def test_plain_areas():
-    image = torch.zeros(1, 3, 8, 16)
+    image = 0.06 * torch.arange(16.0).expand(1, 3, 8, 16).clone()  # steps of 0.03 in [0, 1], to one of two neighbours
     image[..., 8:] = torch.rand((8, 8), generator=torch.Generator().manual_seed(0)) / 2 + torch.arange(8) % 2 / 2
     mask = statistics.plain_mask((image + 1) / 2)
     assert mask.shape == (1, 8, 16)
@@ -95,6 +96,16 @@ def test_plain_areas():
     plain, other = statistics.plain_and_other_std(maps)
     assert plain == pytest.approx(0.5, rel=0.15)
     assert other == pytest.approx(2.0, rel=0.15)
+
+
+def test_plain_areas_of_a_latent_do_not_depend_on_its_scale():
+    image = torch.cat([torch.zeros(1, 4, 8, 8), normal(1, 4, 8, 8)], dim=-1)
+    schedule = NoiseSchedule.variance_exploding(torch.tensor([3.0, 0.0]))
+    of_image, of_scaled = (
+        statistics.plain_and_other_std(NoiseMaps(schedule, torch.stack([normal(1, 4, 8, 16), x]), x[None]))
+        for x in (image, 7 * image + 2)
+    )
+    assert of_image == of_scaled
 
 
 def test_triangle():
