@@ -99,7 +99,7 @@ def test_plain_areas():
 
 
 def test_plain_areas_of_a_latent_do_not_depend_on_its_scale():
-    image = torch.cat([torch.zeros(1, 4, 8, 8), normal(1, 4, 8, 8)], dim=-1)
+    image = normal(1, 4, 8, 16) * torch.linspace(0, 1, 16) ** 2  # differences of every size
     schedule = NoiseSchedule.variance_exploding(torch.tensor([3.0, 0.0]))
     of_image, of_scaled = (
         statistics.plain_and_other_std(NoiseMaps(schedule, torch.stack([normal(1, 4, 8, 16), x]), x[None]))
