@@ -62,7 +62,7 @@ def eta_of_edit(minimum: float, at_minimum: str = "") -> io.Input:
     return eta(
         minimum,
         "Noise of each step: 1 is DDPM, the paper's. Lower puts an edit off to the cleaner steps, so that more of the "
-        f"image stays and large changes succeed less often.{at_minimum}",
+        f"image's structure stays.{at_minimum}",
     )
 
 

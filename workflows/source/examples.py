@@ -223,17 +223,13 @@ def compare_inversions() -> Workflow:
         demo.sample(f"Edit {letter}", invert["noise_maps"], target, empty, **DEMO_EDIT)
         for letter, invert in zip("abc", inversions, strict=True)
     ]
-    large = [demo.large(edit["latent"]) for edit in edits]
-    results = [preview(f"Result {letter}", nodes[-1]["IMAGE"]) for letter, nodes in zip("abc", large, strict=True)]
+    results = [demo.shown(f"Result {letter}", edit["latent"]) for letter, edit in zip("abc", edits, strict=True)]
     return Workflow(
         [
-            [Note(notes.COMPARE_INVERSIONS)],
             [demo.group(), Group("2  Words", WORDS, [[source, target, empty]])],
-            [
-                Group("3  Invert", INVERT, [[invert] for invert in inversions]),
-                Group("5  Results", RESULT, [[result] for result in results]),
-            ],
-            [Group("4  Edit", SAMPLE, [edits[:2], [edits[2], *(node for nodes in large for node in nodes)]])],
+            [Group("3  Invert", INVERT, [[invert] for invert in inversions])],
+            [Group("4  Edit", SAMPLE, [[edit] for edit in edits]), Group("5  Results", RESULT, results)],
+            [Note(notes.COMPARE_INVERSIONS)],  # last, so that the results stand left of the minimap
         ]
     )
 
