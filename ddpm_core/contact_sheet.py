@@ -1,7 +1,7 @@
 """Noise maps as one picture: states, predictions and z_t along the steps, in labelled tiles.
 
 The columns are levels of the schedule, from the noisiest to the image. The rows are the states x_t, the predictions
-P(f_t(x_t)) and the noise z_t of arXiv 2304.06140, Sec. 3. How a latent becomes colours is the caller's business.
+P(f_t(x_t)) and the noise z_t of arXiv 2304.06140, Eqs. 3 to 6. How a latent becomes colours is the caller's business.
 """
 
 from __future__ import annotations

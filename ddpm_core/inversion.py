@@ -1,6 +1,6 @@
 """From a trajectory to its noise maps.
 
-Source: arXiv 2304.06140, Eq. 5 and Alg. 1. Deviation: the trajectory does not depend on the network, so several
+Source: arXiv 2304.06140, Sec. 4, Eq. 5 and Alg. 1. Deviation: the trajectory does not depend on the network, so several
 timesteps may share one call.
 """
 

@@ -1,15 +1,15 @@
 """Edits of the noise maps themselves: shift, flip, recolour, mix.
 
-Source: arXiv 2304.06140, Sec. 4 (shift and colour edits, Eq. 7) and App. A (filling after a shift); arXiv 2410.23530
-for mixtures of latents. Every function returns new maps; states, residuals, predictions and mask are moved together, so
-that a mask or a later Eq. 7 still fits.
+Source: arXiv 2304.06140, Sec. 5 (shift and colour edits, Eq. 7), App. A (filling after a shift) and App. B (flip);
+arXiv 2410.23530 for mixtures of latents. Every function returns new maps; states, residuals, predictions and mask are
+moved together, so that a mask or a later Eq. 7 still fits.
 
 Shapes: `B` rows, `T` steps, `*S` sample axes whose last two are height and width in latent cells.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal, get_args
 
@@ -17,29 +17,36 @@ import torch
 from torch import Tensor
 
 from .noise_maps import NoiseMaps
+from .trajectories import Purpose, standard_normal
 
 Fill = Literal["copy", "wrap", "gaussian"]
 Interpolation = Literal["spherical", "linear"]
 
-# App. A fills d new columns with the d columns from index 50 on, on maps that are 64 cells wide.
-COPY_FROM = 50 / 64
+# App. A fills d new columns with the columns {50, ..., 50 + d - 1}, on pixel maps 256 wide. Other sizes take the same
+# fraction, which is ours.
+COPY_FROM = 50 / 256
 
 
-def shift(noise_maps: NoiseMaps, x: int, y: int, fill: Fill = "copy", seed: int = 0) -> NoiseMaps:
+def shift(noise_maps: NoiseMaps, x: int, y: int, fill: Fill = "copy", seeds: Sequence[int] | None = None) -> NoiseMaps:
     """Move the maps by whole cells; the image that they sample to moves along.
 
     Args:
         noise_maps: B rows.
         x: cells to the right (negative: left).
         y: cells down (negative: up).
-        fill: what the cells that come free are filled with. "copy": the columns (rows) of the map from index 50 of 64
-            on, App. A, at the same fraction of any other size. "wrap": what left on the other side. "gaussian": fresh
-            z ~ N(0, I) around the image of "copy".
-        seed: of the fresh noise.
+        fill: what the cells that come free are filled with. "copy": the columns (rows) of the map from index 50 of 256
+            on (App. A). "wrap": what left on the other side. "gaussian": fresh z ~ N(0, I) around the image of "copy",
+            as a sampler's own; App. A rejects fresh noise of the map's own mean and variance. The last two are ours.
+        seeds: of the fresh noise, one a row; 0 for all by default.
 
     Raises:
-        ValueError: a shift by the size of the maps or more, an unknown fill, maps without height and width.
+        ValueError: a shift by the size of the maps or more, an unknown fill, maps without height and width, another
+            number of seeds than rows.
     """
+    rows_of_maps = noise_maps.states.shape[1]
+    seeds = [0] * rows_of_maps if seeds is None else seeds
+    if len(seeds) != rows_of_maps:
+        raise ValueError(f"{rows_of_maps} rows need as many seeds, got {len(seeds)}")
     height, width = _height_width(noise_maps)
     if fill not in get_args(Fill):
         raise ValueError(f"fill is {fill!r}: use one of {', '.join(get_args(Fill))}")
@@ -52,7 +59,7 @@ def shift(noise_maps: NoiseMaps, x: int, y: int, fill: Fill = "copy", seed: int 
     rows = _source_indices(height, y, fill)
     moved = _map_tensors(noise_maps, lambda part: part[..., rows[:, None], columns])
     if fill == "gaussian":
-        moved = _renoise(moved, _is_new(height, y)[:, None] | _is_new(width, x), seed)
+        moved = _renoise(moved, _is_new(height, y)[:, None] | _is_new(width, x), seeds)
     return moved
 
 
@@ -64,15 +71,15 @@ def flip(noise_maps: NoiseMaps, horizontal: bool = False, vertical: bool = False
 
 
 def recolor(noise_maps: NoiseMaps, mask: Tensor, color: Tensor, strength: float, start: float, end: float) -> NoiseMaps:
-    """z_t + s M (color - P(f_t(x_t))): draw the prediction towards a painted image under a mask (Eq. 7).
+    """z_t + s B (M - P(f_t(x_t))): draw the prediction towards a painted image M under a mask B (Eq. 7).
 
     Args:
         noise_maps: B rows.
-        mask: M, broadcastable to (B, *S), in [0, 1].
-        color: the latent of the painted image, broadcastable to (B, *S), in the maps' own latent scaling.
-        strength: s, the paper's is 0.05.
-        start, end: the steps i of the T full ones with start <= i / T <= end are changed. The paper's T2 = 70 to
-            T1 = 20 of 100 is 0.30 to 0.80.
+        mask: the B of Eq. 7, broadcastable to the rows (B, *S); binary there, in [0, 1] here.
+        color: the M of Eq. 7, the latent of the painted image, broadcastable to the rows, in the maps' own scaling.
+        strength: s. The paper's 0.05 (Fig. 8) is for 51 steps of a model of pixels; a latent has another scale.
+        start, end: the steps i of the T full ones with start <= i / T <= end are changed. The paper's T_2 = 70 to
+            T_1 = 20 of 100 is 0.30 to 0.80.
 
     Raises:
         ValueError: a range that is the wrong way round or leaves [0, 1], a mask or colour of another size, maps of
@@ -206,19 +213,17 @@ def _source_indices(size: int, by: int, fill: Fill) -> Tensor:
     return source % size
 
 
-def _renoise(noise_maps: NoiseMaps, new: Tensor, seed: int) -> NoiseMaps:
+def _renoise(noise_maps: NoiseMaps, new: Tensor, seeds: Sequence[int]) -> NoiseMaps:
     """Fresh noise in the cells `new` (H, W): z ~ N(0, I), and states that noise the image found there."""
-    schedule = noise_maps.schedule
+    schedule, image = noise_maps.schedule, noise_maps.image
     states, residuals = noise_maps.states.clone(), noise_maps.residuals.clone()
-    generator = torch.Generator().manual_seed(seed)
-    image = noise_maps.image[..., new]
-
-    def fresh() -> Tensor:
-        return torch.randn(image.shape, generator=generator).to(image.dtype)
-
     for i in range(schedule.steps):
-        states[i][..., new] = schedule.signal[i].item() * image + schedule.noise[i].item() * fresh()
-        residuals[i][..., new] = schedule.step(i).sigma_t * fresh()
+        eps, z = (
+            standard_normal(image, seeds, schedule.steps - i, purpose)[..., new]
+            for purpose in (Purpose.FILL_OF_STATES, Purpose.FILL_OF_NOISE)
+        )
+        states[i][..., new] = schedule.signal[i].item() * image[..., new] + schedule.noise[i].item() * eps
+        residuals[i][..., new] = schedule.step(i).sigma_t * z
     return replace(noise_maps, states=states, residuals=residuals, predictions=noise_maps.denoised)
 
 

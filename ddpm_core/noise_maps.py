@@ -1,8 +1,9 @@
 """NoiseMaps: the latent code of an image under a DDPM sampler.
 
-Source: arXiv 2304.06140, Sec. 3. Deviation: what is stored is the residual sigma_t z_t, not z_t. No division by a
-small sigma_t is needed, and the last step, where sigma_t = 0, is no special case: its residual is what the last
-prediction lacks, and with it reconstruction is exact. The official code sets the last map to zero.
+Source: arXiv 2304.06140, Sec. 3 (the latent code) and Eq. 5. Deviation: what is stored is the residual sigma_t z_t,
+not z_t. No division by a small sigma_t is needed, and the last step, where sigma_t = 0, is no special case: its
+residual is what the last prediction lacks, and with it reconstruction is exact. The official code sets the last map to
+zero.
 
 The predictions of x_0 are not stored: they follow from states and residuals.
 

@@ -1,6 +1,6 @@
 """From noise maps back to an image, and from fresh noise to an image with its noise maps.
 
-Source: arXiv 2304.06140, Eq. 3, and Sec. 3.2 for T_skip.
+Source: arXiv 2304.06140, Sec. 3, Eq. 3, and Sec. 5 for T_skip.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 from .denoiser import Denoiser, StepCallback, denoise
 from .noise_maps import NoiseMaps
 from .schedule import NoiseSchedule
-from .trajectories import standard_normal
+from .trajectories import Purpose, standard_normal
 from .transfer import Recorder, to_device
 
 
@@ -114,8 +114,8 @@ def generate(
         denoised = denoise(denoiser, x[None], [step.sigma])[0]
         if callback is not None:
             callback({"x": x, "i": i, "sigma": step.sigma, "denoised": denoised})
-        mean = step.mean(x, denoised)
-        residual = to_device(step.sigma_t * standard_normal(start, seeds, schedule.steps - i - 1), device)
+        z = standard_normal(start, seeds, schedule.steps - i - 1, Purpose.GENERATION)
+        mean, residual = step.mean(x, denoised), to_device(step.sigma_t * z, device)
         if kept is not None and mask is not None:
             residual = torch.lerp(to_device(kept[i + 1], device), mean + residual, on_device) - mean
         x = mean + residual
@@ -126,4 +126,4 @@ def generate(
 
 def pure_noise(like: Tensor, schedule: NoiseSchedule, seeds: Sequence[int]) -> Tensor:
     """x_T of a generated image: N(0, I) times the scale of the noisiest level, in the shape (B, *S) of `like`."""
-    return schedule.scale(0) * standard_normal(like, seeds, schedule.steps)
+    return schedule.scale(0) * standard_normal(like, seeds, schedule.steps, Purpose.GENERATION)

@@ -1,7 +1,7 @@
 """The noising process `x_t = a_t x_0 + b_t eps` and one step of its reversal.
 
-Source: "An Edit Friendly DDPM Noise Space" (arXiv 2304.06140), Eqs. 1-4, written for any pair (a, b) and with the
-variance of DDIM (arXiv 2010.02502, Eq. 16), of which eta = 1 is DDPM. The paper's own pair is
+Source: "An Edit Friendly DDPM Noise Space" (arXiv 2304.06140), Sec. 3, Eqs. 1-4, written for any pair (a, b) and with
+the variance of DDIM (arXiv 2010.02502, Eq. 16), of which eta = 1 is DDPM. The paper's own pair is
 `NoiseSchedule.variance_preserving`; a network in k-diffusion's scaling uses `variance_exploding`; rectified flow
 uses `flow`.
 
@@ -127,7 +127,8 @@ class NoiseSchedule:
     def _step(self, i: int) -> Step:
         a_t, a_s = self.signal[i].item(), self.signal[i + 1].item()
         b_t, b_s = self.noise[i].item(), self.noise[i + 1].item()
-        # DDIM's variance; with (a, b) = (1, sigma) and eta = 1 it is k-diffusion's ancestral sigma_up.
+        # DDIM's variance; with (a, b) = (1, sigma) and eta = 1 it is k-diffusion's ancestral sigma_up. The paper prints
+        # eta beta_t (1 - abar_{t-1}) / (1 - abar_t) for sigma_t, below Eq. 4: without the root, it is DDPM's variance.
         sigma_t = self.eta * (b_s / b_t) * math.sqrt(max(b_t**2 - (a_t / a_s * b_s) ** 2, 0.0))
         # mu_t = a_s denoised + sqrt(b_s^2 - sigma_t^2) eps_hat with eps_hat = (x_t - a_t denoised) / b_t
         x_weight = math.sqrt(max(b_s**2 - sigma_t**2, 0.0)) / b_t

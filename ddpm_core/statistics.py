@@ -50,53 +50,61 @@ def kl_to_standard_normal(x: Tensor) -> Tensor:
 
 
 def top_patch_correlation(x: Tensor, top: int = 20, patch: int = 8) -> float:
-    """Mean of the `top` largest absolute correlations between pixels at two places of a patch of x (B, C, H, W).
+    """Mean of the `top` largest absolute correlations within a patch of x (B, C, H, W), averaged over the patches.
 
-    The correlation of two places is taken over all patches, rows and channels. Independent noise gives what chance
-    gives, which shrinks with the number of patches; a latent that still shows its image gives more.
+    Source: arXiv 2410.23530, Sec. 3.2 and Tab. 2. The variables are the C x patch x patch elements of one patch, their
+    samples are the B images. Independent noise gives what chance gives, which falls with B; a latent that still shows
+    its image gives more.
 
     Raises:
-        ValueError: x is smaller than a patch, or holds fewer than two of them.
+        ValueError: x is smaller than a patch, or holds fewer than three images.
     """
     height, width = x.shape[-2:]
     if min(height, width) < patch:
         raise ValueError(
             f"patches of {patch} x {patch} do not fit maps of {width} x {height} cells: use a larger image"
         )
-    blocks = F.unfold(x.flatten(0, 1)[:, None].double(), patch, stride=patch)  # (B * C, patch^2, patches)
-    samples = blocks.movedim(1, 0).flatten(1)
-    if samples.shape[1] < 2:
-        raise ValueError("a correlation needs two patches at least: use a larger image or a batch")
-    correlation = torch.corrcoef(samples).nan_to_num()
-    first, second = torch.triu_indices(patch**2, patch**2, offset=1)
-    return correlation[first, second].abs().topk(top).values.mean().item()
+    if len(x) < 3:
+        raise ValueError(f"a correlation over images needs 3 of them at least, these are {len(x)}: use a larger batch")
+    patches = F.unfold(x.double(), patch, stride=patch)  # (B, C * patch^2, patches)
+    first, second = torch.triu_indices(patches.shape[1], patches.shape[1], offset=1)
+    tops = []
+    for k in range(patches.shape[2]):
+        correlation = torch.corrcoef(patches[..., k].T).nan_to_num()
+        tops.append(correlation[first, second].abs().topk(top).values.mean())
+    return torch.stack(tops).mean().item()
 
 
 def plain_mask(image: Tensor, threshold: float = 0.025) -> Tensor:
-    """(B, H, W) True where image (B, C, H, W) is plain: no neighbour, of four, differs by more than the threshold.
+    """(B, H, W) True where image (B, C, H, W), with values in [0, 1], is plain.
 
-    Args:
-        threshold: of the range of the image, as arXiv 2410.23530 App. C has it for pixels in [0, 1]; the range of a
-            latent is that of its own values.
+    Source: arXiv 2410.23530, App. C, Eqs. 13 and 14: the mean of the absolute differences to the next row and to the
+    next column, which are 0 past the last, is at most the threshold in every channel.
     """
-    low, high = image.flatten(1).amin(dim=1), image.flatten(1).amax(dim=1)
-    scaled = image / (high - low).clamp(min=1e-12).view(-1, *[1] * (image.ndim - 1))
-    padded = F.pad(scaled, (1, 1, 1, 1), mode="replicate")
-    height, width = image.shape[-2:]
-    neighbours = [padded[..., y : y + height, x : x + width] for y, x in ((0, 1), (2, 1), (1, 0), (1, 2))]
-    differences = torch.stack([(scaled - neighbour).abs().amax(dim=1) for neighbour in neighbours])
-    return differences.amax(dim=0) <= threshold
+    down = F.pad((image[..., 1:, :] - image[..., :-1, :]).abs(), (0, 0, 0, 1))
+    across = F.pad((image[..., :, 1:] - image[..., :, :-1]).abs(), (0, 1, 0, 0))
+    return ((down + across) / 2 <= threshold).all(dim=1)
 
 
 def plain_and_other_std(noise_maps: NoiseMaps, threshold: float = 0.025) -> tuple[float, float]:
     """Standard deviation of the noisiest state where the image is plain and where it is not; both 1 for true noise.
 
+    Deviation: the paper knows pixels; a latent of other than three channels has none here, and is brought to [0, 1]
+    by the least and the largest value of each of its rows.
+
     NaN where no part of the images is plain (or none is not), or where maps have no height and width.
     """
     if noise_maps.image.ndim != 4:
         return float("nan"), float("nan")
-    x, plain = latent(noise_maps).movedim(1, -1), plain_mask(noise_maps.image, threshold)
+    x, plain = latent(noise_maps).movedim(1, -1), plain_mask(_in_unit_range(noise_maps.image), threshold)
     return _std(x[plain]), _std(x[~plain])
+
+
+def _in_unit_range(image: Tensor) -> Tensor:
+    if image.shape[1] == 3:  # pixels in [-1, 1]
+        return (image + 1) / 2
+    low, high = (part.view(-1, 1, 1, 1) for part in (image.flatten(1).amin(dim=1), image.flatten(1).amax(dim=1)))
+    return (image - low) / (high - low).clamp(min=1e-12)
 
 
 def triangle_angles(noise: Tensor, image: Tensor, inverted: Tensor) -> Tensor:
@@ -112,8 +120,12 @@ def triangle_angles(noise: Tensor, image: Tensor, inverted: Tensor) -> Tensor:
 def angles_to_noise(noise_maps: NoiseMaps, native: NoiseMaps) -> tuple[float, float, float]:
     """The triangle_angles of an inversion, averaged over the rows, with the noise of native maps of the same images.
 
-    NaN where the two are of other images or start at other levels, and where they are the same maps.
+    The paper generates by DDIM: with eta 0 the noisiest state alone makes the image, and can be found again. NaN where
+    the images were generated with another eta, where the two maps are of other images or start at other levels, and
+    where they are the same maps.
     """
+    if native.schedule.eta != 0:
+        return (float("nan"),) * 3
     same_shape = noise_maps.image.shape == native.image.shape
     same_level = noise_maps.schedule.scale(0) == native.schedule.scale(0)
     if not (same_shape and same_level and torch.allclose(noise_maps.image, native.image, rtol=1e-3, atol=1e-3)):
@@ -139,7 +151,8 @@ def report(noise_maps: NoiseMaps, native: NoiseMaps | None = None) -> dict[str, 
     if noise_maps.schedule.eta and noise_maps.steps > 2:
         numbers["correlation of z"] = z_correlation(noise_maps).mean().item()
         numbers["angle of z"] = z_angles(noise_maps).mean().item()
-    fits = noise_maps.image.ndim == 4 and min(noise_maps.image.shape[-2:]) >= 16
+    image = noise_maps.image
+    fits = image.ndim == 4 and len(image) >= 3 and min(image.shape[-2:]) >= 8
     numbers |= {
         "KL of latent": kl_to_standard_normal(latent(noise_maps)).mean().item(),
         "top patch correlation": top_patch_correlation(latent(noise_maps)) if fits else float("nan"),

@@ -8,6 +8,7 @@ Shapes: `B` rows (images times variations), `T` steps, `*S` sample axes, such as
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from .denoiser import Denoiser, StepCallback, denoise
+from .noise_maps import NoiseMaps
 from .schedule import NoiseSchedule
 from .transfer import Recorder, to_device
 
@@ -82,6 +84,8 @@ def ddim(
     *,
     fixed_point_iterations: int = 0,
     forward_noise_steps: int = 0,
+    true_prediction_steps: int = 0,
+    native: NoiseMaps | None = None,
     device: torch.device | str = "cpu",
     callback: StepCallback | None = None,
 ) -> Tensor:
@@ -98,40 +102,69 @@ def ddim(
         seeds: one seed a row, for `forward_noise_steps`.
         fixed_point_iterations: how often x_t is put back; 0 is the textbook's approximation.
         forward_noise_steps: so many of the first (cleanest) steps noise the image instead, with one eps for all of
-            them: the remedy of arXiv 2410.23530 for latents that are not Gaussian where the image is plain.
+            them, so that the latent is Gaussian where the image is plain, too (arXiv 2410.23530, from v3 on).
+        true_prediction_steps: so many of the first steps take the true predictions, those of the generation, in place
+            of the approximation (arXiv 2410.23530v2, Sec. 5): to measure how much of the error they make.
+        native: for them, the maps of eta 0 that generated the images along the same levels.
         device: where the arithmetic and the denoiser run.
         callback: called after each step that the denoiser took.
 
     Returns:
         (T+1, B, *S) on the CPU, the last of them x_0; steps without residuals between them are those of the predictions
-        that led to them. After (T - forward_noise_steps) * (1 + fixed_point_iterations) calls.
+        that led to them. After (T - first) * (1 + fixed_point_iterations) calls, where `first` steps ask no model.
 
     Raises:
-        ValueError: negative iterations, forward_noise_steps outside 0 to T.
+        ValueError: negative iterations, forward_noise_steps or true_prediction_steps outside 0 to T, both of them, or
+            native maps of other images, levels or eta.
     """
     _check_seeds(x_0, seeds)
     if fixed_point_iterations < 0:
         raise ValueError(f"fixed_point_iterations is {fixed_point_iterations}: use 0 or more")
-    if not 0 <= forward_noise_steps <= schedule.steps:
-        raise ValueError(
-            f"forward_noise_steps is {forward_noise_steps}, the inversion has {schedule.steps} steps: "
-            f"use 0 to {schedule.steps}"
-        )
+    for name, first in (
+        ("forward_noise_steps", forward_noise_steps),
+        ("true_prediction_steps", true_prediction_steps),
+    ):
+        if not 0 <= first <= schedule.steps:
+            raise ValueError(f"{name} is {first}, the inversion has {schedule.steps} steps: use 0 to {schedule.steps}")
     device, x_0, schedule = torch.device(device), _on_cpu(x_0), schedule.with_eta(0.0)
+    known = _known_states(x_0, schedule, seeds, forward_noise_steps, true_prediction_steps, native)
     states = Recorder(x_0.expand(schedule.steps + 1, *x_0.shape), device)
     states.write(schedule.steps, x_0)
-    x_s, eps = to_device(x_0, device), standard_normal(x_0, seeds, schedule.steps)
+    x_s = to_device(x_0, device)
     for i in reversed(range(schedule.steps)):
-        if i >= schedule.steps - forward_noise_steps:
-            x_t = to_device(_noised(x_0, schedule, i, eps), device)
+        if i in known:
+            x_t = to_device(known[i], device)
         else:
             x_t, denoised = _ddim_step_back(denoiser, x_s, schedule, i, fixed_point_iterations)
             if callback is not None:
-                done = schedule.steps - forward_noise_steps - i - 1
+                done = schedule.steps - len(known) - i - 1
                 callback({"x": x_t, "i": done, "sigma": schedule.step(i).sigma, "denoised": denoised})
         states.write(i, x_t)
         x_s = x_t
     return states.read()
+
+
+def _known_states(
+    x_0: Tensor, schedule: NoiseSchedule, seeds: Sequence[int], noised: int, true: int, native: NoiseMaps | None
+) -> dict[int, Tensor]:
+    """The states (B, *S) by level that a DDIM inversion takes without asking the model."""
+    if noised and true:
+        raise ValueError("forward_noise_steps and true_prediction_steps both set the first steps: use one of them")
+    if not true:
+        eps = standard_normal(x_0, seeds, schedule.steps)
+        return {i: _noised(x_0, schedule, i, eps) for i in range(schedule.steps - noised, schedule.steps)}
+    if native is None or native.schedule.eta != 0 or native.states.shape[1:] != x_0.shape:
+        raise ValueError(
+            "true_prediction_steps needs the noise maps that generated these very images with eta 0: connect those of "
+            "Generate Image with Noise Maps"
+        )
+    here, there = schedule.after(schedule.steps - true), native.schedule.after(max(native.steps - true, 0))
+    if not here.same_levels(there) or not torch.allclose(native.image.to(x_0.dtype), x_0, rtol=1e-3, atol=1e-3):
+        raise ValueError(
+            "the native noise maps are of other images or other levels than this inversion: generate and invert with "
+            "the same steps and scheduler"
+        )
+    return dict(zip(range(schedule.steps - true, schedule.steps), native.states[-1 - true : -1], strict=True))
 
 
 def _ddim_step_back(
@@ -148,13 +181,28 @@ def _ddim_step_back(
     return x_t, denoised
 
 
-def standard_normal(like: Tensor, seeds: Sequence[int], steps_left: int) -> Tensor:
+class Purpose(enum.Enum):
+    """What noise is drawn for: one seed gives each purpose other noise, as if it had seeds of its own.
+
+    Else an image that is inverted with the seed it was generated with would meet the very noise that made it.
+    """
+
+    INVERSION = ()
+    GENERATION = (1,)
+    FILL_OF_STATES = (2,)
+    FILL_OF_NOISE = (3,)
+
+
+def standard_normal(
+    like: Tensor, seeds: Sequence[int], steps_left: int, purpose: Purpose = Purpose.INVERSION
+) -> Tensor:
     """N(0, I) for one level, in the shape (B, *S) and the dtype of `like`, one seed a row.
 
     Each level has a stream of its own, counted from the clean end: any level can be drawn alone, and a schedule
     without its noisiest steps draws the same noise for the rest.
     """
-    streams = [np.random.SeedSequence((seed, steps_left)).generate_state(1, np.uint64)[0] for seed in seeds]
+    entropies = [np.random.SeedSequence((seed, steps_left), spawn_key=purpose.value) for seed in seeds]
+    streams = [entropy.generate_state(1, np.uint64)[0] for entropy in entropies]
     rows = [torch.randn(tuple(like.shape[1:]), generator=torch.Generator().manual_seed(int(s))) for s in streams]
     return torch.stack(rows).to(like.dtype)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -62,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("evaluate", help="measure held-out edits; prints a table")
     command.add_argument("--per-kind", type=int, default=48)
     command.add_argument("--method", choices=tuple(METHODS), action="append", help="only this method (repeatable)")
+    command.add_argument("--eta", type=float, nargs="+", help="each method once with each of these")
     command.add_argument("--tuning", action="store_true", help="the edits that settings may be tuned on")
     command.set_defaults(run=run_evaluate)
 
@@ -130,6 +132,12 @@ def run_evaluate(args: argparse.Namespace) -> None:
 
     edits = choose_edits(args.per_kind, TUNE_SEED if args.tuning else TEST_SEED)
     runs = {label: run for label, run in RUNS.items() if not args.method or run[0] in args.method}
+    if args.eta:
+        runs = {
+            f"{label}, eta {eta:g}": (name, replace(settings, eta=eta))
+            for label, (name, settings) in runs.items()
+            for eta in args.eta
+        }
     print(f"{len(edits)} edits, {'tuning' if args.tuning else 'held-out'} scenes", flush=True)
     print(evaluate(load_model(), load_classifier(), edits, runs))
 

@@ -7,10 +7,11 @@ exist, and then inverted by the other methods under the same caption at cfg 1.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from matplotlib.figure import Figure
@@ -65,9 +66,7 @@ def generate_pictures(model: DemoModel, count: int, steps: int = 50) -> Pictures
         ("CycleDiffusion", trajectories.cycle_diffusion),
         ("edit friendly", trajectories.edit_friendly),
     ):
-        # other seeds than those that generated: an inversion does not know the noise that made an image
-        states = trajectory(native.image, schedule, [seed + count for seed in seeds])
-        maps[name] = invert(denoiser, states, schedule)
+        maps[name] = invert(denoiser, trajectory(native.image, schedule, seeds), schedule)
     return Pictures(model, captions, seeds, schedule, maps)
 
 
@@ -112,9 +111,11 @@ def shifted(pictures: Pictures, method: str, by: int, fill: manipulation.Fill) -
     return sample(pictures.denoiser(), manipulation.shift(pictures.maps[method], by, 0, fill))
 
 
-def shift_error(images: Tensor, results: Tensor, by: int) -> float:
-    """Mean absolute error in [0, 1] over the pixels that the shift brought from within the image."""
-    return (results[..., by:] - images[..., :-by]).abs().mean().item() / 2
+def shift_error(images: Tensor, results: Tensor, by: int) -> tuple[float, float]:
+    """MSE in [0, 1] over the valid pixels, those that the shift brought from within the image, and its standard error
+    over the images."""
+    squares = ((results[..., by:] - images[..., :-by]) / 2).square().flatten(1).mean(dim=1)
+    return squares.mean().item(), squares.std().item() / math.sqrt(len(squares))
 
 
 def figure_7(pictures: Pictures, by: int = 4, count: int = 8) -> Figure:
@@ -136,21 +137,22 @@ def figure_7(pictures: Pictures, by: int = 4, count: int = 8) -> Figure:
     return figure
 
 
-def shift_errors(pictures: Pictures, fill: manipulation.Fill) -> dict[str, list[float]]:
-    """For each method, the error over valid pixels at each of `SHIFTS`."""
+def shift_errors(pictures: Pictures, fill: manipulation.Fill) -> dict[str, list[tuple[float, float]]]:
+    """For each method, the MSE over valid pixels and its standard error at each of `SHIFTS`."""
     return {
         method: [shift_error(pictures.images, shifted(pictures, method, by, fill), by) for by in SHIFTS]
         for method in EXACT
     }
 
 
-def figure_11(errors: dict[str, dict[str, list[float]]]) -> Figure:
-    """Error over valid pixels against the shift, a panel for each fill."""
+def figure_11(errors: dict[str, dict[str, list[tuple[float, float]]]]) -> Figure:
+    """MSE over valid pixels against the shift with one standard error each way, a panel for each fill."""
     figure = Figure(figsize=(4 * len(errors), 3.6), dpi=100, layout="constrained")
     for axes, (fill, by_method) in zip(figure.subplots(1, len(errors), sharey=True).flat, errors.items(), strict=True):
         for method, values in by_method.items():
-            axes.plot(SHIFTS, values, marker="o", label=method)
-        axes.set(title=f"fill: {fill}", xlabel="shift in pixels", ylabel="error over valid pixels")
+            mse, sem = zip(*values, strict=True)
+            axes.errorbar(SHIFTS, mse, sem, marker="o", capsize=3, label=method)
+        axes.set(title=f"fill: {fill}", xlabel="shift in pixels", ylabel="MSE over valid pixels")
         axes.legend(fontsize="small")
     return figure
 
@@ -197,25 +199,33 @@ def _replayed(open_guidance: GuidedDenoiser, found: NoiseMaps) -> Tensor:
     return sample(lambda x, sigma: open_guidance(x, sigma)(next(embeddings)), found)
 
 
-def ddim_latents(pictures: Pictures, noised: Sequence[int] = (0, 1, 2, 4, 8)) -> dict[str, tuple[float, ...]]:
-    """Of the latents of DDIM inversion, by forward_noise_steps, beside the noise that made the pictures.
+def ddim_latents(pictures: Pictures, first: Sequence[int] = (1, 2, 5)) -> dict[str, tuple[float, ...]]:
+    """Of the latents of DDIM inversion beside the noise that made the pictures, which here are generated with eta 0.
 
-    Deviation in plain and in other areas, top patch correlation, and the degrees at noise, picture and latent of the
-    triangle of the three.
+    Without help, with the `first` steps taking the true predictions (arXiv 2410.23530, Tab. 9), and with them noising
+    the picture. Deviation in plain and in other areas, top patch correlation, correlation with the true noise, and the
+    degrees at noise, picture and latent of the triangle of the three.
     """
-    native = pictures.maps["native"]
-    maps = {"native": native}
-    for n in noised:
-        states = trajectories.ddim(
-            pictures.denoiser(), pictures.images, pictures.schedule, pictures.seeds, forward_noise_steps=n
-        )
-        maps[f"DDIM, {n} noised steps"] = without_residuals(pictures.schedule, states)
-    return {name: (*_areas(each), *statistics.angles_to_noise(each, native)) for name, each in maps.items()}
+    schedule, seeds, denoiser = pictures.schedule.with_eta(0.0), pictures.seeds, pictures.denoiser()
+    native = generate(denoiser, pure_noise(torch.zeros_like(pictures.images), schedule, seeds), schedule, seeds)
+    runs: dict[str, dict[str, Any]] = {"DDIM": {}}
+    runs |= {f"DDIM, {n} true predictions": {"true_prediction_steps": n} for n in first}
+    runs |= {f"DDIM, {n} noised steps": {"forward_noise_steps": n} for n in first}
+    maps = {"the noise itself": native}
+    for name, options in runs.items():
+        states = trajectories.ddim(denoiser, native.image, schedule, seeds, **options, native=native)
+        maps[name] = without_residuals(schedule, states)
+    return {name: _of_latent(each, native) for name, each in maps.items()}
 
 
-def _areas(noise_maps: NoiseMaps) -> tuple[float, float, float]:
-    correlation = statistics.top_patch_correlation(statistics.latent(noise_maps))
-    return (*statistics.plain_and_other_std(noise_maps), correlation)
+def _of_latent(noise_maps: NoiseMaps, native: NoiseMaps) -> tuple[float, ...]:
+    latent, noise = statistics.latent(noise_maps), statistics.latent(native)
+    return (
+        *statistics.plain_and_other_std(noise_maps),
+        statistics.top_patch_correlation(latent),
+        torch.corrcoef(torch.stack([latent.flatten(), noise.flatten()]))[0, 1].item(),
+        *statistics.angles_to_noise(noise_maps, native),
+    )
 
 
 def make_figures(model: DemoModel, out: Path, count: int, report: Callable[[str], None]) -> None:
@@ -237,7 +247,8 @@ def make_figures(model: DemoModel, out: Path, count: int, report: Callable[[str]
     report(_shift_table(errors))
     report(_table("replay error", {name: (error,) for name, error in replay_errors(pictures).items()}, ".1e"))
     report(_table("replay error", {name: (error,) for name, error in null_text_errors(pictures).items()}, ".4f"))
-    report(_table("deviation in plain | other areas, top patch correlation, triangle", ddim_latents(pictures), ".3f"))
+    latents = ddim_latents(pictures)
+    report(_table("deviation in plain, other areas; patch correlation; with the noise; triangle", latents, ".3f"))
 
 
 def _rows(noise_maps: NoiseMaps, count: int) -> NoiseMaps:
@@ -264,9 +275,13 @@ def _z_table(title: str, maps: dict[str, NoiseMaps]) -> str:
     return _table(f"{title}: std, correlation, angle of consecutive z", rows, ".2f")
 
 
-def _shift_table(errors: dict[str, dict[str, list[float]]]) -> str:
-    rows = {f"{method}, {fill}": values for fill, by_method in errors.items() for method, values in by_method.items()}
-    return _table(f"error over valid pixels, shifts of {', '.join(map(str, SHIFTS))}", rows, ".4f")
+def _shift_table(errors: dict[str, dict[str, list[tuple[float, float]]]]) -> str:
+    rows = {
+        f"{method}, {fill}": [number for pair in values for number in pair]
+        for fill, by_method in errors.items()
+        for method, values in by_method.items()
+    }
+    return _table(f"MSE over valid pixels and its SEM, shifts of {', '.join(map(str, SHIFTS))}", rows, ".5f")
 
 
 def _table(title: str, rows: Mapping[str, Sequence[float]], form: str) -> str:

@@ -108,7 +108,7 @@ def _row(model: DemoModel, example: Example, settings: Settings, color_edit: Col
     bare = _invert(unconditional, image, example.scene.seed, settings, variations=1)
     changed = {
         "Reconstruction": bare,
-        "Shifted": manipulation.shift(bare, SHIFT, 0, "gaussian"),
+        "Shifted": manipulation.shift(bare, SHIFT, 0),
         "Flipped": manipulation.flip(bare, horizontal=True),
         "Recolored": recolored(bare, mask, example.color, color_edit),
     }

@@ -53,15 +53,16 @@ def end_cfg(optional: bool = False) -> io.Input:
     )
 
 
-def eta() -> io.Input:
-    return io.Float.Input(
-        "eta",
-        default=1.0,
-        min=0.01,
-        max=1.0,
-        step=0.01,
-        tooltip="Noise of each step: 1 is DDPM, the paper's. Towards 0 the steps become those of DDIM and the maps "
-        "hold less of the image.",
+def eta(minimum: float, tooltip: str) -> io.Input:
+    return io.Float.Input("eta", default=1.0, min=minimum, max=1.0, step=0.01, tooltip=tooltip)
+
+
+def eta_of_edit(minimum: float, at_minimum: str = "") -> io.Input:
+    """Of what inverts an image, to be edited."""
+    return eta(
+        minimum,
+        "Noise of each step: 1 is DDPM, the paper's. Lower puts an edit off to the cleaner steps, so that more of the "
+        f"image's structure stays.{at_minimum}",
     )
 
 

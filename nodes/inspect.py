@@ -108,7 +108,10 @@ class NoiseMapsStatistics(io.ComfyNode):
 
 
 def table(maps: dict[str, NoiseMaps]) -> str:
-    """One line for each statistic, one column for each of the maps; a dash where maps do not allow it."""
+    """One line for each statistic, one column for each of the maps; a dash where maps do not allow it.
+
+    The angles are to the noise of the first native maps; a last line says why there are none where these had noise.
+    """
     native = next((noise_maps for noise_maps in maps.values() if noise_maps.info.get("method") == NATIVE), None)
     reports = {name: statistics.report(noise_maps, native) for name, noise_maps in maps.items()}
     width = max(12, *(len(name) + 2 for name in maps))
@@ -117,6 +120,11 @@ def table(maps: dict[str, NoiseMaps]) -> str:
         values = (report[what] for report in reports.values())
         lines.append(
             "".join([f"{what:24}", *(f"{'-' if math.isnan(value) else f'{value:.3f}':>{width}}" for value in values)])
+        )
+    if native is not None and native.schedule.eta != 0:
+        lines.append(
+            f"No angles: the image was generated with eta {native.schedule.eta:g}. Only eta 0 makes it of the starting "
+            "noise alone, which an inversion can find again."
         )
     return "\n".join(lines)
 

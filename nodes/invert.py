@@ -7,7 +7,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..ddpm_core import trajectories
+from ..ddpm_core import NoiseMaps, trajectories
 from . import guide, host, inputs, newest
 from .plan import Plan, Settings
 from .samplers import DDIMInversionSampler, InversionSampler, NullTextSampler
@@ -43,7 +43,7 @@ def _inputs_of_stochastic_inversion() -> list[io.Input]:
             3.5,
             "Guidance towards the source prompt. The paper's is 3.5. To get the image back, sample with it.",
         ),
-        inputs.eta(),
+        inputs.eta_of_edit(0.01),  # Eq. 5 divides by sigma_t: at 0 there is no z
         inputs.scheduler(),
         inputs.seed(),
         _skip_steps_of_inversion(),
@@ -176,10 +176,26 @@ class DDIMInvert(io.ComfyNode):
                     min=0,
                     max=MAX_STEPS,
                     tooltip="Noise the image in so many of the first (cleanest) steps in place of asking the model, so "
-                    "that plain areas become true noise and can change. 1 to 4 of 100 may do; 0 is off. Only with this "
-                    "do seed and variations matter.",
+                    "that plain areas become noise of full size and can change (There and Back Again, from its third "
+                    "version on). 1 to 4 of 100 may do; 0 is off. Only with this do seed and variations matter.",
                 ),
                 inputs.sigmas(),
+                NOISE_MAPS.Input(
+                    "native_noise_maps",
+                    optional=True,
+                    tooltip="For true_prediction_steps: the maps of Generate Image with Noise Maps, eta 0, that made "
+                    "this very image, with the same steps, scheduler, prompt and cfg.",
+                ),
+                io.Int.Input(
+                    "true_prediction_steps",
+                    default=0,
+                    min=0,
+                    max=MAX_STEPS,
+                    optional=True,
+                    tooltip="Take so many of the first (cleanest) steps with the predictions that made the image in "
+                    "place of approximations (There and Back Again, its second version): shows how much of the error "
+                    "is theirs. Needs native_noise_maps; 0 is off.",
+                ),
             ],
             outputs=[_noise_maps_output("The image as one starting noise, and what the steps miss.")],
         )
@@ -195,11 +211,20 @@ class DDIMInvert(io.ComfyNode):
         keep_residuals: bool,
         fixed_point_iterations: int,
         forward_noise_steps: int,
+        native_noise_maps: NoiseMaps | None = None,
+        true_prediction_steps: int = 0,
         **settings: Any,
     ) -> io.NodeOutput:
         method = "DDIM with residuals" if keep_residuals else "DDIM"
         plan = Plan.of(model, latent_image, Settings(eta=0.0, **settings), method=method, cfg=cfg)
-        sampler = DDIMInversionSampler(plan, keep_residuals, fixed_point_iterations, forward_noise_steps)
+        sampler = DDIMInversionSampler(
+            plan,
+            keep_residuals,
+            fixed_point_iterations,
+            forward_noise_steps,
+            true_prediction_steps,
+            native_noise_maps,
+        )
         return _noise_maps_of(sampler, model, positive, negative, cfg)
 
 

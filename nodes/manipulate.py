@@ -7,10 +7,10 @@ from typing import get_args
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..ddpm_core import NoiseMaps, manipulation
+from ..ddpm_core import NoiseMaps, manipulation, trajectories
 from ..ddpm_core.manipulation import Fill, Interpolation
 from . import host, inputs, latents
-from .types import CATEGORY, NOISE_MAPS, Latent, search_aliases
+from .types import CATEGORY, NATIVE, NOISE_MAPS, Latent, search_aliases
 
 _MAX_PIXELS = 16384
 
@@ -53,8 +53,8 @@ class LatentShift(io.ComfyNode):
                     "fill",
                     options=list(get_args(Fill)),
                     default="copy",
-                    tooltip="What the free cells hold. copy: columns from elsewhere in the map, as in the paper. wrap: "
-                    "what left on the other side. gaussian: fresh noise, for large shifts.",
+                    tooltip="What the free cells hold. copy: columns from elsewhere in the map, the paper's (App. A). "
+                    "wrap: what left on the other side. gaussian: fresh noise. The last two are this pack's.",
                 ),
                 io.Int.Input(
                     "pixels_per_cell",
@@ -78,7 +78,14 @@ class LatentShift(io.ComfyNode):
                 f"{noise_maps.info.get('latent_format', 'of these noise maps')} has: set pixels_per_cell (most have 8)"
             )
         cells_x, cells_y = round(x / cell), round(y / cell)
-        return io.NodeOutput(manipulation.shift(noise_maps, cells_x, cells_y, fill, host.seed_of(noise_maps)))
+        return io.NodeOutput(manipulation.shift(noise_maps, cells_x, cells_y, fill, _seeds_of_rows(noise_maps)))
+
+
+def _seeds_of_rows(noise_maps: NoiseMaps) -> list[int]:
+    """One seed a row, which that row has alone, too: the one that it was inverted or generated with."""
+    rows, info = len(noise_maps.image), noise_maps.info
+    variations = rows if info.get("method") == NATIVE else int(info.get("variations", 1))
+    return trajectories.seeds_of_rows(host.seed_of(noise_maps), rows // max(variations, 1), variations)
 
 
 class NoiseMapsFlip(io.ComfyNode):
@@ -112,7 +119,7 @@ class MaskColorEdit(io.ComfyNode):
             display_name="Recolor Noise Maps under a Mask",
             category=f"{CATEGORY}/manipulate",
             **search_aliases("paint color", "color edit", "recolour"),
-            description="Draws the image towards painted colors under a mask (Eq. 7 of the paper). Invert and sample "
+            description="Draws the image towards painted colors under a mask (the paper's Eq. 7). Invert and sample "
             "with an empty prompt, or with the prompt of the image.",
             inputs=[
                 inputs.noise_maps(),
@@ -127,7 +134,8 @@ class MaskColorEdit(io.ComfyNode):
                     max=1.0,
                     step=0.005,
                     round=0.0001,
-                    tooltip="How far each step is drawn. The paper uses 0.05 over 50 steps; with fewer steps, more.",
+                    tooltip="How far each step is drawn. The paper's 0.05 is for 51 drawn steps of a model of pixels; "
+                    "with fewer steps, more.",
                 ),
                 io.Float.Input(
                     "start_percent",
@@ -143,7 +151,7 @@ class MaskColorEdit(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Where in the steps the drawing ends. The paper: 0.80, so that the last steps add texture.",
+                    tooltip="Where in the steps the drawing ends. The paper: 0.80; the steps after it add texture.",
                 ),
             ],
             outputs=[_noise_maps_output()],

@@ -103,8 +103,8 @@ class SampleWithNoiseMaps(io.ComfyNode):
             display_name="Generate Image with Noise Maps",
             category=f"{CATEGORY}/sample",
             **search_aliases("native noise", "text to image"),
-            description="Ordinary sampling (DDPM, like euler_ancestral) that also gives the noise it used, as native "
-            "noise maps: to edit a generated image, or to compare with the maps of an inversion.",
+            description="Ordinary sampling (DDPM, like euler_ancestral, or DDIM) that also gives the noise it used, as "
+            "native noise maps: to edit a generated image, or to compare with the maps of an inversion.",
             inputs=[
                 io.Model.Input("model", tooltip="The model to generate with."),
                 io.Conditioning.Input("positive", tooltip="The prompt."),
@@ -116,7 +116,11 @@ class SampleWithNoiseMaps(io.ComfyNode):
                 ),
                 inputs.steps(),
                 inputs.cfg("cfg", 7.5, "Guidance towards the prompt. To get the image again, sample with the same."),
-                inputs.eta(),
+                inputs.eta(
+                    0.0,
+                    "Noise of each step: 1 is DDPM, 0 is DDIM, where the starting noise alone makes the image and an "
+                    "inversion can look for it.",
+                ),
                 inputs.scheduler(),
                 inputs.seed(),
                 inputs.sigmas(),

@@ -186,16 +186,26 @@ class FixedNoise(CoreSampler):
 class DDIMInversionSampler(CoreSampler):
     """Runs the model's ODE backwards from the latent that the host hands to it; `noise_maps` is there after the run."""
 
-    def __init__(self, plan: Plan, keep_residuals: bool, fixed_point_iterations: int, forward_noise_steps: int):
+    def __init__(
+        self,
+        plan: Plan,
+        keep_residuals: bool,
+        fixed_point_iterations: int,
+        forward_noise_steps: int,
+        true_prediction_steps: int,
+        native: NoiseMaps | None,
+    ):
         self.plan = plan
         self.keep_residuals = keep_residuals
         self.fixed_point_iterations = fixed_point_iterations
         self.forward_noise_steps = forward_noise_steps
+        self.true_prediction_steps = true_prediction_steps
+        self.native = native
         self.noise_maps: NoiseMaps | None = None
 
     def run(self, run: Run) -> Tensor:
         image, plan = run.image(len(self.plan.seeds)), self.plan
-        climbed = plan.schedule.steps - self.forward_noise_steps
+        climbed = plan.schedule.steps - self.forward_noise_steps - self.true_prediction_steps
         total = climbed + plan.schedule.steps * self.keep_residuals
         with run.progress(total) as progress:
             states = trajectories.ddim(
@@ -205,6 +215,8 @@ class DDIMInversionSampler(CoreSampler):
                 plan.seeds,
                 fixed_point_iterations=self.fixed_point_iterations,
                 forward_noise_steps=self.forward_noise_steps,
+                true_prediction_steps=self.true_prediction_steps,
+                native=self.native,
                 device=image.device,
                 callback=progress,
             )

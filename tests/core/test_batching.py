@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from ddpm_core import chunks_of, edit, invert, sample, trajectories
+from ddpm_core import NoiseSchedule, chunks_of, edit, invert, sample, trajectories
 
 
 def image(*shape: int) -> torch.Tensor:
@@ -78,6 +78,44 @@ def test_one_pass_is_invert_then_sample(family, denoiser, masked):
 def test_one_pass_with_equal_prompts_returns_the_image(family, denoiser):
     x_0 = image(2, 4, 8, 8)
     assert torch.equal(edit(denoiser, x_0, family(10, 1.0), [1, 2]), x_0)
+
+
+def apart_by(delta: float, denoiser):
+    """A pair of prompts: the target's prediction is the source's and `delta`."""
+
+    def pair(x, sigma):
+        source, target = denoiser(x, sigma).chunk(2)
+        return torch.cat([source, target + delta])
+
+    return pair
+
+
+@pytest.mark.parametrize(("eta", "power"), [(1.0, 2), (0.0, 1)])
+def test_a_lower_eta_puts_an_edit_off_to_cleaner_steps(family, eta, power):
+    """Where the predictions differ by a constant, the state at level s has moved by a_s (1 - (s / s_0)^power) of it."""
+    schedule, x_0, seen = family(10, eta).after(3), image(1, 4, 8, 8), []
+    pair = apart_by(0.5, lambda x, sigma: torch.zeros_like(x))
+    edited = edit(pair, x_0, schedule, [1], callback=lambda step: seen.append(step["x"]))
+    sigma = schedule.noise / schedule.signal
+    expected = schedule.signal * 0.5 * (1 - (sigma / sigma[0]) ** power)
+    states = trajectories.edit_friendly(x_0, schedule, [1])
+    moved = (torch.stack([*seen, edited]) - states).flatten(1)
+    torch.testing.assert_close(moved, expected.float()[:, None].expand_as(moved), atol=1e-4, rtol=1e-4)
+
+
+def test_eta_0_on_a_flow_is_flow_edit(denoiser):
+    """arXiv 2412.08629, Alg. 1 with n_avg 1, in its own variables: the velocities v = (x_t - x_0) / t."""
+    levels = torch.linspace(0.9, 0.0, 10)
+    schedule, x_0 = NoiseSchedule.flow(levels, eta=0.0), image(1, 4, 8, 8)
+    states = trajectories.edit_friendly(x_0, schedule, [1])
+    z = x_0
+    for i in range(schedule.steps):
+        t, s = levels[i : i + 2].tolist()
+        z_src = states[i]
+        z_tar = z + z_src - x_0
+        v_src, v_tar = ((x - denoiser(x, levels[i : i + 1]) - edit_of) / t for x, edit_of in ((z_src, 0), (z_tar, 0.5)))
+        z = z + (s - t) * (v_tar - v_src)
+    torch.testing.assert_close(edit(apart_by(0.5, denoiser), x_0, schedule, [1]), z, atol=1e-5, rtol=1e-5)
 
 
 def test_one_pass_keeps_no_trajectory(family, denoiser, monkeypatch):

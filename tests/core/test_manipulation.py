@@ -28,9 +28,9 @@ def test_shift_moves_all_parts_together(noise_maps, x, y):
 
 
 def test_copy_fills_as_appendix_a_says():
-    """d new columns are the d columns from index 50 on of a map 64 cells wide; rows likewise."""
+    """d new columns are the columns {50, ..., 50 + d - 1} of a map 256 pixels wide; rows likewise."""
     schedule = NoiseSchedule.variance_exploding(torch.tensor([2.0, 1.0, 0.0]))
-    x_0 = torch.arange(64.0 * 64).view(1, 1, 64, 64)
+    x_0 = torch.arange(256.0 * 256).view(1, 1, 256, 256)
     noise_maps = invert(lambda x, sigma: x, trajectories.edit_friendly(x_0, schedule, [0]), schedule)
     right = manipulation.shift(noise_maps, 6, 0)
     left = manipulation.shift(noise_maps, -6, 0)
@@ -59,15 +59,36 @@ def test_gaussian_fills_with_standard_normal_z():
     schedule = NoiseSchedule.variance_exploding(torch.tensor([4.0, 2.0, 1.0, 0.0]))
     states = trajectories.edit_friendly(torch.full((1, 4, 64, 64), 3.0), schedule, [0])
     noise_maps = invert(lambda x, sigma: 0.5 * x, states, schedule)
-    moved = manipulation.shift(noise_maps, 32, 0, "gaussian", seed=1)
+    moved = manipulation.shift(noise_maps, 32, 0, "gaussian", [1])
     new = moved.z[..., :32]
     assert new.std(dim=(1, 2, 3, 4)).allclose(torch.ones(2), atol=0.03)
     assert new.mean(dim=(1, 2, 3, 4)).abs().max() < 0.03
     assert torch.equal(moved.z[..., 32:], noise_maps.z[..., :32])
     fresh = (moved.states[:-1, ..., :32] - 3.0).std(dim=(1, 2, 3, 4))
     assert fresh.allclose(torch.tensor([4.0, 2.0, 1.0]), rtol=0.03)
-    assert same(manipulation.shift(noise_maps, 32, 0, "gaussian", seed=1), moved)
-    assert not same(manipulation.shift(noise_maps, 32, 0, "gaussian", seed=2), moved)
+    for state, z in zip(moved.states[:-2, ..., :32], new, strict=True):
+        assert abs(torch.corrcoef(torch.stack([state.flatten(), z.flatten()]))[0, 1]) < 0.05
+    assert same(manipulation.shift(noise_maps, 32, 0, "gaussian", [1]), moved)
+    assert not same(manipulation.shift(noise_maps, 32, 0, "gaussian", [2]), moved)
+
+
+def test_gaussian_fill_noises_the_image_to_the_level_of_each_state():
+    """a_t x_0 + b_t eps, where a is not 1: on a flow the signal fades as the noise grows."""
+    schedule = NoiseSchedule.flow(torch.tensor([0.9, 0.5, 0.25, 0.0]))
+    states = trajectories.edit_friendly(torch.full((1, 4, 64, 64), 3.0), schedule, [0])
+    noise_maps = invert(lambda x, sigma: 0.5 * x, states, schedule)
+    fresh = manipulation.shift(noise_maps, 32, 0, "gaussian").states[..., :32]
+    assert fresh.mean(dim=(1, 2, 3, 4)).allclose(torch.tensor([0.3, 1.5, 2.25, 3.0]), atol=0.05)
+    assert fresh.std(dim=(1, 2, 3, 4)).allclose(torch.tensor([0.9, 0.5, 0.25, 0.0]), atol=0.03)
+
+
+def test_gaussian_fill_draws_each_row_as_if_alone(noise_maps):
+    both = manipulation.shift(noise_maps, 5, 0, "gaussian", [7, 8])
+    for row, seed in enumerate((7, 8)):
+        alone = manipulation.shift(with_rows(noise_maps, slice(row, row + 1)), 5, 0, "gaussian", [seed])
+        assert same(alone, with_rows(both, slice(row, row + 1)))
+    with pytest.raises(ValueError, match="2 rows need as many seeds, got 1"):
+        manipulation.shift(noise_maps, 5, 0, "gaussian", [7])
 
 
 def test_shifted_maps_sample_to_the_shifted_image(wrapped_maps):
@@ -192,7 +213,7 @@ def test_interpolation_refuses_maps_that_differ(noise_maps):
     with pytest.raises(ValueError, match="kind is 'round'"):
         manipulation.interpolate(noise_maps, noise_maps, 0.5, "round")
     with pytest.raises(ValueError, match="first noise maps have rows of shape"):
-        manipulation.interpolate(noise_maps, with_rows(noise_maps, 1), 0.5)
+        manipulation.interpolate(noise_maps, with_rows(noise_maps, slice(1)), 0.5)
     with pytest.raises(ValueError, match="at different noise levels"):
         other = NoiseSchedule.variance_exploding(schedule.sigmas * 1.5)
         manipulation.interpolate(noise_maps, replace(noise_maps, schedule=other), 0.5)
@@ -202,8 +223,9 @@ def test_interpolation_refuses_maps_that_differ(noise_maps):
         manipulation.interpolate(noise_maps, replace(noise_maps, info={"model_family": "SDXL"}), 0.5)
 
 
-def with_rows(noise_maps, rows):
-    return replace(noise_maps, **{name: getattr(noise_maps, name)[:, :rows] for name in PARTS})
+def with_rows(noise_maps, rows: slice):
+    parts = {name: getattr(noise_maps, name) for name in (*PARTS, "predictions")}
+    return replace(noise_maps, **{name: part[:, rows] for name, part in parts.items() if part is not None})
 
 
 def test_maps_without_noise_cannot_be_recoloured(noise_maps):

@@ -163,6 +163,40 @@ def test_forward_noise_steps_noise_the_image_with_one_eps(family, denoiser):
     assert (states[0] - plain[0]).abs().mean() > 0.01
 
 
+def test_true_predictions_lead_back_along_the_generation(family, denoiser):
+    """The first n states are the generation's own; all T of them find its noise again (arXiv 2410.23530, Sec. 5)."""
+    schedule, seeds = family(10, 0.0), [3, 4]
+    native = generate(denoiser, pure_noise(image(2, 4, 8, 8), schedule, seeds), schedule, seeds)
+    calls = []
+
+    def counted(x, sigma):
+        calls.append(len(x))
+        return denoiser(x, sigma)
+
+    def states(n: int) -> torch.Tensor:
+        return trajectories.ddim(counted, native.image, schedule, seeds, true_prediction_steps=n, native=native)
+
+    assert torch.equal(states(4)[-5:], native.states[-5:])
+    assert calls == [2] * 6
+    assert torch.equal(states(10), native.states)
+    errors = [(states(n)[0] - native.states[0]).abs().mean() for n in (0, 9)]
+    assert errors[1] < errors[0]
+
+
+def test_native_maps_that_are_not_of_this_inversion_are_refused(family, denoiser):
+    schedule, x_0 = family(10, 0.0), image(1, 4, 8, 8)
+    native = generate(denoiser, pure_noise(x_0, schedule, [3]), schedule, [3])
+    still = generate(denoiser, pure_noise(x_0, schedule, [3]), family(10, 1.0), [3])
+    for maps, picture, levels, message in (
+        (None, native.image, schedule, "needs the noise maps that generated these very images with eta 0"),
+        (still, still.image, schedule, "with eta 0"),
+        (native, x_0, schedule, "of other images or other levels"),
+        (native, native.image, family(9, 0.0), "of other images or other levels"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            trajectories.ddim(denoiser, picture, levels, [0], true_prediction_steps=2, native=maps)
+
+
 def test_calls_of_ddim(family, denoiser):
     calls = []
 
@@ -182,11 +216,25 @@ def test_calls_of_ddim(family, denoiser):
     [
         ({"fixed_point_iterations": -1}, "fixed_point_iterations is -1: use 0 or more"),
         ({"forward_noise_steps": 11}, "forward_noise_steps is 11, the inversion has 10 steps: use 0 to 10"),
+        ({"true_prediction_steps": -1}, "true_prediction_steps is -1, the inversion has 10 steps"),
+        ({"true_prediction_steps": 1, "forward_noise_steps": 1}, "use one of them"),
     ],
 )
 def test_ddim_refuses(family, denoiser, options, message):
     with pytest.raises(ValueError, match=message):
         trajectories.ddim(denoiser, image(1, 4, 8, 8), family(10, 1.0), [0], **options)
+
+
+def test_an_inversion_does_not_meet_the_noise_that_made_its_image(family, denoiser):
+    """With the very seed of the generation, z is as far from the native one as with any other."""
+    schedule, seeds, like = family(10, 1.0), [5, 6], image(2, 4, 16, 16)
+    native = generate(denoiser, pure_noise(like, schedule, seeds), schedule, seeds)
+    for trajectory in (trajectories.edit_friendly, trajectories.cycle_diffusion):
+        states = trajectory(native.image, schedule, seeds)
+        found = invert(denoiser, states, schedule)
+        pairs = [(states[0], native.states[0]), *zip(found.z, native.z, strict=True)]
+        correlations = [torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1] for a, b in pairs[:-1]]
+        assert max(abs(value) for value in correlations) < 0.1
 
 
 def test_sampling_from_a_noised_image_is_sdedit(family, denoiser):

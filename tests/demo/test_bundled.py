@@ -71,6 +71,16 @@ def test_edits_do_what_was_asked_and_keep_the_rest(model, classifier):
     assert sum(outside) / len(outside) < 0.05
 
 
+def test_a_lower_eta_keeps_more_of_the_image(capsys):
+    """By the command that measures it, in the mean over all kinds of edit."""
+    assert main(["evaluate", "--per-kind", "1", "--method", "edit friendly", "--eta", "1", "0"]) == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if " all " in line]
+    assert [row.split(" all ")[0].strip() for row in rows] == ["edit friendly, eta 1", "edit friendly, eta 0"]
+    (error_1, structure_1), (error_0, structure_0) = (map(float, row.split()[-2:]) for row in rows)
+    assert error_0 < error_1
+    assert structure_0 > structure_1
+
+
 def test_variations_differ_and_all_satisfy_the_prompt(model, classifier):
     edit = next(edit for edit in choose_edits(8, kinds=("time",)) if edit.target.time == "night")
     images = source_images([edit]).expand(4, -1, -1, -1)

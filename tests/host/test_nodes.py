@@ -107,6 +107,29 @@ def test_shift_is_in_pixels_rounded_to_cells(pack, random_model, invert):
             assert torch.equal(getattr(moved, part)[..., :7, 2:], getattr(noise_maps, part)[..., 1:, :6])
 
 
+@pytest.mark.parametrize("node_id", ["EditFriendlyInvert", "SampleWithNoiseMaps"])
+def test_fresh_cells_of_a_row_are_those_that_it_has_alone(pack, random_model, latent, run_node, node_id):
+    """Whichever seed a row has: that of its variation, or of its image where the images were generated."""
+    model, batch = random_model("sd15"), latent("sd15", batch=2)
+    if node_id == "EditFriendlyInvert":
+        first = {"samples": batch["samples"][:1]}
+        *_, together = run_node(node_id, model, latent_image=batch, variations=2)
+        apart = [run_node(node_id, model, latent_image=first, seed=seed)[-1] for seed in (3, 4)]
+        rows = 0, 2  # the first image of each variation
+    else:
+        *_, together = run_node(node_id, model, latent_image=batch)
+        apart = [run_node(node_id, model, latent_image=latent("sd15"), seed=seed)[-1] for seed in (3, 4)]
+        rows = 0, 1
+
+    def fresh(noise_maps):
+        (moved,) = pack.run("LatentShift", noise_maps=noise_maps, x=24, y=0, fill="gaussian")
+        return moved.z[..., :3]
+
+    for row, alone in zip(rows, apart, strict=True):
+        assert torch.equal(fresh(together)[:, row], fresh(alone)[:, 0])
+    assert not torch.equal(fresh(apart[0]), fresh(apart[1]))
+
+
 def test_flip(pack, random_model, invert):
     noise_maps = invert(random_model("sd15"))
     (mirrored,) = pack.run("NoiseMapsFlip", noise_maps=noise_maps, horizontal=True, vertical=False)

@@ -27,6 +27,53 @@ def test_a_generated_image_comes_again_from_its_maps(
     assert torch.equal(sample(model, noise_maps, kind), image["samples"])
 
 
+def test_a_seed_does_not_meet_the_noise_that_it_generated_with(random_model, latent, run_node):
+    """The same seed on both nodes, as by default, is no hint for an inversion."""
+    model, image = random_model("sd15"), latent("sd15", height=32, width=32)
+    image, native = run_node("SampleWithNoiseMaps", model, latent_image=image, seed=0)
+    for node_id in ("EditFriendlyInvert", "CycleDiffusionInvert"):
+        (maps,) = run_node(node_id, model, latent_image=image, seed=0)
+        noise = maps.states[0] - maps.image  # the scale of noise does not matter to a correlation
+        both = torch.stack([noise.flatten(), native.states[0].flatten()])
+        assert abs(torch.corrcoef(both)[0, 1]) < 0.1, node_id
+
+
+@pytest.mark.parametrize("kind", ["sd15", "flow"])
+def test_true_predictions_of_a_generation_with_eta_0(random_model, latent, run_node, count_calls, kind):
+    model, settings = random_model(kind), {"scheduler": "simple", "steps": 8, "cfg": 2.0}
+    image, native = run_node("SampleWithNoiseMaps", model, kind, latent_image=latent(kind), eta=0.0, **settings)
+    count_calls.clear()
+    inputs = {"latent_image": image, "native_noise_maps": native, "keep_residuals": False, **settings}
+    (some,) = run_node("DDIMInvert", model, kind, true_prediction_steps=3, **inputs)
+    assert len(count_calls) == 5
+    assert torch.equal(some.states[5:-1], native.states[5:-1])
+    assert not torch.equal(some.states[0], native.states[0])
+    (all_steps,) = run_node("DDIMInvert", model, kind, true_prediction_steps=8, **inputs)
+    assert torch.equal(all_steps.states[0], native.states[0])
+
+
+def test_true_predictions_of_another_run_are_refused(random_model, latent, run_node):
+    model = random_model("sd15")
+    image, native = run_node("SampleWithNoiseMaps", model, eta=0.0)
+    for inputs, message in (
+        ({"latent_image": image}, "connect those of Generate Image with Noise Maps"),
+        ({"native_noise_maps": native}, "of other images or other levels"),
+        ({"latent_image": image, "native_noise_maps": native, "steps": 4}, "with the same steps and scheduler"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run_node("DDIMInvert", model, true_prediction_steps=2, **inputs)
+
+
+def test_eta_0_is_offered_where_steps_need_no_noise(pack):
+    """Eq. 5 divides by the noise of each step; an edit in one pass and a generation do not."""
+    least = {
+        node_id: next(part.min for part in getattr(pack, node_id).GET_SCHEMA().inputs if part.id == "eta")
+        for node_id in ("EditFriendlyInvert", "CycleDiffusionInvert", "EditFriendlyEdit", "SampleWithNoiseMaps")
+    }
+    assert least.pop("EditFriendlyEdit") == least.pop("SampleWithNoiseMaps") == 0
+    assert all(minimum > 0 for minimum in least.values())
+
+
 def test_ddim_drifts_without_residuals_and_says_what_it_is(random_model, latent, run_node, sample):
     model, image = random_model("sd15"), latent("sd15")
     (textbook,) = run_node("DDIMInvert", model, latent_image=image, keep_residuals=False)
@@ -194,6 +241,28 @@ def test_one_pass_edits_follow_the_schedule_too(pack, random_model, conditioning
     )
     two = sample(model, invert(model, skip_steps=1), positive=conditioning("sd15", 9), cfg=9.0, **prompts, **schedule)
     assert (one_pass["samples"] - two).abs().max() <= 1e-3 * two.abs().max()
+
+
+def test_one_pass_with_eta_0_follows_the_core(pack, random_model, conditioning, latent, sample, invert):
+    """On a flow model, where it is FlowEdit; by the residuals of eta 0, which the inversion's node does not offer."""
+    model, schedulers = random_model("flow"), {"scheduler": "simple", "steps": 5, "eta": 0.0, "seed": 3}
+    prompts = {name: conditioning("flow", k) for name, k in (("source", 1), ("negative", 2), ("target", 9))}
+    (one_pass,) = pack.run(
+        "EditFriendlyEdit",
+        model=model,
+        latent_image=latent("flow"),
+        source_cfg=3.5,
+        target_cfg=9.0,
+        skip_steps=1,
+        variations=1,
+        **prompts,
+        **schedulers,
+    )
+    noise_maps = invert(model, "flow", latent_image=latent("flow"), skip_steps=1, **schedulers)
+    two = sample(model, noise_maps, "flow", positive=prompts["target"], cfg=9.0)
+    assert (one_pass["samples"] - two).abs().max() <= 1e-3 * two.abs().max()
+    with pytest.raises(ValueError, match="there is no z"):
+        _ = noise_maps.z
 
 
 def test_interpolated_maps_lie_between(pack, random_model, latent, invert, sample):

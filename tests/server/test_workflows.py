@@ -105,6 +105,12 @@ def checkpoint(server, comfy, name):
         path.unlink()
 
 
+def test_shifts_fill_as_the_paper_does():
+    """App. A of arXiv 2304.06140, and the smallest error on the demo model."""
+    nodes = [node for name in NAMES for node in api_form(name).values() if node["class_type"] == "LatentShift"]
+    assert {node["inputs"]["fill"] for node in nodes} == {"copy"}
+
+
 @pytest.mark.parametrize("name", OUTSIDE_WEIGHTS)
 def test_graphs_for_outside_weights_run_on_files_of_that_layout(server, checkpoint, name):
     (output,) = server.run(small(api_form(name))).values()

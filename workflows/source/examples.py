@@ -90,7 +90,7 @@ def shift_and_flip() -> Workflow:
     demo = DemoScene("a house by day in summer", seed=5)
     empty = demo.empty()
     invert = demo.invert_without_prompt(empty)
-    shift = Node("LatentShift", "Shift", {"noise_maps": invert["noise_maps"], "x": SHIFT, "fill": "gaussian"})
+    shift = Node("LatentShift", "Shift", {"noise_maps": invert["noise_maps"], "x": SHIFT})
     flip = Node("NoiseMapsFlip", "Flip", {"noise_maps": invert["noise_maps"], "horizontal": True})
     shifted = demo.sample("Sample shifted", shift["noise_maps"], empty, empty, **REPLAY)
     flipped = demo.sample("Sample flipped", flip["noise_maps"], empty, empty, **REPLAY)
@@ -223,17 +223,13 @@ def compare_inversions() -> Workflow:
         demo.sample(f"Edit {letter}", invert["noise_maps"], target, empty, **DEMO_EDIT)
         for letter, invert in zip("abc", inversions, strict=True)
     ]
-    large = [demo.large(edit["latent"]) for edit in edits]
-    results = [preview(f"Result {letter}", nodes[-1]["IMAGE"]) for letter, nodes in zip("abc", large, strict=True)]
+    results = [demo.shown(f"Result {letter}", edit["latent"]) for letter, edit in zip("abc", edits, strict=True)]
     return Workflow(
         [
-            [Note(notes.COMPARE_INVERSIONS)],
             [demo.group(), Group("2  Words", WORDS, [[source, target, empty]])],
-            [
-                Group("3  Invert", INVERT, [[invert] for invert in inversions]),
-                Group("5  Results", RESULT, [[result] for result in results]),
-            ],
-            [Group("4  Edit", SAMPLE, [edits[:2], [edits[2], *(node for nodes in large for node in nodes)]])],
+            [Group("3  Invert", INVERT, [[invert] for invert in inversions])],
+            [Group("4  Edit", SAMPLE, [[edit] for edit in edits]), Group("5  Results", RESULT, results)],
+            [Note(notes.COMPARE_INVERSIONS)],  # last, so that the results stand left of the minimap
         ]
     )
 
@@ -331,7 +327,7 @@ def tour() -> Workflow:
     painted = demo.encode(paint["IMAGE"])
     invert = demo.invert("Invert", demo.latent, source, empty, **DEMO_INVERSION, variations=4)
     bare = demo.invert_without_prompt(empty)
-    shift = Node("LatentShift", "Shift", {"noise_maps": bare["noise_maps"], "x": SHIFT, "fill": "gaussian"})
+    shift = Node("LatentShift", "Shift", {"noise_maps": bare["noise_maps"], "x": SHIFT})
     flip = Node("NoiseMapsFlip", "Flip", {"noise_maps": bare["noise_maps"]})
     recolor = demo.recolor(bare, painted)
     back = demo.sample("Reconstruct", bare["noise_maps"], empty, empty, **REPLAY)

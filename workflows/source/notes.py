@@ -50,7 +50,7 @@ SHIFT_AND_FLIP = """# Move the noise, and the image moves
 
 ## x and y of Shift: pixels to the right and down. Negative goes left and up.
 
-## fill of Shift: what comes in at the free side. gaussian lets the model invent it.
+## fill of Shift: what comes in at the free side. copy is the paper's; gaussian lets the model invent it.
 
 ## horizontal and vertical of Flip.
 
@@ -114,7 +114,7 @@ COMPARE_INVERSIONS = """# Which inversion?
 
 ## a  Edit friendly: comes back exactly and keeps the layout.
 
-## b  CycleDiffusion: comes back exactly, its noise is nearly white, and the layout moves more.
+## b  CycleDiffusion: comes back exactly, its noise is nearly white, and the layout moves more; in the paper it is lost.
 
 ## c  DDIM: one starting noise and no more; it only comes near the image.
 
