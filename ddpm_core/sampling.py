@@ -14,7 +14,6 @@ from .denoiser import Denoiser, StepCallback, denoise
 from .noise_maps import NoiseMaps
 from .schedule import NoiseSchedule
 from .trajectories import standard_normal
-from .transfer import Recorder, to_device
 
 
 @torch.no_grad()
@@ -56,9 +55,9 @@ def sample(
         denoised = denoise(denoiser, x[None], [step.sigma])[0]
         if callback is not None:
             callback({"x": x, "i": i - first, "sigma": step.sigma, "denoised": denoised})
-        x = step.mean(x, denoised) + to_device(residuals[i], device)
+        x = step.mean(x, denoised) + residuals[i].to(device)
         if mask is not None:
-            x = torch.lerp(to_device(states[i + 1], device), x, mask)
+            x = torch.lerp(states[i + 1].to(device), x, mask)
     return x
 
 
@@ -90,20 +89,20 @@ def generate(
         The maps; their `image` is what was generated, and `sample` gives it back bit for bit.
     """
     device = torch.device(device)
-    states = Recorder(start.expand(schedule.steps + 1, *start.shape), device)
-    residuals = Recorder(start.expand(schedule.steps, *start.shape), device)
+    states = start.new_empty((schedule.steps + 1, *start.shape), device="cpu")
+    residuals = start.new_empty((schedule.steps, *start.shape), device="cpu")
     x = start.to(device, copy=True)  # a copy: a patch of the model may write into its input
-    states.write(0, x)
+    states[0] = x
     for i in range(schedule.steps):
         step = schedule.step(i)
         denoised = denoise(denoiser, x[None], [step.sigma])[0]
         if callback is not None:
             callback({"x": x, "i": i, "sigma": step.sigma, "denoised": denoised})
-        residual = to_device(step.sigma_t * standard_normal(start, seeds, schedule.steps - i - 1), device)
+        residual = step.sigma_t * standard_normal(start, seeds, schedule.steps - i - 1).to(device)
         x = step.mean(x, denoised) + residual
-        states.write(i + 1, x)
-        residuals.write(i, residual)
-    return NoiseMaps(schedule, states.read(), residuals.read(), skipped=skipped, info=info or {})
+        states[i + 1] = x
+        residuals[i] = residual
+    return NoiseMaps(schedule, states, residuals, skipped=skipped, info=info or {})
 
 
 def pure_noise(like: Tensor, schedule: NoiseSchedule, seeds: Sequence[int]) -> Tensor:

@@ -21,7 +21,7 @@ from torch import Tensor
 class Step:
     """Coefficients of one step from level t to the cleaner level s, as Python floats.
 
-    Plain floats, so that nothing in a sampling loop waits for the device.
+    Plain floats: a coefficient read off a tensor of the device would wait for it at every use.
     """
 
     sigma: float  # the host's level t: what the denoiser is called with

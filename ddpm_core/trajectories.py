@@ -16,7 +16,6 @@ from torch import Tensor
 
 from .denoiser import Denoiser, StepCallback, denoise
 from .schedule import NoiseSchedule
-from .transfer import Recorder, to_device
 
 Trajectory = Callable[[Tensor, NoiseSchedule, Sequence[int]], Tensor]
 """(x_0 (B, *S), schedule of T steps, one seed a row) -> states (T+1, B, *S) on the CPU, without a network."""
@@ -118,20 +117,20 @@ def ddim(
             f"use 0 to {schedule.steps}"
         )
     device, x_0, schedule = torch.device(device), _on_cpu(x_0), schedule.with_eta(0.0)
-    states = Recorder(x_0.expand(schedule.steps + 1, *x_0.shape), device)
-    states.write(schedule.steps, x_0)
-    x_s, eps = to_device(x_0, device), standard_normal(x_0, seeds, schedule.steps)
+    states = x_0.new_empty((schedule.steps + 1, *x_0.shape))
+    states[-1] = x_0
+    x_s, eps = x_0.to(device), standard_normal(x_0, seeds, schedule.steps)
     for i in reversed(range(schedule.steps)):
         if i >= schedule.steps - forward_noise_steps:
-            x_t = to_device(_noised(x_0, schedule, i, eps), device)
+            x_t = _noised(x_0, schedule, i, eps).to(device)
         else:
             x_t, denoised = _ddim_step_back(denoiser, x_s, schedule, i, fixed_point_iterations)
             if callback is not None:
                 done = schedule.steps - forward_noise_steps - i - 1
                 callback({"x": x_t, "i": done, "sigma": schedule.step(i).sigma, "denoised": denoised})
-        states.write(i, x_t)
+        states[i] = x_t
         x_s = x_t
-    return states.read()
+    return states
 
 
 def _ddim_step_back(
