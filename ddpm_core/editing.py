@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .denoiser import StepCallback
+from .sampling import mask_for
 from .schedule import NoiseSchedule
 from .trajectories import edit_friendly_state
 
@@ -48,11 +49,14 @@ def edit(
 
     Returns:
         (B, *S) the edited images on `device`.
+
+    Raises:
+        ValueError: seeds of another number than the images, a mask of another size or with NaN or infinity.
     """
     device = torch.device(device)
-    if mask is not None:
-        mask = mask.to(device, torch.promote_types(x_0.dtype, torch.float32))
     x = edit_friendly_state(x_0, schedule, seeds, 0).to(device)
+    if mask is not None:
+        mask = mask_for(x, mask)
     x_edit = x
     for i in range(schedule.steps):
         step = schedule.step(i)

@@ -60,7 +60,15 @@ def null_text(
         callback: called after each of Adam's steps, with i = step * inner_steps + inner step.
 
     The memory that gradients take is that of one call, however many steps there are.
+
+    Raises:
+        ValueError: an embedding of another batch, or of nothing.
     """
+    if uncond.ndim != 3 or len(uncond) != pivots.shape[1] or not uncond.numel():
+        raise ValueError(
+            f"the embedding has shape {tuple(uncond.shape)}, {pivots.shape[1]} images need ({pivots.shape[1]}, tokens, "
+            "channels): repeat that of the empty prompt for each"
+        )
     schedule, device = schedule.with_eta(0.0), torch.device(device)
     uncond = uncond.to(device, copy=True).detach()
     found = pivots.new_empty((schedule.steps, *uncond.shape))

@@ -43,13 +43,16 @@ def sample(
 
     Returns:
         (B, *S) on `device`.
+
+    Raises:
+        ValueError: a skip that the maps do not cover, a mask of another size or with NaN or infinity.
     """
     first = noise_maps.first_step(noise_maps.skipped if skip_steps is None else skip_steps)
     states, residuals, schedule = noise_maps.states, noise_maps.residuals, noise_maps.schedule
     device = torch.device(device)
     x = states[first].to(device, copy=True)  # a copy: a patch of the model may write into its input
     if mask is not None:
-        mask = mask.to(device, x.dtype)
+        mask = mask_for(x, mask)
     for i in range(first, schedule.steps):
         step = schedule.step(i)
         denoised = denoise(denoiser, x[None], [step.sigma])[0]
@@ -59,6 +62,20 @@ def sample(
         if mask is not None:
             x = torch.lerp(states[i + 1].to(device), x, mask)
     return x
+
+
+def mask_for(x: Tensor, mask: Tensor) -> Tensor:
+    """A mask in the dtype and on the device of x (B, *S), to which it has to broadcast.
+
+    Raises:
+        ValueError: a mask of another size, or with NaN or infinity.
+    """
+    ones = (1,) * (x.ndim - mask.ndim)
+    if mask.ndim > x.ndim or any(m not in (1, n) for m, n in zip(ones + mask.shape, x.shape, strict=True)):
+        raise ValueError(f"the mask has shape {tuple(mask.shape)}, the images have {tuple(x.shape)}: use their size")
+    if not mask.isfinite().all():
+        raise ValueError("the mask holds NaN or infinity: it has to be 1 where the edit is wanted, and 0 elsewhere")
+    return mask.to(x)
 
 
 @torch.no_grad()

@@ -153,6 +153,7 @@ def standard_normal(like: Tensor, seeds: Sequence[int], steps_left: int) -> Tens
     Each level has a stream of its own, counted from the clean end: any level can be drawn alone, and a schedule
     without its noisiest steps draws the same noise for the rest.
     """
+    _check_seeds(like, seeds)
     streams = [np.random.SeedSequence((seed, steps_left)).generate_state(1, np.uint64)[0] for seed in seeds]
     rows = [torch.randn(tuple(like.shape[1:]), generator=torch.Generator().manual_seed(int(s))) for s in streams]
     return torch.stack(rows).to(like.dtype)
@@ -168,5 +169,5 @@ def _on_cpu(x_0: Tensor) -> Tensor:
 
 
 def _check_seeds(x_0: Tensor, seeds: Sequence[int]) -> None:
-    if len(seeds) != len(x_0):
-        raise ValueError(f"{len(x_0)} images need as many seeds, got {len(seeds)}")
+    if len(seeds) != len(x_0) or not seeds:
+        raise ValueError(f"{len(x_0)} images need as many seeds, and one at least, got {len(seeds)}")

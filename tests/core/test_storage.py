@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from ddpm_core import manipulation, sample, storage
 
+ROOT = Path(storage.__file__).parents[1]
 TENSORS = ("states", "residuals", "denoised")
 
 
@@ -86,8 +87,7 @@ def test_equal_maps_give_equal_files_in_every_process(saved, tmp_path):
     script = "import sys; from ddpm_core import storage; storage.save(storage.load(sys.argv[1]), sys.argv[2])"
     for k in range(3):
         again = tmp_path / f"again {k}.safetensors"
-        root = Path(storage.__file__).parents[1]
-        subprocess.run([sys.executable, "-c", script, saved, again], check=True, cwd=root)
+        subprocess.run([sys.executable, "-c", script, saved, again], check=True, cwd=ROOT)
         assert again.read_bytes() == saved.read_bytes()
 
 
@@ -98,7 +98,7 @@ def test_a_failed_write_leaves_what_was_there(saved, noise_maps, monkeypatch):
         Path(path).write_bytes(b"half")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(storage, "save_file", full_disk)
+    monkeypatch.setattr(storage.safetensors.torch, "save_file", full_disk)
     with pytest.raises(OSError, match="No space"):
         storage.save(noise_maps, saved)
     assert saved.read_bytes() == before
@@ -123,9 +123,18 @@ def rewritten(path: Path, change) -> Path:
             lambda tensors, header: tensors.update(residuals=tensors["residuals"][:, :, :2].clone()),
             "contradicts.*shape",
         ),
+        (
+            lambda tensors, header: tensors.update(sigmas=tensors["sigmas"].float()),
+            "contradicts.*sigmas is torch.float32",
+        ),
         (lambda tensors, header: tensors.update(sigmas=tensors["sigmas"][2:].clone()), "contradicts.*one length"),
         (lambda tensors, header: tensors.update(states=tensors["states"] * float("inf")), "contradicts.*NaN or inf"),
         (lambda tensors, header: tensors.update(states=tensors["states"].half()), "contradicts.*float32"),
+        (
+            lambda tensors, header: tensors.update({name: tensors[name][:, :0] for name in ("states", "residuals")}),
+            r"contradicts.*hold no image.*\(11, 0, 4, 16, 24\)",
+        ),
+        (lambda tensors, header: tensors.update(uncond=torch.ones(10, 2, 0, 7)), r"contradicts.*\(10, 2, tokens, ch"),
         (lambda tensors, header: header.update(eta=3.0), "contradicts.*eta is 3"),
         (lambda tensors, header: header.update(skipped=-1), "contradicts.*negative"),
     ],
@@ -135,11 +144,71 @@ def test_refuses_a_file_that_is_wrong(saved, change, message):
         storage.load(rewritten(saved, change))
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"skipped": '"skipped": Infinity'}, "has skipped inf, which has to be a whole number: save"),
+        ({"skipped": '"skipped": NaN'}, "has skipped nan"),
+        ({"skipped": '"skipped": true'}, "has skipped True"),
+        ({"skipped": '"skipped": 1.0'}, "has skipped 1.0"),
+        ({"skipped": '"skipped": 1, "skipped": 2'}, "a key is there twice"),
+        ({"skipped": '"skipped": ' + "[" * 100_000 + "]" * 100_000}, "not one of noise maps"),
+        ({"skipped": '"skipped": ' + "9" * 5000}, "not one of noise maps"),
+        ({"eta": '"eta": NaN'}, "eta is nan"),
+        ({"eta": '"eta": true'}, "has eta True, which has to be a number"),
+        ({"eta": '"eta": "1.0"'}, "has eta '1.0'"),
+        ({"eta": '"eta": 1' + "0" * 400}, "contradicts itself.*too large"),
+        ({"version": '"version": true'}, "has version True"),
+        ({"version": '"version": 0'}, "has version 0, which has to be a whole number from 1"),
+        ({"info": '"info": []'}, r"has info \[\], which has to be an object of texts"),
+        ({"info": '"info": {"seed": 3}'}, "has info {'seed': 3}"),
+    ],
+)
+def test_refuses_a_header_that_is_wrong(saved, change, message):
+    header = {field: f'"{field}": {json.dumps(value)}' for field, value in header_of(saved).items()}
+    save_file(load_file(saved), saved, {"noise_maps": "{" + ", ".join({**header, **change}.values()) + "}"})
+    with pytest.raises(ValueError, match=message):
+        storage.load(saved)
+
+
 @pytest.mark.parametrize("length", [0, 4, 100, -1])
 def test_refuses_a_file_that_is_cut_short(saved, length):
     saved.write_bytes(saved.read_bytes()[:length])
     with pytest.raises(ValueError, match=r"a\.safetensors is no readable safetensors file"):
         storage.load(saved)
+
+
+def test_refuses_sizes_that_cannot_be(saved):
+    """A petabyte as the length of the header, and in the header; a tensor of nothing with too many places."""
+    data = saved.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    table = json.loads(data[8 : 8 + length])
+    too_long = [(2**50).to_bytes(8, "little") + data[8:]]
+    for entry in ({"shape": [2**48]}, {"data_offsets": [0, 2**50]}, {"shape": [0, 2**62, 2**62]}, {"dtype": "F4"}):
+        text = json.dumps({**table, "states": {**table["states"], **entry}}).encode()
+        too_long.append(len(text).to_bytes(8, "little") + text + data[8 + length :])
+    nothing = {"dtype": "F32", "shape": [0, 2**62, 2**62], "data_offsets": [0, 0]}
+    text = json.dumps({**table, "more": nothing}).encode()
+    for content in (*too_long, len(text).to_bytes(8, "little") + text + data[8 + length :]):
+        saved.write_bytes(content)
+        with pytest.raises(ValueError, match="no readable safetensors file"):
+            storage.load(saved)
+
+
+def test_loaded_maps_do_not_need_their_file(saved):
+    """Mapped, one that is overwritten in place, as by cp or rsync --inplace, would change them or end the process."""
+    script = """if True:
+        import sys
+        from ddpm_core import storage
+        noise_maps = storage.load(sys.argv[1])
+        expected = noise_maps.residuals.clone(), noise_maps.schedule.sigmas.clone()
+        untouched = storage.load(sys.argv[1])
+        open(sys.argv[1], "r+b").truncate(100)
+        assert untouched.residuals.equal(expected[0]) and untouched.schedule.sigmas.equal(expected[1])
+        assert untouched.denoised.isfinite().all()
+    """
+    done = subprocess.run([sys.executable, "-c", script, saved], cwd=ROOT)
+    assert done.returncode == 0
 
 
 def test_refuses_foreign_files(tmp_path):
