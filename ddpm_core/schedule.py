@@ -135,8 +135,8 @@ class NoiseSchedule:
         step = Step(self.sigmas[i].item(), b_s * math.sqrt(variance), x_weight, a_s - x_weight * a_t)
         if not step.denoised_weight > 0:
             raise ValueError(
-                f"levels {i} and {i + 1}, {self.sigmas[i]:g} and {self.sigmas[i + 1]:g}, are too near each other or too "
-                "far apart for double precision: use fewer steps, or levels of an ordinary schedule"
+                f"levels {i} and {i + 1}, {self.sigmas[i]:g} and {self.sigmas[i + 1]:g}, are too near each other or "
+                "too far apart for double precision: use fewer steps, or levels of an ordinary schedule"
             )
         return step
 

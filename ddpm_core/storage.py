@@ -11,9 +11,9 @@ from __future__ import annotations
 import json
 import os
 import reprlib
-import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import safetensors.torch
@@ -44,6 +44,8 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
 def save(noise_maps: NoiseMaps, path: str | Path, extra: Mapping[str, str] | None = None) -> None:
     """Write the maps to `path`: beside it first, then renamed, so that no half-written file is ever at `path`.
 
+    A process that is killed meanwhile leaves a folder named like the file, ending in `.part`, which can be deleted.
+
     Args:
         extra: more provenance for the file, such as the graph that made it; joined to `info`.
     """
@@ -56,21 +58,20 @@ def save(noise_maps: NoiseMaps, path: str | Path, extra: Mapping[str, str] | Non
         "version": FORMAT_VERSION,
         "eta": noise_maps.schedule.eta,
         "skipped": noise_maps.skipped,
-        "info": {**noise_maps.info, **(extra or {})},
+        "info": {str(key): str(value) for key, value in {**noise_maps.info, **(extra or {})}.items()},
     }
-    beside = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        beside.touch()
-        mode = beside.stat().st_mode  # what the user's umask gives; safetensors makes its files private
+    # A folder, because safetensors writes to a name of its own first: what a killed process leaves is all in there.
+    with TemporaryDirectory(prefix=f"{path.name}.", suffix=".part", dir=path.parent) as beside:
+        written = Path(beside) / "maps.part"
+        written.touch()
+        mode = written.stat().st_mode  # what the user's umask gives; safetensors makes its files private
         safetensors.torch.save_file(
             {name: tensor.contiguous() for name, tensor in tensors.items()},
-            beside,
+            written,
             {"noise_maps": json.dumps(header, sort_keys=True)},
         )
-        beside.chmod(mode)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+        written.chmod(mode)
+        os.replace(written, path)
 
 
 def load(path: str | Path) -> NoiseMaps:
@@ -78,8 +79,8 @@ def load(path: str | Path) -> NoiseMaps:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: not a safetensors file, truncated, not noise maps, of a newer format, larger than the memory, or with
-            a header or tensors that contradict each other; the message says which.
+        ValueError: not a safetensors file, truncated, not noise maps, of a newer format, larger than the memory, or
+            with a header or tensors that contradict each other; the message says which.
     """
     path = Path(path)
     if not path.is_file():

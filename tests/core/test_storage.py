@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -77,10 +78,10 @@ def test_skipped_steps_and_extra_provenance_are_kept(tmp_path, noise_maps):
         residuals=noise_maps.residuals[4:],
         skipped=4,
     )
-    storage.save(tail, tmp_path / "a.safetensors", {"prompt": '{"1": "x"}'})
+    storage.save(tail, tmp_path / "a.safetensors", {"prompt": '{"1": "x"}', "count": 3})
     loaded = storage.load(tmp_path / "a.safetensors")
     assert loaded.skipped == 4
-    assert loaded.info == {**noise_maps.info, "prompt": '{"1": "x"}'}
+    assert loaded.info == {**noise_maps.info, "prompt": '{"1": "x"}', "count": "3"}
 
 
 def test_equal_maps_give_equal_files_in_every_process(saved, tmp_path):
@@ -89,6 +90,59 @@ def test_equal_maps_give_equal_files_in_every_process(saved, tmp_path):
         again = tmp_path / f"again {k}.safetensors"
         subprocess.run([sys.executable, "-c", script, saved, again], check=True, cwd=ROOT)
         assert again.read_bytes() == saved.read_bytes()
+
+
+KILLED_WHILE_SAVING = """if True:
+    import os, pathlib, signal, sys, time
+    import torch
+    from ddpm_core import NoiseMaps, NoiseSchedule, storage
+
+    path = pathlib.Path(sys.argv[1])
+    schedule = NoiseSchedule.variance_exploding(torch.linspace(5, 0, 11))
+
+    def maps(value):
+        whole = torch.full((21, 1, 4, 96, 96), float(value))
+        return NoiseMaps(schedule, whole[:11], whole[11:], info={"value": str(value)})
+
+    def held():
+        noise_maps = storage.load(path)
+        value = noise_maps.info["value"]
+        assert torch.cat([noise_maps.states, noise_maps.residuals]).eq(float(value)).all()
+        return int(value)
+
+    storage.save(maps(0), path)
+    start = time.perf_counter()
+    storage.save(maps(0), path)
+    duration = time.perf_counter() - start
+    before = 0
+    for k in range(1, 51):
+        new = maps(k)
+        told, tell = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.write(tell, b".")
+            storage.save(new, path)
+            os._exit(0)
+        os.read(told, 1)
+        time.sleep(duration * 1.5 * k / 50)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(told), os.close(tell)
+        now = held()
+        assert now in (before, k), (before, now, k)
+        before = now
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork, which Windows does not have")
+def test_a_save_that_is_killed_leaves_the_old_file_or_the_new_one(tmp_path):
+    """At 50 times, spread over a save. What it leaves beside the file is in folders that say so."""
+    path = tmp_path / "a.noisemaps.safetensors"
+    subprocess.run([sys.executable, "-c", KILLED_WHILE_SAVING, path], check=True, cwd=ROOT)
+    left = [other.name for other in tmp_path.iterdir() if other != path]
+    assert left, "no save was killed before its end"
+    assert all(name.startswith(f"{path.name}.") and name.endswith(".part") for name in left)
+    assert [other for other in tmp_path.rglob("*.safetensors")] == [path]
 
 
 def test_a_failed_write_leaves_what_was_there(saved, noise_maps, monkeypatch):
