@@ -40,12 +40,27 @@ def check_one_part(shapes: list[tuple[int, ...]]) -> None:
         )
 
 
+def check_rows(samples: Tensor, dimensions: int) -> None:
+    """Refuse what is no batch of latents of so many dimensions.
+
+    Raises:
+        ValueError: an empty batch, other axes.
+    """
+    image_for_video = samples.ndim == 4 and dimensions == 3
+    if not samples.numel() or (samples.ndim != dimensions + 2 and not image_for_video):
+        raise ValueError(
+            f"the latent has shape {tuple(samples.shape)}, this model takes a batch of at least one, of channels and "
+            f"{dimensions} further axes: encode the image with the VAE that belongs to the model"
+        )
+
+
 def rows_to_invert(model: ModelPatcher, latent: Latent, variations: int) -> Tensor:
     """(variations * B, *S) the rows to invert, in the LATENT's own scaling; row v * B + b is image b.
 
     Raises:
-        ValueError: several parts, channels that the model does not take, NaN or infinity.
+        ValueError: several parts, axes or channels that the model does not take, no rows, NaN or infinity.
     """
+    check_rows(_only_part(latent["samples"]), model.get_model_object("latent_format").latent_dimensions)
     samples = _only_part(newest.started(model, latent)).to(torch.float32)
     channels = model.get_model_object("latent_format").latent_channels
     if samples.shape[1] != channels:
@@ -99,12 +114,12 @@ def mask_rows(shape: torch.Size, cell: int, mask: Tensor) -> Tensor:
     """
     if len(shape) < 4:
         raise ValueError(f"a mask needs latents of images, these have rows of shape {tuple(shape[1:])}")
-    mask = mask.reshape((-1, *mask.shape[-2:])).float().cpu()
-    if not mask.any():
+    if mask.ndim < 2 or not mask.any():
         raise ValueError(
             "the mask is empty, so nothing would be edited: paint one (an image without transparency loads with an "
             "empty mask)"
         )
+    mask = mask.reshape((-1, *mask.shape[-2:])).float().cpu()
     cells = _cells(mask, shape[-2], shape[-1], cell)
     count = shape[2] if len(shape) == 5 else shape[0]
     if count % len(cells):
