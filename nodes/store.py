@@ -15,6 +15,7 @@ from ..ddpm_core import NoiseMaps, storage
 from .types import CATEGORY, MAX_SEED, NOISE_MAPS, search_aliases
 
 SUFFIX = ".noisemaps.safetensors"
+_LONGEST_NAME = 200  # bytes: file systems take 255, and a number, SUFFIX and storage's own ending are added
 
 
 class SaveNoiseMaps(io.ComfyNode):
@@ -42,6 +43,8 @@ class SaveNoiseMaps(io.ComfyNode):
     def execute(cls, noise_maps: NoiseMaps, filename_prefix: str) -> io.NodeOutput:
         output = folder_paths.get_output_directory()
         _inside(output, filename_prefix)
+        if any(len(os.fsencode(part)) > _LONGEST_NAME for part in filename_prefix.split("/")):
+            raise ValueError(f"a name in the filename_prefix has more than {_LONGEST_NAME} bytes: use a shorter one")
         folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(filename_prefix, output)
         filename = f"{name}_{counter:05}_{SUFFIX}"
         storage.save(noise_maps, os.path.join(folder, filename), cls._graph())

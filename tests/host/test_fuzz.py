@@ -4,7 +4,9 @@ The rest of these, of files and the core, is in tests/core/test_fuzz.py.
 """
 
 import contextlib
+import dataclasses
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -63,7 +65,9 @@ def finite(x: torch.Tensor, shape) -> None:
 def test_inversions_and_what_they_sample_to(random_model, run_node, sample, data):
     kind = data.draw(st.sampled_from(["sd15", "flow"]))
     node = data.draw(
-        st.sampled_from(["EditFriendlyInvert", "CycleDiffusionInvert", "DDIMInvert", "SampleWithNoiseMaps"])
+        st.sampled_from(
+            ["EditFriendlyInvert", "CycleDiffusionInvert", "DDIMInvert", "NullTextInvert", "SampleWithNoiseMaps"]
+        )
     )
     image = data.draw(latents(4 if kind == "sd15" else 16))
     inputs = {
@@ -71,21 +75,27 @@ def test_inversions_and_what_they_sample_to(random_model, run_node, sample, data
         "steps": data.draw(st.integers(1, 4)),
         "cfg": data.draw(st.sampled_from([0.0, 1.0, 3.5, 100.0])),
         "scheduler": data.draw(SCHEDULERS),
-        "seed": data.draw(SEEDS),
         "sigmas": data.draw(SIGMAS),
     }
+    if node != "NullTextInvert":
+        inputs["seed"] = data.draw(SEEDS)
     if node != "SampleWithNoiseMaps":
         inputs["skip_steps"] = data.draw(mostly(st.just(0), st.integers(0, 4)))
+    if node.endswith("Invert") and node != "NullTextInvert":
         inputs["variations"] = data.draw(st.integers(1, 3))
-    if node != "DDIMInvert":
+    if node not in ("DDIMInvert", "NullTextInvert"):
         inputs["eta"] = data.draw(st.sampled_from([0.01, 0.5, 1.0]))
     if node.startswith(("Edit", "Cycle")):
         inputs["timesteps_per_call"] = data.draw(st.integers(0, 3))
+    if node == "NullTextInvert":
+        inputs["inner_steps"] = data.draw(st.integers(1, 2))
+        inputs["learning_rate"] = data.draw(st.sampled_from([0.0, 0.01, 1.0]))
+        inputs["early_stop"] = data.draw(st.sampled_from([0.0, 1e-5, 1.0]))
     with contextlib.suppress(ValueError):
         noise_maps = run_node(node, random_model(kind), kind, **inputs)[-1]
         rows = len(image["samples"]) * inputs.get("variations", 1)
         finite(noise_maps.image, (rows, *image["samples"].shape[1:]))
-        if inputs["cfg"] == 1.0 and node != "SampleWithNoiseMaps" and inputs.get("timesteps_per_call", 1) == 1:
+        if inputs["cfg"] == 1.0 and "variations" in inputs and inputs.get("timesteps_per_call", 1) == 1:
             back = sample(random_model(kind), noise_maps, kind, cfg=1.0)
             expected = image["samples"].float().repeat(inputs["variations"], 1, 1, 1)
             assert (back - expected).abs().max() <= 1e-4 * max(1, expected.abs().max())
@@ -166,21 +176,29 @@ def test_changes_of_maps(pack, inverted, data):
                 row=data.draw(mostly(st.just(0), st.integers(0, 2))),
             )
             finite(sheet, sheet.shape)
+        if data.draw(st.integers(0, 7)) == 7:
+            others = {"noise_maps_2": data.draw(st.sampled_from(inverted)), "names": data.draw(st.text(max_size=8))}
+            plots, numbers = pack.run("NoiseMapsStatistics", noise_maps=noise_maps, **others)
+            finite(plots, plots.shape)
+            assert numbers
 
 
 @given(st.data())
 def test_maps_from_a_file_with_another_provenance(comfy, pack, random_model, sample, inverted, tmp_path_factory, data):
-    """A file is refused when it is loaded, or the nodes can use what it says."""
+    """Under any name: not saved, refused when it is loaded, or the nodes can use what it says."""
     told = {key: inverted[0].info[key] for key in sorted(inverted[0].info)}
     some = st.text(max_size=6) | st.sampled_from(["0", "-1", "1e9", "NaN", "[]", "[1, 2]", "[[1.0]]", "null", "true"])
     nested = st.sampled_from(["[" * 100_000, '{"a": 1}', "[Infinity, 1, 1, 1]", "[0, 0, 0, 0]", '["a", 1, 1, 1]'])
     for key in data.draw(st.lists(st.sampled_from(list(told)), min_size=1, max_size=3)):
         told[key] = data.draw(some | nested)
-    folder = tmp_path_factory.mktemp("provenance")
-    pack.core.storage.save(inverted[0], folder / "a.noisemaps.safetensors", told)
+    names = st.text(max_size=12) | st.sampled_from(["", ".", "..", "a/..", "a/../../b", "%year%", "a\0b", "a" * 300])
+    save = pack.SaveNoiseMaps.PREPARE_CLASS_CLONE(None)
+    save.hidden = SimpleNamespace(prompt=None, extra_pnginfo=None)
     with pytest.MonkeyPatch.context() as patch, contextlib.suppress(ValueError):
-        patch.setattr(comfy.folder_paths, "input_directory", str(folder))
-        (noise_maps,) = pack.run("LoadNoiseMaps", file="a.noisemaps.safetensors")
+        patch.setattr(comfy.folder_paths, "output_directory", str(tmp_path_factory.mktemp("output")))
+        prefix = data.draw(mostly(st.just("noise_maps/ComfyUI"), names | names.map(lambda name: f"{name}/a")))
+        saved = save.execute(dataclasses.replace(inverted[0], info=told), prefix).ui["noise_maps"][0]
+        (noise_maps,) = pack.run("LoadNoiseMaps", file=f"{saved['subfolder']}/{saved['filename']} [output]")
         finite(manipulate(pack, data, noise_maps, inverted[0]).states, noise_maps.states.shape)
         (sheet,) = pack.run("NoiseMapsPreview", noise_maps=noise_maps, columns=2, row=0)
         finite(sheet, sheet.shape)

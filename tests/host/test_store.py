@@ -106,5 +106,12 @@ def test_names_stay_inside_the_hosts_folders(folders, pack, random_model, invert
     assert sorted(path.name for path in folders.rglob("*")) == ["input", "output"]
 
 
+def test_a_prefix_that_is_too_long_for_a_file(folders, random_model, invert, save):
+    noise_maps = invert(random_model("sd15"), steps=1)
+    assert save(noise_maps, prefix="a" * 200)["filename"].startswith("a" * 200)
+    with pytest.raises(ValueError, match="more than 200 bytes"):
+        save(noise_maps, prefix="b/" + "a" * 201)
+
+
 def test_a_file_that_is_gone(folders, pack):
     assert "there is no noise maps file x" in pack.LoadNoiseMaps.validate_inputs(file="x")
