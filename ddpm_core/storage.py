@@ -122,7 +122,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def _header(name: str, text: bytes) -> dict[str, Any]:
     """What the header of the safetensors file `name` says of noise maps: all of `_FIELDS`, of their types."""
     try:
-        metadata = json.loads(text).get("__metadata__")
+        metadata = json.loads(text, object_pairs_hook=_without_repeats).get("__metadata__")
     except (ValueError, AttributeError, RecursionError) as error:
         raise _unreadable(name, error) from error
     try:

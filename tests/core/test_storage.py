@@ -249,6 +249,16 @@ def test_refuses_sizes_that_cannot_be(saved):
             storage.load(saved)
 
 
+def test_refuses_a_tensor_that_is_there_twice(saved):
+    data = saved.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    text = data[8 : 8 + length].rstrip()
+    twice = text[:-1] + b',"states":' + json.dumps(json.loads(text)["states"]).encode() + b"}"
+    saved.write_bytes(len(twice).to_bytes(8, "little") + twice + data[8 + length :])
+    with pytest.raises(ValueError, match="no readable safetensors file .a key is there twice"):
+        storage.load(saved)
+
+
 def test_loaded_maps_do_not_need_their_file(saved):
     """Mapped, one that is overwritten in place, as by cp or rsync --inplace, would change them or end the process."""
     script = """if True:
