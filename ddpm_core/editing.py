@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from .denoiser import StepCallback
+from .sampling import mask_for
 from .schedule import NoiseSchedule
 from .trajectories import edit_friendly_state
-from .transfer import to_device
 
 
 class PairDenoiser(Protocol):
@@ -54,11 +54,14 @@ def edit(
 
     Returns:
         (B, *S) the edited images on `device`.
+
+    Raises:
+        ValueError: seeds of another number than the images, a mask of another size or with NaN or infinity.
     """
     device = torch.device(device)
+    x = edit_friendly_state(x_0, schedule, seeds, 0).to(device)
     if mask is not None:
-        mask = mask.to(device, torch.promote_types(x_0.dtype, torch.float32))
-    x = to_device(edit_friendly_state(x_0, schedule, seeds, 0), device)
+        mask = mask_for(x, mask)
     x_edit = x
     for i in range(schedule.steps):
         step = schedule.step(i)
@@ -67,7 +70,7 @@ def edit(
         denoised, denoised_edit = denoiser(rows, sigma).to(x.dtype).chunk(2)
         if callback is not None:
             callback({"x": x_edit, "i": i, "sigma": step.sigma, "denoised": denoised_edit})
-        x_next = to_device(edit_friendly_state(x_0, schedule, seeds, i + 1), device)
+        x_next = edit_friendly_state(x_0, schedule, seeds, i + 1).to(device)
         x_edit = x_next + (step.mean(x_edit, denoised_edit) - step.mean(x, denoised))
         if mask is not None:
             x_edit = torch.lerp(x_next, x_edit, mask)

@@ -14,7 +14,6 @@ from torch import Tensor
 from .denoiser import Denoiser, StepCallback, denoise
 from .noise_maps import NoiseMaps
 from .schedule import NoiseSchedule
-from .transfer import Recorder, to_device
 
 
 def chunks_of(steps: int, timesteps_per_call: int) -> list[range]:
@@ -57,20 +56,20 @@ def invert(
     if len(states) != schedule.steps + 1:
         raise ValueError(f"{len(states)} states do not fit a schedule of {schedule.steps} steps")
     device = torch.device(device)
-    residuals = Recorder(states[:-1], device)
-    x = states[0].to(device, copy=True)  # a copy: a patch of the model may write into its input
+    residuals = torch.empty_like(states[:-1])
+    x = states[0].to(device)
     for chunk in chunks or chunks_of(schedule.steps, 1):
-        further = to_device(states[chunk.start + 1 : chunk.stop + 1], device)  # x_s of each step of the chunk
-        x_t = torch.cat([x[None], further[:-1]])
+        further = states[chunk.start + 1 : chunk.stop + 1].to(device)  # x_s of each step of the chunk
+        x_t = torch.cat([x[None], further[:-1]])  # a copy: a patch of the model may write into its input
         denoised = denoise(denoiser, x_t, [schedule.step(i).sigma for i in chunk])
         for k, i in enumerate(chunk):
             mean = schedule.step(i).mean(x_t[k], denoised[k])
             residual = further[k] - mean
-            residuals.write(i, residual)
+            residuals[i] = residual
         if callback is not None:
             callback({"x": x_t[-1], "i": chunk[-1], "sigma": schedule.step(chunk[-1]).sigma, "denoised": denoised[-1]})
         x = mean + residual
-    return NoiseMaps(schedule, states, residuals.read(), skipped=skipped, info=info or {})
+    return NoiseMaps(schedule, states, residuals, skipped=skipped, info=info or {})
 
 
 def without_residuals(

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,7 +42,7 @@ class NoiseMaps:
     All tensors lie on the CPU in one dtype, float32 or float64.
 
     Raises:
-        ValueError: tensors that contradict each other or the schedule, half precision, NaN or infinity.
+        ValueError: tensors that hold nothing or contradict each other or the schedule, half precision, NaN or infinity.
     """
 
     schedule: NoiseSchedule
@@ -57,6 +58,13 @@ class NoiseMaps:
     def __post_init__(self) -> None:
         object.__setattr__(self, "info", MappingProxyType(dict(self.info)))
         self._check()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle keeps; the view that protects `info` can be neither."""
+        return {**vars(self), "info": dict(self.info)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, info=MappingProxyType(state["info"]))
 
     @property
     def steps(self) -> int:
@@ -116,6 +124,8 @@ class NoiseMaps:
         if self.predictions is not None:
             parts["predictions"] = self.predictions
         sample_shape = tuple(self.states.shape[1:])
+        if self.states.numel() == 0:
+            raise ValueError(f"the noise maps hold no image: their states have shape {tuple(self.states.shape)}")
         for name, part in parts.items():
             length = self.steps + (name == "states")
             if part.ndim < 3 or tuple(part.shape) != (length, *sample_shape):
@@ -153,7 +163,8 @@ class NoiseMaps:
         if self.uncond is None:
             return
         rows = self.states.shape[1]
-        if self.uncond.ndim != 4 or tuple(self.uncond.shape[:2]) != (self.steps, rows):
+        fits = self.uncond.ndim == 4 and tuple(self.uncond.shape[:2]) == (self.steps, rows)
+        if not fits or self.uncond.numel() == 0:
             raise ValueError(
                 f"the unconditional embeddings have shape {tuple(self.uncond.shape)}, {self.steps} steps of {rows} "
                 f"rows need ({self.steps}, {rows}, tokens, channels): invert again with the steps to be sampled"

@@ -19,7 +19,6 @@ from torch import Tensor
 from .denoiser import StepCallback
 from .noise_maps import NoiseMaps
 from .schedule import NoiseSchedule
-from .transfer import Recorder, to_device
 
 UncondDenoiser = Callable[[Tensor], Tensor]
 """An unconditional embedding (B, L, D) -> the guided prediction of x_0 (B, *S), with gradients."""
@@ -61,10 +60,18 @@ def null_text(
         callback: called after each of Adam's steps, with i = step * inner_steps + inner step.
 
     The memory that gradients take is that of one call, however many steps there are.
+
+    Raises:
+        ValueError: an embedding of another batch, or of nothing.
     """
+    if uncond.ndim != 3 or len(uncond) != pivots.shape[1] or not uncond.numel():
+        raise ValueError(
+            f"the embedding has shape {tuple(uncond.shape)}, {pivots.shape[1]} images need ({pivots.shape[1]}, tokens, "
+            "channels): repeat that of the empty prompt for each"
+        )
     schedule, device = schedule.with_eta(0.0), torch.device(device)
-    uncond = to_device(uncond, device).detach().clone()
-    found = Recorder(uncond.to("cpu", pivots.dtype).expand(schedule.steps, *uncond.shape), device)
+    uncond = uncond.to(device, copy=True).detach()
+    found = pivots.new_empty((schedule.steps, *uncond.shape))
     x = pivots[0].to(device, copy=True)
 
     def report(x: Tensor, sigma: float, i: int, inner: int, denoised: Tensor) -> None:
@@ -78,7 +85,7 @@ def null_text(
             uncond = _optimise(
                 guided,
                 partial(step.mean, x),
-                to_device(pivots[i + 1], device),
+                pivots[i + 1].to(device),
                 uncond,
                 steps=inner_steps,
                 learning_rate=learning_rate * (1 - 0.5 * i / schedule.steps),
@@ -90,9 +97,9 @@ def null_text(
             denoised = guided(uncond).to(x.dtype)
             report(x, step.sigma, i, inner_steps - 1, denoised)
             x = step.mean(x, denoised)
-        found.write(i, uncond)
+        found[i] = uncond
     residuals = torch.zeros_like(pivots[:-1])
-    return NoiseMaps(schedule, pivots, residuals, skipped=skipped, info=info or {}, uncond=found.read())
+    return NoiseMaps(schedule, pivots, residuals, skipped=skipped, info=info or {}, uncond=found)
 
 
 def _optimise(
@@ -116,7 +123,7 @@ def _optimise(
         error = ((mean(denoised) - pivot) / scale).square().flatten(1).mean(dim=1)
         open_rows = open_rows & (error.detach() >= good_enough)
         report(inner, denoised.detach())
-        # the one place that waits for the device: an early stop is worth more than it costs
+        # waits for the device: an early stop is worth more than it costs
         if not open_rows.any():
             break
         before = uncond.detach().clone()

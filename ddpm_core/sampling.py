@@ -14,7 +14,6 @@ from .denoiser import Denoiser, StepCallback, denoise
 from .noise_maps import NoiseMaps
 from .schedule import NoiseSchedule
 from .trajectories import Purpose, standard_normal
-from .transfer import Recorder, to_device
 
 
 @torch.no_grad()
@@ -44,22 +43,25 @@ def sample(
 
     Returns:
         (B, *S) on `device`.
+
+    Raises:
+        ValueError: a skip that the maps do not cover, a mask of another size or with NaN or infinity.
     """
     first = noise_maps.first_step(noise_maps.skipped if skip_steps is None else skip_steps)
     states, residuals, schedule = noise_maps.states, noise_maps.residuals, noise_maps.schedule
     device = torch.device(device)
     x = states[first].to(device, copy=True)  # a copy: a patch of the model may write into its input
-    mask = narrower(noise_maps.mask, mask)
+    mask = narrower(noise_maps.mask, None if mask is None else mask_for(x, mask))
     if mask is not None:
-        mask = mask.to(device, x.dtype)
+        mask = mask.to(x)
     for i in range(first, schedule.steps):
         step = schedule.step(i)
         denoised = denoise(denoiser, x[None], [step.sigma])[0]
         if callback is not None:
             callback({"x": x, "i": i - first, "sigma": step.sigma, "denoised": denoised})
-        x = step.mean(x, denoised) + to_device(residuals[i], device)
+        x = step.mean(x, denoised) + residuals[i].to(device)
         if mask is not None:
-            x = torch.lerp(to_device(states[i + 1], device), x, mask)
+            x = torch.lerp(states[i + 1].to(device), x, mask)
     return x
 
 
@@ -68,6 +70,20 @@ def narrower(mask: Tensor | None, other: Tensor | None) -> Tensor | None:
     if mask is None or other is None:
         return other if mask is None else mask
     return torch.minimum(mask, other.to(mask))
+
+
+def mask_for(x: Tensor, mask: Tensor) -> Tensor:
+    """A mask in the dtype and on the device of x (B, *S), to which it has to broadcast.
+
+    Raises:
+        ValueError: a mask of another size, or with NaN or infinity.
+    """
+    ones = (1,) * (x.ndim - mask.ndim)
+    if mask.ndim > x.ndim or any(m not in (1, n) for m, n in zip(ones + mask.shape, x.shape, strict=True)):
+        raise ValueError(f"the mask has shape {tuple(mask.shape)}, the images have {tuple(x.shape)}: use their size")
+    if not mask.isfinite().all():
+        raise ValueError("the mask holds NaN or infinity: it has to be 1 where the edit is wanted, and 0 elsewhere")
+    return mask.to(x)
 
 
 @torch.no_grad()
@@ -102,26 +118,26 @@ def generate(
         The maps; their `image` is what was generated, and `sample` gives it back bit for bit.
     """
     device = torch.device(device)
-    states = Recorder(start.expand(schedule.steps + 1, *start.shape), device)
-    residuals = Recorder(start.expand(schedule.steps, *start.shape), device)
+    states = start.new_empty((schedule.steps + 1, *start.shape), device="cpu")
+    residuals = start.new_empty((schedule.steps, *start.shape), device="cpu")
     x = start.to(device, copy=True)  # a copy: a patch of the model may write into its input
     if kept is not None and mask is not None:
-        on_device = mask.to(device, x.dtype)
-        x = torch.lerp(to_device(kept[0], device), x, on_device)
-    states.write(0, x)
+        on_device = mask_for(x, mask)
+        x = torch.lerp(kept[0].to(device), x, on_device)
+    states[0] = x
     for i in range(schedule.steps):
         step = schedule.step(i)
         denoised = denoise(denoiser, x[None], [step.sigma])[0]
         if callback is not None:
             callback({"x": x, "i": i, "sigma": step.sigma, "denoised": denoised})
         z = standard_normal(start, seeds, schedule.steps - i - 1, Purpose.GENERATION)
-        mean, residual = step.mean(x, denoised), to_device(step.sigma_t * z, device)
+        mean, residual = step.mean(x, denoised), step.sigma_t * z.to(device)
         if kept is not None and mask is not None:
-            residual = torch.lerp(to_device(kept[i + 1], device), mean + residual, on_device) - mean
+            residual = torch.lerp(kept[i + 1].to(device), mean + residual, on_device) - mean
         x = mean + residual
-        states.write(i + 1, x)
-        residuals.write(i, residual)
-    return NoiseMaps(schedule, states.read(), residuals.read(), skipped=skipped, info=info or {}, mask=mask)
+        states[i + 1] = x
+        residuals[i] = residual
+    return NoiseMaps(schedule, states, residuals, skipped=skipped, info=info or {}, mask=mask)
 
 
 def pure_noise(like: Tensor, schedule: NoiseSchedule, seeds: Sequence[int]) -> Tensor:

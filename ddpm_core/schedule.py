@@ -21,7 +21,7 @@ from torch import Tensor
 class Step:
     """Coefficients of one step from level t to the cleaner level s, as Python floats.
 
-    Plain floats, so that nothing in a sampling loop waits for the device.
+    Plain floats: a coefficient read off a tensor of the device would wait for it at every use.
     """
 
     sigma: float  # the host's level t: what the denoiser is called with
@@ -55,7 +55,7 @@ class NoiseSchedule:
 
     Raises:
         ValueError: fewer than one step, lengths that differ, levels that do not descend or do not end at 0,
-            a signal-to-noise ratio that does not rise, eta outside [0, 1].
+            a signal-to-noise ratio that does not rise (by more than rounding), eta outside [0, 1].
     """
 
     sigmas: Tensor
@@ -127,12 +127,19 @@ class NoiseSchedule:
     def _step(self, i: int) -> Step:
         a_t, a_s = self.signal[i].item(), self.signal[i + 1].item()
         b_t, b_s = self.noise[i].item(), self.noise[i + 1].item()
-        # DDIM's variance; with (a, b) = (1, sigma) and eta = 1 it is k-diffusion's ancestral sigma_up. The paper prints
+        # sigma_t^2 = eta^2 (b_s / b_t)^2 (b_t^2 - (a_t / a_s)^2 b_s^2), DDIM's variance, written so that no square
+        # overflows; with (a, b) = (1, sigma) and eta = 1 it is k-diffusion's ancestral sigma_up. The paper prints
         # eta beta_t (1 - abar_{t-1}) / (1 - abar_t) for sigma_t, below Eq. 4: without the root, it is DDPM's variance.
-        sigma_t = self.eta * (b_s / b_t) * math.sqrt(max(b_t**2 - (a_t / a_s * b_s) ** 2, 0.0))
+        variance = self.eta**2 * max(1 - (a_t / a_s * (b_s / b_t)) ** 2, 0.0)  # in units of b_s^2
         # mu_t = a_s denoised + sqrt(b_s^2 - sigma_t^2) eps_hat with eps_hat = (x_t - a_t denoised) / b_t
-        x_weight = math.sqrt(max(b_s**2 - sigma_t**2, 0.0)) / b_t
-        return Step(self.sigmas[i].item(), sigma_t, x_weight, a_s - x_weight * a_t)
+        x_weight = b_s / b_t * math.sqrt(1 - variance)
+        step = Step(self.sigmas[i].item(), b_s * math.sqrt(variance), x_weight, a_s - x_weight * a_t)
+        if not step.denoised_weight > 0:
+            raise ValueError(
+                f"levels {i} and {i + 1}, {self.sigmas[i]:g} and {self.sigmas[i + 1]:g}, are too near each other or "
+                "too far apart for double precision: use fewer steps, or levels of an ordinary schedule"
+            )
+        return step
 
     def _check(self) -> None:
         lengths = {name: tuple(getattr(self, name).shape) for name in ("sigmas", "signal", "noise")}

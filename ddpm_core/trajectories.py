@@ -18,7 +18,6 @@ from torch import Tensor
 from .denoiser import Denoiser, StepCallback, denoise
 from .noise_maps import NoiseMaps
 from .schedule import NoiseSchedule
-from .transfer import Recorder, to_device
 
 Trajectory = Callable[[Tensor, NoiseSchedule, Sequence[int]], Tensor]
 """(x_0 (B, *S), schedule of T steps, one seed a row) -> states (T+1, B, *S) on the CPU, without a network."""
@@ -44,7 +43,6 @@ def edit_friendly(x_0: Tensor, schedule: NoiseSchedule, seeds: Sequence[int]) ->
     Returns:
         (T+1, B, *S) on the CPU in float32 (float64 if x_0 is), the last of them x_0 itself.
     """
-    _check_seeds(x_0, seeds)
     return torch.stack([edit_friendly_state(x_0, schedule, seeds, i) for i in range(schedule.steps + 1)])
 
 
@@ -65,7 +63,6 @@ def cycle_diffusion(x_0: Tensor, schedule: NoiseSchedule, seeds: Sequence[int]) 
 
     Args and returns are those of `edit_friendly`.
     """
-    _check_seeds(x_0, seeds)
     x_0 = _on_cpu(x_0)
     states = [edit_friendly_state(x_0, schedule, seeds, 0)]
     for i in range(schedule.steps - 1):
@@ -117,7 +114,6 @@ def ddim(
         ValueError: negative iterations, forward_noise_steps or true_prediction_steps outside 0 to T, both of them, or
             native maps of other images, levels or eta.
     """
-    _check_seeds(x_0, seeds)
     if fixed_point_iterations < 0:
         raise ValueError(f"fixed_point_iterations is {fixed_point_iterations}: use 0 or more")
     for name, first in (
@@ -128,20 +124,20 @@ def ddim(
             raise ValueError(f"{name} is {first}, the inversion has {schedule.steps} steps: use 0 to {schedule.steps}")
     device, x_0, schedule = torch.device(device), _on_cpu(x_0), schedule.with_eta(0.0)
     known = _known_states(x_0, schedule, seeds, forward_noise_steps, true_prediction_steps, native)
-    states = Recorder(x_0.expand(schedule.steps + 1, *x_0.shape), device)
-    states.write(schedule.steps, x_0)
-    x_s = to_device(x_0, device)
+    states = x_0.new_empty((schedule.steps + 1, *x_0.shape))
+    states[-1] = x_0
+    x_s = x_0.to(device)
     for i in reversed(range(schedule.steps)):
         if i in known:
-            x_t = to_device(known[i], device)
+            x_t = known[i].to(device)
         else:
             x_t, denoised = _ddim_step_back(denoiser, x_s, schedule, i, fixed_point_iterations)
             if callback is not None:
                 done = schedule.steps - len(known) - i - 1
                 callback({"x": x_t, "i": done, "sigma": schedule.step(i).sigma, "denoised": denoised})
-        states.write(i, x_t)
+        states[i] = x_t
         x_s = x_t
-    return states.read()
+    return states
 
 
 def _known_states(
@@ -201,6 +197,7 @@ def standard_normal(
     Each level has a stream of its own, counted from the clean end: any level can be drawn alone, and a schedule
     without its noisiest steps draws the same noise for the rest.
     """
+    _check_seeds(like, seeds)
     entropies = [np.random.SeedSequence((seed, steps_left), spawn_key=purpose.value) for seed in seeds]
     streams = [entropy.generate_state(1, np.uint64)[0] for entropy in entropies]
     rows = [torch.randn(tuple(like.shape[1:]), generator=torch.Generator().manual_seed(int(s))) for s in streams]
@@ -217,5 +214,5 @@ def _on_cpu(x_0: Tensor) -> Tensor:
 
 
 def _check_seeds(x_0: Tensor, seeds: Sequence[int]) -> None:
-    if len(seeds) != len(x_0):
-        raise ValueError(f"{len(x_0)} images need as many seeds, got {len(seeds)}")
+    if len(seeds) != len(x_0) or not seeds:
+        raise ValueError(f"{len(x_0)} images need as many seeds, and one at least, got {len(seeds)}")

@@ -87,14 +87,14 @@ def check_same_model(noise_maps: NoiseMaps, model: ModelPatcher) -> None:
 
 def seed_of(noise_maps: NoiseMaps) -> int:
     """The seed that the maps were made with; 0 for maps that do not say."""
-    return _number(noise_maps, "seed", 0)
+    return int(noise_maps.info.get("seed", 0))
 
 
 def images_of(noise_maps: NoiseMaps) -> int:
     """B of the maps' rows, which are B images times their variations."""
     rows = len(noise_maps.image)
-    variations = _number(noise_maps, "variations", 1)
-    return rows // variations if variations > 0 and rows % variations == 0 else rows
+    variations = int(noise_maps.info.get("variations", 1))
+    return rows // variations if rows % variations == 0 else rows
 
 
 def run(
@@ -160,15 +160,6 @@ def _scaling(latent_format: LatentFormat) -> dict[str, str]:
         return {}
     scale = latent_format.process_in(torch.ones(shape)) - shift
     return {"latent_scale": json.dumps(scale.flatten().tolist()), "latent_shift": json.dumps(shift.flatten().tolist())}
-
-
-def _number(noise_maps: NoiseMaps, name: str, default: int) -> int:
-    try:
-        return int(noise_maps.info.get(name, default))
-    except ValueError as error:
-        raise ValueError(
-            f"the noise maps say that their {name} is {noise_maps.info[name]!r}, which is no whole number: invert again"
-        ) from error
 
 
 def _preview_colors(latent_format: LatentFormat) -> dict[str, str]:

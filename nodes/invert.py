@@ -75,7 +75,10 @@ def _noise_maps_of(
     plan = sampler.plan
     guider = guide.guider_for(model, positive, negative, cfg)
     host.run(guider, sampler, plan.latent, plan.schedule.sigmas, plan.seeds[0], images=plan.images, mask=plan.mask)
-    return io.NodeOutput(sampler.noise_maps if plan.mask is None else replace(sampler.noise_maps, mask=plan.mask))
+    noise_maps = sampler.noise_maps
+    if noise_maps is not None and plan.mask is not None:
+        noise_maps = replace(noise_maps, mask=plan.mask)
+    return io.NodeOutput(noise_maps)
 
 
 class _StochasticInversion(io.ComfyNode):

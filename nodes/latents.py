@@ -41,14 +41,8 @@ def cell_of(latent_format: LatentFormat) -> int | None:
 
 
 def pixels_per_cell(noise_maps: NoiseMaps) -> int | None:
-    """Image pixels along one side of a cell of these maps; None where the host that made them did not know.
-
-    Raises:
-        ValueError: maps that say something else than a number of pixels.
-    """
+    """Image pixels along one side of a cell of these maps; None where the host that made them did not know."""
     known = noise_maps.info.get("pixels_per_cell")
-    if known is not None and not (known.isdecimal() and int(known) > 0):
-        raise ValueError(f"the noise maps say that a cell has {known!r} pixels, which is no number: invert again")
     return None if known is None else int(known)
 
 
@@ -66,12 +60,27 @@ def check_one_part(shapes: list[tuple[int, ...]]) -> None:
         )
 
 
+def check_rows(samples: Tensor, dimensions: int) -> None:
+    """Refuse what is no batch of latents of so many dimensions.
+
+    Raises:
+        ValueError: an empty batch, other axes.
+    """
+    image_for_video = samples.ndim == 4 and dimensions == 3
+    if not samples.numel() or (samples.ndim != dimensions + 2 and not image_for_video):
+        raise ValueError(
+            f"the latent has shape {tuple(samples.shape)}, this model takes a batch of at least one, of channels and "
+            f"{dimensions} further axes: encode the image with the VAE that belongs to the model"
+        )
+
+
 def rows_to_invert(model: ModelPatcher, latent: Latent, variations: int) -> Tensor:
     """(variations * B, *S) the rows to invert, in the LATENT's own scaling; row v * B + b is image b.
 
     Raises:
-        ValueError: several parts, channels that the model does not take, NaN or infinity.
+        ValueError: several parts, axes or channels that the model does not take, no rows, NaN or infinity.
     """
+    check_rows(_only_part(latent["samples"]), model.get_model_object("latent_format").latent_dimensions)
     samples = _only_part(newest.started(model, latent)).to(torch.float32)
     channels = model.get_model_object("latent_format").latent_channels
     if samples.shape[1] != channels:
@@ -92,11 +101,20 @@ def noise_mask(latent: Latent, shape: torch.Size) -> Tensor | None:
 
     Args:
         shape: (rows, *S) of what is run.
+
+    Raises:
+        ValueError: a mask of no size, of too few or too many axes, or with NaN or infinity.
     """
-    mask = latent.get("noise_mask")
-    if mask is None:
+    if latent.get("noise_mask") is None:
         return None
-    rows: Tensor = comfy.sampler_helpers.prepare_mask(_only_part(mask).float(), shape, "cpu")
+    mask = _only_part(latent["noise_mask"]).float()
+    axes = (len(shape),) if len(shape) == 3 else range(2, len(shape) + 1)
+    if not mask.numel() or mask.ndim not in axes or not mask.isfinite().all():
+        raise ValueError(
+            f"the latent's noise mask has shape {tuple(mask.shape)}, its samples {tuple(shape)}, and it has to be "
+            "finite: set it with Set Latent Noise Mask"
+        )
+    rows: Tensor = comfy.sampler_helpers.prepare_mask(mask, shape, "cpu")
     return rows[:, :1].clamp(0, 1)
 
 
@@ -138,12 +156,12 @@ def mask_rows(shape: torch.Size, cell: int | None, mask: Tensor) -> Tensor:
     """
     if len(shape) < 4:
         raise ValueError(f"a mask needs latents of images, these have rows of shape {tuple(shape[1:])}")
-    mask = mask.reshape((-1, *mask.shape[-2:])).float().cpu()
-    if not mask.any():
+    if mask.ndim < 2 or not mask.any():
         raise ValueError(
             "the mask is empty, so nothing would be edited: paint one (an image without transparency loads with an "
             "empty mask)"
         )
+    mask = mask.reshape((-1, *mask.shape[-2:])).float().cpu()
     cells = _cells(mask, shape[-2], shape[-1], cell)
     count = shape[2] if len(shape) == 5 else shape[0]
     if count % len(cells):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import reprlib
 
 import folder_paths
+import torch
 from comfy.cli_args import args
 from comfy_api.latest import io
 
 from ..ddpm_core import NoiseMaps, storage
-from .types import CATEGORY, NOISE_MAPS, search_aliases
+from .types import CATEGORY, MAX_SEED, NOISE_MAPS, search_aliases
 
 SUFFIX = ".noisemaps.safetensors"
+_LONGEST_NAME = 200  # bytes: file systems take 255, and a number, SUFFIX and storage's own ending are added
 
 
 class SaveNoiseMaps(io.ComfyNode):
@@ -40,6 +43,8 @@ class SaveNoiseMaps(io.ComfyNode):
     def execute(cls, noise_maps: NoiseMaps, filename_prefix: str) -> io.NodeOutput:
         output = folder_paths.get_output_directory()
         _inside(output, filename_prefix)
+        if any(len(os.fsencode(part)) > _LONGEST_NAME for part in filename_prefix.split("/")):
+            raise ValueError(f"a name in the filename_prefix has more than {_LONGEST_NAME} bytes: use a shorter one")
         folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(filename_prefix, output)
         filename = f"{name}_{counter:05}_{SUFFIX}"
         storage.save(noise_maps, os.path.join(folder, filename), cls._graph())
@@ -76,7 +81,9 @@ class LoadNoiseMaps(io.ComfyNode):
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
-        return io.NodeOutput(storage.load(_path(file)))
+        noise_maps = storage.load(_path(file))
+        _check_provenance(noise_maps)
+        return io.NodeOutput(noise_maps)
 
     @classmethod
     def validate_inputs(cls, file: str) -> bool | str:
@@ -90,6 +97,44 @@ class LoadNoiseMaps(io.ComfyNode):
     def fingerprint_inputs(cls, file: str) -> str:
         stat = os.stat(_path(file))
         return f"{stat.st_mtime_ns} {stat.st_size}"
+
+
+def _check_provenance(noise_maps: NoiseMaps) -> None:
+    """Refuse maps whose file tells the nodes what they cannot use.
+
+    Raises:
+        ValueError: a number or a list of numbers in `info` that is none, or not of these maps.
+    """
+    channels = noise_maps.image.shape[1]
+    per_channel = ((1,), (channels,))
+    fits = {
+        "seed": lambda value: type(value) is int and 0 <= value <= MAX_SEED,
+        "variations": lambda value: type(value) is int and value > 0,
+        "pixels_per_cell": lambda value: type(value) is int and 1 <= value <= 1024,
+        "latent_scale": lambda value: _shape(value) in per_channel and all(value),
+        "latent_shift": lambda value: _shape(value) in per_channel,
+        "latent_rgb_factors": lambda value: _shape(value)[:1] + _shape(value)[-1:] == (channels, 3),
+        "latent_rgb_bias": lambda value: _shape(value) == (3,),
+    }
+    for key, fit in fits.items():
+        text = noise_maps.info.get(key)
+        try:
+            fine = text is None or fit(json.loads(text))
+        except (ValueError, TypeError, RuntimeError):  # RecursionError is one of the last
+            fine = False
+        if not fine:
+            raise ValueError(
+                f"the file says {key} is {reprlib.repr(text)}, which noise maps of shape "
+                f"{tuple(noise_maps.image.shape)} cannot have: save them again, or invert the image again"
+            )
+
+
+def _shape(value: object) -> tuple[int, ...]:
+    """The shape of nested lists of finite floats; a ValueError or what PyTorch raises for all else."""
+    numbers = torch.tensor(value)
+    if not (numbers.is_floating_point() and numbers.isfinite().all()):
+        raise ValueError("not finite floats")
+    return tuple(numbers.shape)
 
 
 def _path(file: str) -> str:

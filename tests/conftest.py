@@ -9,11 +9,17 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).parents[1]
 # Last, not first: the pack's folder `nodes` must not hide the host's nodes.py.
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
 sys.path += [str(ROOT), str(ROOT / "tests")]
+
+# The suite tries the same examples every time; --hypothesis-profile=nightly tries new ones: ten tests, 10,000 in all.
+settings.register_profile("suite", deadline=None, derandomize=True, max_examples=30)
+settings.register_profile("nightly", deadline=None, max_examples=1000, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 from needs import missing  # noqa: E402
 from pipeline.comfyui import find_comfyui  # noqa: E402

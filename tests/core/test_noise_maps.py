@@ -1,4 +1,7 @@
-"""What is asked of maps and not stored: the predictions of x_0."""
+"""What is asked of maps and not stored, the predictions of x_0; and copies of maps."""
+
+import copy
+import pickle
 
 import pytest
 import torch
@@ -57,3 +60,20 @@ def test_they_move_along(noise_maps, fill):
     assert torch.allclose(moved.denoised[..., :-3, 5:], noise_maps.denoised[..., 3:, :-5])
     mirrored = manipulation.flip(moved, horizontal=True)
     assert torch.allclose(mirrored.denoised, moved.denoised.flip(-1))
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda noise_maps: pickle.loads(pickle.dumps(noise_maps))]
+)
+def test_maps_can_be_copied(noise_maps, copied):
+    copy = copied(noise_maps)
+    assert copy.info == noise_maps.info
+    assert torch.equal(copy.denoised, noise_maps.denoised)
+    with pytest.raises(TypeError):
+        copy.info["seed"] = "6"
+
+
+def test_a_deep_copy_has_tensors_of_its_own(noise_maps):
+    deep = copy.deepcopy(noise_maps)
+    deep.states.zero_()
+    assert noise_maps.states.any()

@@ -80,6 +80,36 @@ def test_it_stops_early_and_reports_all_of_its_work(family, denoiser, guided):
     assert seen[-1]["i"] == 59
 
 
+def the_embedding_itself(x, sigma):
+    """A prediction that is the mean of the embedding everywhere."""
+    return lambda uncond: uncond.mean(dim=(1, 2)).view(-1, 1, 1, 1).expand_as(x)
+
+
+def test_the_learning_rate_falls_to_half_of_it(family):
+    """arXiv 2211.09794 has 1e-2 (1 - i / 100) for 50 steps; Adam's first step moves each number by just that."""
+    far, uncond = torch.full((51, 1, 4, 8, 8), 1e3).double(), torch.zeros((1, 1, 1)).double()
+    options = {"inner_steps": 1, "early_stop": 0.0}
+    found = null_text(the_embedding_itself, far, family(50, 1.0), uncond, **options).uncond.flatten()
+    expected = torch.tensor([1e-2 * (1 - i / 100) for i in range(50)]).double()
+    assert torch.allclose(found.diff(prepend=torch.zeros(1)).abs(), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("moved", [None, 0, 1, 7, 24, 49])
+def test_a_step_is_good_enough_at_the_papers_threshold(family, moved):
+    """1e-5 + 2e-5 i of 50 steps in the scale of unit variance: none is searched that misses by a hundredth less."""
+    schedule, uncond = family(50, 1.0).with_eta(0.0), torch.zeros((1, 1, 1)).double()
+    x = torch.ones((1, 4, 8, 8)).double()
+    pivots = [x]
+    for i in range(50):
+        x = schedule.step(i).mean(x, torch.zeros_like(x))
+        miss = (1e-5 + 2e-5 * i) * (1.01 if i == moved else 0.99)  # mean squared
+        pivots.append(x + miss**0.5 * schedule.scale(i + 1))
+    found = null_text(the_embedding_itself, torch.stack(pivots), schedule, uncond, inner_steps=1).uncond.flatten()
+    untouched = 50 if moved is None else moved
+    assert not found[:untouched].any()
+    assert found[untouched:].all()
+
+
 def test_gradients_are_off_again_and_inputs_as_they_were(family, denoiser, guided):
     pivots, uncond = pivots_of(denoiser, image(1), family(4, 1.0)), torch.zeros((1, 3, 4))
     kept = pivots.clone()
@@ -89,6 +119,13 @@ def test_gradients_are_off_again_and_inputs_as_they_were(family, denoiser, guide
     assert torch.equal(pivots, kept)
     assert not uncond.any()
     assert not found.uncond.requires_grad
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 4), (3, 4), (2, 0, 4)])
+def test_an_embedding_of_another_batch_is_refused(family, denoiser, guided, shape):
+    pivots = pivots_of(denoiser, image(2), family(4, 1.0))
+    with pytest.raises(ValueError, match=r"2 images need \(2, tokens, channels\)"):
+        null_text(guided, pivots, family(4, 1.0), torch.zeros(shape))
 
 
 @pytest.mark.parametrize(

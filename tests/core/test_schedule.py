@@ -52,6 +52,21 @@ def test_after_keeps_the_cleaner_steps(family):
     assert [tail.step(i) for i in range(6)] == [schedule.step(i) for i in range(4, 10)]
 
 
+def test_levels_are_the_same_to_the_rounding_of_a_host():
+    """Relative 1e-5, and 1e-7 at the image; in each of the three; whatever eta."""
+    sigmas, signal, noise = (torch.tensor(part).double() for part in ([9, 3, 0], [0.1, 0.5, 1], [8, 2, 0]))
+    schedule = NoiseSchedule(sigmas, signal, noise, eta=1.0)
+    for k in range(3):
+        for factor, same in ((1 + 9e-6, True), (1 - 9e-6, True), (1 + 1.1e-5, False), (1 - 1.1e-5, False)):
+            parts = [sigmas, signal.clone(), noise]
+            parts[k] = torch.cat([parts[k][:-1] * factor, parts[k][-1:]])
+            assert schedule.same_levels(NoiseSchedule(*parts, eta=0.3)) == same, (k, factor)
+    for last, same in ((0.9e-7, True), (1.2e-7, False)):
+        other = NoiseSchedule(sigmas, signal, torch.tensor([8, 2, last]).double())
+        assert schedule.same_levels(other) == same
+    assert not schedule.same_levels(schedule.after(1))
+
+
 @pytest.mark.parametrize(
     ("sigmas", "eta", "message"),
     [
@@ -61,18 +76,33 @@ def test_after_keeps_the_cleaner_steps(family):
         ([3.0, 2.0, 0.1], 1.0, "end at 0"),
         ([float("nan"), 2.0, 0.0], 1.0, "NaN"),
         ([3.0, 2.0, 0.0], -0.1, "eta is -0.1"),
+        ([3.0, 2.0, 0.0], float("nan"), "eta is nan"),
         ([3.0, 2.0, 0.0], 1.5, "eta is 1.5"),
     ],
 )
 def test_refuses(sigmas, eta, message):
     with pytest.raises(ValueError, match=message):
-        NoiseSchedule.variance_exploding(torch.tensor(sigmas), eta)
+        NoiseSchedule.variance_exploding(torch.tensor(sigmas, dtype=torch.float64), eta)
+
+
+def test_no_level_overflows():
+    """Squares of such levels leave double precision; the step has none."""
+    step = NoiseSchedule.variance_exploding(torch.tensor([4e300, 2e300, 0.0], dtype=torch.float64)).step(0)
+    assert math.isclose(step.sigma_t, 2e300 * math.sqrt(0.75))
+    assert math.isclose(step.x_weight, 0.25)
 
 
 @pytest.mark.parametrize("skip_steps", [-1, 3])
 def test_refuses_to_skip_every_step(skip_steps):
     with pytest.raises(ValueError, match=f"skip_steps is {skip_steps}, the schedule has 3 steps: use 0 to 2"):
         NoiseSchedule.variance_exploding(torch.tensor([3.0, 2.0, 1.0, 0.0])).after(skip_steps)
+
+
+def test_refuses_a_step_that_rounding_takes_the_prediction_from():
+    signal, noise = [0.3, 0.3000000000000002, 1.0], [0.7, 0.7000000000000004, 0.0]
+    levels = [torch.tensor(part, dtype=torch.float64) for part in ([3.0, 2.0, 0.0], signal, noise)]
+    with pytest.raises(ValueError, match="levels 0 and 1, 3 and 2, are too near each other"):
+        NoiseSchedule(*levels, eta=0.0)
 
 
 def test_refuses_levels_of_other_lengths():

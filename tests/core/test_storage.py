@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from ddpm_core import manipulation, sample, storage
 
+ROOT = Path(storage.__file__).parents[1]
 TENSORS = ("states", "residuals", "denoised")
 
 
@@ -76,19 +78,71 @@ def test_skipped_steps_and_extra_provenance_are_kept(tmp_path, noise_maps):
         residuals=noise_maps.residuals[4:],
         skipped=4,
     )
-    storage.save(tail, tmp_path / "a.safetensors", {"prompt": '{"1": "x"}'})
+    storage.save(tail, tmp_path / "a.safetensors", {"prompt": '{"1": "x"}', "count": 3})
     loaded = storage.load(tmp_path / "a.safetensors")
     assert loaded.skipped == 4
-    assert loaded.info == {**noise_maps.info, "prompt": '{"1": "x"}'}
+    assert loaded.info == {**noise_maps.info, "prompt": '{"1": "x"}', "count": "3"}
 
 
 def test_equal_maps_give_equal_files_in_every_process(saved, tmp_path):
     script = "import sys; from ddpm_core import storage; storage.save(storage.load(sys.argv[1]), sys.argv[2])"
     for k in range(3):
         again = tmp_path / f"again {k}.safetensors"
-        root = Path(storage.__file__).parents[1]
-        subprocess.run([sys.executable, "-c", script, saved, again], check=True, cwd=root)
+        subprocess.run([sys.executable, "-c", script, saved, again], check=True, cwd=ROOT)
         assert again.read_bytes() == saved.read_bytes()
+
+
+KILLED_WHILE_SAVING = """if True:
+    import os, pathlib, signal, sys, time
+    import torch
+    from ddpm_core import NoiseMaps, NoiseSchedule, storage
+
+    path = pathlib.Path(sys.argv[1])
+    schedule = NoiseSchedule.variance_exploding(torch.linspace(5, 0, 11))
+
+    def maps(value):
+        whole = torch.full((21, 1, 4, 96, 96), float(value))
+        return NoiseMaps(schedule, whole[:11], whole[11:], info={"value": str(value)})
+
+    def held():
+        noise_maps = storage.load(path)
+        value = noise_maps.info["value"]
+        assert torch.cat([noise_maps.states, noise_maps.residuals]).eq(float(value)).all()
+        return int(value)
+
+    storage.save(maps(0), path)
+    start = time.perf_counter()
+    storage.save(maps(0), path)
+    duration = time.perf_counter() - start
+    before = 0
+    for k in range(1, 51):
+        new = maps(k)
+        told, tell = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.write(tell, b".")
+            storage.save(new, path)
+            os._exit(0)
+        os.read(told, 1)
+        time.sleep(duration * 1.5 * k / 50)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(told), os.close(tell)
+        now = held()
+        assert now in (before, k), (before, now, k)
+        before = now
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork, which Windows does not have")
+def test_a_save_that_is_killed_leaves_the_old_file_or_the_new_one(tmp_path):
+    """At 50 times, spread over a save. What it leaves beside the file is in folders that say so."""
+    path = tmp_path / "a.noisemaps.safetensors"
+    subprocess.run([sys.executable, "-c", KILLED_WHILE_SAVING, path], check=True, cwd=ROOT)
+    left = [other.name for other in tmp_path.iterdir() if other != path]
+    assert left, "no save was killed before its end"
+    assert all(name.startswith(f"{path.name}.") and name.endswith(".part") for name in left)
+    assert [other for other in tmp_path.rglob("*.safetensors")] == [path]
 
 
 def test_a_failed_write_leaves_what_was_there(saved, noise_maps, monkeypatch):
@@ -98,7 +152,7 @@ def test_a_failed_write_leaves_what_was_there(saved, noise_maps, monkeypatch):
         Path(path).write_bytes(b"half")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(storage, "save_file", full_disk)
+    monkeypatch.setattr(storage.safetensors.torch, "save_file", full_disk)
     with pytest.raises(OSError, match="No space"):
         storage.save(noise_maps, saved)
     assert saved.read_bytes() == before
@@ -123,9 +177,18 @@ def rewritten(path: Path, change) -> Path:
             lambda tensors, header: tensors.update(residuals=tensors["residuals"][:, :, :2].clone()),
             "contradicts.*shape",
         ),
+        (
+            lambda tensors, header: tensors.update(sigmas=tensors["sigmas"].float()),
+            "contradicts.*sigmas is torch.float32",
+        ),
         (lambda tensors, header: tensors.update(sigmas=tensors["sigmas"][2:].clone()), "contradicts.*one length"),
         (lambda tensors, header: tensors.update(states=tensors["states"] * float("inf")), "contradicts.*NaN or inf"),
         (lambda tensors, header: tensors.update(states=tensors["states"].half()), "contradicts.*float32"),
+        (
+            lambda tensors, header: tensors.update({name: tensors[name][:, :0] for name in ("states", "residuals")}),
+            r"contradicts.*hold no image.*\(11, 0, 4, 16, 24\)",
+        ),
+        (lambda tensors, header: tensors.update(uncond=torch.ones(10, 2, 0, 7)), r"contradicts.*\(10, 2, tokens, ch"),
         (lambda tensors, header: header.update(eta=3.0), "contradicts.*eta is 3"),
         (lambda tensors, header: header.update(skipped=-1), "contradicts.*negative"),
     ],
@@ -135,11 +198,81 @@ def test_refuses_a_file_that_is_wrong(saved, change, message):
         storage.load(rewritten(saved, change))
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"skipped": '"skipped": Infinity'}, "has skipped inf, which has to be a whole number: save"),
+        ({"skipped": '"skipped": NaN'}, "has skipped nan"),
+        ({"skipped": '"skipped": true'}, "has skipped True"),
+        ({"skipped": '"skipped": 1.0'}, "has skipped 1.0"),
+        ({"skipped": '"skipped": 1, "skipped": 2'}, "a key is there twice"),
+        ({"skipped": '"skipped": ' + "[" * 100_000 + "]" * 100_000}, "not one of noise maps"),
+        ({"skipped": '"skipped": ' + "9" * 5000}, "not one of noise maps"),
+        ({"eta": '"eta": NaN'}, "eta is nan"),
+        ({"eta": '"eta": true'}, "has eta True, which has to be a number"),
+        ({"eta": '"eta": "1.0"'}, "has eta '1.0'"),
+        ({"eta": '"eta": 1' + "0" * 400}, "contradicts itself.*too large"),
+        ({"version": '"version": true'}, "has version True"),
+        ({"version": '"version": 0'}, "has version 0, which has to be a whole number from 1"),
+        ({"info": '"info": []'}, r"has info \[\], which has to be an object of texts"),
+        ({"info": '"info": {"seed": 3}'}, "has info {'seed': 3}"),
+    ],
+)
+def test_refuses_a_header_that_is_wrong(saved, change, message):
+    header = {field: f'"{field}": {json.dumps(value)}' for field, value in header_of(saved).items()}
+    save_file(load_file(saved), saved, {"noise_maps": "{" + ", ".join({**header, **change}.values()) + "}"})
+    with pytest.raises(ValueError, match=message):
+        storage.load(saved)
+
+
 @pytest.mark.parametrize("length", [0, 4, 100, -1])
 def test_refuses_a_file_that_is_cut_short(saved, length):
     saved.write_bytes(saved.read_bytes()[:length])
     with pytest.raises(ValueError, match=r"a\.safetensors is no readable safetensors file"):
         storage.load(saved)
+
+
+def test_refuses_sizes_that_cannot_be(saved):
+    """A petabyte as the length of the header, and in the header; a tensor of nothing with too many places."""
+    data = saved.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    table = json.loads(data[8 : 8 + length])
+    too_long = [(2**50).to_bytes(8, "little") + data[8:]]
+    for entry in ({"shape": [2**48]}, {"data_offsets": [0, 2**50]}, {"shape": [0, 2**62, 2**62]}, {"dtype": "F4"}):
+        text = json.dumps({**table, "states": {**table["states"], **entry}}).encode()
+        too_long.append(len(text).to_bytes(8, "little") + text + data[8 + length :])
+    nothing = {"dtype": "F32", "shape": [0, 2**62, 2**62], "data_offsets": [0, 0]}
+    text = json.dumps({**table, "more": nothing}).encode()
+    for content in (*too_long, len(text).to_bytes(8, "little") + text + data[8 + length :]):
+        saved.write_bytes(content)
+        with pytest.raises(ValueError, match="no readable safetensors file"):
+            storage.load(saved)
+
+
+def test_refuses_a_tensor_that_is_there_twice(saved):
+    data = saved.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    text = data[8 : 8 + length].rstrip()
+    twice = text[:-1] + b',"states":' + json.dumps(json.loads(text)["states"]).encode() + b"}"
+    saved.write_bytes(len(twice).to_bytes(8, "little") + twice + data[8 + length :])
+    with pytest.raises(ValueError, match="no readable safetensors file .a key is there twice"):
+        storage.load(saved)
+
+
+def test_loaded_maps_do_not_need_their_file(saved):
+    """Mapped, one that is overwritten in place, as by cp or rsync --inplace, would change them or end the process."""
+    script = """if True:
+        import sys
+        from ddpm_core import storage
+        noise_maps = storage.load(sys.argv[1])
+        expected = noise_maps.residuals.clone(), noise_maps.schedule.sigmas.clone()
+        untouched = storage.load(sys.argv[1])
+        open(sys.argv[1], "r+b").truncate(100)
+        assert untouched.residuals.equal(expected[0]) and untouched.schedule.sigmas.equal(expected[1])
+        assert untouched.denoised.isfinite().all()
+    """
+    done = subprocess.run([sys.executable, "-c", script, saved], cwd=ROOT)
+    assert done.returncode == 0
 
 
 def test_refuses_foreign_files(tmp_path):

@@ -118,7 +118,7 @@ def latent():
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run_node(pack, conditioning, latent):
     """run_node(node_id, model, kind="sd15", **inputs): what a node from an image to noise maps returns, or the one
     that generates, for a random latent under conditioning 1 and 2."""
@@ -148,13 +148,13 @@ def run_node(pack, conditioning, latent):
     return run
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def invert(run_node):
     """invert(model, kind="sd15", **inputs): edit-friendly NOISE_MAPS, by `run_node`."""
     return lambda model, kind="sd15", **inputs: run_node("EditFriendlyInvert", model, kind, **inputs)[0]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def sample(pack, conditioning):
     """sample(model, noise_maps, kind="sd15", **inputs): the latent under the prompt and cfg of `invert`."""
 

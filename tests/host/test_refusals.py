@@ -74,6 +74,12 @@ def test_a_skip_outside_the_maps(no_network, noise_maps, sample, skip_steps):
         ({"latent_image": {"samples": torch.full((1, 4, 8, 8), float("nan"))}}, "NaN or infinity.*fp32-vae"),
         ({"latent_image": {"samples": torch.full((1, 4, 8, 8), float("inf"))}}, "NaN or infinity.*fp32-vae"),
         ({"latent_image": {"samples": torch.ones(1, 16, 8, 8)}}, "has 16 channels, this model takes 4"),
+        (
+            {"latent_image": {"samples": torch.ones(0, 4, 8, 8)}},
+            r"shape \(0, 4, 8, 8\), this model takes a batch",
+        ),
+        ({"latent_image": {"samples": torch.ones(4, 8, 8)}}, r"shape \(4, 8, 8\), this model takes .* 2 further axes"),
+        ({"latent_image": {"samples": torch.ones(1)}}, r"shape \(1,\), this model takes"),
     ],
 )
 def test_an_inversion_that_cannot_be(no_network, invert, inputs, message):
@@ -86,6 +92,7 @@ def test_an_inversion_that_cannot_be(no_network, invert, inputs, message):
     [
         (torch.zeros(1, 64, 64), "mask is empty"),
         (torch.ones(0, 64, 64), "mask is empty"),
+        (torch.ones(1, 0, 64), "mask is empty"),
         (torch.ones(1, 96, 64), "64 x 96 pixels, the inverted image is 64 x 64"),
         (torch.ones(2, 64, 64), "2 masks for 1 images"),
     ],

@@ -61,6 +61,40 @@ def test_a_file_in_the_input_folder_is_listed_and_noticed_when_it_changes(folder
     assert pack.LoadNoiseMaps.fingerprint_inputs(file=name) != before
 
 
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("seed", "-1"),
+        ("seed", "18446744073709551616"),
+        ("seed", "true"),
+        ("seed", "three"),
+        ("pixels_per_cell", "0"),
+        ("pixels_per_cell", "8.0"),
+        ("latent_scale", "[1.0, 1.0]"),
+        ("latent_scale", "[0.0]"),
+        ("latent_shift", "[NaN]"),
+        ("latent_shift", '{"a": 1}'),
+        ("latent_rgb_factors", "[[1.0, 1.0, 1.0]]"),
+        ("latent_rgb_factors", "[" * 100_000),
+        ("latent_rgb_bias", "null"),
+    ],
+)
+def test_a_file_that_says_what_the_nodes_cannot_use(folders, pack, random_model, invert, key, text):
+    path = folders / "input" / "cat.noisemaps.safetensors"
+    pack.core.storage.save(invert(random_model("sd15"), steps=1), path, {key: text})
+    with pytest.raises(ValueError, match=rf"the file says {key} is .*noise maps of shape \(1, 4, 8, 8\) cannot have"):
+        pack.run("LoadNoiseMaps", file=path.name)
+
+
+@pytest.mark.parametrize("kind", ["sd15", "v", "sdxl", "flow"])
+def test_what_an_inversion_says_can_be_loaded(folders, pack, random_model, invert, kind):
+    path = folders / "input" / "cat.noisemaps.safetensors"
+    noise_maps = invert(random_model(kind), kind, steps=1)
+    pack.core.storage.save(noise_maps, path)
+    (loaded,) = pack.run("LoadNoiseMaps", file=path.name)
+    assert loaded.info == noise_maps.info
+
+
 @pytest.mark.parametrize("name", ["../secret", "a/../../secret", "/etc/passwd"])
 def test_names_stay_inside_the_hosts_folders(folders, pack, random_model, invert, save, name):
     with pytest.raises(ValueError, match="leaves the folder 'output'"):
@@ -70,6 +104,13 @@ def test_names_stay_inside_the_hosts_folders(folders, pack, random_model, invert
         with pytest.raises(ValueError, match=f"leaves the folder '{folder}'"):
             pack.run("LoadNoiseMaps", file=name + annotation)
     assert sorted(path.name for path in folders.rglob("*")) == ["input", "output"]
+
+
+def test_a_prefix_that_is_too_long_for_a_file(folders, random_model, invert, save):
+    noise_maps = invert(random_model("sd15"), steps=1)
+    assert save(noise_maps, prefix="a" * 200)["filename"].startswith("a" * 200)
+    with pytest.raises(ValueError, match="more than 200 bytes"):
+        save(noise_maps, prefix="b/" + "a" * 201)
 
 
 def test_a_file_that_is_gone(folders, pack):
