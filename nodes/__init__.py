@@ -7,7 +7,9 @@ from .edit import EditFriendlyEdit
 from .guide import CFGScheduleGuider
 from .inspect import NoiseMapsPreview, NoiseMapsStatistics
 from .invert import CycleDiffusionInvert, DDIMInvert, EditFriendlyInvert, NullTextInvert
+from .levels import NoiseLevels
 from .manipulate import LatentShift, MaskColorEdit, NoiseMapsFlip, NoiseMapsInterpolate
+from .presets import EditPreset
 from .sample import FixedNoiseSampler, SamplerFixedNoise, SampleWithNoiseMaps
 from .store import LoadNoiseMaps, SaveNoiseMaps
 
@@ -21,6 +23,8 @@ class EditFriendlyDDPM(ComfyExtension):
             CycleDiffusionInvert,
             DDIMInvert,
             NullTextInvert,
+            NoiseLevels,
+            EditPreset,
             FixedNoiseSampler,
             EditFriendlyEdit,
             SampleWithNoiseMaps,

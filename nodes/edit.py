@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..ddpm_core.guidance import CFGSchedule
 from . import host, inputs, latents
+from .guide import advise
 from .pair import PairGuider
 from .plan import Plan, Settings
 from .samplers import EditSampler
@@ -70,6 +71,7 @@ class EditFriendlyEdit(io.ComfyNode):
         if mask is not None:
             cell = latents.cell_of(model.get_model_object("latent_format"))
             mask = latents.mask_rows(plan.latent.shape, cell, mask)
+        advise(model, source_cfg, target_cfg)
         guider = PairGuider(model)
         guider.set_prompts(source, target, negative)
         guider.set_scales(source_cfg, target_cfg, cfg_schedule, end_cfg)

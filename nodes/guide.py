@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import comfy.samplers
@@ -85,6 +86,16 @@ class ScheduledCFGGuider(ImagesGuider):
         return super().predict_noise(x, timestep, model_options or {}, seed)
 
 
+def advise(model: ModelPatcher, *scales: float) -> None:
+    """Say in the log where guidance is asked of a model that has learned to do without."""
+    if model.model.model_config.unet_config.get("guidance_embed") and any(scale != 1 for scale in scales):
+        logging.warning(
+            "This model is guidance-distilled: set cfg to 1 and put FluxGuidance on the prompts (Edit Preset has "
+            "numbers); with cfg %s each step takes two calls, for what the model was not trained for",
+            " and ".join(f"{scale:g}" for scale in scales),
+        )
+
+
 def guider_for(
     model: ModelPatcher,
     positive: Conditioning,
@@ -94,6 +105,7 @@ def guider_for(
     end_cfg: float = 1.0,
 ) -> ImagesGuider:
     """The host's own classifier-free guidance, or that with a schedule."""
+    advise(model, cfg)
     guider = ImagesGuider(model) if schedule == "constant" else ScheduledCFGGuider(model)
     guider.set_conds(positive, negative)
     guider.set_cfg(cfg)

@@ -25,9 +25,18 @@ from .types import ModelPatcher
 def levels(model: ModelPatcher, scheduler: str, steps: int) -> Tensor:
     """(T+1,) the sigmas of the host's scheduler under the model's (possibly patched) sampling.
 
-    T is `steps`, but for schedulers that can only come near it (ddim_uniform, where 1000 is no multiple).
+    T is `steps`, but for schedulers that leave out levels that are equal (beta), and never more than a model's own
+    levels allow. The host's ddim_uniform goes in whole strides, which makes 63 steps of 60; here it has as many as it
+    is asked for: the same where they divide the model's levels, else each rounded down to a level.
     """
-    return comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), scheduler, steps).cpu()
+    model_sampling = model.get_model_object("model_sampling")
+    sigmas: Tensor = comfy.samplers.calculate_sigmas(model_sampling, scheduler, steps).cpu()
+    if scheduler == "ddim_uniform" and len(sigmas) - 1 != steps:
+        table = model_sampling.sigmas.cpu()
+        steps = min(steps, len(table) - 1)
+        chosen = table[1 + torch.arange(steps) * len(table) // steps]
+        sigmas = torch.cat([chosen.flip(0), chosen.new_zeros(1)])
+    return sigmas
 
 
 def schedule_for(model: ModelPatcher, sigmas: Tensor, eta: float) -> NoiseSchedule:

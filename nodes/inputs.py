@@ -21,7 +21,8 @@ def steps() -> io.Input:
         default=100,
         min=1,
         max=MAX_STEPS,
-        tooltip="Steps of the schedule, each one call of the model unless skipped. The paper uses 100; 50 may do.",
+        tooltip="Steps of the schedule, each one call of the model unless skipped. The paper uses 100; 50 may do. "
+        "Noise Levels and Skip says how many there will be.",
     )
 
 
@@ -71,8 +72,8 @@ def scheduler() -> io.Input:
         "scheduler",
         options=comfy.samplers.SCHEDULER_NAMES,
         default="ddim_uniform",
-        tooltip="Where the steps lie. ddim_uniform is the paper's (where steps does not divide 1000 it may give a step "
-        "more); flow models want simple or beta.",
+        tooltip="Where the steps lie. ddim_uniform spreads them evenly over the training's; flow models want simple or "
+        "beta.",
     )
 
 

@@ -5,6 +5,8 @@ NODE_IDS = (
     "CycleDiffusionInvert",
     "DDIMInvert",
     "NullTextInvert",
+    "NoiseLevels",
+    "EditPreset",
     "EditFriendlyEdit",
     "FixedNoiseSampler",
     "SampleWithNoiseMaps",

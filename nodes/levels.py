@@ -1,0 +1,52 @@
+"""A node that says beforehand how many steps a run has, and which of them a share of them skips."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from . import host, inputs
+from .types import CATEGORY, ModelPatcher, search_aliases
+
+
+class NoiseLevels(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="NoiseLevels",
+            display_name="Noise Levels and Skip",
+            category=f"{CATEGORY}/invert",
+            **search_aliases("denoise", "skip share", "steps"),
+            description="The noise levels of a schedule, the steps that they really are, and skip_steps as a share of "
+            "them: connect all three, and another number of steps keeps the same strength of the edit.",
+            inputs=[
+                io.Model.Input("model", tooltip="The model to invert and to sample with."),
+                inputs.steps(),
+                inputs.scheduler(),
+                io.Float.Input(
+                    "skip_share",
+                    default=0.36,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="T_skip as a share of the steps: 0.36 is the paper's 36 of 100. It is 1 less what KSampler "
+                    "calls denoise. At least one step stays.",
+                ),
+            ],
+            outputs=[
+                io.Sigmas.Output(display_name="sigmas", tooltip="All levels, for the sigmas input of an inversion."),
+                io.Int.Output(display_name="steps", tooltip="The steps that these levels are."),
+                io.Int.Output(display_name="skip_steps", tooltip="For skip_steps of the sampler, or of both."),
+                io.String.Output(display_name="summary", tooltip="The same in words, for Preview Any."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model: ModelPatcher, steps: int, scheduler: str, skip_share: float) -> io.NodeOutput:
+        sigmas = host.levels(model, scheduler, steps)
+        steps = len(sigmas) - 1
+        skip_steps = min(round(skip_share * steps), steps - 1)
+        summary = (
+            f"{steps} steps, {skip_steps} skipped: {steps - skip_steps} run, from sigma {sigmas[skip_steps]:.4g} of "
+            f"{sigmas[0]:.4g}"
+        )
+        return io.NodeOutput(sigmas, steps, skip_steps, summary)

@@ -1,0 +1,63 @@
+"""How many steps a run has, what a share of them skips, and settings that go together."""
+
+import logging
+
+import pytest
+import torch
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 50, 60, 80, 100, 400, 600, 999])
+@pytest.mark.parametrize("kind", ["sd15", "flow"])
+def test_ddim_uniform_has_the_steps_that_it_is_asked_for(comfy, pack, random_model, kind, steps):
+    """ComfyUI's own makes 63 of 60; where it does not, ours are the same."""
+    model_sampling = random_model(kind).get_model_object("model_sampling")
+    sigmas = pack.host.levels(random_model(kind), "ddim_uniform", steps)
+    assert len(sigmas) == steps + 1 and (sigmas.diff() < 0).all() and sigmas[-1] == 0
+    own = comfy.samplers.calculate_sigmas(model_sampling, "ddim_uniform", steps)
+    if len(own) == steps + 1:
+        assert torch.equal(sigmas, own)
+    else:  # each level is one of the model's, as far from the next as whole levels allow
+        index = torch.searchsorted(model_sampling.sigmas, sigmas[:-1].flip(0))
+        assert torch.equal(model_sampling.sigmas[index], sigmas[:-1].flip(0))
+        assert index.diff().max() - index.diff().min() <= 1
+
+
+def test_a_model_has_no_more_steps_than_levels(pack, random_model):
+    assert len(pack.host.levels(random_model("sd15"), "ddim_uniform", 2000)) == 999 + 1
+
+
+@pytest.mark.parametrize("scheduler", ["ddim_uniform", "beta", "karras"])
+def test_a_share_of_the_steps_is_skipped(pack, random_model, invert, scheduler):
+    """The node's three outputs, connected, keep the share of the steps, however many there are."""
+    model = random_model("sd15")
+    for steps, share in ((60, 0.36), (7, 0.36), (3, 1.0), (400, 0.9)):
+        sigmas, run, skip_steps, summary = pack.run(
+            "NoiseLevels", model=model, steps=steps, scheduler=scheduler, skip_share=share
+        )
+        assert run == len(sigmas) - 1 and skip_steps == min(round(share * run), run - 1)
+        assert f"{run} steps, {skip_steps} skipped: {run - skip_steps} run" in summary
+    sigmas, run, skip_steps, _ = pack.run("NoiseLevels", model=model, steps=7, scheduler=scheduler, skip_share=0.36)
+    noise_maps = invert(model, sigmas=sigmas, steps=1, skip_steps=skip_steps)
+    assert (noise_maps.full_steps, noise_maps.skipped) == (run, skip_steps)
+
+
+def test_presets_are_the_papers_and_run(pack, random_model, conditioning, latent, edit):
+    for kind, preset, numbers in (
+        ("sd15", "edit friendly (paper)", [36, 3.5, 15.0, 1.0]),
+        ("flow", "FlowEdit, SD3 (paper)", [17, 3.5, 13.5, 0.0]),
+        ("flux", "FlowEdit, Flux (paper)", [4, 1.0, 1.0, 0.0, 1.5, 5.5]),
+    ):
+        sigmas, *settings, summary = pack.run("EditPreset", model=random_model(kind), preset=preset)
+        assert settings[: len(numbers)] == numbers and str(len(sigmas) - 1) in summary
+        skip_steps, source_cfg, target_cfg, eta, *_ = settings
+        given = {"skip_steps": skip_steps, "source_cfg": source_cfg, "target_cfg": target_cfg, "eta": eta}
+        image = latent(kind, height=4, width=4)
+        assert edit(random_model(kind), kind, sigmas=sigmas, latent_image=image, **given).isfinite().all()
+
+
+@pytest.mark.parametrize(("kind", "cfg", "said"), [("flux", 3.5, True), ("flux", 1.0, False), ("sd15", 3.5, False)])
+def test_guidance_of_distilled_models_is_told_in_the_log(random_model, invert, edit, latent, caplog, kind, cfg, said):
+    with caplog.at_level(logging.WARNING):
+        invert(random_model(kind), kind, cfg=cfg, steps=1, scheduler="simple")
+        edit(random_model(kind), kind, source_cfg=cfg, target_cfg=cfg, steps=2, skip_steps=1)
+    assert caplog.text.count("guidance-distilled: set cfg to 1") == 2 * said
