@@ -140,7 +140,7 @@ def _shape(value: object) -> tuple[int, ...]:
 def _path(file: str) -> str:
     """The path of a name as the host annotates it: "name", "name [input]" or "name [output]"."""
     name, folder = folder_paths.annotated_filepath(file)
-    return _inside(folder or folder_paths.get_input_directory(), name.strip())
+    return _inside(folder or folder_paths.get_input_directory(), name)
 
 
 def _inside(folder: str, name: str) -> str:
