@@ -20,6 +20,7 @@ def test_ddim_uniform_has_the_steps_that_it_is_asked_for(comfy, pack, random_mod
         index = torch.searchsorted(model_sampling.sigmas, sigmas[:-1].flip(0))
         assert torch.equal(model_sampling.sigmas[index], sigmas[:-1].flip(0))
         assert index.diff().max() - index.diff().min() <= 1
+        assert torch.equal(sigmas[-2], own[-2])  # the cleanest level is the host's
 
 
 def test_a_model_has_no_more_steps_than_levels(pack, random_model):
