@@ -226,10 +226,16 @@ def compare_inversions() -> Workflow:
     results = [demo.shown(f"Result {letter}", edit["latent"]) for letter, edit in zip("abc", edits, strict=True)]
     return Workflow(
         [
-            [demo.group(), Group("2  Words", WORDS, [[source, target, empty]])],
-            [Group("3  Invert", INVERT, [[invert] for invert in inversions])],
+            [
+                demo.group(),
+                Group("2  Words", WORDS, [[source, target, empty]]),
+                Note(notes.COMPARE_INVERSIONS_NEXT, width=274, title="And then"),
+            ],
+            [
+                Group("3  Invert", INVERT, [[invert] for invert in inversions]),
+                Note(notes.COMPARE_INVERSIONS, width=806),
+            ],
             [Group("4  Edit", SAMPLE, [[edit] for edit in edits]), Group("5  Results", RESULT, results)],
-            [Note(notes.COMPARE_INVERSIONS)],  # last, so that the results stand left of the minimap
         ]
     )
 

@@ -114,19 +114,18 @@ COMPARE_INVERSIONS = """# Which inversion?
 
 ## a  Edit friendly: comes back exactly and keeps the layout.
 
-## b  CycleDiffusion: comes back exactly, its noise is nearly white, and the layout moves more; in the paper it is lost.
+## b  CycleDiffusion: comes back exactly too; the layout moves more, and in the paper it is lost.
 
 ## c  DDIM: one starting noise and no more; it only comes near the image.
+"""
 
-# Turn
+COMPARE_INVERSIONS_NEXT = """# Turn
 
-## skip_steps and cfg of the edits.
-
-## keep_residuals of DDIM.
+## skip_steps and cfg of the edits, keep_residuals of DDIM.
 
 # Next
 
-## noise_statistics: what tells their noise apart.
+## noise_statistics
 """
 
 NOISE_STATISTICS = """# What is in the noise?
