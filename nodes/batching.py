@@ -82,6 +82,8 @@ def rounding(model: ModelPatcher) -> float:
     GPU may take in fewer bits: rounding adds up over a hundred layers. Rows of another timestep are tenths off.
     """
     dtype = model.model.manual_cast_dtype or model.model.get_dtype()
+    if not dtype.is_floating_point:
+        dtype = torch.bfloat16  # quantised weights, which are computed with in half precision
     return max(1e-3, torch.finfo(dtype).eps ** 0.5 / 3)
 
 
