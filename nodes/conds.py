@@ -92,8 +92,18 @@ def pictures_repeat(conds: Conds, images: int) -> bool:
 
 def control_models(prompts: Iterable[Conds]) -> list[torch.nn.Module]:
     """The networks of all ControlNets on several prompts."""
-    found = [control for conds in prompts for cond in conds for control in controls(cond)]
-    return [patcher.model for control in found for patcher in control.get_models()]
+    return [patcher.model for control in _all_controls(prompts) for patcher in control.get_models()]
+
+
+def forget_features(prompts: Iterable[Conds]) -> None:
+    """Have T2I-Adapters take the features of their pictures anew: they keep those for the rows of their first call."""
+    for control in _all_controls(prompts):
+        if isinstance(control, comfy.controlnet.T2IAdapter):
+            control.cond_hint = None
+
+
+def _all_controls(prompts: Iterable[Conds]) -> list[comfy.controlnet.ControlBase]:
+    return [control for conds in prompts for cond in conds for control in controls(cond)]
 
 
 def controls(cond: dict[str, Any]) -> list[comfy.controlnet.ControlBase]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..ddpm_core.guidance import CFGSchedule
-from .conds import Conds, joined
+from .conds import Conds, forget_features, joined
 from .guide import ScheduledCFGGuider
 from .types import Conditioning
 
@@ -91,6 +91,7 @@ class PairGuider(ScheduledCFGGuider):
         seed: int | None,
     ) -> Tensor:
         prompts = conds["negative"], conds["positive"]
+        forget_features(prompts)  # the halves may share one, and take it with other rows
         return comfy.samplers.sampling_function(
             self.inner_model, x, timestep, *prompts, scale, model_options=model_options, seed=seed
         )

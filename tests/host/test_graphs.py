@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.random_weights import CHANNELS, randomize
 
-ONE_AT_A_TIME = {"t2i adapter", "gligen", "control of a batch"}
+ONE_AT_A_TIME = {"t2i adapter", "t2i adapter on prompt and negative", "gligen", "control of a batch"}
 
 
 def normal(seed: int, *shape: int) -> torch.Tensor:
@@ -66,16 +66,17 @@ def graph(comfy, random_model, random_control_net, conditioning, latent):
         if name.startswith("area on"):
             source = area(source) if "source" in name or "both" in name else source
             target = area(target, x=0) if "target" in name or "both" in name else target
+        elif name.endswith("on prompt and negative"):
+            control = random_control_net if name.startswith("control") else adapter(comfy)
+            hint = torch.rand((2, 64, 64, 3), generator=torch.Generator().manual_seed(0))
+            apply = nodes["ControlNetApplyAdvanced"]().apply_controlnet
+            source, _ = apply(source, negative, control, hint, 1.0, 0.0, 1.0)
+            target, negative = apply(target, negative, control, hint, 0.7, 0.0, 0.8)
         elif name.startswith("control on"):
             source = controlled(source, random_control_net) if "source" in name or "both" in name else source
             target = controlled(target, random_control_net) if "target" in name or "both" in name else target
         elif name == "control of a batch":
             source, target = (controlled(part, random_control_net, batch=3) for part in (source, target))
-        elif name == "control on prompt and negative":
-            hint = torch.rand((2, 64, 64, 3), generator=torch.Generator().manual_seed(0))
-            apply = nodes["ControlNetApplyAdvanced"]().apply_controlnet
-            source, _ = apply(source, negative, random_control_net, hint, 1.0, 0.0, 1.0)
-            target, negative = apply(target, negative, random_control_net, hint, 0.7, 0.0, 0.8)
         elif name == "mask on target":
             target = masked(target)
         elif name == "t2i adapter":
@@ -133,6 +134,7 @@ GRAPHS = [
     "control on prompt and negative",
     "control of a batch",
     "t2i adapter",
+    "t2i adapter on prompt and negative",
     "gligen",
     "noise mask",
     *KINDS,
@@ -147,7 +149,8 @@ def adapter(comfy):
         """The feature of full size at the one block of the narrow model that has it."""
 
         def forward(self, x):
-            return {"input": [None, super().forward(x)["input"][2]]}
+            features = super().forward(x)["input"]
+            return {"input": [next(part for part in features if part is not None and part.shape[-1] == 8)]}
 
     network = FirstBlock(channels=[64, 64, 64, 64], nums_rb=1, cin=192, xl=False)
     return comfy.controlnet.T2IAdapter(randomize(network, seed=3), 3, 8, "nearest-exact", torch.device("cpu"))
@@ -169,6 +172,19 @@ def gligen(comfy):
 
 def relative(a: torch.Tensor, b: torch.Tensor) -> float:
     return ((a - b).abs().max() / b.abs().max()).item()
+
+
+@pytest.mark.parametrize("name", sorted(set(GRAPHS) - {"plain", "noise mask", "flux", "wan"}))
+def test_a_graph_is_no_plain_one(graph, conditioning, invert, name):
+    """What a graph has beside prompts is seen by the model, so that the tests below are of something."""
+    case = graph(name)
+    differ = []
+    for seed, prompt in ((1, case.source), (9, case.target)):
+        settings = {"latent_image": case.image, "scheduler": "simple", "steps": 4}
+        own = invert(case.model, case.kind, positive=prompt, negative=case.negative, **settings)
+        plain = invert(case.model, case.kind, positive=conditioning(case.kind, seed), **settings)
+        differ.append(relative(own.residuals, plain.residuals) > 1e-2)
+    assert any(differ)
 
 
 @pytest.mark.parametrize("name", GRAPHS)
