@@ -223,13 +223,15 @@ def compare_inversions() -> Workflow:
         demo.sample(f"Edit {letter}", invert["noise_maps"], target, empty, **DEMO_EDIT)
         for letter, invert in zip("abc", inversions, strict=True)
     ]
+    for edit in edits:
+        edit.width = 264  # so that the results below, which are narrower, end left of the minimap
     results = [demo.shown(f"Result {letter}", edit["latent"]) for letter, edit in zip("abc", edits, strict=True)]
     return Workflow(
         [
             [
                 demo.group(),
                 Group("2  Words", WORDS, [[source, target, empty]]),
-                Note(notes.COMPARE_INVERSIONS_NEXT, width=274, title="And then"),
+                Note(notes.COMPARE_INVERSIONS_NEXT, width=330, title="And then"),
             ],
             [
                 Group("3  Invert", INVERT, [[invert] for invert in inversions]),
