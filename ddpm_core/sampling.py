@@ -13,7 +13,7 @@ from torch import Tensor
 from .denoiser import Denoiser, StepCallback, denoise
 from .noise_maps import NoiseMaps
 from .schedule import NoiseSchedule
-from .trajectories import Purpose, standard_normal
+from .trajectories import Purpose, edit_friendly_state, standard_normal
 
 
 @torch.no_grad()
@@ -95,8 +95,7 @@ def generate(
     *,
     skipped: int = 0,
     info: Mapping[str, str] | None = None,
-    kept: Tensor | None = None,
-    mask: Tensor | None = None,
+    around: tuple[Tensor, Tensor] | None = None,
     device: torch.device | str = "cpu",
     callback: StepCallback | None = None,
 ) -> NoiseMaps:
@@ -109,8 +108,8 @@ def generate(
         seeds: one seed a row.
         skipped: steps of the full schedule that this one leaves out.
         info: provenance to keep with the maps.
-        kept: (T+1, B, *S) the states of an image, from `trajectories`, that is to stay where the mask is 0.
-        mask: (B, 1, *S[1:]) 1 where the image is generated; it goes into the maps.
+        around: an image (B, *S) and a mask (B, 1, *S[1:]), 1 where a new one is generated and 0 where this one stays;
+            the mask goes into the maps.
         device: where the arithmetic and the denoiser run.
         callback: called after each step.
 
@@ -121,9 +120,9 @@ def generate(
     states = start.new_empty((schedule.steps + 1, *start.shape), device="cpu")
     residuals = start.new_empty((schedule.steps, *start.shape), device="cpu")
     x = start.to(device, copy=True)  # a copy: a patch of the model may write into its input
-    if kept is not None and mask is not None:
-        on_device = mask_for(x, mask)
-        x = torch.lerp(kept[0].to(device), x, on_device)
+    if around is not None:
+        image, mask = around[0], mask_for(x, around[1])
+        x = torch.lerp(edit_friendly_state(image, schedule, seeds, 0).to(device), x, mask)
     states[0] = x
     for i in range(schedule.steps):
         step = schedule.step(i)
@@ -132,12 +131,14 @@ def generate(
             callback({"x": x, "i": i, "sigma": step.sigma, "denoised": denoised})
         z = standard_normal(start, seeds, schedule.steps - i - 1, Purpose.GENERATION)
         mean, residual = step.mean(x, denoised), step.sigma_t * z.to(device)
-        if kept is not None and mask is not None:
-            residual = torch.lerp(kept[i + 1].to(device), mean + residual, on_device) - mean
+        if around is not None:
+            outside = edit_friendly_state(image, schedule, seeds, i + 1).to(device)
+            residual = torch.lerp(outside, mean + residual, mask) - mean
         x = mean + residual
         states[i + 1] = x
         residuals[i] = residual
-    return NoiseMaps(schedule, states, residuals, skipped=skipped, info=info or {}, mask=mask)
+    kept = None if around is None else around[1]
+    return NoiseMaps(schedule, states, residuals, skipped=skipped, info=info or {}, mask=kept)
 
 
 def pure_noise(like: Tensor, schedule: NoiseSchedule, seeds: Sequence[int]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Guidance that changes over the steps, as a GUIDER of the host."""
+"""Guiders of the host: for images with variations, and with guidance that changes over the steps."""
 
 from __future__ import annotations
 
@@ -42,9 +42,6 @@ class ImagesGuider(comfy.samplers.CFGGuider):
     images: int | None = None
     """B; None where each row is an image."""
 
-    def of_images(self, rows: Tensor) -> Tensor:
-        return rows[: self.images]
-
     def inner_sample(
         self,
         noise: Tensor,
@@ -56,9 +53,9 @@ class ImagesGuider(comfy.samplers.CFGGuider):
         *args: Any,
         **kwargs: Any,
     ) -> Tensor:
-        mask = None if denoise_mask is None else self.of_images(denoise_mask)
-        images = self.of_images(noise), self.of_images(latent_image)
-        return super().inner_sample(*images, device, sampler, sigmas, mask, *args, **kwargs)
+        b = self.images
+        mask = None if denoise_mask is None else denoise_mask[:b]
+        return super().inner_sample(noise[:b], latent_image[:b], device, sampler, sigmas, mask, *args, **kwargs)
 
 
 class ScheduledCFGGuider(ImagesGuider):

@@ -60,7 +60,7 @@ def check_one_part(shapes: list[tuple[int, ...]]) -> None:
         )
 
 
-def check_rows(samples: Tensor, dimensions: int) -> None:
+def _check_rows(samples: Tensor, dimensions: int) -> None:
     """Refuse what is no batch of latents of so many dimensions.
 
     Raises:
@@ -80,9 +80,10 @@ def rows_to_invert(model: ModelPatcher, latent: Latent, variations: int) -> Tens
     Raises:
         ValueError: several parts, axes or channels that the model does not take, no rows, NaN or infinity.
     """
-    check_rows(_only_part(latent["samples"]), model.get_model_object("latent_format").latent_dimensions)
+    latent_format = model.get_model_object("latent_format")
+    _check_rows(_only_part(latent["samples"]), latent_format.latent_dimensions)
     samples = _only_part(newest.started(model, latent)).to(torch.float32)
-    channels = model.get_model_object("latent_format").latent_channels
+    channels = latent_format.latent_channels
     if samples.shape[1] != channels:
         raise ValueError(
             f"the latent has {samples.shape[1]} channels, this model takes {channels}: "

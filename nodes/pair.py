@@ -31,36 +31,21 @@ class PairGuider(ScheduledCFGGuider):
         self._source_scale = source
         self.set_schedule(schedule, target, target_end)
 
-    def inner_sample(
-        self,
-        noise: Tensor,
-        latent_image: Tensor,
-        device: torch.device,
-        sampler: comfy.samplers.Sampler,
-        sigmas: Tensor,
-        denoise_mask: Tensor | None,
-        callback: Any,
-        disable_pbar: bool,
-        seed: int | None,
-        **newer: Any,
-    ) -> Tensor:
+    def inner_sample(self, *run: Any, **newer: Any) -> Tensor:
+        """The host's, which prepares the target's half alone; `prepare_source` does the other."""
         source = self.conds.pop("source")
-        image = self.of_images(latent_image)
-        self._source = comfy.samplers.process_conds(
-            self.inner_model,
-            self.of_images(noise),
-            {"positive": source, "negative": self.conds["negative"]},
-            device,
-            self.inner_model.process_latent_in(image) if image.any() else image,  # as the host does for its own
-            None if denoise_mask is None else self.of_images(denoise_mask),
-            seed,
-            **newer,
-        )
-        run = (noise, latent_image, device, sampler, sigmas, denoise_mask, callback, disable_pbar, seed)
+        self._source = {"positive": source, "negative": self.conds["negative"]}
+        self._newer = newer
         try:
             return super().inner_sample(*run, **newer)
         finally:
             self.conds["source"] = source  # the host cleans up after what it finds here
+
+    def prepare_source(self, noise: Tensor, image: Tensor, mask: Tensor | None, seed: int | None) -> None:
+        """Prepare the source's half as the host has prepared the target's, from what it hands to a sampler."""
+        self._source = comfy.samplers.process_conds(
+            self.inner_model, noise, self._source, noise.device, image, mask, seed, **self._newer
+        )
 
     def predict_noise(
         self, x: Tensor, timestep: Tensor, model_options: dict | None = None, seed: int | None = None

@@ -292,7 +292,6 @@ class NativeSampler(CoreSampler):
     def run(self, run: Run) -> Tensor:
         like = torch.empty(run.latent.shape, dtype=torch.float32)
         schedule, seeds, mask = self.plan.schedule, self.plan.seeds, self.plan.mask
-        kept = None if mask is None else trajectories.edit_friendly(run.image(len(seeds)), schedule, seeds)
         with run.progress(schedule.steps) as progress:
             self.noise_maps = generate(
                 run.denoiser,
@@ -300,8 +299,7 @@ class NativeSampler(CoreSampler):
                 schedule,
                 seeds,
                 info=self.plan.info,
-                kept=kept,
-                mask=mask,
+                around=None if mask is None else (run.image(len(seeds)), mask),
                 device=run.latent.device,
                 callback=progress,
             )
@@ -316,6 +314,7 @@ class EditSampler(CoreSampler):
         self.mask = narrower(plan.mask, mask)
 
     def run(self, run: Run) -> Tensor:
+        run.guider.prepare_source(run.noise, run.latent, run.mask, run.extra_args["seed"])
         image = run.image(len(self.plan.seeds))
         with run.progress(self.plan.schedule.steps) as progress:
             return edit(

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from ddpm_core import generate, manipulation, pure_noise, sample, storage, trajectories
+from ddpm_core import generate, manipulation, pure_noise, sample, storage
 
 
 @pytest.fixture
@@ -57,8 +57,8 @@ def test_what_is_generated_under_a_mask_leaves_the_rest_and_comes_back(masked, f
     """Outside, the image stays; inside, the step is that of the sampler from the mixed state; the maps replay it."""
     schedule, seeds = family(10, eta), [5, 6]
     start = pure_noise(masked.image, schedule, seeds)
-    kept = trajectories.edit_friendly(masked.image, schedule, seeds)
-    made = generate(denoiser, start, schedule, seeds, kept=kept, mask=masked.mask)
+    made = generate(denoiser, start, schedule, seeds, around=(masked.image, masked.mask))
+    assert torch.equal(made.mask, masked.mask)
     assert (made.image - masked.image)[..., 16:].abs().max() <= 1e-5
     assert (made.image - masked.image)[..., :8].abs().mean() > 0.1
     assert torch.equal(sample(denoiser, made), made.image)
