@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .denoiser import StepCallback
-from .sampling import mask_for
+from .sampling import MaskAfter, mask_for, narrower
 from .schedule import NoiseSchedule
 from .trajectories import edit_friendly_state
 
@@ -38,6 +38,7 @@ def edit(
     seeds: Sequence[int],
     *,
     mask: Tensor | None = None,
+    mask_after: MaskAfter | None = None,
     device: torch.device | str = "cpu",
     callback: StepCallback | None = None,
 ) -> Tensor:
@@ -49,6 +50,7 @@ def edit(
         schedule: T steps, those to skip already left out.
         seeds: one seed a row.
         mask: broadcastable to (B, *S), 1 where the edit is wanted.
+        mask_after: a further mask that changes from step to step.
         device: where the arithmetic and the denoiser run.
         callback: called after each step, with the target's state and prediction.
 
@@ -62,6 +64,7 @@ def edit(
     x = edit_friendly_state(x_0, schedule, seeds, 0).to(device)
     if mask is not None:
         mask = mask_for(x, mask)
+    mask_after = mask_after or (lambda i, x: None)
     x_edit = x
     for i in range(schedule.steps):
         step = schedule.step(i)
@@ -72,7 +75,7 @@ def edit(
             callback({"x": x_edit, "i": i, "sigma": step.sigma, "denoised": denoised_edit})
         x_next = edit_friendly_state(x_0, schedule, seeds, i + 1).to(device)
         x_edit = x_next + (step.mean(x_edit, denoised_edit) - step.mean(x, denoised))
-        if mask is not None:
-            x_edit = torch.lerp(x_next, x_edit, mask)
+        if (kept := narrower(mask, mask_after(i, x_edit))) is not None:
+            x_edit = torch.lerp(x_next, x_edit, kept.to(x_edit))
         x = x_next
     return x_edit

@@ -5,7 +5,7 @@ Source: arXiv 2304.06140, Sec. 3, Eq. 3, and Sec. 5 for T_skip.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -15,6 +15,9 @@ from .noise_maps import NoiseMaps
 from .schedule import NoiseSchedule
 from .trajectories import Purpose, edit_friendly_state, standard_normal
 
+MaskAfter = Callable[[int, Tensor], Tensor | None]
+"""(step, counted from the first that runs; x (B, *S) after it) -> a mask broadcastable to x, or None for none."""
+
 
 @torch.no_grad()
 def sample(
@@ -23,6 +26,7 @@ def sample(
     *,
     skip_steps: int | None = None,
     mask: Tensor | None = None,
+    mask_after: MaskAfter | None = None,
     device: torch.device | str = "cpu",
     callback: StepCallback | None = None,
 ) -> Tensor:
@@ -38,6 +42,7 @@ def sample(
             More keeps more of the source.
         mask: broadcastable to (B, *S), 1 where the edit is wanted. Where it or the maps' own mask is 0 every state is
             the source's own, so the image is returned there as it was.
+        mask_after: a further mask that changes from step to step.
         device: where the arithmetic and the denoiser run.
         callback: called after each step.
 
@@ -54,14 +59,15 @@ def sample(
     mask = narrower(noise_maps.mask, None if mask is None else mask_for(x, mask))
     if mask is not None:
         mask = mask.to(x)
+    mask_after = mask_after or (lambda i, x: None)
     for i in range(first, schedule.steps):
         step = schedule.step(i)
         denoised = denoise(denoiser, x[None], [step.sigma])[0]
         if callback is not None:
             callback({"x": x, "i": i - first, "sigma": step.sigma, "denoised": denoised})
         x = step.mean(x, denoised) + residuals[i].to(device)
-        if mask is not None:
-            x = torch.lerp(states[i + 1].to(device), x, mask)
+        if (kept := narrower(mask, mask_after(i - first, x))) is not None:
+            x = torch.lerp(states[i + 1].to(device), x, kept.to(x))
     return x
 
 

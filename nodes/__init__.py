@@ -10,6 +10,7 @@ from .invert import CycleDiffusionInvert, DDIMInvert, EditFriendlyInvert, NullTe
 from .levels import NoiseLevels
 from .manipulate import LatentShift, MaskColorEdit, NoiseMapsFlip, NoiseMapsInterpolate
 from .presets import EditPreset
+from .prompt_to_prompt import PromptToPrompt, ShareAttention
 from .sample import FixedNoiseSampler, SamplerFixedNoise, SampleWithNoiseMaps
 from .store import LoadNoiseMaps, SaveNoiseMaps
 
@@ -30,6 +31,8 @@ class EditFriendlyDDPM(ComfyExtension):
             SampleWithNoiseMaps,
             SamplerFixedNoise,
             CFGScheduleGuider,
+            PromptToPrompt,
+            ShareAttention,
             LatentShift,
             NoiseMapsFlip,
             MaskColorEdit,

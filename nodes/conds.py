@@ -34,25 +34,33 @@ PER_ROW = {
     "concat_mask",
     "reference_latents",
 }
+# ControlNets, of the target's prompt, which then guide both halves.
+CONTROL = {"control", "control_apply_to_uncond"}
 # What else it may hold where several timesteps share a call: the same for all of them, or minded by `batching`.
-PER_CALL = PER_ROW | {
-    "area",
-    "strength",
-    "mask",
-    "mask_strength",
-    "set_area_to_bounds",
-    "start_percent",
-    "end_percent",
-    "timestep_start",
-    "timestep_end",
-    "control",
-    "control_apply_to_uncond",
-}
+PER_CALL = (
+    PER_ROW
+    | CONTROL
+    | {
+        "area",
+        "strength",
+        "mask",
+        "mask_strength",
+        "set_area_to_bounds",
+        "start_percent",
+        "end_percent",
+        "timestep_start",
+        "timestep_end",
+    }
+)
 
 
-def joined(a: Conds, b: Conds, rows: int) -> Conds | None:
-    """Two conditionings as one of 2 * rows rows; None where they cannot be one."""
-    if len(a) != 1 or len(b) != 1 or (set(a[0]) | set(b[0])) - PER_ROW:
+def joined(a: Conds, b: Conds, rows: int, of_b: set[str] = PER_ROW) -> Conds | None:
+    """Two conditionings as one of 2 * rows rows; None where they cannot be one.
+
+    Args:
+        of_b: what the second may hold; what is not a row's own goes for both.
+    """
+    if len(a) != 1 or len(b) != 1 or set(a[0]) - PER_ROW or set(b[0]) - of_b:
         return None
     parts = a[0]["model_conds"], b[0]["model_conds"]
     if set(parts[0]) != set(parts[1]):

@@ -19,7 +19,7 @@ from comfy_api.latest import io
 
 from ..demo.model import DemoModel, load_model
 from ..demo.scenes import TEST_SEED, render, sample_scene, scene_of_caption
-from ..demo.text import TextEncoder, tokenize
+from ..demo.text import VOCABULARY, TextEncoder, tokenize
 from .types import CATEGORY, MAX_SEED, search_aliases
 
 
@@ -48,8 +48,15 @@ class DemoTokenizer:
     def __init__(self, embedding_directory: str | None = None, tokenizer_data: dict | None = None):
         pass
 
-    def tokenize_with_weights(self, text: str, return_word_ids: bool = False, **_: Any) -> list[int]:
-        return tokenize(text)
+    def tokenize_with_weights(self, text: str, return_word_ids: bool = False, **_: Any) -> Any:
+        """Ids; or, for those who want to know the words, what the host's tokenizers give them."""
+        ids = tokenize(text)
+        if not return_word_ids:
+            return ids
+        return {"words": [[(token, 1.0, i + 1 if VOCABULARY[token] else 0) for i, token in enumerate(ids)]]}
+
+    def untokenize(self, pairs: list[tuple[int, float]]) -> list[tuple[tuple[int, float], str]]:
+        return [(pair, f"{VOCABULARY[pair[0]]}</w>") for pair in pairs]
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         return {}

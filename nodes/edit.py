@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..ddpm_core.guidance import CFGSchedule
 from . import host, inputs, latents
+from .attention import AttentionEdit, same_embedding
 from .guide import advise
 from .pair import PairGuider
 from .plan import Plan, Settings
@@ -47,6 +48,7 @@ class EditFriendlyEdit(io.ComfyNode):
                 inputs.sigmas(),
                 inputs.cfg_schedule("constant", optional=True),
                 inputs.end_cfg(optional=True),
+                inputs.attention(),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The edited image, for VAE Decode.")],
         )
@@ -65,9 +67,16 @@ class EditFriendlyEdit(io.ComfyNode):
         mask: Tensor | None = None,
         cfg_schedule: CFGSchedule = "constant",
         end_cfg: float = 1.0,
+        attention: AttentionEdit | None = None,
         **settings: Any,
     ) -> io.NodeOutput:
-        plan = Plan.of(model, latent_image, Settings(seed=seed, **settings), method="edit friendly", cfg=source_cfg)
+        if attention is not None and not same_embedding(attention.source, source):
+            raise ValueError(
+                f"the attention edit has another source ({attention.says}) than this node: connect the source output "
+                "of Prompt-to-Prompt to both"
+            )
+        chosen = Settings(seed=seed, **settings)
+        plan = Plan.of(model, latent_image, chosen, method="edit friendly", cfg=source_cfg, prompt=source)
         if mask is not None:
             cell = latents.cell_of(model.get_model_object("latent_format"))
             mask = latents.mask_rows(plan.latent.shape, cell, mask)
@@ -77,7 +86,7 @@ class EditFriendlyEdit(io.ComfyNode):
         guider.set_scales(source_cfg, target_cfg, cfg_schedule, end_cfg)
         samples = host.run(
             guider,
-            EditSampler(plan, mask),
+            EditSampler(plan, mask, attention),
             plan.latent,
             plan.schedule.sigmas,
             seed,

@@ -16,19 +16,36 @@ from . import inputs
 from .types import CATEGORY, Conditioning, ModelPatcher, search_aliases
 
 
+class LevelsOfRun:
+    """Which step of one run a call of the model belongs to."""
+
+    def __init__(self, sigmas: Tensor):
+        self._levels = sigmas[:-1].cpu()
+
+    def __len__(self) -> int:
+        return len(self._levels)
+
+    def index(self, timestep: Tensor) -> int:
+        """The step that starts at a call's sigma; a level between two steps belongs to the earlier one.
+
+        Looked up, never counted: guidance patches call a model more than once a step.
+        """
+        noisier = int((self._levels >= timestep.flatten()[0].item() * (1 - 1e-4)).sum())
+        return max(noisier - 1, 0)
+
+
 class ScalesOfRun:
     """The scale of guidance at each level of one run."""
 
     def __init__(self, sigmas: Tensor, schedule: CFGSchedule, first: float, last: float):
-        self._levels = sigmas[:-1].cpu()
+        self._levels = LevelsOfRun(sigmas)
         self._scales = cfg_scales(max(1, len(self._levels)), schedule, first, last)
 
     def at(self, timestep: Tensor) -> float:
-        """The scale of the step that starts at a call's sigma; a level between two steps belongs to the earlier one."""
+        """The scale of the step that a call belongs to."""
         if len(set(self._scales)) == 1:
             return self._scales[0]  # without a look at the level, which waits for the device
-        noisier = int((self._levels >= timestep.flatten()[0].item() * (1 - 1e-4)).sum())
-        return self._scales[max(noisier - 1, 0)]
+        return self._scales[self._levels.index(timestep)]
 
 
 class ImagesGuider(comfy.samplers.CFGGuider):

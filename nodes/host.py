@@ -19,7 +19,7 @@ from torch import Tensor
 from ..ddpm_core import NoiseMaps, NoiseSchedule, __version__
 from . import latents, newest
 from .guide import ImagesGuider
-from .types import ModelPatcher
+from .types import Conditioning, ModelPatcher
 
 
 def levels(model: ModelPatcher, scheduler: str, steps: int) -> Tensor:
@@ -92,6 +92,40 @@ def check_same_model(noise_maps: NoiseMaps, model: ModelPatcher) -> None:
             "the noise maps and this model noise an image in different ways (such as diffusion against flow): "
             "connect the kind of model that the image was inverted with, or invert it again with this one"
         )
+
+
+def check_same_prompt(noise_maps: NoiseMaps, source: Conditioning, says: str) -> None:
+    """Refuse an attention edit whose source is not the prompt that the maps were made with.
+
+    Raises:
+        ValueError: another prompt, as far as the maps tell.
+    """
+    known = noise_maps.info.get("prompt")
+    if known is not None and not same_signature(json.loads(known), signature(source)):
+        raise ValueError(
+            f"the noise maps were made with another prompt than the attention edit's source ({says}): connect the "
+            "source output of Prompt-to-Prompt (or the source of Share Self-Attention) to the inversion too"
+        )
+
+
+def signature(prompt: Conditioning) -> list[float]:
+    """A few numbers by which a CONDITIONING is known again, on another device or in another precision too.
+
+    Of each entry, its embedding read along fixed random directions.
+    """
+    numbers: list[float] = []
+    for embedding, *_ in prompt:
+        tokens = embedding.detach().float().cpu().reshape(-1, embedding.shape[-1])
+        generator = torch.Generator().manual_seed(len(tokens))
+        along, across = (torch.randn(8, size, generator=generator) for size in tokens.shape)
+        read = torch.einsum("kl,ld,kd->k", along, tokens, across) / tokens.norm().clamp(min=1e-12)
+        numbers += read.tolist()
+    return [round(number, 4) for number in numbers]
+
+
+def same_signature(a: list[float], b: list[float]) -> bool:
+    """Whether two signatures may be of one prompt: rounding moves one by hundredths, another word by tenths."""
+    return len(a) == len(b) and all(abs(x - y) < 0.05 for x, y in zip(a, b, strict=True))
 
 
 def seed_of(noise_maps: NoiseMaps) -> int:

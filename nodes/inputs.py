@@ -8,7 +8,7 @@ import comfy.samplers
 from comfy_api.latest import io
 
 from ..ddpm_core.guidance import CFGSchedule
-from .types import MAX_SEED, MAX_STEPS, NOISE_MAPS
+from .types import ATTENTION_EDIT, MAX_SEED, MAX_STEPS, NOISE_MAPS
 
 
 def noise_maps() -> io.Input:
@@ -115,6 +115,16 @@ def mask() -> io.Input:
         "mask",
         optional=True,
         tooltip="Edit only here, in the size of the image. Outside, the image comes back as it was.",
+    )
+
+
+def attention() -> io.Input:
+    return ATTENTION_EDIT.Input(
+        "attention",
+        optional=True,
+        tooltip="From Prompt-to-Prompt or Share Self-Attention: what to keep of the image's own attention. While it "
+        "acts, a step takes the rows of the source too: 3 rows an image in place of 2, or 4 where the negative prompt "
+        "shares as well.",
     )
 
 

@@ -98,7 +98,7 @@ class _StochasticInversion(io.ComfyNode):
         timesteps_per_call: int = 1,
         **settings: Any,
     ) -> io.NodeOutput:
-        plan = Plan.of(model, latent_image, Settings(**settings), method=cls.method, cfg=cfg)
+        plan = Plan.of(model, latent_image, Settings(**settings), method=cls.method, cfg=cfg, prompt=positive)
         sampler = InversionSampler(plan, cls.trajectory, timesteps_per_call)
         return _noise_maps_of(sampler, model, positive, negative, cfg)
 
@@ -219,7 +219,7 @@ class DDIMInvert(io.ComfyNode):
         **settings: Any,
     ) -> io.NodeOutput:
         method = "DDIM with residuals" if keep_residuals else "DDIM"
-        plan = Plan.of(model, latent_image, Settings(eta=0.0, **settings), method=method, cfg=cfg)
+        plan = Plan.of(model, latent_image, Settings(eta=0.0, **settings), method=method, cfg=cfg, prompt=positive)
         sampler = DDIMInversionSampler(
             plan,
             keep_residuals,
@@ -299,7 +299,7 @@ class NullTextInvert(io.ComfyNode):
                 "null-text inversion with cfg 1 has nothing to search for: without guidance the negative prompt plays "
                 "no part; set the cfg that you will sample with, or use Invert Image (DDIM)"
             )
-        plan = Plan.of(model, latent_image, Settings(eta=0.0, **settings), method="null-text", cfg=cfg)
+        plan = Plan.of(model, latent_image, Settings(eta=0.0, **settings), method="null-text", cfg=cfg, prompt=positive)
         sampler = NullTextSampler(
             plan, cfg, inner_steps=inner_steps, learning_rate=learning_rate, early_stop=early_stop
         )

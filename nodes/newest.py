@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import comfy.model_management
 import comfy.sample
+import comfy.samplers
 from comfy.latent_formats import LatentFormat
 from comfy.model_base import BaseModel
 from torch import Tensor
@@ -71,6 +72,12 @@ def parts_of(samples: Tensor) -> list[Tensor]:
 def shapes_of_run(model: BaseModel) -> list[tuple[int, ...]]:
     """The shapes of the latents that a running BaseModel samples as one; none where the host does not tell."""
     return [tuple(shape) for shape in getattr(model, "latent_shapes", None) or []]
+
+
+def shapes_for_conds(model: BaseModel) -> dict[str, list[tuple[int, ...]]]:
+    """What newer hosts' `process_conds` is to be told beside the rest, by name."""
+    known = inspect.signature(comfy.samplers.process_conds).parameters
+    return {"latent_shapes": shapes_of_run(model)} if "latent_shapes" in known and shapes_of_run(model) else {}
 
 
 def unfold_of_preview(latent_format: LatentFormat) -> Callable[[Tensor], Tensor] | None:

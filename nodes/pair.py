@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..ddpm_core.guidance import CFGSchedule
+from .attention import PairedRun
 from .conds import Conds, forget_features, joined
 from .guide import ScheduledCFGGuider
 from .types import Conditioning
@@ -30,6 +31,9 @@ class PairGuider(ScheduledCFGGuider):
     ) -> None:
         self._source_scale = source
         self.set_schedule(schedule, target, target_end)
+
+    attention: PairedRun | None = None
+    """What the target takes over of the source's attention, for one run."""
 
     def inner_sample(self, *run: Any, **newer: Any) -> Tensor:
         """The host's, which prepares the target's half alone; `prepare_source` does the other."""
@@ -55,10 +59,18 @@ class PairGuider(ScheduledCFGGuider):
         scales = self._source_scale, self._scales.at(timestep)
         cond, uncond = (joined(self._source[name], self.conds[name], half) for name in ("positive", "negative"))
         if cond is None or uncond is None or any(name.startswith("sampler_") for name in model_options):
+            if self.attention is not None:
+                raise ValueError(
+                    "attention needs source and target in one call of the model, and areas, ControlNets, hooks or "
+                    "patches of the guidance take a call for each: invert the image and sample from its noise maps, "
+                    "or disconnect attention"
+                )
             halves = zip((self._source, self.conds), scales, x.chunk(2), timestep.chunk(2), strict=True)
             return torch.cat([self._guided(*part, model_options, seed) for part in halves])
         if scales == (1.0, 1.0):
             uncond = None
+        if self.attention is not None:
+            model_options = self.attention.options(model_options, timestep, positive=0)
         # in the host's own order, by which patches of attention tell the two
         out = comfy.samplers.calc_cond_batch(self.inner_model, [cond, uncond], x, timestep, model_options)
         if uncond is None:

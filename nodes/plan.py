@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from ..ddpm_core import NoiseSchedule, trajectories
 from . import host, latents
-from .types import Latent, ModelPatcher
+from .types import Conditioning, Latent, ModelPatcher
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,13 @@ class Plan:
         *,
         method: str,
         cfg: float,
+        prompt: Conditioning,
         seed_per_image: bool = False,
     ) -> Plan:
         """From the inputs of a node.
 
         Args:
-            method, cfg: of the inversion (or of the sampling that is recorded), for `info`.
+            method, cfg, prompt: of the inversion (or of the sampling that is recorded), for `info`.
             seed_per_image: image b has seed + b, for images that are generated; else all images of a variation share
                 one, so that each has the noise that it has alone.
 
@@ -98,5 +100,6 @@ class Plan:
                 variations=settings.variations,
                 method=method,
                 cfg=cfg,
+                prompt=json.dumps(host.signature(prompt)),
             ),
         )

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..ddpm_core import NoiseMaps
 from ..ddpm_core.guidance import CFGSchedule
 from . import guide, host, inputs, latents
+from .attention import AttentionEdit
 from .plan import Plan, Settings
 from .samplers import FixedNoise, NativeSampler
 from .types import CATEGORY, NATIVE, NOISE_MAPS, Conditioning, Latent, ModelPatcher, search_aliases
@@ -36,6 +37,7 @@ class FixedNoiseSampler(io.ComfyNode):
                 inputs.mask(),
                 inputs.cfg_schedule("constant", optional=True),
                 inputs.end_cfg(optional=True),
+                inputs.attention(),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The edited image, for VAE Decode.")],
         )
@@ -52,11 +54,12 @@ class FixedNoiseSampler(io.ComfyNode):
         mask: Tensor | None = None,
         cfg_schedule: CFGSchedule = "constant",
         end_cfg: float = 1.0,
+        attention: AttentionEdit | None = None,
     ) -> io.NodeOutput:
         host.check_same_model(noise_maps, model)
         if mask is not None:
             mask = latents.mask_rows(noise_maps.image.shape, latents.pixels_per_cell(noise_maps), mask)
-        sampler = FixedNoise(noise_maps, skip_steps, mask)
+        sampler = FixedNoise(noise_maps, skip_steps, mask, attention)
         samples = host.run(
             guide.guider_for(model, positive, negative, cfg, cfg_schedule, end_cfg),
             sampler,
@@ -80,7 +83,7 @@ class SamplerFixedNoise(io.ComfyNode):
             description="Noise maps as a SAMPLER with its SIGMAS, for SamplerCustomAdvanced with any GUIDER. The noise "
             "input there is not used; give it a latent of the maps' size and batch. A noise mask on that latent limits "
             "the edit.",
-            inputs=[inputs.noise_maps(), inputs.skip_steps_of_edit()],
+            inputs=[inputs.noise_maps(), inputs.skip_steps_of_edit(), inputs.attention()],
             outputs=[
                 io.Sampler.Output(display_name="sampler", tooltip="Replays the noise maps."),
                 io.Sigmas.Output(
@@ -90,8 +93,8 @@ class SamplerFixedNoise(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, noise_maps: NoiseMaps, skip_steps: int) -> io.NodeOutput:
-        sampler = FixedNoise(noise_maps, skip_steps)
+    def execute(cls, noise_maps: NoiseMaps, skip_steps: int, attention: AttentionEdit | None = None) -> io.NodeOutput:
+        sampler = FixedNoise(noise_maps, skip_steps, attention=attention)
         return io.NodeOutput(sampler, sampler.sigmas)
 
 
@@ -146,9 +149,8 @@ class SampleWithNoiseMaps(io.ComfyNode):
         end_cfg: float = 1.0,
         **settings: Any,
     ) -> io.NodeOutput:
-        plan = Plan.of(
-            model, latent_image, Settings(seed=seed, **settings), method=NATIVE, cfg=cfg, seed_per_image=True
-        )
+        chosen = Settings(seed=seed, **settings)
+        plan = Plan.of(model, latent_image, chosen, method=NATIVE, cfg=cfg, prompt=positive, seed_per_image=True)
         sampler = NativeSampler(plan)
         guider = guide.guider_for(model, positive, negative, cfg, cfg_schedule, end_cfg)
         samples = host.run(guider, sampler, plan.latent, plan.schedule.sigmas, seed, images=plan.images, mask=plan.mask)

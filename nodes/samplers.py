@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -29,6 +29,7 @@ from ..ddpm_core import (
 )
 from ..ddpm_core.denoiser import StepCallback
 from . import batching, conds, embeddings, host, latents, newest
+from .attention import AttentionEdit, PairedRun, SharedRun
 from .plan import Plan
 
 HostCallback = Callable[[int, Tensor, Tensor, int], None]
@@ -65,6 +66,20 @@ class Run:
         """(rows, *S) the latent, repeated; scaled if all zero, too, which the host does on the way out alone."""
         latent = self.latent if self.latent.any() else self.guider.inner_model.process_latent_in(self.latent)
         return comfy.utils.repeat_to_batch_size(latent, rows)
+
+    def prepare(self, prompt: conds.Conds) -> conds.Conds:
+        """A further prompt made ready for the model, as the host has made the guider's own."""
+        model = self.guider.inner_model
+        parts = newest.shapes_for_conds(model)
+        prepared = comfy.samplers.process_conds(
+            model, self.noise, {"positive": prompt}, self.noise.device, self.latent, self.mask, self.seed, **parts
+        )
+        return prepared["positive"]
+
+    @property
+    def seed(self) -> int | None:
+        """What conditionings that use one are given."""
+        return self.extra_args.get("seed")
 
     def progress(self, total: int) -> Progress:
         """The progress of `total` steps, as a context."""
@@ -128,27 +143,49 @@ class InversionSampler(CoreSampler):
 class FixedNoise(CoreSampler):
     """Samples from noise maps. The host's noise and latent are not used; its denoise mask is."""
 
-    def __init__(self, noise_maps: NoiseMaps, skip_steps: int, mask: Tensor | None = None):
+    def __init__(
+        self,
+        noise_maps: NoiseMaps,
+        skip_steps: int,
+        mask: Tensor | None = None,
+        attention: AttentionEdit | None = None,
+    ):
         self.noise_maps = noise_maps
         self.skip_steps = skip_steps
         self.mask = mask
+        self.attention = attention
+        if attention is not None:
+            host.check_same_prompt(noise_maps, attention.source, attention.says)
         self.sigmas = noise_maps.schedule.sigmas[noise_maps.first_step(skip_steps) :].to(torch.float32)
 
     def run(self, run: Run) -> Tensor:
         latents.check_one_part(newest.shapes_of_run(run.guider.inner_model))
         host.check_same_model(self.noise_maps, run.guider.model_patcher)
         self._check_run(run)
-        uncond, device = self.noise_maps.uncond, run.noise.device
+        first, device = self.noise_maps.first_step(self.skip_steps), run.noise.device
+        mask_after = None
+        if self.attention is not None:
+            shared = SharedRun(
+                self.attention,
+                run.guider,
+                run.extra_args,
+                self.sigmas,
+                self.noise_maps.full_steps,
+                source_state=lambda step: self.noise_maps.states[first + step],
+                prepare=run.prepare,
+            )
+            run, mask_after = replace(run, extra_args=shared.extra_args), shared.mask_after
         denoiser = run.denoiser
-        if uncond is not None:
-            first = self.noise_maps.first_step(self.skip_steps)
-            denoiser = embeddings.ReplacingDenoiser(run.guider, run.extra_args, uncond[first:].to(device))
+        if self.noise_maps.uncond is not None:
+            uncond = self.noise_maps.uncond[first:].to(device)
+            denoiser = embeddings.ReplacingDenoiser(run.guider, run.extra_args, uncond)
         with run.progress(len(self.sigmas) - 1) as progress:
             return sample(
                 denoiser,
                 self.noise_maps,
                 skip_steps=self.skip_steps,
                 mask=narrower(self.mask, self._mask_of(run)),
+                mask_after=mask_after,
                 device=device,
                 callback=progress,
             )
@@ -309,20 +346,26 @@ class NativeSampler(CoreSampler):
 class EditSampler(CoreSampler):
     """Inverts and edits the latent that the host hands to it in one pass, under a `pair.PairGuider`."""
 
-    def __init__(self, plan: Plan, mask: Tensor | None):
+    def __init__(self, plan: Plan, mask: Tensor | None, attention: AttentionEdit | None = None):
         self.plan = plan
         self.mask = narrower(plan.mask, mask)
+        self.attention = attention
 
     def run(self, run: Run) -> Tensor:
         run.guider.prepare_source(run.noise, run.latent, run.mask, run.extra_args["seed"])
-        image = run.image(len(self.plan.seeds))
-        with run.progress(self.plan.schedule.steps) as progress:
+        image, schedule, mask_after = run.image(len(self.plan.seeds)), self.plan.schedule, None
+        if self.attention is not None:
+            options, steps = run.extra_args["model_options"], schedule.steps + self.plan.skipped
+            paired = PairedRun(self.attention, run.guider, options, schedule.sigmas, steps)
+            run.guider.attention, mask_after = paired, paired.mask_after
+        with run.progress(schedule.steps) as progress:
             return edit(
                 run.denoiser,
                 image.cpu(),
-                self.plan.schedule,
+                schedule,
                 self.plan.seeds,
                 mask=self.mask,
+                mask_after=mask_after,
                 device=image.device,
                 callback=progress,
             )

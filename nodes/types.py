@@ -5,7 +5,17 @@ from typing import Any
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-__all__ = ["CATEGORY", "MAX_SEED", "MAX_STEPS", "NATIVE", "NOISE_MAPS", "Conditioning", "Latent", "ModelPatcher"]
+__all__ = [
+    "ATTENTION_EDIT",
+    "CATEGORY",
+    "MAX_SEED",
+    "MAX_STEPS",
+    "NATIVE",
+    "NOISE_MAPS",
+    "Conditioning",
+    "Latent",
+    "ModelPatcher",
+]
 
 Conditioning = list[list[Any]]
 """CONDITIONING: a list of [embedding (B, L, D), options]."""
@@ -14,6 +24,7 @@ Latent = dict[str, Any]
 
 CATEGORY = "edit-friendly DDPM"
 NOISE_MAPS = io.Custom("NOISE_MAPS")
+ATTENTION_EDIT = io.Custom("ATTENTION_EDIT")
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
 MAX_STEPS = 10000
 NATIVE = "native"  # the method of maps that generated their image

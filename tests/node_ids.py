@@ -12,6 +12,8 @@ NODE_IDS = (
     "SampleWithNoiseMaps",
     "CFGScheduleGuider",
     "SamplerFixedNoise",
+    "PromptToPrompt",
+    "ShareAttention",
     "LatentShift",
     "NoiseMapsFlip",
     "MaskColorEdit",

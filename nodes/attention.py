@@ -1,0 +1,511 @@
+"""Attention control inside the host: the source's rows beside the target's, for one run of one of the pack's samplers.
+
+Everything that is installed goes into the model options of a single call: nothing stays on the MODEL, on its modules
+or on the guider, whatever ends the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
+
+import comfy.ldm.modules.attention
+import comfy.model_patcher
+import comfy.patcher_extension
+import comfy.sampler_helpers
+import comfy.samplers
+import torch
+from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, ResBlock, UNetModel, Upsample
+from torch import Tensor
+
+from ..ddpm_core import attention
+from ..ddpm_core.attention import CrossEdit, CrossWeights, Halves, LocalBlend, Place, Share, ShareFeatures
+from . import conds
+from .conds import Conds
+from .guide import LevelsOfRun
+from .types import Conditioning
+
+ModelOptions = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionEdit:
+    """What the target takes over of the source's attention; without a model, without the tensors of a run.
+
+    Args:
+        source: what the source's rows are told.
+        says: what the source reads, for messages.
+        cross: of the cross-attention.
+        shares: of the self-attention.
+        features: of the residual blocks.
+        blend: where the edit stays.
+    """
+
+    source: Conditioning
+    says: str
+    cross: CrossEdit | None = None
+    shares: tuple[Share, ...] = ()
+    features: tuple[ShareFeatures, ...] = ()
+    blend: LocalBlend | None = None
+
+    def and_also(self, other: AttentionEdit) -> AttentionEdit:
+        """Both at once.
+
+        Raises:
+            ValueError: of different sources, or each with an edit of the cross-attention.
+        """
+        if not same_embedding(self.source, other.source):
+            raise ValueError(
+                f"the attention edits have different sources ({self.says}; {other.says}): connect one source "
+                "conditioning to both"
+            )
+        if self.cross is not None and other.cross is not None:
+            raise ValueError("both attention edits come from Prompt-to-Prompt: write all changes into one of them")
+        return AttentionEdit(
+            source=self.source,
+            says=self.says,
+            cross=self.cross or other.cross,
+            shares=self.shares + other.shares,
+            features=self.features + other.features,
+            blend=self.blend or other.blend,
+        )
+
+
+def same_embedding(a: Conditioning, b: Conditioning) -> bool:
+    """Whether two CONDITIONINGs tell a model the same words."""
+    return len(a) == len(b) and all(
+        x.shape == y.shape and torch.equal(x, y) for (x, *_), (y, *_) in zip(a, b, strict=True)
+    )
+
+
+# --- the model's own blocks -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """A UNet's transformers, and where they stand."""
+
+    places: tuple[Place, ...]
+    branches: dict[tuple[str, int], torch.nn.Module]
+    """The end of the residual branch of the block that a transformer stands in, by part and number."""
+
+    @classmethod
+    def of(cls, network: torch.nn.Module) -> Blocks:
+        """Found by what the modules are, not by a table of names.
+
+        Raises:
+            ValueError: a network without cross-attention of its own, or of video.
+        """
+        if not isinstance(network, UNetModel):
+            raise ValueError(
+                f"this model's network ({type(network).__name__}) has no cross-attention to a prompt that could be "
+                "edited: Prompt-to-Prompt, Share Self-Attention and Mask from Words are for Stable Diffusion's UNets "
+                "(1.5, 2, SDXL). What works here: the edit without them, a mask, and Mask from two Prompts"
+            )
+        places, branches, level = [], {}, 0
+        parts = (("input", network.input_blocks), ("middle", [network.middle_block]), ("output", network.output_blocks))
+        for part, stages in parts:
+            for number, stage in enumerate(stages):
+                for layer in stage:
+                    if isinstance(layer, comfy.ldm.modules.attention.SpatialVideoTransformer):
+                        raise ValueError("this is a model of video frames: attention edits are for models of images")
+                    if isinstance(layer, ResBlock):
+                        branch = layer.out_layers[-1]
+                    if isinstance(layer, comfy.ldm.modules.attention.SpatialTransformer):
+                        depth = range(len(layer.transformer_blocks))
+                        places += [Place(part, number, index, level) for index in depth]
+                        branches[part, number] = branch
+                    level += isinstance(layer, Downsample) - isinstance(layer, Upsample)
+        if not places or all(network_block_is_plain(network)):
+            raise ValueError("this model reads no prompt by cross-attention, so there is nothing to edit in it")
+        return cls(tuple(places), branches)
+
+
+def network_block_is_plain(network: UNetModel) -> list[bool]:
+    """For each transformer block, whether it has no cross-attention."""
+    kind = comfy.ldm.modules.attention.BasicTransformerBlock
+    return [block.attn2 is None for block in network.modules() if isinstance(block, kind)]
+
+
+# --- patches of one call ----------------------------------------------------------------------------------------------
+
+
+class Patches:
+    """An edit as patches of single calls.
+
+    Args:
+        edit: what to do.
+        blocks: of the model.
+        steps: of the full schedule.
+    """
+
+    def __init__(self, edit: AttentionEdit, blocks: Blocks, steps: int):
+        self._edit = edit
+        self._blocks = blocks
+        self._steps = steps
+        self._blend_level = min({p.level for p in blocks.places if p.part != "middle"}, key=lambda x: abs(x - 2))
+
+    def is_open(self, step: int) -> bool:
+        """Whether anything acts at a step, so that the source's rows are needed."""
+        edit = self._edit
+        windows = [part.window for part in (*edit.shares, *edit.features)]
+        return (
+            edit.blend is not None
+            or (edit.cross is not None and edit.cross.is_open(step, self._steps))
+            or any(attention.is_open(window, step, self._steps) for window in windows)
+        )
+
+    def of_all_prompts(self, step: int) -> bool:
+        """Whether the rows of every prompt are edited at a step, not those of the positive one alone."""
+        edit, steps = self._edit, self._steps
+        windows = [share.window for share in edit.shares if share.all_prompts] + [f.window for f in edit.features]
+        return any(attention.is_open(window, step, steps) for window in windows)
+
+    def blends(self, step: int) -> bool:
+        """Whether the edit is kept to the words' places after a step."""
+        return self._edit.blend is not None and step >= int(self._edit.blend.start * self._steps + 1e-6)
+
+    def into(
+        self, model_options: ModelOptions, step: int, positive: int, collect: Collect | None = None
+    ) -> ModelOptions:
+        """A copy of the options of a call with this edit in it.
+
+        Args:
+            positive: the number of the positive prompt among those of the call.
+            collect: takes the maps of the words of the local blend, if there is one.
+        """
+        options = comfy.model_patcher.create_model_options_clone(model_options)
+        transformer_options = options.setdefault("transformer_options", {})
+        shares = [share for share in self._edit.shares if attention.is_open(share.window, step, self._steps)]
+        if shares:
+            at = [(share, {key_of(place) for place in share.where(self._blocks.places)}) for share in shares]
+            patches = transformer_options.setdefault("patches", {})
+            # behind those of the MODEL, whose changes of queries, keys and values both halves then share
+            patches["attn1_patch"] = [*patches.get("attn1_patch", []), partial(_share, at, positive)]
+        self._cross_into(transformer_options, step, positive, collect)
+        features = [part for part in self._edit.features if attention.is_open(part.window, step, self._steps)]
+        if features:
+            at = {(p.part, p.block) for part in features for p in part.where(self._blocks.places)}
+            modules = [self._blocks.branches[name] for name in at]
+            comfy.patcher_extension.add_wrapper(
+                comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL,
+                partial(_take_features, modules),
+                transformer_options,
+            )
+        return options
+
+    def _cross_into(
+        self, transformer_options: dict[str, Any], step: int, positive: int, collect: Collect | None
+    ) -> None:
+        edit = self._edit.cross
+        if edit is not None and not edit.is_open(step, self._steps):
+            edit = None
+        if edit is None and collect is None:
+            return
+        replace = dict(transformer_options.get("patches_replace", {}))
+        there = replace.get("attn2", {})
+        replace["attn2"] = dict(there)
+
+        @cache
+        def weights(length: int, device: torch.device, dtype: torch.dtype) -> CrossWeights:
+            assert edit is not None
+            return edit.at(step, self._steps, length).to(torch.empty(0, device=device, dtype=dtype))
+
+        for place in self._blocks.places:
+            key = key_of(place)
+            collects = place.part != "middle" and place.level == self._blend_level
+            if edit is None and not collects:
+                continue
+            before = there.get(key, there.get(key[:2]))
+            replace["attn2"][key] = partial(
+                _cross, None if edit is None else weights, before, positive, collect if collects else None
+            )
+        transformer_options["patches_replace"] = replace
+
+
+Key = tuple[str, int, int]
+"""Part, block and transformer, as the host names where it is."""
+
+
+def key_of(place: Place) -> Key:
+    """The host's name of a transformer."""
+    return place.part, place.block, place.index
+
+
+Collect = Callable[[Tensor, Tensor, int, Halves, dict[str, Any]], None]
+"""(queries, keys, heads, halves, the options of the call) of a cross-attention that a local blend looks at."""
+
+
+def halves_of(rows: int, extra_options: dict[str, Any], only: int | None) -> Halves:
+    """The rows of source and target for each prompt of a call, or for one of them.
+
+    The host lays prompts one behind the other in an order of its own, and may split them over several calls.
+    """
+    prompts: list[int] = extra_options["cond_or_uncond"]
+    each = rows // len(prompts)
+    starts = [j * each for j, prompt in enumerate(prompts) if only is None or prompt == only]
+    return [(slice(a, a + each // 2), slice(a + each // 2, a + each)) for a in starts]
+
+
+def attend(extra_options: dict[str, Any]) -> attention.Attend:
+    """The host's own attention, in whatever kernel the user has chosen."""
+    return partial(
+        comfy.ldm.modules.attention.optimized_attention,
+        heads=extra_options["n_heads"],
+        attn_precision=extra_options["attn_precision"],
+        transformer_options=extra_options,
+    )
+
+
+def _share(
+    at: Sequence[tuple[Share, set[Key]]], positive: int, n: Tensor, context: Tensor, value: Tensor, extra_options: dict
+) -> tuple[Tensor, Tensor, Tensor]:
+    here = (*extra_options["block"][:2], extra_options.get("block_index", 0))
+    for share, keys in at:
+        if here in keys:
+            halves = halves_of(len(n), extra_options, None if share.all_prompts else positive)
+            n, context, value = attention.share(n, context, value, halves, share.takes)
+    return n, context, value
+
+
+def _cross(
+    weights: Callable[..., CrossWeights] | None,
+    before: Callable | None,
+    positive: int,
+    collect: Collect | None,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    extra_options: dict,
+) -> Tensor:
+    halves = halves_of(len(q), extra_options, positive)
+    if collect is not None:
+        collect(q, k, extra_options["n_heads"], halves, extra_options)
+    plain = attend(extra_options)
+    there = plain if before is None else partial(before, extra_options=extra_options)
+    if weights is None or not halves:
+        return there(q, k, v)
+    return attention.cross_attention(there, plain, q, k, v, halves, weights(k.shape[1], v.device, v.dtype))
+
+
+def _take_features(modules: list[torch.nn.Module], executor: Callable, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """One call of the network with hooks that live no longer."""
+    transformer_options = kwargs.get("transformer_options") or args[4]  # (timesteps, context, y, control, options)
+    halves = halves_of(len(x), transformer_options, None)
+
+    def take(module: torch.nn.Module, inputs: object, features: Tensor) -> Tensor:
+        return attention.take_features(features, halves)
+
+    handles = [module.register_forward_hook(take) for module in modules]
+    try:
+        return executor(x, *args, **kwargs)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+# --- one run ----------------------------------------------------------------------------------------------------------
+
+
+class WordMaps:
+    """The maps of a local blend's words, added up over layers and steps.
+
+    Args:
+        blend: which words, and what becomes of their maps.
+    """
+
+    def __init__(self, blend: LocalBlend):
+        self._blend = blend
+        self._sum: Tensor | None = None
+
+    def __call__(self, q: Tensor, k: Tensor, heads: int, halves: Halves, extra_options: dict[str, Any]) -> None:
+        height, width = extra_options["activations_shape"][-2:]
+        for rows in halves:
+            maps = []
+            for half, tokens in zip(rows, (self._blend.source, self._blend.target), strict=True):
+                here = tokens.repeat(k.shape[1] // len(tokens))
+                maps.append(attention.word_maps(q[half], k[half], here, heads).unflatten(-1, (height, width)))
+            both = torch.stack(maps)
+            self._sum = both if self._sum is None else self._sum + both.to(self._sum)
+
+    def mask(self, shape: torch.Size) -> Tensor:
+        """(R, 1, *S[1:]) where the edit may act, by what has been added up."""
+        if self._sum is None:
+            raise RuntimeError("the local blend has seen no map of attention")
+        return self._blend.mask(self._sum, shape)
+
+
+class EditedRun:
+    """What one run with an attention edit is made of.
+
+    Args:
+        edit: what the target takes over.
+        guider: that is being sampled with.
+        model_options: of the run.
+        sigmas: (T'+1,) the levels that run.
+        steps: of the full schedule.
+
+    Raises:
+        ValueError: a model or patches that cannot share.
+    """
+
+    def __init__(self, edit: AttentionEdit, guider: Any, model_options: ModelOptions, sigmas: Tensor, steps: int):
+        refuse_what_cannot_share(model_options)
+        self._patches = Patches(edit, Blocks.of(guider.inner_model.diffusion_model), steps)
+        self._levels = LevelsOfRun(sigmas)
+        self._maps = None if edit.blend is None else WordMaps(edit.blend)
+
+    def mask_after(self, step: int, x: Tensor) -> Tensor | None:
+        """(R, 1, *S[1:]) what of the edit is kept after a step; None for all of it."""
+        return self._maps.mask(x.shape) if self._maps is not None and self._patches.blends(step) else None
+
+
+class PairedRun(EditedRun):
+    """A run whose guider brings the source's rows itself, before the target's in each prompt."""
+
+    def options(self, model_options: ModelOptions, timestep: Tensor, positive: int) -> ModelOptions:
+        """Those of a call with what acts at its step."""
+        step = self._levels.index(timestep)
+        if not self._patches.is_open(step):
+            return model_options
+        return self._patches.into(model_options, step, positive, self._maps)
+
+
+class SharedRun(EditedRun):
+    """A run in which the source's rows are put beside the target's, behind any guider of the host.
+
+    Args:
+        edit, guider, sigmas, steps: as of every `EditedRun`; the guider's conditionings are ready for the model.
+        extra_args: what the host handed to the sampler; not changed.
+        source_state: the source's (R, *S) at step i, counted from the first that runs.
+        prepare: makes a CONDITIONING ready for the model, as the host has made the guider's own.
+    """
+
+    def __init__(
+        self,
+        edit: AttentionEdit,
+        guider: Any,
+        extra_args: dict[str, Any],
+        sigmas: Tensor,
+        steps: int,
+        *,
+        source_state: Callable[[int], Tensor],
+        prepare: Callable[[Conds], Conds],
+    ):
+        super().__init__(edit, guider, extra_args["model_options"], sigmas, steps)
+        self._guider = guider
+        self._source_state = source_state
+        self._source = prepare(comfy.sampler_helpers.convert_cond(edit.source))
+        self._rows: int | None = None  # that the last call had for a prompt
+        self._ran = False
+        options = comfy.model_patcher.create_model_options_clone(extra_args["model_options"])
+        comfy.patcher_extension.add_wrapper(
+            comfy.patcher_extension.WrappersMP.CALC_COND_BATCH, self._call, options, is_model_options=True
+        )
+        self.extra_args = {**extra_args, "model_options": options}
+
+    def mask_after(self, step: int, x: Tensor) -> Tensor | None:
+        """The same.
+
+        Raises:
+            ValueError: a guider that never came by.
+        """
+        if not self._ran:
+            raise ValueError(
+                "this guider calls the model in a way of its own, by which the source's rows cannot ride along: use "
+                "CFGGuider or Guide with a CFG Schedule, or disconnect attention"
+            )
+        return super().mask_after(step, x)
+
+    def _call(
+        self,
+        executor: Callable[..., list[Tensor]],
+        model: Any,
+        prompts: list[Conds | None],
+        x: Tensor,
+        timestep: Tensor,
+        model_options: ModelOptions,
+    ) -> list[Tensor]:
+        """The host's call of several prompts, with the source's rows before the target's where they are needed."""
+        self._ran = True
+        step = self._levels.index(timestep)
+        # by identity, for guiders list their prompts in orders of their own
+        positive = next((i for i, prompt in enumerate(prompts) if prompt is self._guider.conds.get("positive")), None)
+        if positive is None or not self._patches.is_open(step):
+            self._expect(len(x), prompts)
+            return executor(model, prompts, x, timestep, model_options)
+        options = self._patches.into(model_options, step, positive, self._maps)
+        both = torch.cat([self._source_state(step).to(x), x])
+        entry = conds.joined(self._source, prompts[positive], len(x), conds.PER_ROW | conds.CONTROL)
+        if entry is None:
+            raise ValueError(why_not_joined(self._source, prompts[positive]))
+        joined: list[Conds | None] = [entry if i == positive else prompt for i, prompt in enumerate(prompts)]
+        if self._patches.of_all_prompts(step) or not any(
+            prompt is not None for i, prompt in enumerate(prompts) if i != positive
+        ):
+            self._expect(len(both), joined)
+            out = executor(model, joined, both, torch.cat([timestep, timestep]), options)
+            return [part[len(x) :] for part in out]
+        # the other prompts' rows of the source would be calculated for nothing
+        self._expect(len(both), joined)
+        shared = [prompt if i == positive else None for i, prompt in enumerate(joined)]
+        edited = executor(model, shared, both, torch.cat([timestep, timestep]), options)[positive][len(x) :]
+        rest = [None if i == positive else prompt for i, prompt in enumerate(prompts)]
+        self._expect(len(x), rest)
+        out = executor(model, rest, x, timestep, model_options)
+        out[positive] = edited
+        return out
+
+    def _expect(self, rows: int, prompts: Sequence[Conds | None]) -> None:
+        if rows != self._rows:
+            conds.forget_features([prompt for prompt in prompts if prompt is not None])
+            self._rows = rows
+
+
+def refuse_what_cannot_share(model_options: ModelOptions) -> None:
+    """Refuse patches of other nodes that mix rows, or that read them in an order of their own.
+
+    Raises:
+        ValueError: such a patch.
+    """
+    transformer_options = model_options.get("transformer_options", {})
+    if "context_handler" in model_options:
+        raise ValueError("attention edits cannot go through context windows: remove the node that sets them")
+    if "sampler_calc_cond_batch_function" in model_options:
+        raise ValueError(
+            "another node replaces ComfyUI's call of the model (sampler_calc_cond_batch_function), so the source's "
+            "rows cannot ride along: remove that node, or disconnect attention"
+        )
+    if transformer_options.get("patches", {}).get("attn1_output_patch"):
+        raise ValueError(
+            "Tome Patch Model (or another patch of the self-attention's output) merges tokens of each row by itself, "
+            "so the rows of source and target no longer match: remove it, or disconnect attention"
+        )
+    if ("middle", 0, 0) in transformer_options.get("patches_replace", {}).get("attn1", {}):
+        raise ValueError(
+            "Self-Attention Guidance keeps maps of a number of rows that is another with attention connected: remove "
+            "it, or disconnect attention (PerturbedAttentionGuidance works)"
+        )
+
+
+def why_not_joined(source: Conds, target: Conds) -> str:
+    """Why two prompts cannot ride in one call."""
+    for which, prompt in (("source", source), ("target", target)):
+        if len(prompt) != 1:
+            return (
+                f"an attention edit puts one {which} prompt into the model's call, and there are {len(prompt)} entries "
+                "(Conditioning Combine, areas): use one prompt, without areas"
+            )
+    allowed = conds.PER_ROW | conds.CONTROL
+    for which, prompt, known in (("source", source, conds.PER_ROW), ("target", target, allowed)):
+        if strange := sorted(set(prompt[0]) - known):
+            return (
+                f"the {which} prompt has {', '.join(strange)}, which an attention edit cannot share a call with: use a "
+                "plain prompt (areas, masks, times and hooks do not go together with attention)"
+            )
+    return (
+        "source and target prompt cannot share a call of the model: their conditionings are of different kinds or "
+        "lengths; make both with Prompt-to-Prompt"
+    )

@@ -1,0 +1,315 @@
+"""Nodes that say what an edit keeps of the image's own attention."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from comfy_api.latest import io
+
+from ..ddpm_core.attention import (
+    CrossEdit,
+    LocalBlend,
+    Mode,
+    Prompt,
+    Rule,
+    Share,
+    ShareFeatures,
+    Window,
+    align,
+    check_window,
+    coarse,
+    everywhere,
+    fine_output,
+    output_from_second,
+    second_output_block,
+)
+from . import words
+from .attention import AttentionEdit
+from .types import ATTENTION_EDIT, CATEGORY, Conditioning, search_aliases
+
+ChangedWords = Literal["source map", "own map"]
+
+
+class PromptToPrompt(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PromptToPrompt",
+            display_name="Prompt-to-Prompt",
+            category=f"{CATEGORY}/attention",
+            **search_aliases("p2p", "attention control", "cross attention", "word swap", "reweight"),
+            description="Edits an image by editing its prompt, and keeps the image's own layout: where each word of "
+            "the source prompt acts, the word of the target prompt in its place acts too. For the attention input of "
+            "the samplers from noise maps and of Edit Image; use the source for the inversion as well.",
+            inputs=[
+                io.Clip.Input("clip", tooltip="The model's text encoder."),
+                io.String.Input(
+                    "source_text",
+                    multiline=True,
+                    dynamic_prompts=True,
+                    tooltip="What the image shows: the prompt that it is inverted with.",
+                ),
+                io.String.Input(
+                    "target_text", multiline=True, dynamic_prompts=True, tooltip="What the image is to show."
+                ),
+                io.Combo.Input(
+                    "mode",
+                    options=list(get_args(Mode)),
+                    default="auto",
+                    tooltip="replace puts word for word, refine keeps what both have and lets new words act by "
+                    "themselves; auto replaces where both prompts have as many words.",
+                ),
+                io.Float.Input(
+                    "cross_steps",
+                    default=0.6,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    round=0.001,
+                    tooltip="For which share of the steps words act where they did in the source. More keeps more of "
+                    "the layout. The paper uses 0.6 with these noise maps, 0.8 without. A change of season or time of "
+                    "day, or of where things are, wants less.",
+                ),
+                io.Float.Input(
+                    "self_steps",
+                    default=0.2,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    round=0.001,
+                    tooltip="For which share of the steps the pixels attend to each other as they did in the source. "
+                    "More keeps more of the shapes. The paper uses 0.2 with these noise maps, 0.4 without.",
+                ),
+                io.String.Input(
+                    "reweight",
+                    default="",
+                    optional=True,
+                    tooltip="How much words of the target count, in both prompts' place: 'red: 2, hat: 0.5'. 1 is as "
+                    "it is, 0 is not at all, below 0 turns away from it.",
+                ),
+                io.String.Input(
+                    "word_steps",
+                    default="",
+                    optional=True,
+                    tooltip="Steps of their own for words of the target: 'red: 0.4, hat: 0.1-0.5', in place of "
+                    "cross_steps.",
+                ),
+                io.Combo.Input(
+                    "changed_words",
+                    options=list(get_args(ChangedWords)),
+                    default="source map",
+                    optional=True,
+                    tooltip="With replace: source map has a changed word act where the word did that it replaces, as "
+                    "published; own map lets it find its own place, for things of another shape.",
+                ),
+                io.Float.Input(
+                    "self_size",
+                    default=0.25,
+                    min=0.0,
+                    max=1.0,
+                    step=0.125,
+                    round=0.001,
+                    optional=True,
+                    tooltip="At which layers self_steps acts: where the picture is at most this share of the latent's "
+                    "side. 0.25 is 16 x 16 of an image of 512 pixels, as in the paper; others use 0.5.",
+                ),
+                io.String.Input(
+                    "blend_words",
+                    default="",
+                    optional=True,
+                    tooltip="Local blend: words of either prompt, such as 'cat, dog', beyond whose places the image "
+                    "stays as it is. Empty for none. Takes the source's rows in all steps. Mask from Words makes a "
+                    "mask that one can see and paint on.",
+                ),
+                io.Float.Input(
+                    "blend_threshold",
+                    default=0.3,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    round=0.001,
+                    optional=True,
+                    tooltip="How strongly a place must attend to the blend words, as a share of the strongest.",
+                ),
+            ],
+            outputs=[
+                ATTENTION_EDIT.Output(display_name="attention", tooltip="For the attention input of a sampler."),
+                io.Conditioning.Output(
+                    display_name="source", tooltip="The source prompt, for the inversion or for Edit Image."
+                ),
+                io.Conditioning.Output(display_name="target", tooltip="The target prompt, for the sampler."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        clip: words.Clip,
+        source_text: str,
+        target_text: str,
+        mode: Mode,
+        cross_steps: float,
+        self_steps: float,
+        reweight: str = "",
+        word_steps: str = "",
+        changed_words: ChangedWords = "source map",
+        self_size: float = 0.25,
+        blend_words: str = "",
+        blend_threshold: float = 0.3,
+    ) -> io.NodeOutput:
+        source, target = words.prompt_of(clip, source_text), words.prompt_of(clip, target_text)
+        encoded = words.encode(clip, source_text), words.encode(clip, target_text)
+        for prompt, conditioning in zip((source, target), encoded, strict=True):
+            words.check_fits(prompt, conditioning)
+        alignment = align(source, target, mode, changed_words_share=changed_words == "source map")
+        gain = torch.ones(len(target.tokens), dtype=torch.float64)
+        for phrase, value in words.parse(reweight, "reweight"):
+            gain[_positions(clip, phrase, target, source)] = words.number(value, "reweight")
+        windows: list[Window] = [(0.0, cross_steps)] * len(target.tokens)
+        for phrase, value in words.parse(word_steps, "word_steps"):
+            for position in _positions(clip, phrase, target, source):
+                windows[position] = words.window(value, f"word_steps at '{phrase}'")
+        edit = AttentionEdit(
+            source=encoded[0],
+            says=source_text,
+            cross=CrossEdit(alignment.matrix, alignment.shared, gain, tuple(windows)),
+            shares=(
+                Share(
+                    frozenset(("queries", "keys")),
+                    coarse(self_size),
+                    (0.0, self_steps),
+                    all_prompts=False,
+                ),
+            ),
+            blend=_blend(clip, source, target, blend_words, blend_threshold),
+        )
+        return io.NodeOutput(edit, *encoded)
+
+
+@dataclass(frozen=True)
+class Method:
+    """What a published method shares, and when.
+
+    Args:
+        takes, where: of the self-attention.
+        start, end: its window, as shares of the steps.
+        features_end: until when the features of a block are shared, or None for never.
+    """
+
+    takes: frozenset[Literal["queries", "keys", "values"]]
+    where: Rule
+    start: float
+    end: float
+    features_end: float | None = None
+
+
+OWN = -1.0
+METHODS = {
+    # arXiv 2211.12572, Sec. 4: 25 and 40 of 50 steps
+    "Plug-and-Play": Method(frozenset(("queries", "keys")), output_from_second, 0.0, 0.5, 0.8),
+    # arXiv 2304.08465, Sec. 4.1: from step 4 of 50, layer 10 of 16
+    "MasaCtrl": Method(frozenset(("keys", "values")), fine_output(0.5), 0.08, 1.0),
+    "values only": Method(frozenset(("values",)), everywhere, 0.0, 0.1),
+}
+
+
+class ShareAttention(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ShareAttention",
+            display_name="Share Self-Attention",
+            category=f"{CATEGORY}/attention",
+            **search_aliases("plug and play", "PnP", "MasaCtrl", "mutual self-attention", "feature injection"),
+            description="Keeps what the image's own self-attention says: its layout (Plug-and-Play) or its looks "
+            "(MasaCtrl). For the attention input of the samplers from noise maps and of Edit Image; the source prompt "
+            "is that of the inversion, and may be empty.",
+            inputs=[
+                io.Conditioning.Input("source", tooltip="The prompt that the image is inverted with."),
+                io.Combo.Input(
+                    "method",
+                    options=list(METHODS),
+                    tooltip="Plug-and-Play keeps where things are, and lets their looks change. MasaCtrl keeps looks, "
+                    "and lets pose and layout change: with few steps skipped. Values only keeps colors and texture of "
+                    "what is in the same place.",
+                ),
+                *(
+                    io.Float.Input(
+                        name,
+                        default=OWN,
+                        min=OWN,
+                        max=1.0,
+                        step=0.02,
+                        round=0.001,
+                        optional=True,
+                        tooltip=f"{what} -1 is the method's own: {own}.",
+                    )
+                    for name, what, own in (
+                        ("start", "From which share of the steps on.", "0, for MasaCtrl 0.08 (step 4 of 50)"),
+                        ("end", "Until which share.", "0.5 for Plug-and-Play, 1 for MasaCtrl, 0.1 for values only"),
+                        (
+                            "features_end",
+                            "Plug-and-Play: until which share the features of a block are kept too.",
+                            "0.8",
+                        ),
+                    )
+                ),
+                ATTENTION_EDIT.Input(
+                    "attention", optional=True, tooltip="Another attention edit of the same source, to have both."
+                ),
+            ],
+            outputs=[ATTENTION_EDIT.Output(display_name="attention", tooltip="For the attention input of a sampler.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        source: Conditioning,
+        method: str,
+        start: float = OWN,
+        end: float = OWN,
+        features_end: float = OWN,
+        attention: AttentionEdit | None = None,
+    ) -> io.NodeOutput:
+        chosen = METHODS[method]
+        window = (chosen.start if start == OWN else start, chosen.end if end == OWN else end)
+        check_window(window, method)
+        share = Share(chosen.takes, chosen.where, window, all_prompts=True)
+        features = ()
+        if chosen.features_end is not None:
+            until = chosen.features_end if features_end == OWN else features_end
+            features = (ShareFeatures(second_output_block, (0.0, until)),)
+        edit = AttentionEdit(source, f"the source of {method}", shares=(share,), features=features)
+        return io.NodeOutput(edit if attention is None else attention.and_also(edit))
+
+
+def _positions(clip: words.Clip, phrase: str, target: Prompt, source: Prompt) -> list[int]:
+    """Where some words stand in the target.
+
+    Raises:
+        ValueError: nowhere.
+    """
+    found = words.positions(clip, target, phrase)
+    if not found and words.positions(clip, source, phrase):
+        raise ValueError(
+            f"'{phrase}' is in the source prompt alone; these words are in the target: {', '.join(target.texts)}"
+        )
+    if not found:
+        raise words.unknown(phrase, source, target)
+    return found
+
+
+def _blend(clip: words.Clip, source: Prompt, target: Prompt, phrases: str, threshold: float) -> LocalBlend | None:
+    chosen = [phrase.strip() for phrase in phrases.replace("\n", ",").split(",") if phrase.strip()]
+    if not chosen:
+        return None
+    masks = [torch.zeros(len(prompt.tokens), dtype=torch.bool) for prompt in (source, target)]
+    for phrase in chosen:
+        places = [words.positions(clip, prompt, phrase) for prompt in (source, target)]
+        if not any(places):
+            raise words.unknown(phrase, source, target)
+        for mask, found in zip(masks, places, strict=True):
+            mask[found] = True
+    return LocalBlend(*masks, threshold=threshold)
