@@ -9,6 +9,7 @@ from .inspect import NoiseMapsPreview, NoiseMapsStatistics
 from .invert import CycleDiffusionInvert, DDIMInvert, EditFriendlyInvert, NullTextInvert
 from .levels import NoiseLevels
 from .manipulate import LatentShift, MaskColorEdit, NoiseMapsFlip, NoiseMapsInterpolate
+from .masks import DifferenceMask
 from .presets import EditPreset
 from .sample import FixedNoiseSampler, SamplerFixedNoise, SampleWithNoiseMaps
 from .store import LoadNoiseMaps, SaveNoiseMaps
@@ -34,6 +35,7 @@ class EditFriendlyDDPM(ComfyExtension):
             NoiseMapsFlip,
             MaskColorEdit,
             NoiseMapsInterpolate,
+            DifferenceMask,
             NoiseMapsPreview,
             NoiseMapsStatistics,
             SaveNoiseMaps,

@@ -18,6 +18,7 @@ NODE_IDS = (
     "NoiseMapsInterpolate",
     "NoiseMapsStatistics",
     "NoiseMapsPreview",
+    "DifferenceMask",
     "SaveNoiseMaps",
     "LoadNoiseMaps",
     "LoadDemoModel",
