@@ -22,8 +22,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddpm_core import trajectories
+from ddpm_core import masks, trajectories
 from ddpm_core.denoiser import Denoiser
+from ddpm_core.editing import PairDenoiser
 from ddpm_core.inversion import invert, without_residuals
 from ddpm_core.sampling import generate, sample
 
@@ -130,6 +131,13 @@ def edit_friendly(model: DemoModel, edits: list[Edit], images: Tensor, settings:
     return _invert_and_sample(trajectories.edit_friendly, model, edits, images, settings)
 
 
+@method("edit friendly + mask")
+def edit_friendly_masked(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> Tensor:
+    """The same within the mask of the difference of the two prompts (arXiv 2210.11427)."""
+    mask = masks.cut(difference_heat(model, edits, images, settings), settings.mask.threshold)
+    return _invert_and_sample(trajectories.edit_friendly, model, edits, images, settings, mask)
+
+
 @method("CycleDiffusion")
 def cycle_diffusion(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> Tensor:
     """One path of the forward process, as its posteriors draw it (arXiv 2210.05559)."""
@@ -154,13 +162,36 @@ def sdedit(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settin
     return generate(_target_denoiser(model, edits, settings), start, schedule, _seeds(edits)).image
 
 
+def difference_heat(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> Tensor:
+    """(B, 1, 32, 32) in [0, 1]: how far the two captions differ, from the states that the edit starts from."""
+    schedule, chosen = settings.levels_to_run(), settings.mask
+    return masks.heat(
+        masks.prediction_difference(
+            _pair_denoiser(model, edits),
+            lambda i: trajectories.edit_friendly_state(images, schedule, _seeds(edits), i),
+            schedule,
+            masks.levels_between(settings.steps, settings.skip_steps, chosen.levels, chosen.start, chosen.end),
+        )
+    )
+
+
 def _invert_and_sample(
-    trajectory: trajectories.Trajectory, model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings
+    trajectory: trajectories.Trajectory,
+    model: DemoModel,
+    edits: list[Edit],
+    images: Tensor,
+    settings: Settings,
+    mask: Tensor | None = None,
 ) -> Tensor:
     schedule = settings.levels_to_run()
     states = trajectory(images, schedule, _seeds(edits))
     noise_maps = invert(_source_denoiser(model, edits, settings), states, schedule, skipped=settings.skip_steps)
-    return sample(_target_denoiser(model, edits, settings), noise_maps)
+    return sample(_target_denoiser(model, edits, settings), noise_maps, mask=mask)
+
+
+def _pair_denoiser(model: DemoModel, edits: list[Edit]) -> PairDenoiser:
+    """Both captions without guidance, for the rows of the sources, then those of the targets."""
+    return model.denoiser([edit.source.caption for edit in edits] + [edit.target.caption for edit in edits])
 
 
 def _source_denoiser(model: DemoModel, edits: list[Edit], settings: Settings) -> Denoiser:
@@ -208,11 +239,52 @@ def read_attribute(image: Tensor, edit: Edit, classifier: Classifier) -> str:
 
 def error_outside(image: Tensor, edit: Edit) -> float:
     """Mean absolute difference to the source in [0, 1] where the ground truth leaves it as it was."""
-    source, target = (torch.from_numpy(render(scene).image) for scene in (edit.source, edit.target))
-    kept = (source - target).abs().amax(dim=0) < 0.02
-    if kept.float().mean() < 0.05:
+    source, kept = torch.from_numpy(render(edit.source).image), _kept(edit)
+    if not has_outside(kept):
         return math.nan
     return ((image - source).abs() / 2)[:, kept].mean().item()
+
+
+def has_outside(kept: Tensor) -> bool:
+    """Whether an edit leaves enough pixels as they were to measure them."""
+    return bool(kept.float().mean() >= 0.05)
+
+
+def _kept(edit: Edit) -> Tensor:
+    """(H, W) True where the ground truth leaves the source as it was."""
+    source, target = (torch.from_numpy(render(scene).image) for scene in (edit.source, edit.target))
+    return (source - target).abs().amax(dim=0) < 0.02
+
+
+def area_under_curve(score: Tensor, truth: Tensor) -> float:
+    """The share of pairs of a pixel in `truth` and one outside that `score` has in the right order; a tie is half.
+
+    Args:
+        score, truth: of one shape; truth is bool. NaN where it is all or nothing.
+    """
+    _, rank, count = score.flatten().double().unique(return_inverse=True, return_counts=True)
+    ranks = (count.cumsum(0) - (count - 1) / 2)[rank]  # from 1, the mean of those that tie
+    inside = truth.flatten()
+    n, m = int(inside.sum()), int((~inside).sum())
+    return math.nan if not n or not m else ((ranks[inside].sum().item() - n * (n + 1) / 2) / (n * m))
+
+
+def mask_found(
+    model: DemoModel, edits: list[Edit], settings: Settings | None = None, batch: int = 32
+) -> dict[str, float]:
+    """By kind: the mean area under the curve of the difference map, for the pixels that the ground truth changes.
+
+    Kinds that change every pixel are left out, which time does; "mean" is over those that stay.
+    """
+    settings, sources = settings or Settings(), source_images(edits)
+    areas: dict[str, list[float]] = {}
+    for i in range(0, len(edits), batch):
+        maps = difference_heat(model, edits[i : i + batch], sources[i : i + batch], settings)
+        for edit, heat in zip(edits[i : i + batch], maps, strict=True):
+            if has_outside(kept := _kept(edit)):
+                areas.setdefault(edit.kind, []).append(area_under_curve(heat[0], ~kept))
+    found = {kind: sum(row) / len(row) for kind, row in areas.items()}
+    return found | {"mean": sum(found.values()) / len(found)}
 
 
 def structure_kept(image: Tensor, source: Tensor) -> float:
@@ -306,6 +378,7 @@ def evaluate(
 RUNS: dict[str, tuple[str, Settings]] = {
     "ground truth": ("ground truth", Settings()),
     "edit friendly": ("edit friendly", Settings()),
+    "edit friendly + mask": ("edit friendly + mask", Settings()),
     "CycleDiffusion": ("CycleDiffusion", Settings()),
     "DDIM": ("DDIM", Settings()),
     "SDEdit": ("SDEdit", Settings()),

@@ -9,10 +9,12 @@ from .inspect import NoiseMapsPreview, NoiseMapsStatistics
 from .invert import CycleDiffusionInvert, DDIMInvert, EditFriendlyInvert, NullTextInvert
 from .levels import NoiseLevels
 from .manipulate import LatentShift, MaskColorEdit, NoiseMapsFlip, NoiseMapsInterpolate
+from .masks import DifferenceMask
 from .presets import EditPreset
 from .prompt_to_prompt import PromptToPrompt, ShareAttention
 from .sample import FixedNoiseSampler, SamplerFixedNoise, SampleWithNoiseMaps
 from .store import LoadNoiseMaps, SaveNoiseMaps
+from .word_mask import WordMask
 
 
 class EditFriendlyDDPM(ComfyExtension):
@@ -37,6 +39,8 @@ class EditFriendlyDDPM(ComfyExtension):
             NoiseMapsFlip,
             MaskColorEdit,
             NoiseMapsInterpolate,
+            DifferenceMask,
+            WordMask,
             NoiseMapsPreview,
             NoiseMapsStatistics,
             SaveNoiseMaps,

@@ -301,8 +301,8 @@ def _positions(clip: words.Clip, phrase: str, target: Prompt, source: Prompt) ->
     return found
 
 
-def _blend(clip: words.Clip, source: Prompt, target: Prompt, phrases: str, threshold: float) -> LocalBlend | None:
-    chosen = [phrase.strip() for phrase in phrases.replace("\n", ",").split(",") if phrase.strip()]
+def _blend(clip: words.Clip, source: Prompt, target: Prompt, text: str, threshold: float) -> LocalBlend | None:
+    chosen = words.phrases(text)
     if not chosen:
         return None
     masks = [torch.zeros(len(prompt.tokens), dtype=torch.bool) for prompt in (source, target)]

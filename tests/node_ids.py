@@ -20,6 +20,8 @@ NODE_IDS = (
     "NoiseMapsInterpolate",
     "NoiseMapsStatistics",
     "NoiseMapsPreview",
+    "DifferenceMask",
+    "WordMask",
     "SaveNoiseMaps",
     "LoadNoiseMaps",
     "LoadDemoModel",
