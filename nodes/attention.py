@@ -352,7 +352,7 @@ class EditedRun:
     """
 
     def __init__(self, edit: AttentionEdit, guider: Any, model_options: ModelOptions, sigmas: Tensor, steps: int):
-        refuse_what_cannot_share(model_options)
+        refuse_what_cannot_share(edit, model_options)
         self._patches = Patches(edit, Blocks.of(guider.inner_model.diffusion_model), steps)
         self._levels = LevelsOfRun(sigmas)
         self._maps = None if edit.blend is None else WordMaps(edit.blend)
@@ -464,7 +464,7 @@ class SharedRun(EditedRun):
             self._rows = rows
 
 
-def refuse_what_cannot_share(model_options: ModelOptions) -> None:
+def refuse_what_cannot_share(edit: AttentionEdit, model_options: ModelOptions) -> None:
     """Refuse patches of other nodes that mix rows, or that read them in an order of their own.
 
     Raises:
@@ -478,16 +478,24 @@ def refuse_what_cannot_share(model_options: ModelOptions) -> None:
             "another node replaces ComfyUI's call of the model (sampler_calc_cond_batch_function), so the source's "
             "rows cannot ride along: remove that node, or disconnect attention"
         )
-    if transformer_options.get("patches", {}).get("attn1_output_patch"):
+    shares = any(start < stop for start, stop in (share.window for share in edit.shares))
+    merges = transformer_options.get("patches", {}).get("attn1_output_patch", [])
+    if shares and any(_made_by("TomePatchModel", patch) for patch in merges):
         raise ValueError(
-            "Tome Patch Model (or another patch of the self-attention's output) merges tokens of each row by itself, "
-            "so the rows of source and target no longer match: remove it, or disconnect attention"
+            "Tome Patch Model merges the pixels of each row by themselves, so those of source and target no longer "
+            "match: remove it, or leave the self-attention alone (self_steps 0)"
         )
-    if ("middle", 0, 0) in transformer_options.get("patches_replace", {}).get("attn1", {}):
+    replaced = transformer_options.get("patches_replace", {}).get("attn1", {})
+    if any(_made_by("SelfAttentionGuidance", patch) for patch in replaced.values()):
         raise ValueError(
             "Self-Attention Guidance keeps maps of a number of rows that is another with attention connected: remove "
-            "it, or disconnect attention (PerturbedAttentionGuidance works)"
+            "it, or disconnect attention (Perturbed-Attention Guidance works)"
         )
+
+
+def _made_by(node: str, patch: Callable) -> bool:
+    """Whether a node of the host made a patch, which has no name but that of the code that it stands in."""
+    return getattr(patch, "__qualname__", "").startswith(node)
 
 
 def why_not_joined(source: Conds, target: Conds) -> str:

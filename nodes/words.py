@@ -123,7 +123,7 @@ def _prompt(clip: Clip, chunks: list[list[tuple]]) -> Prompt:
         if group == 0:  # special
             ended = True
             continue
-        text = f"embedding {group}" if of_embedding else clip.tokenizer.untokenize([(token, 1.0)])[0][1]
+        text = "<embedding>" if of_embedding else clip.tokenizer.untokenize([(token, 1.0)])[0][1]
         if ended or group != before:
             words.append([])
             texts.append("")
