@@ -3,6 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 
 from .demo import LoadDemoImage, LoadDemoModel
+from .directions import EditDirection, EncodeSentences
 from .edit import EditFriendlyEdit
 from .guide import CFGScheduleGuider
 from .inspect import NoiseMapsPreview, NoiseMapsStatistics
@@ -12,6 +13,7 @@ from .manipulate import LatentShift, MaskColorEdit, NoiseMapsFlip, NoiseMapsInte
 from .presets import EditPreset
 from .sample import FixedNoiseSampler, SamplerFixedNoise, SampleWithNoiseMaps
 from .store import LoadNoiseMaps, SaveNoiseMaps
+from .zero_shot import ZeroShotImageToImage
 
 
 class EditFriendlyDDPM(ComfyExtension):
@@ -29,6 +31,9 @@ class EditFriendlyDDPM(ComfyExtension):
             EditFriendlyEdit,
             SampleWithNoiseMaps,
             SamplerFixedNoise,
+            ZeroShotImageToImage,
+            EncodeSentences,
+            EditDirection,
             CFGScheduleGuider,
             LatentShift,
             NoiseMapsFlip,
