@@ -21,7 +21,7 @@ from .samplers import CoreSampler, Run
 from .types import CATEGORY, MAX_STEPS, NOISE_MAPS, Conditioning, ModelPatcher, search_aliases
 
 Block = tuple[str, int, int]
-"""A transformer as the host names it to patches: the part of the UNet, the block in that, the transformer in the block."""
+"""A transformer as the host names it to patches: the part of the UNet, the block there, the transformer in that."""
 
 _Call = list[conds.Conds | None]
 """The prompts of one call of the host; the last is the one that runs."""
@@ -115,16 +115,35 @@ class HostGuidance:
     def halves(self) -> int:
         return len(self._pairs)
 
+    def loss(self, half: int, x: Tensor, state: Tensor, sigma: Tensor) -> Tensor:
+        """(B,) how far the maps of x (B, *S) in one half are from those of the source's state (B, *S)."""
+        source, target = self._pairs[half]
+        with torch.no_grad():
+            recording = _Recording()
+            self._call(source, state, sigma, self._with(recording))
+        comparing = _Comparing(recording.maps)
+        self._call(target, x, sigma, self._with(comparing))
+        if not isinstance(comparing.loss, Tensor):
+            raise RuntimeError("none of the model's cross-attention ran: a patch runs in the network's place")
+        return comparing.loss
+
     def gradients(self, x: Tensor, state: Tensor, sigma: Tensor) -> list[Tensor]:
-        return [self._gradient(source, target, x, state, sigma) for source, target in self._pairs]
+        found = []
+        for half in range(self.halves):
+            with torch.enable_grad():
+                open_x = x.detach().clone().requires_grad_(True)
+                loss = self.loss(half, open_x, state, sigma).sum()
+                (gradient,) = torch.autograd.grad(loss * _LOSS_SCALE, open_x)
+            found.append(gradient / _LOSS_SCALE)
+        return found
 
     def predict(self, moved: Sequence[Tensor], sigma: Tensor) -> Tensor:
-        calls = zip(self._pairs, moved, strict=True)
-        predictions = [self._call(target, x, sigma, self._options) for (_, target), x in calls]
-        entries = [target[-1] for _, target in self._pairs]
-        if len(entries) == 1:  # as the host has it without guidance
-            entries.append(None)
-            predictions.append(torch.zeros_like(predictions[0]))
+        prompts = [target[-1] for _, target in self._pairs] + [None] * (2 - self.halves)
+        if all(x is moved[0] for x in moved):  # nothing moved: one call, as the host has it
+            predictions = comfy.samplers.calc_cond_batch(self._model, prompts, moved[0], sigma, self._options)
+        else:
+            calls = zip(self._pairs, moved, strict=True)
+            predictions = [self._call(target, x, sigma, self._options) for (_, target), x in calls]
         return comfy.samplers.cfg_function(
             self._model,
             *predictions,
@@ -132,21 +151,9 @@ class HostGuidance:
             moved[-1],
             sigma,
             self._options,
-            cond=entries[0],
-            uncond=entries[1],
+            cond=prompts[0],
+            uncond=prompts[1],
         )
-
-    def _gradient(self, source: _Call, target: _Call, x: Tensor, state: Tensor, sigma: Tensor) -> Tensor:
-        recording = _Recording()
-        self._call(source, state, sigma, self._with(recording))
-        comparing = _Comparing(recording.maps)
-        with torch.enable_grad():
-            x = x.detach().clone().requires_grad_(True)
-            self._call(target, x, sigma, self._with(comparing))
-            if not isinstance(comparing.loss, Tensor):
-                raise RuntimeError("none of the model's cross-attention ran: a patch runs in the network's place")
-            (gradient,) = torch.autograd.grad(comparing.loss.sum() * _LOSS_SCALE, x)
-        return gradient / _LOSS_SCALE
 
     def _with(self, attention: _Recording | _Comparing) -> dict[str, Any]:
         """The options of a call in which `attention` is at every block that reads the text."""
