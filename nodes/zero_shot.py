@@ -35,8 +35,6 @@ _REFUSED_OPTIONS = (
     "multigpu_clones",
 )
 _INSTEAD = "edit with Sample with Fixed Noise, where a mask or more skip_steps keeps more of the image"
-# Half precision would lose gradients this small on their way through the network. A power of two: nothing is rounded.
-_LOSS_SCALE = 2.0**10
 
 
 def cross_attention_blocks(network: torch.nn.Module) -> list[Block]:
@@ -128,13 +126,11 @@ class HostGuidance:
         return comparing.loss
 
     def gradients(self, x: Tensor, state: Tensor, sigma: Tensor) -> list[Tensor]:
-        found = []
+        found: list[Tensor] = []
         for half in range(self.halves):
             with torch.enable_grad():
                 open_x = x.detach().clone().requires_grad_(True)
-                loss = self.loss(half, open_x, state, sigma).sum()
-                (gradient,) = torch.autograd.grad(loss * _LOSS_SCALE, open_x)
-            found.append(gradient / _LOSS_SCALE)
+                found += torch.autograd.grad(self.loss(half, open_x, state, sigma).sum(), open_x)
         return found
 
     def predict(self, moved: Sequence[Tensor], sigma: Tensor) -> Tensor:
