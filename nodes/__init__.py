@@ -3,6 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 
 from .demo import LoadDemoImage, LoadDemoModel
+from .directions import EditDirection, EncodeSentences
 from .edit import EditFriendlyEdit
 from .guide import CFGScheduleGuider
 from .inspect import NoiseMapsPreview, NoiseMapsStatistics
@@ -15,6 +16,7 @@ from .prompt_to_prompt import PromptToPrompt, ShareAttention
 from .sample import FixedNoiseSampler, SamplerFixedNoise, SampleWithNoiseMaps
 from .store import LoadNoiseMaps, SaveNoiseMaps
 from .word_mask import WordMask
+from .zero_shot import ZeroShotImageToImage
 
 
 class EditFriendlyDDPM(ComfyExtension):
@@ -32,6 +34,9 @@ class EditFriendlyDDPM(ComfyExtension):
             EditFriendlyEdit,
             SampleWithNoiseMaps,
             SamplerFixedNoise,
+            ZeroShotImageToImage,
+            EncodeSentences,
+            EditDirection,
             CFGScheduleGuider,
             PromptToPrompt,
             ShareAttention,
