@@ -86,8 +86,8 @@ class PromptToPrompt(io.ComfyNode):
                     "reweight",
                     default="",
                     optional=True,
-                    tooltip="How much words of the target count, in both prompts' place: 'red: 2, hat: 0.5'. 1 is as "
-                    "it is, 0 is not at all, below 0 turns away from it.",
+                    tooltip="How much words of the target count while their steps last: 'red: 2, hat: 0.5'. 1 is as it is, "
+                    "0 not at all, below 0 turns away from it.",
                 ),
                 io.String.Input(
                     "word_steps",
