@@ -11,6 +11,7 @@ from .levels import NoiseLevels
 from .manipulate import LatentShift, MaskColorEdit, NoiseMapsFlip, NoiseMapsInterpolate
 from .masks import DifferenceMask
 from .presets import EditPreset
+from .report import EditReport
 from .sample import FixedNoiseSampler, SamplerFixedNoise, SampleWithNoiseMaps
 from .store import LoadNoiseMaps, SaveNoiseMaps
 
@@ -36,6 +37,7 @@ class EditFriendlyDDPM(ComfyExtension):
             MaskColorEdit,
             NoiseMapsInterpolate,
             DifferenceMask,
+            EditReport,
             NoiseMapsPreview,
             NoiseMapsStatistics,
             SaveNoiseMaps,

@@ -19,6 +19,7 @@ NODE_IDS = (
     "NoiseMapsStatistics",
     "NoiseMapsPreview",
     "DifferenceMask",
+    "EditReport",
     "SaveNoiseMaps",
     "LoadNoiseMaps",
     "LoadDemoModel",
