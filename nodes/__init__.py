@@ -4,6 +4,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from .demo import LoadDemoImage, LoadDemoModel
 from .edit import EditFriendlyEdit
+from .grid import EditGrid
 from .guide import CFGScheduleGuider
 from .inspect import NoiseMapsPreview, NoiseMapsStatistics
 from .invert import CycleDiffusionInvert, DDIMInvert, EditFriendlyInvert, NullTextInvert
@@ -29,6 +30,7 @@ class EditFriendlyDDPM(ComfyExtension):
             EditPreset,
             FixedNoiseSampler,
             EditFriendlyEdit,
+            EditGrid,
             SampleWithNoiseMaps,
             SamplerFixedNoise,
             CFGScheduleGuider,

@@ -9,6 +9,7 @@ NODE_IDS = (
     "EditPreset",
     "EditFriendlyEdit",
     "FixedNoiseSampler",
+    "EditGrid",
     "SampleWithNoiseMaps",
     "CFGScheduleGuider",
     "SamplerFixedNoise",
