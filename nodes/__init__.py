@@ -5,6 +5,7 @@ from comfy_api.latest import ComfyExtension, io
 from .demo import LoadDemoImage, LoadDemoModel
 from .directions import EditDirection, EncodeSentences
 from .edit import EditFriendlyEdit
+from .grid import EditGrid
 from .guide import CFGScheduleGuider
 from .inspect import NoiseMapsPreview, NoiseMapsStatistics
 from .invert import CycleDiffusionInvert, DDIMInvert, EditFriendlyInvert, NullTextInvert
@@ -13,6 +14,7 @@ from .manipulate import LatentShift, MaskColorEdit, NoiseMapsFlip, NoiseMapsInte
 from .masks import DifferenceMask
 from .presets import EditPreset
 from .prompt_to_prompt import PromptToPrompt, ShareAttention
+from .report import EditReport
 from .sample import FixedNoiseSampler, SamplerFixedNoise, SampleWithNoiseMaps
 from .store import LoadNoiseMaps, SaveNoiseMaps
 from .word_mask import WordMask
@@ -32,6 +34,7 @@ class EditFriendlyDDPM(ComfyExtension):
             EditPreset,
             FixedNoiseSampler,
             EditFriendlyEdit,
+            EditGrid,
             SampleWithNoiseMaps,
             SamplerFixedNoise,
             ZeroShotImageToImage,
@@ -46,6 +49,7 @@ class EditFriendlyDDPM(ComfyExtension):
             NoiseMapsInterpolate,
             DifferenceMask,
             WordMask,
+            EditReport,
             NoiseMapsPreview,
             NoiseMapsStatistics,
             SaveNoiseMaps,

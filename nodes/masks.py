@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import comfy.utils
 import torch
@@ -20,8 +21,24 @@ from .types import CATEGORY, Conditioning, ModelPatcher, search_aliases
 LEVELS, START, END = 7, 0.1, 0.5  # as tuned on the demo model; DiffEdit looks at 0.5
 
 
+class UnguidedPair(PairGuider):
+    """Source and target prompt without guidance.
+
+    No negative prompt is asked, so each half has its own prompt for one: the host gives a prompt the areas of the
+    negative beside it.
+    """
+
+    def set_pair(self, source: Conditioning, target: Conditioning) -> None:
+        self.set_prompts(source, target, target)
+        self.set_scales(1.0, 1.0)
+
+    def prepare_source(self, *run: Any) -> None:
+        self._source["negative"] = self._source["positive"]
+        super().prepare_source(*run)
+
+
 class DifferenceSampler(CoreSampler):
-    """Measures where the prompts of a `pair.PairGuider` differ; `difference` (rows, 1, *S[1:]) is there after the run.
+    """Measures where the prompts of an `UnguidedPair` differ; `difference` (rows, 1, *S[1:]) is there after the run.
 
     Args:
         rows: of the latent.
@@ -107,9 +124,8 @@ def _heat(
     mask: Tensor | None,
     allowed: Tensor | None = None,
 ) -> Tensor:
-    guider = PairGuider(model)
-    guider.set_prompts(source, target, target)  # without guidance no negative prompt is asked
-    guider.set_scales(1.0, 1.0)
+    guider = UnguidedPair(model)
+    guider.set_pair(source, target)
     host.run(guider, sampler, latent, sampler.sigmas, seed, images=images, mask=mask)
     assert sampler.difference is not None
     in_one = 1 if latent.ndim == 5 else images  # a mask of a video is one for each of its frames, and for all rows
