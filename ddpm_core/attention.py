@@ -322,6 +322,9 @@ def word_maps(q: Tensor, k: Tensor, tokens: Tensor, heads: int) -> Tensor:
 # --- self-attention and features --------------------------------------------------------------------------------------
 
 
+Part = Literal["input", "middle", "output"]
+
+
 @dataclass(frozen=True)
 class Place:
     """Where in a UNet something stands.
@@ -333,7 +336,7 @@ class Place:
         level: how often the picture has been halved there.
     """
 
-    part: Literal["input", "middle", "output"]
+    part: Part
     block: int
     index: int
     level: int
