@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,9 +14,9 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..ddpm_core import NoiseMaps
+from ..ddpm_core import NoiseMaps, zero_shot
 from ..ddpm_core.directions import common_length, repeated
-from ..ddpm_core.zero_shot import attend, attention_maps, map_distance, zero_shot
+from ..ddpm_core.zero_shot import attend, attention_maps, map_distance
 from . import conds, guide, host, inputs, latents, newest
 from .samplers import CoreSampler, Run
 from .types import CATEGORY, MAX_STEPS, NOISE_MAPS, Conditioning, ModelPatcher, search_aliases
@@ -48,7 +49,8 @@ def cross_attention_blocks(network: torch.nn.Module) -> list[Block]:
             f"zero-shot guidance compares maps of cross-attention, which a UNet has and this model "
             f"({type(network).__name__}) has not: {_INSTEAD}"
         )
-    parts = {"input": network.input_blocks, "middle": [network.middle_block], "output": network.output_blocks}
+    middle = [] if network.middle_block is None else [network.middle_block]  # as in distilled SDXL
+    parts = {"input": network.input_blocks, "middle": middle, "output": network.output_blocks}
     blocks = []
     for part, modules in parts.items():
         for i, module in enumerate(modules):
@@ -101,12 +103,12 @@ class HostGuidance:
         self._cfg = cfg
         self._blocks = cross_attention_blocks(self._model.diffusion_model)
         _check_options(model_options)
-        prompts = {name: _one(name, guider.conds[name]) for name in ("source", "positive", "negative")}
-        source, positive = _of_one_length(prompts["source"], prompts["positive"])
-        negative = prompts["negative"]
+        names = (("source", "source"), ("positive", "target"), ("negative", "negative"))  # the host's and the node's
+        source, target, negative = (_one(ours, guider.conds[hosts]) for hosts, ours in names)
+        source, target = _of_one_length(source, target)
         # The places of a call tell patches which half they see: the positive comes first.
-        self._pairs: list[tuple[_Call, _Call]] = [([source], [positive]), ([None, negative], [None, negative])]
-        if cfg == 1 and not model_options.get("disable_cfg1_optimization", False):
+        self._pairs: list[tuple[_Call, _Call]] = [([source], [target]), ([None, negative], [None, negative])]
+        if math.isclose(cfg, 1.0) and not model_options.get("disable_cfg1_optimization", False):
             self._pairs = self._pairs[:1]
 
     @property

@@ -139,7 +139,7 @@ def test_variations_are_edited_as_the_batch_is(random_model, latent, invert, zer
 
 def test_the_gradient_is_that_of_the_loss(random_model, guided):
     """Against central differences, all in float64 but for the host's own timesteps."""
-    model = copy.deepcopy(random_model("sd15"))
+    model = random_model.__wrapped__("sd15")  # one that no other test shares
     network = model.model.diffusion_model.double()
     network.dtype = torch.float64
     generator = torch.Generator().manual_seed(0)
@@ -177,7 +177,7 @@ def test_the_loss_is_0_at_the_source_alone(random_model, guided, latent):
 def test_half_precision_keeps_small_gradients(random_model, guided, latent):
     x = latent("sd15")["samples"]
     state = x + 0.05 * latent("sd15", seed=1)["samples"]
-    half = copy.deepcopy(random_model("sd15", torch.float16))
+    half = random_model.__wrapped__("sd15", torch.float16)
     half.model.manual_cast_dtype = None  # in half precision even where the host would not
     exact, rounded = (
         guided(model, x, 2.0, lambda guidance, x, sigma: guidance.gradients(x, state, sigma))
@@ -291,7 +291,7 @@ def test_models_without_cross_attention_maps_are_refused(random_model, invert, z
         zero_shot(model, noise_maps, kind)
 
 
-def test_unets_of_video_and_unets_without_text_are_refused(comfy, module):
+def test_unets_of_every_make_are_known_or_refused(comfy, module):
     from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
     from comfy.ops import disable_weight_init
 
@@ -300,6 +300,8 @@ def test_unets_of_video_and_unets_without_text_are_refused(comfy, module):
     temporal |= {"merge_strategy": "learned_with_images", "merge_factor": 0.0}
     with pytest.raises(ValueError, match="this model makes videos"):
         module.cross_attention_blocks(UNetModel(**(narrow | temporal)))
+    no_middle = UNetModel(**(narrow | {"transformer_depth_middle": -2}))
+    assert {part for part, _, _ in module.cross_attention_blocks(no_middle)} == {"input", "output"}
     plain = {"transformer_depth": [0, 0], "transformer_depth_output": [0, 0, 0, 0], "transformer_depth_middle": -1}
     with pytest.raises(ValueError, match="this UNet has none"):
         module.cross_attention_blocks(UNetModel(**(narrow | plain)))
@@ -336,13 +338,13 @@ def test_prompts_that_are_not_one_for_the_whole_picture_are_refused(
     (masked,) = nodes["ConditioningSetMask"]().append(plain, mask, "default", 1.0)
     (timed,) = nodes["ConditioningSetTimestepRange"]().set_range(plain, 0.0, 0.5)
     for prompt, message in (
-        ([*plain, *other], "prompt has 2 entries"),
-        (masked, "carries .*mask"),
-        (timed, "carries .*end_percent"),
-        (area, "has 2 entries|carries .*area"),
+        ([*plain, *other], "the {} prompt has 2 entries"),
+        (masked, "the {} prompt carries .*mask"),
+        (timed, "the {} prompt carries .*end_percent"),
+        (area, "prompt has 2 entries|prompt carries .*area"),
     ):
         for name in ("source", "target", "negative"):
-            with pytest.raises(ValueError, match=message):
+            with pytest.raises(ValueError, match=message.format(name)):
                 zero_shot(model, noise_maps, **{name: prompt})
 
 
