@@ -1,9 +1,12 @@
 """The mask from two prompts as a node, and within the edit in one pass."""
 
+import dataclasses
+
 import pytest
 import torch
 
 from demo.evaluate import area_under_curve
+from demo.settings import Settings
 
 PROMPTS = {"source": 1, "target": 9}
 
@@ -67,6 +70,7 @@ def test_it_finds_what_the_prompts_disagree_about(pack, demo, scene, invert, fin
     )
     defaults = {part.id: part.default for part in pack.DifferenceMask.GET_SCHEMA().inputs if hasattr(part, "default")}
     settings = {name: defaults[name] for name in ("threshold", "levels", "start", "end")}
+    assert settings == dataclasses.asdict(Settings().mask)  # what the evaluation measures
     found, preview = find(model, noise_maps, source=source, target=prompt(target), image=image, **settings)
     assert found.shape == mask.shape == (1, 32, 32) and preview.shape == (1, 32, 64, 3)
     assert set(found.unique().tolist()) <= {0.0, 1.0}
