@@ -167,6 +167,12 @@ def test_an_edit_finds_its_mask_by_itself(pack, random_model, edit_and_mask, lat
     assert (samples - source)[outside].abs().max() <= 1e-5 < (free - source)[outside].abs().max()
 
 
+@pytest.mark.parametrize("skip_steps", [0, 9, 17, 19])
+def test_an_edit_finds_its_mask_whatever_it_skips(random_model, edit_and_mask, skip_steps):
+    samples, mask = edit_and_mask(random_model("sd15"), steps=20, skip_steps=skip_steps, auto_mask=0.9)
+    assert samples.isfinite().all() and 0 < mask.mean() < 1
+
+
 def test_an_edit_with_a_mask_of_its_own_stays_within_the_given_one(random_model, edit_and_mask):
     half = torch.zeros(1, 64, 64)
     half[..., 32:] = 1
