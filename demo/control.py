@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ddpm_core import attention
 from ddpm_core.attention import CrossEdit, Halves, LocalBlend, Method, Place, Prompt, Share, ShareFeatures
 from ddpm_core.noise_maps import NoiseMaps
+from ddpm_core.schedule import NoiseSchedule
 
 from .model import DemoModel
 from .network import (
@@ -283,7 +284,7 @@ class EditedDenoiser:
 
 
 class _Look:
-    """What the words' maps are in calls that nothing changes."""
+    """Sees each word's maps in calls that it does not change."""
 
     def __init__(self, sites: Sites, maps: WordMaps):
         self._sites = sites
@@ -291,7 +292,7 @@ class _Look:
 
     def attend(self, at: CrossAttention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         if at in self._sites.of_cross:
-            self._maps.see(at, q, k, [slice(None)])
+            self._maps.see(at, q, k, [slice(None)] * k.shape[1])
         return at.attend(q, k, v)
 
     def features(self, at: ResBlock, h: Tensor) -> Tensor:
@@ -299,23 +300,28 @@ class _Look:
 
 
 @torch.no_grad()
-def find_word(
-    model: DemoModel, captions: list[str], position: int, noise_maps: NoiseMaps, steps: Sequence[int]
+def find_words(
+    model: DemoModel, captions: list[str], states: Tensor, schedule: NoiseSchedule, steps: Sequence[int]
 ) -> Tensor:
-    """(R, h, w) how much each place of the source attends to the word at a position of its caption.
+    """(L, R, h, w) how much each place of the source attends to each token of its caption.
 
-    A sum over all transformers and over some steps of the maps, at the source's own states.
+    Args:
+        captions: one a row.
+        states: (T+1, R, C, H, W) of the source.
+        schedule: T steps.
+        steps: at whose states to look.
+
+    Returns:
+        Probabilities, as a mean over steps and over all transformers.
     """
     context, sites = model.encode(captions), Sites.of(model.network)
-    tokens = torch.zeros(context.shape[1], dtype=torch.bool)
-    tokens[position] = True
-    maps = WordMaps(tokens)
+    maps = WordMaps(*torch.eye(context.shape[1], dtype=torch.bool))
     network = partial(model.network, control=_Look(sites, maps))
     for step in steps:
-        x = noise_maps.states[step].to(context)
-        denoise(network, x, noise_maps.schedule.sigmas[step].float().expand(len(x)), context)
+        x = states[step].to(context)
+        denoise(network, x, schedule.sigmas[step].float().expand(len(x)), context)
     assert isinstance(maps.sum, Tensor)
-    return maps.sum[0]
+    return maps.sum / (len(steps) * len(sites.places))
 
 
 def _open(parts: tuple, step: int, steps: int) -> list:
