@@ -423,6 +423,32 @@ class ShareFeatures:
     window: Window
 
 
+@dataclass(frozen=True)
+class Method:
+    """What a published method shares, and when.
+
+    Args:
+        takes, where: of the self-attention.
+        start, end: its window, as shares of the steps.
+        features_end: until when the features of a block are shared, or None for never.
+    """
+
+    takes: frozenset[Literal["queries", "keys", "values"]]
+    where: Rule
+    start: float
+    end: float
+    features_end: float | None = None
+
+
+METHODS = {
+    # arXiv 2211.12572, Sec. 4: 25 and 40 of 50 steps
+    "Plug-and-Play": Method(frozenset(("queries", "keys")), output_from_second, 0.0, 0.5, 0.8),
+    # arXiv 2304.08465, Sec. 4.1: from step 4 of 50, layer 10 of 16
+    "MasaCtrl": Method(frozenset(("keys", "values")), fine_output(0.5), 0.08, 1.0),
+    "values only": Method(frozenset(("values",)), everywhere, 0.0, 0.1),
+}
+
+
 def share(
     queries: Tensor, keys: Tensor, values: Tensor, halves: Halves, takes: frozenset[str]
 ) -> tuple[Tensor, Tensor, Tensor]:

@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from PIL import Image
@@ -19,10 +20,12 @@ from pipeline.comfyui import find_comfyui, version_of
 
 from . import sheet, tour
 from .drawing import draw_sheet, read_picture
-from .evaluate import METHODS, RUNS, choose_edits, evaluate, mask_found
+from .evaluate import KINDS, METHODS, RUNS, choose_edits, evaluate, mask_found, words_find_objects
 from .model import WEIGHTS, load_model
 from .scenes import TEST_SEED, TUNE_SEED, render, scene_of_caption
-from .settings import Settings
+from .settings import PromptToPrompt, Settings
+
+S = TypeVar("S", Settings, PromptToPrompt)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -66,6 +69,15 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--eta", type=float, nargs="+", help="each method once with each of these")
     command.add_argument("--masks", action="store_true", help="only how well the mask from two prompts finds the edit")
     command.add_argument("--tuning", action="store_true", help="the edits that settings may be tuned on")
+    command.add_argument("--kind", choices=tuple(KINDS), action="append", help="only this kind of edit (repeatable)")
+    command.add_argument("--skip", type=float, help="share of the steps to skip, for all methods")
+    command.add_argument("--cfg", type=float, help="guidance of the target prompt, for all methods")
+    command.add_argument("--cross-steps", type=float, help="Prompt-to-Prompt: share of the steps for words")
+    command.add_argument("--self-steps", type=float, help="Prompt-to-Prompt: share of the steps for pixels")
+    command.add_argument("--own-map", action="store_true", default=None, help="... a changed word finds its own place")
+    command.add_argument("--gain", type=float, help="... how much changed words count")
+    command.add_argument("--blend-threshold", type=float, help="... local blend by the color's word")
+    command.add_argument("--words", action="store_true", help="which words find the object, in place of the edits")
     command.set_defaults(run=run_evaluate)
 
     command = commands.add_parser("figures", help="the paper's figures and numbers on this model, some minutes")
@@ -131,20 +143,37 @@ def run_evaluate(args: argparse.Namespace) -> None:
     """Print the table of methods by kinds of edit."""
     from .classifier import load_classifier
 
-    edits = choose_edits(args.per_kind, TUNE_SEED if args.tuning else TEST_SEED)
-    runs = {label: run for label, run in RUNS.items() if not args.method or run[0] in args.method}
+    seed, scenes = (TUNE_SEED, "tuning") if args.tuning else (TEST_SEED, "held-out")
+    if args.words:
+        print(f"Area under the curve of each word's attention against the object, {args.per_kind} {scenes} scenes:")
+        for word, area in words_find_objects(load_model(), args.per_kind, seed).items():
+            print(f"{word:14}{area:.3f}")
+        return
+    edits = choose_edits(args.per_kind, seed, args.kind or tuple(KINDS))
+    given = {"skip": args.skip, "cfg_target": args.cfg}
+    of_p2p = {name: getattr(args, name) for name in ("cross_steps", "self_steps", "own_map", "gain", "blend_threshold")}
+    runs = {
+        label: (name, _changed(replace(settings, p2p=_changed(settings.p2p, of_p2p)), given))
+        for label, (name, settings) in RUNS.items()
+        if not args.method or name in args.method
+    }
     if args.eta:
         runs = {
             f"{label}, eta {eta:g}": (name, replace(settings, eta=eta))
             for label, (name, settings) in runs.items()
             for eta in args.eta
         }
-    print(f"{len(edits)} edits, {'tuning' if args.tuning else 'held-out'} scenes", flush=True)
+    print(f"{len(edits)} edits, {scenes} scenes", flush=True)
     if args.masks:
         for kind, area in mask_found(load_model(), edits).items():
             print(f"{kind:20}{area:>6.3f}")
         return
     print(evaluate(load_model(), load_classifier(), edits, runs))
+
+
+def _changed(settings: S, values: dict[str, Any]) -> S:
+    """The settings with the values that are given."""
+    return replace(settings, **{name: value for name, value in values.items() if value is not None})
 
 
 def run_figures(args: argparse.Namespace) -> None:

@@ -15,20 +15,22 @@ The edits are fixed by their seeds. Settings were tuned on the edits of `TUNE_SE
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ddpm_core import masks, trajectories
+from ddpm_core import attention, masks, trajectories
 from ddpm_core.denoiser import Denoiser
 from ddpm_core.editing import PairDenoiser
 from ddpm_core.inversion import invert, without_residuals
+from ddpm_core.noise_maps import NoiseMaps
 from ddpm_core.sampling import generate, sample
 
 from .classifier import Classifier
+from .control import AttentionEdit, EditedDenoiser, find_words, prompt_to_prompt, sharing
 from .model import DemoModel
 from .scenes import (
     COLORS,
@@ -44,6 +46,7 @@ from .scenes import (
     sample_scene,
 )
 from .settings import Settings
+from .text import tokenize
 
 KINDS: dict[str, Sequence[str]] = {
     "color": tuple(COLORS),
@@ -128,30 +131,28 @@ def ground_truth(model: DemoModel, edits: list[Edit], images: Tensor, settings: 
 @method("edit friendly")
 def edit_friendly(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> Tensor:
     """The paper: independent noise for every step, Eq. 6."""
-    return _invert_and_sample(trajectories.edit_friendly, model, edits, images, settings)
+    return sample(_target_denoiser(model, edits, settings), _edit_friendly_maps(model, edits, images, settings))
 
 
 @method("edit friendly + mask")
 def edit_friendly_masked(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> Tensor:
     """The same within the mask of the difference of the two prompts (arXiv 2210.11427)."""
     mask = masks.cut(difference_heat(model, edits, images, settings), settings.mask.threshold)
-    return _invert_and_sample(trajectories.edit_friendly, model, edits, images, settings, mask)
+    noise_maps = _edit_friendly_maps(model, edits, images, settings)
+    return sample(_target_denoiser(model, edits, settings), noise_maps, mask=mask)
 
 
 @method("CycleDiffusion")
 def cycle_diffusion(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> Tensor:
     """One path of the forward process, as its posteriors draw it (arXiv 2210.05559)."""
-    return _invert_and_sample(trajectories.cycle_diffusion, model, edits, images, settings)
+    noise_maps = _maps(trajectories.cycle_diffusion, model, edits, images, settings)
+    return sample(_target_denoiser(model, edits, settings), noise_maps)
 
 
 @method("DDIM")
 def ddim(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> Tensor:
     """Textbook DDIM inversion (arXiv 2010.02502)."""
-    states = trajectories.ddim(
-        _source_denoiser(model, edits, settings), images, settings.levels_to_run(), _seeds(edits)
-    )
-    noise_maps = without_residuals(settings.levels_to_run(), states, settings.skip_steps)
-    return sample(_target_denoiser(model, edits, settings), noise_maps)
+    return sample(_target_denoiser(model, edits, settings), _ddim_maps(model, edits, images, settings))
 
 
 @method("SDEdit")
@@ -175,18 +176,91 @@ def difference_heat(model: DemoModel, edits: list[Edit], images: Tensor, setting
     )
 
 
-def _invert_and_sample(
-    trajectory: trajectories.Trajectory,
+@method("P2P + edit friendly")
+def p2p(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> Tensor:
+    """Prompt-to-Prompt (arXiv 2208.01626) on edit-friendly noise maps, as the paper combines them."""
+    return _with_attention(_edit_friendly_maps, _p2p_edit, model, edits, images, settings)
+
+
+@method("P2P + DDIM")
+def p2p_ddim(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> Tensor:
+    """The same on the states of textbook DDIM inversion, as the paper compares with (Fig. 9, Tab. 1)."""
+    return _with_attention(_ddim_maps, _p2p_edit, model, edits, images, settings)
+
+
+def _method_that_shares(name: str, what: attention.Method) -> None:
+    @method(f"{name} + edit friendly")
+    def run(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> Tensor:
+        """A method of shared self-attention on edit-friendly noise maps."""
+        return _with_attention(
+            _edit_friendly_maps, lambda edit, settings: sharing(what), model, edits, images, settings
+        )
+
+
+for _name, _what in attention.METHODS.items():
+    _method_that_shares(_name, _what)
+# its own rule of layers, a side of at least half the picture's, finds none in this network
+_method_that_shares("MasaCtrl at 1/4", replace(attention.METHODS["MasaCtrl"], where=attention.fine_output(0.25)))
+
+
+def _p2p_edit(edit: Edit, settings: Settings) -> AttentionEdit:
+    return prompt_to_prompt(edit.source.caption, edit.target.caption, settings.p2p, color_words(edit))
+
+
+def color_words(edit: Edit) -> tuple[str, ...]:
+    """The words of the color of what is edited, before and after: the words of a caption whose maps are an object's."""
+    if not isinstance(edit.source, ShapeScene):
+        return ()
+    name = "ground" if edit.kind == "ground" else "color"
+    return getattr(edit.source, name), getattr(edit.target, name)
+
+
+def _with_attention(
+    maps_of: Callable[[DemoModel, list[Edit], Tensor, Settings], NoiseMaps],
+    attention_of: Callable[[Edit, Settings], AttentionEdit],
     model: DemoModel,
     edits: list[Edit],
     images: Tensor,
     settings: Settings,
-    mask: Tensor | None = None,
 ) -> Tensor:
+    # one attention edit acts on all rows of a call, so the same words have to change in them
+    groups: dict[Hashable, list[int]] = {}
+    for i, edit in enumerate(edits):
+        sources, targets = tokenize(edit.source.caption), tokenize(edit.target.caption)
+        same = tuple(a == b for a, b in zip(sources, targets, strict=True))
+        groups.setdefault((edit.kind, same), []).append(i)
+    results = torch.empty_like(images)
+    for rows in groups.values():
+        group = [edits[i] for i in rows]
+        noise_maps = maps_of(model, group, images[rows], settings)
+        denoiser = EditedDenoiser(
+            model,
+            attention_of(group[0], settings),
+            [edit.source.caption for edit in group],
+            [edit.target.caption for edit in group],
+            settings.cfg_target,
+            noise_maps,
+        )
+        results[rows] = sample(denoiser, noise_maps, mask_after=denoiser.mask_after)
+    return results
+
+
+def _edit_friendly_maps(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> NoiseMaps:
+    return _maps(trajectories.edit_friendly, model, edits, images, settings)
+
+
+def _maps(
+    trajectory: trajectories.Trajectory, model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings
+) -> NoiseMaps:
     schedule = settings.levels_to_run()
     states = trajectory(images, schedule, _seeds(edits))
-    noise_maps = invert(_source_denoiser(model, edits, settings), states, schedule, skipped=settings.skip_steps)
-    return sample(_target_denoiser(model, edits, settings), noise_maps, mask=mask)
+    return invert(_source_denoiser(model, edits, settings), states, schedule, skipped=settings.skip_steps)
+
+
+def _ddim_maps(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> NoiseMaps:
+    schedule = settings.levels_to_run()
+    states = trajectories.ddim(_source_denoiser(model, edits, settings), images, schedule, _seeds(edits))
+    return without_residuals(schedule, states, settings.skip_steps)
 
 
 def _pair_denoiser(model: DemoModel, edits: list[Edit]) -> PairDenoiser:
@@ -313,6 +387,36 @@ def score(edits: Sequence[Edit], sources: Tensor, results: Tensor, classifier: C
     ]
 
 
+# --- words ------------------------------------------------------------------------------------------------------------
+
+
+def words_find_objects(model: DemoModel, count: int, first_seed: int = TEST_SEED) -> dict[str, float]:
+    """How well the attention of each word of a caption finds the object, as the mean area under the curve of scenes.
+
+    The maps are of the source's states after a fifth, two, three and four fifths of 50 steps; a place of the 8 x 8
+    belongs to the object where the object covers half of it.
+
+    Args:
+        count: of the scenes of shapes, in the order of their seeds.
+
+    Returns:
+        By what the words stand for, in their order; those that stand there twice with their number.
+    """
+    edits = choose_edits(count, first_seed, ("color",))
+    settings, images = Settings(skip=0.0), source_images(edits)
+    steps = [settings.steps * fifths // 5 for fifths in (1, 2, 3, 4)]
+    # the states do not depend on the model
+    states = trajectories.edit_friendly(images, settings.schedule(), _seeds(edits))
+    maps = find_words(model, [edit.source.caption for edit in edits], states, settings.schedule(), steps)
+    objects = torch.from_numpy(np.stack([render(edit.source).masks["object"] for edit in edits]))
+    covered = torch.nn.functional.adaptive_avg_pool2d(objects[:, None], (maps.shape[-2], maps.shape[-1]))[:, 0] > 0.5
+    words = ("a", "color", "shape", "position", "on", "a (2)", "ground color", "ground")
+    return {
+        word: sum(area_under_curve(m.flatten(), c.flatten()) for m, c in zip(rows, covered, strict=True)) / len(rows)
+        for word, rows in zip(words, maps, strict=True)
+    }
+
+
 # --- table ------------------------------------------------------------------------------------------------------------
 
 
@@ -383,4 +487,5 @@ RUNS: dict[str, tuple[str, Settings]] = {
     "DDIM": ("DDIM", Settings()),
     "SDEdit": ("SDEdit", Settings()),
     "SDEdit, skip 0.28": ("SDEdit", Settings(skip=0.28)),
+    **{name: (name, Settings()) for name in METHODS if "+" in name},
 }

@@ -23,6 +23,27 @@ class DifferenceMask:
 
 
 @dataclass(frozen=True)
+class PromptToPrompt:
+    """How the source's attention is at work under the target's caption (arXiv 2208.01626).
+
+    Args:
+        cross_steps, self_steps: for which share of the steps words, and pixels, attend as they do in the source; the
+            paper of the noise maps has 0.6 and 0.2 (arXiv 2304.06140, Tab. 3).
+        self_size: pixels do where the picture's side is at most this share.
+        own_map: whether a changed word finds its own place, in place of that of the word before.
+        gain: how much changed words count.
+        blend_threshold: of the local blend by the color's word, as a share of its map's range; None for none.
+    """
+
+    cross_steps: float = 0.6
+    self_steps: float = 0.2
+    self_size: float = 0.25
+    own_map: bool = False
+    gain: float = 1.0
+    blend_threshold: float | None = None
+
+
+@dataclass(frozen=True)
 class Settings:
     """How an edit is run. `skip` is the share of the steps that is skipped (T_skip / T)."""
 
@@ -32,6 +53,7 @@ class Settings:
     cfg_target: float = 2.0
     eta: float = 1.0
     mask: DifferenceMask = DifferenceMask()
+    p2p: PromptToPrompt = PromptToPrompt()
 
     @property
     def skip_steps(self) -> int:

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
 from comfy_api.latest import io
 
 from ..ddpm_core.attention import (
+    METHODS,
     CrossEdit,
     LocalBlend,
     Mode,
     Prompt,
-    Rule,
     Share,
     ShareFeatures,
     Window,
     align,
     check_window,
     coarse,
-    everywhere,
-    fine_output,
-    output_from_second,
     second_output_block,
 )
 from . import words
@@ -188,31 +184,7 @@ class PromptToPrompt(io.ComfyNode):
         return io.NodeOutput(edit, *encoded)
 
 
-@dataclass(frozen=True)
-class Method:
-    """What a published method shares, and when.
-
-    Args:
-        takes, where: of the self-attention.
-        start, end: its window, as shares of the steps.
-        features_end: until when the features of a block are shared, or None for never.
-    """
-
-    takes: frozenset[Literal["queries", "keys", "values"]]
-    where: Rule
-    start: float
-    end: float
-    features_end: float | None = None
-
-
 OWN = -1.0
-METHODS = {
-    # arXiv 2211.12572, Sec. 4: 25 and 40 of 50 steps
-    "Plug-and-Play": Method(frozenset(("queries", "keys")), output_from_second, 0.0, 0.5, 0.8),
-    # arXiv 2304.08465, Sec. 4.1: from step 4 of 50, layer 10 of 16
-    "MasaCtrl": Method(frozenset(("keys", "values")), fine_output(0.5), 0.08, 1.0),
-    "values only": Method(frozenset(("values",)), everywhere, 0.0, 0.1),
-}
 
 
 class ShareAttention(io.ComfyNode):
