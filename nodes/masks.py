@@ -155,6 +155,69 @@ def mask_of_edit(mask: Tensor | None, plan: Plan, cell: int | None) -> Tensor:
     return to_mask(cells, cell)
 
 
+def search_inputs(threshold: float, above: str, cost: str, start: float, end: float) -> list[io.Input]:
+    """What every node is asked that finds a mask in noise maps.
+
+    Args:
+        threshold, start, end: defaults.
+        above: what the mask takes in.
+        cost: of a level.
+    """
+    return [
+        io.Float.Input(
+            "threshold",
+            default=threshold,
+            min=0.0,
+            max=0.99,
+            step=0.01,
+            tooltip=f"Takes in {above}: lower for a larger mask.",
+        ),
+        io.Int.Input(
+            "levels",
+            default=LEVELS,
+            min=1,
+            max=100,
+            tooltip=f"Noise levels to look at, {cost}. More make the mask smoother.",
+        ),
+        io.Float.Input(
+            "start",
+            default=start,
+            min=0.0,
+            max=1.0,
+            step=0.01,
+            tooltip="The noisiest of these levels, as a share of all steps: 0 is the noisiest of all. Noisy levels "
+            "know where things will go.",
+        ),
+        io.Float.Input(
+            "end",
+            default=end,
+            min=0.0,
+            max=1.0,
+            step=0.01,
+            tooltip="The cleanest of these levels. Clean levels know the outlines of what is there.",
+        ),
+        io.Int.Input(
+            "grow", default=0, min=0, max=64, tooltip="Widens the mask by so many latent cells (mostly 8 pixels)."
+        ),
+        io.Image.Input("image", optional=True, tooltip="The image, to show the mask on in the preview."),
+    ]
+
+
+def search_outputs(beside: str) -> list[io.Output]:
+    """What such a node gives; `beside` names the heat map."""
+    return [
+        io.Mask.Output(display_name="mask", tooltip="One for each image, in its size, for any mask input."),
+        io.Image.Output(display_name="preview", tooltip=f"The image, dimmed outside the mask, and beside it {beside}."),
+    ]
+
+
+def found(noise_maps: NoiseMaps, heat: Tensor, threshold: float, grow: int, image: Tensor | None) -> io.NodeOutput:
+    """The outputs of such a node, from a map in [0, 1], (B, 1, H, W) or (1, 1, F, H, W)."""
+    cell = latents.pixels_per_cell(noise_maps)
+    mask = to_mask(masks.cut(heat, threshold, grow), cell)
+    return io.NodeOutput(mask, pictures(noise_maps, image, mask, to_mask(heat, cell)))
+
+
 class DifferenceMask(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -170,55 +233,15 @@ class DifferenceMask(io.ComfyNode):
                 io.Conditioning.Input("source", tooltip="The source prompt: what the image shows."),
                 io.Conditioning.Input("target", tooltip="The target prompt: what the image is to show."),
                 inputs.noise_maps(),
-                io.Float.Input(
-                    "threshold",
-                    default=0.15,
-                    min=0.0,
-                    max=0.99,
-                    step=0.01,
-                    tooltip="Takes in what differs more than this share of the largest difference: lower for a larger "
-                    "mask.",
-                ),
-                io.Int.Input(
-                    "levels",
-                    default=LEVELS,
-                    min=1,
-                    max=100,
-                    tooltip="Noise levels to look at, two predictions each. More make the mask smoother.",
-                ),
-                io.Float.Input(
-                    "start",
-                    default=START,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="The noisiest of these levels, as a share of all steps: 0 is the noisiest of all. Noisy "
-                    "levels know where things will go.",
-                ),
-                io.Float.Input(
-                    "end",
-                    default=END,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="The cleanest of these levels. Clean levels know the outlines of what is there.",
-                ),
-                io.Int.Input(
-                    "grow",
-                    default=0,
-                    min=0,
-                    max=64,
-                    tooltip="Widens the mask by so many latent cells (mostly 8 pixels).",
-                ),
-                io.Image.Input("image", optional=True, tooltip="The image, to show the mask on in the preview."),
-            ],
-            outputs=[
-                io.Mask.Output(display_name="mask", tooltip="One for each image, in its size, for any mask input."),
-                io.Image.Output(
-                    display_name="preview",
-                    tooltip="The image, dimmed outside the mask, and beside it the difference: bright is large.",
+                *search_inputs(
+                    threshold=0.15,
+                    above="what differs more than this share of the largest difference",
+                    cost="two predictions each",
+                    start=START,
+                    end=END,
                 ),
             ],
+            outputs=search_outputs("the difference: bright is large"),
         )
 
     @classmethod
@@ -236,9 +259,7 @@ class DifferenceMask(io.ComfyNode):
         image: Tensor | None = None,
     ) -> io.NodeOutput:
         heat = heat_of_maps(model, source, target, noise_maps, levels, start, end)
-        cell = latents.pixels_per_cell(noise_maps)
-        mask = to_mask(masks.cut(heat, threshold, grow), cell)
-        return io.NodeOutput(mask, pictures(noise_maps, image, mask, to_mask(heat, cell)))
+        return found(noise_maps, heat, threshold, grow, image)
 
 
 def pictures(noise_maps: NoiseMaps, image: Tensor | None, mask: Tensor, heat: Tensor) -> Tensor:

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from ..ddpm_core import NoiseMaps, NoiseSchedule, masks
 from ..ddpm_core.attention import Halves, word_heat, word_maps
-from . import guide, host, inputs, latents
+from . import guide, host, inputs
 from . import words as of_words
 from .attention import AttentionEdit, Blocks, Patches
-from .masks import LEVELS, pictures, to_mask
+from .masks import found, search_inputs, search_outputs
 from .samplers import CoreSampler, Run
 from .types import CATEGORY, Conditioning, ModelPatcher, search_aliases
 
@@ -85,43 +85,15 @@ class WordMask(io.ComfyNode):
                     tooltip="Words of the caption to look for, such as 'hat' or 'red hat, dog'. Words that stand "
                     "together are looked for together.",
                 ),
-                io.Float.Input(
-                    "threshold",
-                    default=0.3,
-                    min=0.0,
-                    max=0.99,
-                    step=0.01,
-                    tooltip="Takes in what is attended to more than this share of the strongest: lower for a larger "
-                    "mask.",
-                ),
-                io.Int.Input("levels", default=LEVELS, min=1, max=100, tooltip="Noise levels to look at, a call each."),
-                io.Float.Input(
-                    "start",
-                    default=START,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="The noisiest of these levels, as a share of all steps: 0 is the noisiest of all.",
-                ),
-                io.Float.Input(
-                    "end", default=END, min=0.0, max=1.0, step=0.01, tooltip="The cleanest of these levels."
-                ),
-                io.Int.Input(
-                    "grow",
-                    default=0,
-                    min=0,
-                    max=64,
-                    tooltip="Widens the mask by so many latent cells (mostly 8 pixels).",
-                ),
-                io.Image.Input("image", optional=True, tooltip="The image, to show the mask on in the preview."),
-            ],
-            outputs=[
-                io.Mask.Output(display_name="mask", tooltip="One for each image, in its size, for any mask input."),
-                io.Image.Output(
-                    display_name="preview",
-                    tooltip="The image, dimmed outside the mask, and beside it the attention: bright is strong.",
+                *search_inputs(
+                    threshold=0.3,
+                    above="what is attended to more than this share of the strongest",
+                    cost="a call each",
+                    start=START,
+                    end=END,
                 ),
             ],
+            outputs=search_outputs("the attention: bright is strong"),
         )
 
     @classmethod
@@ -156,9 +128,7 @@ class WordMask(io.ComfyNode):
         assert sampler.maps is not None
         maps = sampler.maps.unflatten(0, (-1, images)).mean(dim=0)  # over the variations
         heat = word_heat(maps, noise_maps.image.shape[-2:])[:, None]
-        cell = latents.pixels_per_cell(noise_maps)
-        mask = to_mask(masks.cut(heat, threshold, grow), cell)
-        return io.NodeOutput(mask, pictures(noise_maps, image, mask, to_mask(heat, cell)))
+        return found(noise_maps, heat, threshold, grow, image)
 
 
 def tokens_of(clip: of_words.Clip, caption: str, phrases: str) -> tuple[Conditioning, Tensor]:
