@@ -71,13 +71,26 @@ CONTEXT = {
     "v": (77, 768),
     "inpaint": (77, 768),
     "sdxl": (77, 2048),
+    "sd15_tall": (77, 768),
+    "sdxl_tall": (77, 2048),
     "flow": (77, 4096),
     "flux": (77, 4096),
     "wan": (77, 4096),
     "wan_i2v": (77, 4096),
 }
-POOLED = {"sdxl": 1280, "flow": 2048, "flux": 768}
-CHANNELS = {"sd15": 4, "v": 4, "inpaint": 4, "sdxl": 4, "flow": 16, "flux": 16, "wan": 16, "wan_i2v": 16}
+POOLED = {"sdxl": 1280, "sdxl_tall": 1280, "flow": 2048, "flux": 768}
+CHANNELS = {
+    "sd15": 4,
+    "v": 4,
+    "inpaint": 4,
+    "sdxl": 4,
+    "sd15_tall": 4,
+    "sdxl_tall": 4,
+    "flow": 16,
+    "flux": 16,
+    "wan": 16,
+    "wan_i2v": 16,
+}
 
 
 def randomize(module: torch.nn.Module, seed: int) -> torch.nn.Module:

@@ -23,6 +23,7 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Attention of queries (R, N, D) over keys and values (R, L, D), all heads side by side -> (R, N, D)."""
@@ -321,6 +322,9 @@ def word_maps(q: Tensor, k: Tensor, tokens: Tensor, heads: int) -> Tensor:
 # --- self-attention and features --------------------------------------------------------------------------------------
 
 
+Part = Literal["input", "middle", "output"]
+
+
 @dataclass(frozen=True)
 class Place:
     """Where in a UNet something stands.
@@ -332,7 +336,7 @@ class Place:
         level: how often the picture has been halved there.
     """
 
-    part: Literal["input", "middle", "output"]
+    part: Part
     block: int
     index: int
     level: int
@@ -478,16 +482,18 @@ class LocalBlend:
             maps: (2, R, h, w) of the source's words and of the target's, added up over steps and layers.
             shape: (R, *S) of the latent.
         """
-        return word_mask(maps.flatten(0, 1), self.threshold, shape[-2:]).view(2, -1, 1, *shape[-2:]).amax(dim=0)
+        heat = word_heat(maps.flatten(0, 1), shape[-2:])
+        return (heat > self.threshold).to(heat.dtype).unflatten(0, (2, -1)).amax(dim=0)[:, None]
 
 
-def word_mask(maps: Tensor, threshold: float, size: Sequence[int]) -> Tensor:
-    """(R, H, W) in {0, 1}: where maps (R, h, w) are over a share of their range, widened by a sixteenth to each side.
+def word_heat(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """(R, H, W) maps of words (R, h, w) from 0 to 1, widened by a sixteenth to each side.
 
-    The official code widens 16 x 16 maps by a 3 x 3 maximum; the kernel here is the same share of the map.
+    The official code widens 16 x 16 maps by a 3 x 3 maximum, and the kernel here is the same share of the map; it
+    takes the nearest neighbour for the latent's size, and here values go evenly between.
     """
     kernel = 1 + 2 * int(min(maps.shape[-2:]) / 16)
-    maps = torch.nn.functional.max_pool2d(maps[:, None], kernel, stride=1, padding=kernel // 2)
-    maps = torch.nn.functional.interpolate(maps, size=tuple(size), mode="nearest")[:, 0]
+    maps = functional.max_pool2d(maps[:, None], kernel, stride=1, padding=kernel // 2)
+    maps = functional.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False)[:, 0]
     low, high = maps.amin(dim=(-2, -1), keepdim=True), maps.amax(dim=(-2, -1), keepdim=True)
-    return ((maps - low) > threshold * (high - low)).to(maps.dtype)
+    return (maps - low) / (high - low).clamp(min=torch.finfo(maps.dtype).tiny)

@@ -1,4 +1,4 @@
-"""Noise maps as one picture: states, predictions and z_t along the steps, in labelled tiles.
+"""Noise maps as one picture: states, predictions and z_t along the steps, in labelled tiles; and grids of images.
 
 The columns are levels of the schedule, from the noisiest to the image. The rows are the states x_t, the predictions
 P(f_t(x_t)) and the noise z_t of arXiv 2304.06140, Eqs. 3 to 6. How a latent becomes colours is the caller's business.
@@ -83,6 +83,25 @@ def draw(columns: Sequence[Column]) -> Image.Image:
         for r, tile in enumerate((column.state, column.denoised, column.z)):
             if tile is not None:
                 sheet.paste(_resized(to_picture(tile), size), (x, top + r * down))
+    return sheet
+
+
+def grid(rows: Sequence[Sequence[Tensor]], row_labels: Sequence[str], column_labels: Sequence[str]) -> Image.Image:
+    """Pictures (3, H, W) in [-1, 1], all in the size of the first, with a label before each row and over each column.
+
+    A row may be shorter than the others.
+    """
+    size = _tile_size(rows[0][0])
+    across, down = size[0] + MARGIN, size[1] + MARGIN
+    top = LINE + 2 * MARGIN
+    sheet = Image.new("RGB", (LABEL_WIDTH + len(column_labels) * across, top + len(rows) * down), "white")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    for c, label in enumerate(column_labels):
+        pen.text((LABEL_WIDTH + c * across, MARGIN), label, fill="black", font=font)
+    for r, (label, row) in enumerate(zip(row_labels, rows, strict=True)):
+        pen.text((MARGIN, top + r * down + size[1] // 2), label, fill="black", font=font, anchor="lm")
+        for c, tile in enumerate(row):
+            sheet.paste(_resized(to_picture(tile), size), (LABEL_WIDTH + c * across, top + r * down))
     return sheet
 
 

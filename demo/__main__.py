@@ -20,7 +20,7 @@ from pipeline.comfyui import find_comfyui, version_of
 
 from . import sheet, tour
 from .drawing import draw_sheet, read_picture
-from .evaluate import KINDS, METHODS, RUNS, choose_edits, evaluate, words_find_objects
+from .evaluate import KINDS, METHODS, RUNS, choose_edits, evaluate, mask_found, words_find_objects
 from .model import WEIGHTS, load_model
 from .scenes import TEST_SEED, TUNE_SEED, render, scene_of_caption
 from .settings import PromptToPrompt, Settings
@@ -67,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--per-kind", type=int, default=48)
     command.add_argument("--method", choices=tuple(METHODS), action="append", help="only this method (repeatable)")
     command.add_argument("--eta", type=float, nargs="+", help="each method once with each of these")
+    command.add_argument("--masks", action="store_true", help="only how well the mask from two prompts finds the edit")
     command.add_argument("--tuning", action="store_true", help="the edits that settings may be tuned on")
     command.add_argument("--kind", choices=tuple(KINDS), action="append", help="only this kind of edit (repeatable)")
     command.add_argument("--skip", type=float, help="share of the steps to skip, for all methods")
@@ -163,6 +164,10 @@ def run_evaluate(args: argparse.Namespace) -> None:
             for eta in args.eta
         }
     print(f"{len(edits)} edits, {scenes} scenes", flush=True)
+    if args.masks:
+        for kind, area in mask_found(load_model(), edits).items():
+            print(f"{kind:20}{area:>6.3f}")
+        return
     print(evaluate(load_model(), load_classifier(), edits, runs))
 
 

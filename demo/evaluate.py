@@ -22,8 +22,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddpm_core import attention, trajectories
+from ddpm_core import attention, masks, trajectories
 from ddpm_core.denoiser import Denoiser
+from ddpm_core.editing import PairDenoiser
 from ddpm_core.inversion import invert, without_residuals
 from ddpm_core.noise_maps import NoiseMaps
 from ddpm_core.sampling import generate, sample
@@ -133,6 +134,14 @@ def edit_friendly(model: DemoModel, edits: list[Edit], images: Tensor, settings:
     return sample(_target_denoiser(model, edits, settings), _edit_friendly_maps(model, edits, images, settings))
 
 
+@method("edit friendly + mask")
+def edit_friendly_masked(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> Tensor:
+    """The same within the mask of the difference of the two prompts (arXiv 2210.11427)."""
+    mask = masks.cut(difference_heat(model, edits, images, settings), settings.mask.threshold)
+    noise_maps = _edit_friendly_maps(model, edits, images, settings)
+    return sample(_target_denoiser(model, edits, settings), noise_maps, mask=mask)
+
+
 @method("CycleDiffusion")
 def cycle_diffusion(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> Tensor:
     """One path of the forward process, as its posteriors draw it (arXiv 2210.05559)."""
@@ -152,6 +161,19 @@ def sdedit(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settin
     schedule = settings.levels_to_run()
     start = trajectories.edit_friendly_state(images, schedule, _seeds(edits), 0)
     return generate(_target_denoiser(model, edits, settings), start, schedule, _seeds(edits)).image
+
+
+def difference_heat(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> Tensor:
+    """(B, 1, 32, 32) in [0, 1]: how far the two captions differ, from the states that the edit starts from."""
+    schedule, chosen = settings.levels_to_run(), settings.mask
+    return masks.heat(
+        masks.prediction_difference(
+            _pair_denoiser(model, edits),
+            lambda i: trajectories.edit_friendly_state(images, schedule, _seeds(edits), i),
+            schedule,
+            masks.levels_between(settings.steps, settings.skip_steps, chosen.levels, chosen.start, chosen.end),
+        )
+    )
 
 
 @method("P2P + edit friendly")
@@ -175,10 +197,13 @@ def _method_that_shares(name: str, what: attention.Method) -> None:
         )
 
 
-for _name, _what in attention.METHODS.items():
+SHARING = {
+    **attention.METHODS,
+    # its own rule of layers, a side of at least half the picture's, finds none in this network
+    "MasaCtrl at 1/4": replace(attention.METHODS["MasaCtrl"], where=attention.fine_output(0.25)),
+}
+for _name, _what in SHARING.items():
     _method_that_shares(_name, _what)
-# its own rule of layers, a side of at least half the picture's, finds none in this network
-_method_that_shares("MasaCtrl at 1/4", replace(attention.METHODS["MasaCtrl"], where=attention.fine_output(0.25)))
 
 
 def _p2p_edit(edit: Edit, settings: Settings) -> AttentionEdit:
@@ -241,6 +266,11 @@ def _ddim_maps(model: DemoModel, edits: list[Edit], images: Tensor, settings: Se
     return without_residuals(schedule, states, settings.skip_steps)
 
 
+def _pair_denoiser(model: DemoModel, edits: list[Edit]) -> PairDenoiser:
+    """Both captions without guidance, for the rows of the sources, then those of the targets."""
+    return model.denoiser([edit.source.caption for edit in edits] + [edit.target.caption for edit in edits])
+
+
 def _source_denoiser(model: DemoModel, edits: list[Edit], settings: Settings) -> Denoiser:
     return model.denoiser([edit.source.caption for edit in edits], settings.cfg_source)
 
@@ -286,11 +316,52 @@ def read_attribute(image: Tensor, edit: Edit, classifier: Classifier) -> str:
 
 def error_outside(image: Tensor, edit: Edit) -> float:
     """Mean absolute difference to the source in [0, 1] where the ground truth leaves it as it was."""
-    source, target = (torch.from_numpy(render(scene).image) for scene in (edit.source, edit.target))
-    kept = (source - target).abs().amax(dim=0) < 0.02
-    if kept.float().mean() < 0.05:
+    source, kept = torch.from_numpy(render(edit.source).image), _kept(edit)
+    if not has_outside(kept):
         return math.nan
     return ((image - source).abs() / 2)[:, kept].mean().item()
+
+
+def has_outside(kept: Tensor) -> bool:
+    """Whether an edit leaves enough pixels as they were to measure them."""
+    return bool(kept.float().mean() >= 0.05)
+
+
+def _kept(edit: Edit) -> Tensor:
+    """(H, W) True where the ground truth leaves the source as it was."""
+    source, target = (torch.from_numpy(render(scene).image) for scene in (edit.source, edit.target))
+    return (source - target).abs().amax(dim=0) < 0.02
+
+
+def area_under_curve(score: Tensor, truth: Tensor) -> float:
+    """The share of pairs of a pixel in `truth` and one outside that `score` has in the right order; a tie is half.
+
+    Args:
+        score, truth: of one shape; truth is bool. NaN where it is all or nothing.
+    """
+    _, rank, count = score.flatten().double().unique(return_inverse=True, return_counts=True)
+    ranks = (count.cumsum(0) - (count - 1) / 2)[rank]  # from 1, the mean of those that tie
+    inside = truth.flatten()
+    n, m = int(inside.sum()), int((~inside).sum())
+    return math.nan if not n or not m else ((ranks[inside].sum().item() - n * (n + 1) / 2) / (n * m))
+
+
+def mask_found(
+    model: DemoModel, edits: list[Edit], settings: Settings | None = None, batch: int = 32
+) -> dict[str, float]:
+    """By kind: the mean area under the curve of the difference map, for the pixels that the ground truth changes.
+
+    Kinds that change every pixel are left out, which time does; "mean" is over those that stay.
+    """
+    settings, sources = settings or Settings(), source_images(edits)
+    areas: dict[str, list[float]] = {}
+    for i in range(0, len(edits), batch):
+        maps = difference_heat(model, edits[i : i + batch], sources[i : i + batch], settings)
+        for edit, heat in zip(edits[i : i + batch], maps, strict=True):
+            if has_outside(kept := _kept(edit)):
+                areas.setdefault(edit.kind, []).append(area_under_curve(heat[0], ~kept))
+    found = {kind: sum(row) / len(row) for kind, row in areas.items()}
+    return found | {"mean": sum(found.values()) / len(found)}
 
 
 def structure_kept(image: Tensor, source: Tensor) -> float:
@@ -320,18 +391,6 @@ def score(edits: Sequence[Edit], sources: Tensor, results: Tensor, classifier: C
 
 
 # --- words ------------------------------------------------------------------------------------------------------------
-
-
-def area_under_curve(scores: Tensor, truth: Tensor) -> float:
-    """The chance that a place of the truth has a higher score than another has: 1 finds it, 0.5 knows nothing of it.
-
-    Args:
-        scores: (N,).
-        truth: (N,) bool.
-    """
-    inside, outside = scores[truth], scores[~truth]
-    above = (inside[:, None] > outside).double() + 0.5 * (inside[:, None] == outside).double()
-    return above.mean().item()
 
 
 def words_find_objects(model: DemoModel, count: int, first_seed: int = TEST_SEED) -> dict[str, float]:
@@ -426,9 +485,10 @@ def evaluate(
 RUNS: dict[str, tuple[str, Settings]] = {
     "ground truth": ("ground truth", Settings()),
     "edit friendly": ("edit friendly", Settings()),
+    "edit friendly + mask": ("edit friendly + mask", Settings()),
     "CycleDiffusion": ("CycleDiffusion", Settings()),
     "DDIM": ("DDIM", Settings()),
     "SDEdit": ("SDEdit", Settings()),
     "SDEdit, skip 0.28": ("SDEdit", Settings(skip=0.28)),
-    **{name: (name, Settings()) for name in METHODS if "+" in name},
+    **{name: (name, Settings()) for name in METHODS if "P2P" in name or name.split(" + ")[0] in SHARING},
 }

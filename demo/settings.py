@@ -34,6 +34,16 @@ class PromptToPrompt:
 
 
 @dataclass(frozen=True)
+class DifferenceMask:
+    """Threshold, number and range of levels of the mask from two prompts, as the node has them by default."""
+
+    threshold: float = 0.15
+    levels: int = 7
+    start: float = 0.1
+    end: float = 0.5
+
+
+@dataclass(frozen=True)
 class Settings:
     """How an edit is run. `skip` is the share of the steps that is skipped (T_skip / T)."""
 
@@ -43,6 +53,7 @@ class Settings:
     cfg_target: float = 2.0
     eta: float = 1.0
     p2p: PromptToPrompt = PromptToPrompt()
+    mask: DifferenceMask = DifferenceMask()
 
     @property
     def skip_steps(self) -> int:

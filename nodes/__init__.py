@@ -3,16 +3,22 @@
 from comfy_api.latest import ComfyExtension, io
 
 from .demo import LoadDemoImage, LoadDemoModel
+from .directions import EditDirection, EncodeSentences
 from .edit import EditFriendlyEdit
+from .grid import EditGrid
 from .guide import CFGScheduleGuider
 from .inspect import NoiseMapsPreview, NoiseMapsStatistics
 from .invert import CycleDiffusionInvert, DDIMInvert, EditFriendlyInvert, NullTextInvert
 from .levels import NoiseLevels
 from .manipulate import LatentShift, MaskColorEdit, NoiseMapsFlip, NoiseMapsInterpolate
+from .masks import DifferenceMask
 from .presets import EditPreset
 from .prompt_to_prompt import PromptToPrompt, ShareAttention
+from .report import EditReport
 from .sample import FixedNoiseSampler, SamplerFixedNoise, SampleWithNoiseMaps
 from .store import LoadNoiseMaps, SaveNoiseMaps
+from .word_mask import WordMask
+from .zero_shot import ZeroShotImageToImage
 
 
 class EditFriendlyDDPM(ComfyExtension):
@@ -28,8 +34,12 @@ class EditFriendlyDDPM(ComfyExtension):
             EditPreset,
             FixedNoiseSampler,
             EditFriendlyEdit,
+            EditGrid,
             SampleWithNoiseMaps,
             SamplerFixedNoise,
+            ZeroShotImageToImage,
+            EncodeSentences,
+            EditDirection,
             CFGScheduleGuider,
             PromptToPrompt,
             ShareAttention,
@@ -37,6 +47,9 @@ class EditFriendlyDDPM(ComfyExtension):
             NoiseMapsFlip,
             MaskColorEdit,
             NoiseMapsInterpolate,
+            DifferenceMask,
+            WordMask,
+            EditReport,
             NoiseMapsPreview,
             NoiseMapsStatistics,
             SaveNoiseMaps,

@@ -21,7 +21,7 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, ResBlock,
 from torch import Tensor
 
 from ..ddpm_core import attention
-from ..ddpm_core.attention import CrossEdit, CrossWeights, Halves, LocalBlend, Place, Share, ShareFeatures
+from ..ddpm_core.attention import CrossEdit, CrossWeights, Halves, LocalBlend, Part, Place, Share, ShareFeatures
 from . import conds
 from .conds import Conds
 from .guide import LevelsOfRun
@@ -104,8 +104,14 @@ class Blocks:
                 "edited: Prompt-to-Prompt, Share Self-Attention and Mask from Words are for Stable Diffusion's UNets "
                 "(1.5, 2, SDXL). What works here: the edit without them, a mask, and Mask from two Prompts"
             )
-        places, branches, level = [], {}, 0
-        parts = (("input", network.input_blocks), ("middle", [network.middle_block]), ("output", network.output_blocks))
+        places: list[Place] = []
+        branches: dict[tuple[str, int], torch.nn.Module] = {}
+        level = 0
+        parts: list[tuple[Part, Any]] = [
+            ("input", network.input_blocks),
+            ("middle", [network.middle_block]),
+            ("output", network.output_blocks),
+        ]
         for part, stages in parts:
             for number, stage in enumerate(stages):
                 for layer in stage:
@@ -118,15 +124,9 @@ class Blocks:
                         places += [Place(part, number, index, level) for index in depth]
                         branches[part, number] = branch
                     level += isinstance(layer, Downsample) - isinstance(layer, Upsample)
-        if not places or all(network_block_is_plain(network)):
+        if not places:
             raise ValueError("this model reads no prompt by cross-attention, so there is nothing to edit in it")
         return cls(tuple(places), branches)
-
-
-def network_block_is_plain(network: UNetModel) -> list[bool]:
-    """For each transformer block, whether it has no cross-attention."""
-    kind = comfy.ldm.modules.attention.BasicTransformerBlock
-    return [block.attn2 is None for block in network.modules() if isinstance(block, kind)]
 
 
 # --- patches of one call ----------------------------------------------------------------------------------------------
@@ -150,7 +150,7 @@ class Patches:
     def is_open(self, step: int) -> bool:
         """Whether anything acts at a step, so that the source's rows are needed."""
         edit = self._edit
-        windows = [part.window for part in (*edit.shares, *edit.features)]
+        windows = [share.window for share in edit.shares] + [features.window for features in edit.features]
         return (
             edit.blend is not None
             or (edit.cross is not None and edit.cross.is_open(step, self._steps))
@@ -187,8 +187,8 @@ class Patches:
         self._cross_into(transformer_options, step, positive, collect)
         features = [part for part in self._edit.features if attention.is_open(part.window, step, self._steps)]
         if features:
-            at = {(p.part, p.block) for part in features for p in part.where(self._blocks.places)}
-            modules = [self._blocks.branches[name] for name in at]
+            chosen = {(p.part, p.block) for part in features for p in part.where(self._blocks.places)}
+            modules = [self._blocks.branches[name] for name in chosen]
             comfy.patcher_extension.add_wrapper(
                 comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL,
                 partial(_take_features, modules),
@@ -352,7 +352,7 @@ class EditedRun:
     """
 
     def __init__(self, edit: AttentionEdit, guider: Any, model_options: ModelOptions, sigmas: Tensor, steps: int):
-        refuse_what_cannot_share(model_options)
+        refuse_what_cannot_share(edit, model_options)
         self._patches = Patches(edit, Blocks.of(guider.inner_model.diffusion_model), steps)
         self._levels = LevelsOfRun(sigmas)
         self._maps = None if edit.blend is None else WordMaps(edit.blend)
@@ -438,9 +438,10 @@ class SharedRun(EditedRun):
             return executor(model, prompts, x, timestep, model_options)
         options = self._patches.into(model_options, step, positive, self._maps)
         both = torch.cat([self._source_state(step).to(x), x])
-        entry = conds.joined(self._source, prompts[positive], len(x), conds.PER_ROW | conds.CONTROL)
+        target = prompts[positive] or []
+        entry = conds.joined(self._source, target, len(x), conds.PER_ROW | conds.CONTROL)
         if entry is None:
-            raise ValueError(why_not_joined(self._source, prompts[positive]))
+            raise ValueError(why_not_joined(self._source, target))
         joined: list[Conds | None] = [entry if i == positive else prompt for i, prompt in enumerate(prompts)]
         if self._patches.of_all_prompts(step) or not any(
             prompt is not None for i, prompt in enumerate(prompts) if i != positive
@@ -464,7 +465,7 @@ class SharedRun(EditedRun):
             self._rows = rows
 
 
-def refuse_what_cannot_share(model_options: ModelOptions) -> None:
+def refuse_what_cannot_share(edit: AttentionEdit, model_options: ModelOptions) -> None:
     """Refuse patches of other nodes that mix rows, or that read them in an order of their own.
 
     Raises:
@@ -478,16 +479,24 @@ def refuse_what_cannot_share(model_options: ModelOptions) -> None:
             "another node replaces ComfyUI's call of the model (sampler_calc_cond_batch_function), so the source's "
             "rows cannot ride along: remove that node, or disconnect attention"
         )
-    if transformer_options.get("patches", {}).get("attn1_output_patch"):
+    shares = any(start < stop for start, stop in (share.window for share in edit.shares))
+    merges = transformer_options.get("patches", {}).get("attn1_output_patch", [])
+    if shares and any(_made_by("TomePatchModel", patch) for patch in merges):
         raise ValueError(
-            "Tome Patch Model (or another patch of the self-attention's output) merges tokens of each row by itself, "
-            "so the rows of source and target no longer match: remove it, or disconnect attention"
+            "Tome Patch Model merges the pixels of each row by themselves, so those of source and target no longer "
+            "match: remove it, or leave the self-attention alone (self_steps 0)"
         )
-    if ("middle", 0, 0) in transformer_options.get("patches_replace", {}).get("attn1", {}):
+    replaced = transformer_options.get("patches_replace", {}).get("attn1", {})
+    if any(_made_by("SelfAttentionGuidance", patch) for patch in replaced.values()):
         raise ValueError(
             "Self-Attention Guidance keeps maps of a number of rows that is another with attention connected: remove "
-            "it, or disconnect attention (PerturbedAttentionGuidance works)"
+            "it, or disconnect attention (Perturbed-Attention Guidance works)"
         )
+
+
+def _made_by(node: str, patch: Callable) -> bool:
+    """Whether a node of the host made a patch, which has no name but that of the code that it stands in."""
+    return getattr(patch, "__qualname__", "").startswith(node)
 
 
 def why_not_joined(source: Conds, target: Conds) -> str:

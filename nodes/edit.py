@@ -8,8 +8,10 @@ import comfy.model_management
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..ddpm_core import masks as core_masks
+from ..ddpm_core import narrower
 from ..ddpm_core.guidance import CFGSchedule
-from . import host, inputs, latents
+from . import host, inputs, latents, masks
 from .attention import AttentionEdit, same_embedding
 from .guide import advise
 from .pair import PairGuider
@@ -48,9 +50,24 @@ class EditFriendlyEdit(io.ComfyNode):
                 inputs.sigmas(),
                 inputs.cfg_schedule("constant", optional=True),
                 inputs.end_cfg(optional=True),
+                io.Float.Input(
+                    "auto_mask",
+                    default=0.0,
+                    min=0.0,
+                    max=0.99,
+                    step=0.01,
+                    optional=True,
+                    tooltip="Finds by itself where to edit: where the prompts differ by more than this share of the "
+                    "largest difference. 0 is off, 0.15 is ordinary; lower for a larger mask. Takes 7 more calls.",
+                ),
                 inputs.attention(),
             ],
-            outputs=[io.Latent.Output(display_name="latent", tooltip="The edited image, for VAE Decode.")],
+            outputs=[
+                io.Latent.Output(display_name="latent", tooltip="The edited image, for VAE Decode."),
+                io.Mask.Output(
+                    display_name="mask", tooltip="Where the edit was allowed: the given and the found mask together."
+                ),
+            ],
         )
 
     @classmethod
@@ -67,6 +84,7 @@ class EditFriendlyEdit(io.ComfyNode):
         mask: Tensor | None = None,
         cfg_schedule: CFGSchedule = "constant",
         end_cfg: float = 1.0,
+        auto_mask: float = 0.0,
         attention: AttentionEdit | None = None,
         **settings: Any,
     ) -> io.NodeOutput:
@@ -77,20 +95,28 @@ class EditFriendlyEdit(io.ComfyNode):
             )
         chosen = Settings(seed=seed, **settings)
         plan = Plan.of(model, latent_image, chosen, method="edit friendly", cfg=source_cfg, prompt=source)
+        cell = latents.cell_of(model.get_model_object("latent_format"))
         if mask is not None:
-            cell = latents.cell_of(model.get_model_object("latent_format"))
             mask = latents.mask_rows(plan.latent.shape, cell, mask)
+        if auto_mask > 0:
+            heat = masks.heat_of_plan(model, source, target, plan, seed, mask)
+            found = core_masks.cut(heat, auto_mask)
+            mask = narrower(mask, found.repeat(len(plan.latent) // len(found), *[1] * (found.ndim - 1)))
         advise(model, source_cfg, target_cfg)
         guider = PairGuider(model)
         guider.set_prompts(source, target, negative)
         guider.set_scales(source_cfg, target_cfg, cfg_schedule, end_cfg)
+        sampler = EditSampler(plan, mask, attention)
         samples = host.run(
             guider,
-            EditSampler(plan, mask, attention),
+            sampler,
             plan.latent,
             plan.schedule.sigmas,
             seed,
             images=plan.images,
             mask=plan.mask,
         )
-        return io.NodeOutput({"samples": samples.to(comfy.model_management.intermediate_device())})
+        return io.NodeOutput(
+            {"samples": samples.to(comfy.model_management.intermediate_device())},
+            masks.allowed(sampler.mask, plan, cell),
+        )

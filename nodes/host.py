@@ -6,7 +6,7 @@ No model is named here. How a model noises and how it scales latents is read off
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import comfy.samplers
@@ -149,6 +149,7 @@ def run(
     *,
     images: int,
     mask: Tensor | None = None,
+    progress: tuple[int, int] | None = None,
 ) -> Tensor:
     """One run of the host's sampling around one of the pack's samplers.
 
@@ -159,9 +160,10 @@ def run(
         latent: (rows, *S) in the LATENT's own scaling, whatever the sampler starts from; the host makes room for them.
         images: B; the sampler is handed the first B rows.
         mask: (rows, 1, *S[1:]) the noise mask of the inverted LATENT, which some models read.
+        progress: of several runs that the node's progress counts as one: the steps before this one, and all.
     """
     guider.images = images
-    callback = latent_preview.prepare_callback(guider.model_patcher, len(sigmas) - 1)
+    callback = _callback(guider.model_patcher, len(sigmas) - 1, *(progress or (0, None)))
     return guider.sample(
         torch.zeros_like(latent),
         latent,
@@ -172,6 +174,14 @@ def run(
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=seed,
     )
+
+
+def _callback(model: ModelPatcher, steps: int, before: int, in_all: int | None) -> Callable[..., None]:
+    """The host's own callback of a run, or with `in_all` one that counts it as a part of so many steps."""
+    callback: Callable[..., None] = latent_preview.prepare_callback(model, in_all or steps)
+    if in_all is None:
+        return callback
+    return lambda step, x_0, x, _: callback(before + step, x_0, x, in_all)
 
 
 @contextmanager

@@ -61,7 +61,7 @@ class NoiseMapsPreview(io.ComfyNode):
             noise_maps,
             contact_sheet.levels_shown(noise_maps.steps, columns),
             row,
-            lambda x: _preview(noise_maps, x) if vae is None else _decoded(noise_maps, x, vae),
+            lambda x: preview(noise_maps, x) if vae is None else _decoded(noise_maps, x, vae),
             lambda z: _noise(noise_maps, z),
         )
         image = torch.from_numpy(np.asarray(contact_sheet.draw(shown), dtype=np.float32) / 255)[None]
@@ -139,7 +139,7 @@ def _named(maps: list[NoiseMaps], names: str) -> dict[str, NoiseMaps]:
     return named
 
 
-def _preview(noise_maps: NoiseMaps, x: Tensor) -> Tensor:
+def preview(noise_maps: NoiseMaps, x: Tensor) -> Tensor:
     """(3, P * H, P * W) of x (C, H, W), by the linear map of the model's live previews."""
     factors, bias = _rgb_factors(noise_maps)
     return _colored(x, factors) + bias.view(3, 1, 1)

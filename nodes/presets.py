@@ -9,15 +9,23 @@ from comfy_api.latest import io
 from . import host
 from .types import CATEGORY, ModelPatcher, search_aliases
 
+_PAPER, _FLOWEDIT = "arXiv 2304.06140", "arXiv 2412.08629"
+
 
 @dataclass(frozen=True)
 class Preset:
     """Settings of one edit.
 
     Args:
-        source_cfg, target_cfg: classifier-free guidance; 1 is none.
-        source_guidance, target_guidance: what a guidance-distilled model is told, by FluxGuidance on each prompt.
+        source_cfg, target_cfg: classifier-free guidance; 1 is none. Of null-text maps the first is that of the search.
+        eta: 0 means an inversion by DDIM's steps, or Edit Image.
         source: where the numbers are from.
+        source_guidance, target_guidance: what a guidance-distilled model is told, by FluxGuidance on each prompt.
+        cross_steps: the share of the steps, from the first, in which the source's cross-attention is taken over.
+        self_start, self_steps: the same of self-attention, from one share to another.
+        feature_steps: the same of the features of a residual block, which Plug-and-Play takes over.
+        guidance_weight: of the gradient that holds on to the cross-attention of the source, lambda of zero-shot edits.
+        how: the inversion, and what else the numbers do not say.
     """
 
     steps: int
@@ -29,12 +37,100 @@ class Preset:
     source: str
     source_guidance: float = 3.5
     target_guidance: float = 3.5
+    cross_steps: float = 0.0
+    self_start: float = 0.0
+    self_steps: float = 0.0
+    feature_steps: float = 0.0
+    guidance_weight: float = 0.0
+    how: str = "Invert Image"
+
+    def summary(self, steps: int) -> str:
+        """The settings in words, for a schedule that really has `steps` steps."""
+        attention = {
+            f"cross-attention until {self.cross_steps:g} of the steps": self.cross_steps,
+            f"self-attention from {self.self_start:g} to {self.self_steps:g}": self.self_steps,
+            f"features until {self.feature_steps:g}": self.feature_steps,
+            f"lambda {self.guidance_weight:g}": self.guidance_weight,
+        }
+        return (
+            f"{steps} steps ({self.scheduler}), {self.skip_steps} skipped, cfg {self.source_cfg:g} and "
+            f"{self.target_cfg:g}, eta {self.eta:g}; "
+            + "".join(f"{words}; " for words, number in attention.items() if number)
+            + f"guidance of distilled models {self.source_guidance:g} and {self.target_guidance:g}; {self.how} "
+            f"({self.source})"
+        )
 
 
 PRESETS = {
-    "edit friendly (paper)": Preset(100, "ddim_uniform", 36, 3.5, 15.0, 1.0, "arXiv 2304.06140, Tab. 3"),
-    "FlowEdit, SD3 (paper)": Preset(50, "simple", 17, 3.5, 13.5, 0.0, "arXiv 2412.08629"),
-    "FlowEdit, Flux (paper)": Preset(28, "simple", 4, 1.0, 1.0, 0.0, "arXiv 2412.08629", 1.5, 5.5),
+    "edit friendly (paper)": Preset(
+        100, "ddim_uniform", 36, 3.5, 15.0, 1.0, f"{_PAPER}, Tab. 3", how="Invert Image or Edit Image"
+    ),
+    "FlowEdit, SD3 (paper)": Preset(50, "simple", 17, 3.5, 13.5, 0.0, _FLOWEDIT, how="Edit Image"),
+    "FlowEdit, Flux (paper)": Preset(28, "simple", 4, 1.0, 1.0, 0.0, _FLOWEDIT, 1.5, 5.5, how="Edit Image"),
+    "P2P with these maps (paper)": Preset(
+        100, "ddim_uniform", 12, 3.5, 9.0, 1.0, f"{_PAPER}, Tab. 3", cross_steps=0.6, self_steps=0.2
+    ),
+    "P2P on DDIM (paper)": Preset(
+        100,
+        "ddim_uniform",
+        0,
+        3.5,
+        9.0,
+        0.0,
+        f"{_PAPER}, Tab. 3",
+        cross_steps=0.8,
+        self_steps=0.4,
+        how="Invert Image (DDIM) without residuals",
+    ),
+    "DDIM (paper)": Preset(
+        100, "ddim_uniform", 0, 3.5, 9.0, 0.0, f"{_PAPER}, Tab. 3", how="Invert Image (DDIM) without residuals"
+    ),
+    # Fig. 15 has (strength, T_skip) of (3, 30), (4, 25) and (4, 15); D.1 has 3.5 for the inversion of all methods.
+    "CycleDiffusion (paper)": Preset(
+        100, "ddim_uniform", 25, 3.5, 4.0, 1.0, f"{_PAPER}, Fig. 15", how="Invert Image (CycleDiffusion)"
+    ),
+    "null-text (paper)": Preset(
+        50, "ddim_uniform", 0, 7.5, 7.5, 0.0, "arXiv 2211.09794", how="Invert Image (Null-Text)"
+    ),
+    "zero-shot with these maps (paper)": Preset(
+        50,
+        "ddim_uniform",
+        0,
+        3.5,
+        7.5,
+        1.0,
+        f"{_PAPER}, Tab. 4",
+        guidance_weight=0.03,
+        how="Invert Image with an empty prompt",
+    ),
+    "zero-shot (paper)": Preset(
+        50,
+        "ddim_uniform",
+        0,
+        1.0,
+        7.5,
+        0.0,
+        f"{_PAPER}, Tab. 4",
+        guidance_weight=0.1,
+        how="Invert Image (DDIM) without residuals",
+    ),
+    # Tab. 3 has strength 10 and tau 40/25 of 50 steps, on an inversion by DDIM with strength 1.
+    "Plug-and-Play with these maps": Preset(
+        50, "ddim_uniform", 0, 1.0, 10.0, 1.0, "arXiv 2211.12572", self_steps=0.5, feature_steps=0.8
+    ),
+    # From step 4 of 50 on.
+    "MasaCtrl with these maps": Preset(
+        50,
+        "ddim_uniform",
+        0,
+        1.0,
+        7.5,
+        1.0,
+        "arXiv 2304.08465",
+        self_start=0.08,
+        self_steps=1.0,
+        how="Invert Image with an empty prompt",
+    ),
 }
 
 
@@ -55,7 +151,8 @@ class EditPreset(io.ComfyNode):
                     options=list(PRESETS),
                     tooltip="edit friendly is for Stable Diffusion 1.5, SDXL and the like. FlowEdit's have eta 0, "
                     "which Edit Image takes; Flux and other guidance-distilled models go without cfg, with "
-                    "FluxGuidance on each prompt instead.",
+                    "FluxGuidance on each prompt instead. The others are for comparison; the summary names the "
+                    "inversion of each.",
                 ),
             ],
             outputs=[
@@ -71,6 +168,20 @@ class EditPreset(io.ComfyNode):
                     display_name="target_guidance", tooltip="For FluxGuidance on the target prompt, where there is one."
                 ),
                 io.String.Output(display_name="summary", tooltip="The same in words, for Preview Any."),
+                io.Float.Output(
+                    display_name="cross_steps",
+                    tooltip="Until which share of the steps the source's cross-attention is taken over; 0 is never.",
+                ),
+                io.Float.Output(
+                    display_name="self_start", tooltip="From which share of the steps its self-attention is."
+                ),
+                io.Float.Output(display_name="self_steps", tooltip="Until which share; 0 is never."),
+                io.Float.Output(
+                    display_name="feature_steps", tooltip="Until which share its features are, by Plug-and-Play."
+                ),
+                io.Float.Output(
+                    display_name="guidance_weight", tooltip="lambda of zero-shot image-to-image; 0 for all others."
+                ),
             ],
         )
 
@@ -78,11 +189,6 @@ class EditPreset(io.ComfyNode):
     def execute(cls, model: ModelPatcher, preset: str) -> io.NodeOutput:
         chosen = PRESETS[preset]
         sigmas = host.levels(model, chosen.scheduler, chosen.steps)
-        summary = (
-            f"{len(sigmas) - 1} steps ({chosen.scheduler}), {chosen.skip_steps} skipped, cfg {chosen.source_cfg:g} and "
-            f"{chosen.target_cfg:g}, eta {chosen.eta:g}; guidance of distilled models {chosen.source_guidance:g} and "
-            f"{chosen.target_guidance:g} ({chosen.source})"
-        )
         return io.NodeOutput(
             sigmas,
             chosen.skip_steps,
@@ -91,5 +197,10 @@ class EditPreset(io.ComfyNode):
             chosen.eta,
             chosen.source_guidance,
             chosen.target_guidance,
-            summary,
+            chosen.summary(len(sigmas) - 1),
+            chosen.cross_steps,
+            chosen.self_start,
+            chosen.self_steps,
+            chosen.feature_steps,
+            chosen.guidance_weight,
         )

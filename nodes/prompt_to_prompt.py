@@ -82,8 +82,8 @@ class PromptToPrompt(io.ComfyNode):
                     "reweight",
                     default="",
                     optional=True,
-                    tooltip="How much words of the target count, in both prompts' place: 'red: 2, hat: 0.5'. 1 is as "
-                    "it is, 0 is not at all, below 0 turns away from it.",
+                    tooltip="How much words of the target count while their steps last: 'red: 2, hat: 0.5'. 1 is as it "
+                    "is, 0 not at all, below 0 turns away from it.",
                 ),
                 io.String.Input(
                     "word_steps",
@@ -249,7 +249,7 @@ class ShareAttention(io.ComfyNode):
         window = (chosen.start if start == OWN else start, chosen.end if end == OWN else end)
         check_window(window, method)
         share = Share(chosen.takes, chosen.where, window, all_prompts=True)
-        features = ()
+        features: tuple[ShareFeatures, ...] = ()
         if chosen.features_end is not None:
             until = chosen.features_end if features_end == OWN else features_end
             features = (ShareFeatures(second_output_block, (0.0, until)),)
@@ -273,15 +273,15 @@ def _positions(clip: words.Clip, phrase: str, target: Prompt, source: Prompt) ->
     return found
 
 
-def _blend(clip: words.Clip, source: Prompt, target: Prompt, phrases: str, threshold: float) -> LocalBlend | None:
-    chosen = [phrase.strip() for phrase in phrases.replace("\n", ",").split(",") if phrase.strip()]
+def _blend(clip: words.Clip, source: Prompt, target: Prompt, text: str, threshold: float) -> LocalBlend | None:
+    chosen = words.phrases(text)
     if not chosen:
         return None
-    masks = [torch.zeros(len(prompt.tokens), dtype=torch.bool) for prompt in (source, target)]
+    here, there = (torch.zeros(len(prompt.tokens), dtype=torch.bool) for prompt in (source, target))
     for phrase in chosen:
         places = [words.positions(clip, prompt, phrase) for prompt in (source, target)]
         if not any(places):
             raise words.unknown(phrase, source, target)
-        for mask, found in zip(masks, places, strict=True):
+        for mask, found in zip((here, there), places, strict=True):
             mask[found] = True
-    return LocalBlend(*masks, threshold=threshold)
+    return LocalBlend(here, there, threshold)

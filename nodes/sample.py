@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..ddpm_core import NoiseMaps
 from ..ddpm_core.guidance import CFGSchedule
-from . import guide, host, inputs, latents
+from . import advice, guide, host, inputs, latents
 from .attention import AttentionEdit
 from .plan import Plan, Settings
 from .samplers import FixedNoise, NativeSampler
@@ -40,6 +40,7 @@ class FixedNoiseSampler(io.ComfyNode):
                 inputs.attention(),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The edited image, for VAE Decode.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -56,20 +57,46 @@ class FixedNoiseSampler(io.ComfyNode):
         end_cfg: float = 1.0,
         attention: AttentionEdit | None = None,
     ) -> io.NodeOutput:
-        host.check_same_model(noise_maps, model)
-        if mask is not None:
-            mask = latents.mask_rows(noise_maps.image.shape, latents.pixels_per_cell(noise_maps), mask)
-        sampler = FixedNoise(noise_maps, skip_steps, mask, attention)
-        samples = host.run(
-            guide.guider_for(model, positive, negative, cfg, cfg_schedule, end_cfg),
-            sampler,
-            model.model.process_latent_out(noise_maps.image),
-            sampler.sigmas,
-            host.seed_of(noise_maps),
-            images=host.images_of(noise_maps),
-            mask=noise_maps.mask,
-        )
-        return io.NodeOutput({"samples": samples.to(comfy.model_management.intermediate_device())})
+        advice.tell(cls.hidden and cls.hidden.unique_id, advice.on_settings(noise_maps, skip_steps, cfg))
+        guider = guide.guider_for(model, positive, negative, cfg, cfg_schedule, end_cfg)
+        samples = run_fixed_noise(guider, noise_maps, skip_steps, mask, attention)
+        return io.NodeOutput({"samples": samples})
+
+
+def run_fixed_noise(
+    guider: guide.ImagesGuider,
+    noise_maps: NoiseMaps,
+    skip_steps: int,
+    mask: Tensor | None = None,
+    attention: AttentionEdit | None = None,
+    progress: tuple[int, int] | None = None,
+) -> Tensor:
+    """(rows, *S) what noise maps sample to under a guider, in the LATENT's own scaling.
+
+    Args:
+        mask: a MASK of the image.
+        attention: what to keep of the image's own attention.
+        progress: of several runs that the node's progress counts as one: the steps before this one, and all.
+
+    Raises:
+        ValueError: maps of another model, a skip that they do not cover, a mask that does not fit.
+    """
+    model = guider.model_patcher
+    host.check_same_model(noise_maps, model)
+    if mask is not None:
+        mask = latents.mask_rows(noise_maps.image.shape, latents.pixels_per_cell(noise_maps), mask)
+    sampler = FixedNoise(noise_maps, skip_steps, mask, attention)
+    samples = host.run(
+        guider,
+        sampler,
+        model.model.process_latent_out(noise_maps.image),
+        sampler.sigmas,
+        host.seed_of(noise_maps),
+        images=host.images_of(noise_maps),
+        mask=noise_maps.mask,
+        progress=progress,
+    )
+    return samples.to(comfy.model_management.intermediate_device())
 
 
 class SamplerFixedNoise(io.ComfyNode):
@@ -90,11 +117,13 @@ class SamplerFixedNoise(io.ComfyNode):
                     display_name="sigmas", tooltip="The levels that this sampler needs; connect them too."
                 ),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     def execute(cls, noise_maps: NoiseMaps, skip_steps: int, attention: AttentionEdit | None = None) -> io.NodeOutput:
         sampler = FixedNoise(noise_maps, skip_steps, attention=attention)
+        advice.tell(cls.hidden and cls.hidden.unique_id, advice.on_settings(noise_maps, skip_steps))
         return io.NodeOutput(sampler, sampler.sigmas)
 
 

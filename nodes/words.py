@@ -67,6 +67,11 @@ def unknown(words: str, *prompts: Prompt) -> ValueError:
     return ValueError(f"'{words}' is in neither prompt; these words are: {known}")
 
 
+def phrases(text: str) -> list[str]:
+    """The parts of 'red hat, dog'."""
+    return [part.strip() for part in text.replace("\n", ",").split(",") if part.strip()]
+
+
 def parse(text: str, what: str) -> list[tuple[str, str]]:
     """(words, value) of each part of 'red: 2, felt hat: 0.5'.
 
@@ -74,12 +79,10 @@ def parse(text: str, what: str) -> list[tuple[str, str]]:
         ValueError: a part without words or without a value.
     """
     parts = []
-    for part in text.replace("\n", ",").split(","):
-        if not part.strip():
-            continue
+    for part in phrases(text):
         words, colon, value = part.rpartition(":")
         if not colon or not words.strip() or not value.strip():
-            raise ValueError(f"{what} has the part '{part.strip()}': write words and a value, such as red: 2, hat: 0.5")
+            raise ValueError(f"{what} has the part '{part}': write words and a value, such as red: 2, hat: 0.5")
         parts.append((words.strip(), value.strip()))
     return parts
 
@@ -120,7 +123,7 @@ def _prompt(clip: Clip, chunks: list[list[tuple]]) -> Prompt:
         if group == 0:  # special
             ended = True
             continue
-        text = f"embedding {group}" if of_embedding else clip.tokenizer.untokenize([(token, 1.0)])[0][1]
+        text = "<embedding>" if of_embedding else clip.tokenizer.untokenize([(token, 1.0)])[0][1]
         if ended or group != before:
             words.append([])
             texts.append("")

@@ -100,3 +100,22 @@ def test_a_picture_is_the_tensor_to_a_256th():
     pixels = np.asarray(contact_sheet.to_picture(image, 2)).astype(np.float32)
     assert pixels.shape == (8, 10, 3)
     assert np.abs(pixels[::2, ::2] / 127.5 - 1 - image.movedim(0, -1).numpy()).max() <= 1 / 255 + 1e-6
+
+
+def test_a_grid_has_each_picture_at_its_labels():
+    tiles = [[torch.full((3, 8, 12), 0.1 * (2 * r + c)) for c in range(2)] for r in range(2)]
+    picture = contact_sheet.grid([*tiles, [torch.full((3, 8, 12), -1.0)]], ["one", "two", "image"], ["a", "b"])
+    width, height, top = 12 * 10, 8 * 10, LINE + 2 * MARGIN
+    assert picture.size == (LABEL_WIDTH + 2 * (width + MARGIN), top + 3 * (height + MARGIN))
+    pixels = np.asarray(picture).astype(float) / 127.5 - 1
+
+    def middle(r, c):
+        return pixels[top + r * (height + MARGIN) + height // 2, LABEL_WIDTH + c * (width + MARGIN) + width // 2, 0]
+
+    for r in range(2):
+        for c in range(2):
+            assert middle(r, c) == pytest.approx(0.1 * (2 * r + c), abs=0.01)
+    assert (middle(2, 0), middle(2, 1)) == (-1, 1)  # the last row is shorter
+    for r in range(3):  # a label before each row, and one over each column
+        assert pixels[top + r * (height + MARGIN) :][:height, :LABEL_WIDTH].min() < 0
+    assert pixels[:top, LABEL_WIDTH : LABEL_WIDTH + width].min() < 0

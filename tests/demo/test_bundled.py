@@ -5,6 +5,7 @@ Meaning, not goldens: the thresholds are the acceptance thresholds, with room fo
 
 import hashlib
 import json
+import math
 from dataclasses import asdict
 
 import pytest
@@ -15,7 +16,15 @@ from ddpm_core import invert, sample, trajectories
 from demo import classifier as judge
 from demo import model as bundled
 from demo.__main__ import main
-from demo.evaluate import METHODS, choose_edits, evaluate, read_color, source_images
+from demo.evaluate import (
+    METHODS,
+    area_under_curve,
+    choose_edits,
+    evaluate,
+    mask_found,
+    read_color,
+    source_images,
+)
 from demo.scenes import CLASSIFIER_SEED, TEST_SEED, ShapeScene, render, sample_scene
 from demo.settings import ColorEdit, Settings
 from demo.sheet import COLUMNS, EXAMPLES, make_sheet, recolored
@@ -109,6 +118,26 @@ def test_the_sheet_has_every_column_and_replays_exactly(model):
     rows = make_sheet(model, EXAMPLES[:1])
     assert len(rows[0].tiles) == len(COLUMNS)
     assert rows[0].reconstruction_error < 1e-5
+
+
+def test_the_mask_from_two_prompts_finds_the_edit(model):
+    """Mean area under the curve over the kinds that leave something as it was, of a few edits each."""
+    found = mask_found(model, choose_edits(3, kinds=("color", "ground", "object", "season", "time")))
+    assert set(found) == {"color", "ground", "object", "season", "mean"}
+    assert found["mean"] > 0.9 and found["color"] > 0.95
+
+
+def test_the_area_under_the_curve_is_the_share_of_pairs_in_order():
+    torch.manual_seed(0)
+    score, truth = torch.randint(5, (40,)).float(), torch.rand(40) < 0.4
+    pairs = [0.5 * float(a == b) + float(a > b) for a in score[truth] for b in score[~truth]]
+    assert area_under_curve(score, truth) == pytest.approx(sum(pairs) / len(pairs))
+    assert math.isnan(area_under_curve(score, truth | True))
+
+
+def test_the_command_line_measures_masks(capsys):
+    assert main(["evaluate", "--per-kind", "1", "--masks"]) == 0
+    assert "mean" in capsys.readouterr().out
 
 
 def test_every_method_returns_images(model):

@@ -11,7 +11,7 @@ from demo import classifier as judge
 from demo.__main__ import main
 from demo.control import EditedDenoiser, Sites, prompt_of, prompt_to_prompt, sharing
 from demo.evaluate import METHODS as WAYS
-from demo.evaluate import area_under_curve, choose_edits, score, source_images, summary, words_find_objects
+from demo.evaluate import choose_edits, score, source_images, summary, words_find_objects
 from demo.model import load_model
 from demo.scenes import TUNE_SEED
 from demo.settings import PromptToPrompt, Settings
@@ -105,11 +105,6 @@ def test_the_word_of_the_color_finds_the_object(model):
     areas = words_find_objects(model, 6, TUNE_SEED)
     assert areas["color"] > 0.95
     assert areas["ground color"] < 0.05
-
-
-def test_area_under_the_curve():
-    scores, truth = torch.tensor([0.1, 0.4, 0.4, 0.9]), torch.tensor([False, False, True, True])
-    assert area_under_curve(scores, truth) == pytest.approx(3.5 / 4)
 
 
 def test_the_command_line_measures_with_the_settings_that_it_is_given(capsys):

@@ -24,6 +24,13 @@ from benchmarks.random_weights import (
 )
 
 PACK = Path(__file__).parents[2]
+# Three sizes of picture with attention at each, as real UNets have it.
+TALL = {
+    "num_res_blocks": [1, 1, 1],
+    "channel_mult": [1, 1, 2],
+    "transformer_depth": [1, 1, 1],
+    "transformer_depth_output": [1] * 6,
+}
 NARROW = {"model_channels": 64}  # a class of the host is named here, not detected, so the width may shrink too
 
 
@@ -38,6 +45,7 @@ def pack(comfy) -> SimpleNamespace:
     classes = {cls.GET_SCHEMA().node_id: cls for cls in asyncio.run(extension.get_node_list())}
     return SimpleNamespace(
         root=root,
+        modules=lambda name: sys.modules[f"{root}.nodes.{name}"],
         core=sys.modules[f"{root}.ddpm_core"],
         host=sys.modules[f"{root}.nodes.host"],
         guide=sys.modules[f"{root}.nodes.guide"],
@@ -55,7 +63,7 @@ def random_model(comfy):
     """random_model(kind, dtype): a MODEL with random weights.
 
     Kinds: sd15 (eps), v, inpaint (with a picture and a mask as conditioning), sdxl, flow (SD3), flux, wan (video),
-    wan_i2v (video from a picture).
+    wan_i2v (video from a picture); sd15_tall and sdxl_tall have attention at three sizes.
     """
 
     @cache
@@ -66,6 +74,8 @@ def random_model(comfy):
         family, unet_config = {
             "sd15": (comfy.supported_models.SD15, SD15_UNET | NARROW),
             "sdxl": (comfy.supported_models.SDXL, SDXL_UNET | NARROW),
+            "sd15_tall": (comfy.supported_models.SD15, SD15_UNET | NARROW | TALL),
+            "sdxl_tall": (comfy.supported_models.SDXL, SDXL_UNET | NARROW | TALL),
             "inpaint": (comfy.supported_models.SD15, SD15_UNET | NARROW | {"in_channels": 9}),
             "flow": (comfy.supported_models.SD3, SD3_MMDIT),
             "flux": (comfy.supported_models.Flux, FLUX | _newer_fields_of_flux()),
@@ -102,6 +112,51 @@ def conditioning():
         generator = torch.Generator().manual_seed(seed)
         pooled = torch.randn((1, POOLED[kind]), generator=generator) if kind in POOLED else None
         return [[torch.randn((1, *CONTEXT[kind]), generator=generator), {"pooled_output": pooled}]]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def random_clip(comfy):
+    """random_clip(family): a CLIP with the host's tokenizers of sd15 or sdxl, and a random vector for each token."""
+    import comfy.sd1_clip
+    import comfy.sdxl_clip
+    import comfy.supported_models_base
+
+    class Encoder(torch.nn.Module):
+        dtypes = {torch.float32}
+
+        def __init__(self, width: int, pooled: int | None):
+            super().__init__()
+            self.width, self.pooled = width, pooled
+
+        def set_clip_options(self, options: dict) -> None:
+            pass
+
+        def reset_clip_options(self) -> None:
+            pass
+
+        def encode_token_weights(self, streams: dict) -> tuple:
+            tokens = [entry for chunk in streams["l"] for entry in chunk]
+            rows = [self._vector(k, *entry) for k, entry in enumerate(tokens)]
+            seen = torch.stack(rows)
+            context = (
+                seen + 0.5 * seen.cumsum(dim=0) / torch.arange(1, len(seen) + 1)[:, None]
+            )  # words know the earlier
+            return context[None], None if self.pooled is None else context.mean(dim=0)[None, : self.pooled]
+
+        def _vector(self, position: int, token, weight: float) -> torch.Tensor:
+            seed = token if isinstance(token, int) else int(token.abs().sum() * 1000)
+            draw = [torch.randn(self.width, generator=torch.Generator().manual_seed(n)) for n in (seed, position % 77)]
+            return weight * (draw[0] + 0.3 * draw[1])
+
+    def make(family: str, embedding_directory: str | None = None):
+        tokenizer, width, pooled = {
+            "sd15": (comfy.sd1_clip.SD1Tokenizer, 768, None),
+            "sdxl": (comfy.sdxl_clip.SDXLTokenizer, 2048, 1280),
+        }[family]
+        target = comfy.supported_models_base.ClipTarget(tokenizer, lambda **_: Encoder(width, pooled))
+        return comfy.sd.CLIP(target, embedding_directory=embedding_directory)
 
     return make
 
@@ -192,6 +247,12 @@ def edit(pack, conditioning, latent):
         return pack.run("EditFriendlyEdit", model=model, **(defaults | inputs))[0]["samples"]
 
     return run
+
+
+@pytest.fixture
+def unthrottled(comfy, monkeypatch):
+    """Each step reaches the host's progress hook; newer hosts leave some out that follow within a tenth of a second."""
+    monkeypatch.setattr(comfy.utils, "PROGRESS_THROTTLE_MIN_INTERVAL", 0.0, raising=False)
 
 
 @pytest.fixture

@@ -203,6 +203,34 @@ def test_one_pass_gives_what_inverting_and_sampling_give(graph, invert, sample, 
 
 
 @pytest.mark.parametrize("name", GRAPHS)
+def test_the_mask_from_two_prompts_is_where_two_inversions_differ(pack, graph, invert, name):
+    """Inverting with the source and with the target, both without guidance, has the two predictions at each state."""
+    case = graph(name)
+    prompts = {"source": case.source, "target": case.target}
+    settings = {"latent_image": case.image, "scheduler": "simple", "steps": 4, "variations": 2, "cfg": 1.0}
+    source, target = (
+        invert(case.model, case.kind, positive=prompt, negative=prompt, **settings) for prompt in prompts.values()
+    )
+    levels = [1, 2, 3]
+    difference = (target.denoised - source.denoised)[levels].abs().sum(dim=2, keepdim=True).mean(dim=0)
+    images = 1 if source.image.ndim == 5 else 2
+    heat = pack.core.masks.heat(difference, images, source.mask)
+    found = {}
+    for threshold in (0.5, 0.9):
+        (found[threshold], _) = pack.run(
+            "DifferenceMask", model=case.model, noise_maps=source, threshold=threshold, levels=3, start=0.25, end=0.75,
+            grow=0, **prompts,
+        )  # fmt: skip
+    for threshold, mask in found.items():
+        cells = mask[:, ::8, ::8]
+        expected = (heat > threshold).float()
+        expected = expected[0, 0] if source.image.ndim == 5 else expected[:, 0]
+        near = ((heat - threshold).abs() < 1e-3).reshape(expected.shape)  # rounding may decide there
+        assert torch.equal(cells[~near], expected[~near])
+    assert 0 < found[0.9].mean() < 1
+
+
+@pytest.mark.parametrize("name", GRAPHS)
 def test_several_timesteps_a_call_give_what_one_gives(graph, invert, count_calls, name):
     case = graph(name)
     settings = {"positive": case.target, "negative": case.negative, "latent_image": case.image, "scheduler": "simple"}

@@ -1,6 +1,10 @@
 """How many steps a run has, what a share of them skips, and settings that go together."""
 
+import dataclasses
 import logging
+import re
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -48,12 +52,60 @@ def test_presets_are_the_papers_and_run(pack, random_model, conditioning, latent
         ("flow", "FlowEdit, SD3 (paper)", [17, 3.5, 13.5, 0.0]),
         ("flux", "FlowEdit, Flux (paper)", [4, 1.0, 1.0, 0.0, 1.5, 5.5]),
     ):
-        sigmas, *settings, summary = pack.run("EditPreset", model=random_model(kind), preset=preset)
+        sigmas, *settings = pack.run("EditPreset", model=random_model(kind), preset=preset)
+        summary = settings[6]
         assert settings[: len(numbers)] == numbers and str(len(sigmas) - 1) in summary
         skip_steps, source_cfg, target_cfg, eta, *_ = settings
         given = {"skip_steps": skip_steps, "source_cfg": source_cfg, "target_cfg": target_cfg, "eta": eta}
         image = latent(kind, height=4, width=4)
         assert edit(random_model(kind), kind, sigmas=sigmas, latent_image=image, **given).isfinite().all()
+
+
+# Steps, skip, cfgs, eta; cross-attention until, self-attention from and until, features until, lambda. Tabs. 3 and 4.
+SETTINGS = {
+    "edit friendly (paper)": ([100, 36, 3.5, 15, 1], [0, 0, 0, 0, 0]),
+    "P2P with these maps (paper)": ([100, 12, 3.5, 9, 1], [0.6, 0, 0.2, 0, 0]),
+    "P2P on DDIM (paper)": ([100, 0, 3.5, 9, 0], [0.8, 0, 0.4, 0, 0]),
+    "DDIM (paper)": ([100, 0, 3.5, 9, 0], [0, 0, 0, 0, 0]),
+    "CycleDiffusion (paper)": ([100, 25, 3.5, 4, 1], [0, 0, 0, 0, 0]),
+    "null-text (paper)": ([50, 0, 7.5, 7.5, 0], [0, 0, 0, 0, 0]),
+    "zero-shot with these maps (paper)": ([50, 0, 3.5, 7.5, 1], [0, 0, 0, 0, 0.03]),
+    "zero-shot (paper)": ([50, 0, 1, 7.5, 0], [0, 0, 0, 0, 0.1]),
+    "Plug-and-Play with these maps": ([50, 0, 1, 10, 1], [0, 0, 0.5, 0.8, 0]),
+    "MasaCtrl with these maps": ([50, 0, 1, 7.5, 1], [0, 0.08, 1, 0, 0]),
+}
+DOCS = Path(__file__).parents[2] / "web" / "docs"
+
+
+@pytest.mark.parametrize("preset", SETTINGS)
+def test_presets_of_other_methods_are_the_papers(pack, random_model, preset):
+    """As the nodes give them, and as the help page prints them."""
+    sigmas, skip_steps, source_cfg, target_cfg, eta, *_, summary, cross, start, until, features, weight = pack.run(
+        "EditPreset", model=random_model("sd15"), preset=preset
+    )
+    numbers = [len(sigmas) - 1, skip_steps, source_cfg, target_cfg, eta], [cross, start, until, features, weight]
+    assert numbers == SETTINGS[preset]
+    assert ("lambda" in summary, "cross-attention" in summary) == (weight > 0, cross > 0)
+    assert re.search(r"Invert Image.* \(arXiv \d{4}\.\d{5}", summary)
+    row = next(line for line in (DOCS / "EditPreset.md").read_text().splitlines() if line.startswith(f"| {preset} |"))
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[1:5] == [
+        f"{len(sigmas) - 1}, `ddim_uniform`", str(skip_steps), f"{source_cfg:g}, {target_cfg:g}", f"{eta:g}"
+    ]  # fmt: skip
+
+
+def test_presets_of_this_method_suit_its_maps(pack, random_model, invert):
+    """The words on the sampler's node have nothing to say about them, nor about the others with their own maps."""
+    advice = sys.modules[f"{pack.root}.nodes.advice"]
+    methods = {"DDIM": "DDIM", "P2P on DDIM": "DDIM", "CycleDiffusion": "CycleDiffusion", "null-text": "null-text"}
+    for preset in SETTINGS:
+        sigmas, skip_steps, source_cfg, target_cfg, *_ = pack.run(
+            "EditPreset", model=random_model("sd15"), preset=preset
+        )
+        noise_maps = invert(random_model("sd15"), sigmas=sigmas[-3:], steps=1)
+        info = {"method": methods.get(preset.removesuffix(" (paper)"), "edit friendly"), "cfg": str(source_cfg)}
+        maps = dataclasses.replace(noise_maps, skipped=len(sigmas) - 3, info=info)
+        assert advice.on_settings(maps, skip_steps, target_cfg) == ""
 
 
 @pytest.mark.parametrize(("kind", "cfg", "said"), [("flux", 3.5, True), ("flux", 1.0, False), ("sd15", 3.5, False)])

@@ -167,12 +167,6 @@ def test_a_mask_is_averaged_over_cells_and_cropped_like_the_image(pack, random_m
     assert cells.sum() == 0.5
 
 
-@pytest.fixture
-def unthrottled(comfy, monkeypatch):
-    """Each step reaches the host's progress hook; newer hosts leave some out that follow within a tenth of a second."""
-    monkeypatch.setattr(comfy.utils, "PROGRESS_THROTTLE_MIN_INTERVAL", 0.0, raising=False)
-
-
 def test_a_run_can_be_interrupted_at_any_step(comfy, unthrottled, random_model, latent, invert, sample):
     """The host's interrupt ends the run; the next one gives what an undisturbed one gives."""
     model, image = random_model("sd15"), latent("sd15")

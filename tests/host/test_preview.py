@@ -51,7 +51,7 @@ def test_colors_are_those_of_the_hosts_live_preview(pack, random_model, invert, 
     model = random_model("sd15")
     noise_maps = invert(model)
     expected = live_preview(model.get_model_object("latent_format"), noise_maps.image)
-    ours = pack.inspect._preview(noise_maps, noise_maps.image[0])
+    ours = pack.inspect.preview(noise_maps, noise_maps.image[0])
     assert np.abs((ours.clamp(-1, 1) + 1).movedim(0, -1).numpy() * 127.5 - expected).max() <= 1
 
 
@@ -80,7 +80,7 @@ def test_colors_of_every_latent_format_of_the_host(comfy, pack, random_model, li
             assert "latent_rgb_factors" not in noise_maps.info, type(latent_format)
             continue
         shown += 1
-        ours = pack.inspect._preview(noise_maps, image.reshape(-1, 6, 8))
+        ours = pack.inspect.preview(noise_maps, image.reshape(-1, 6, 8))
         apart = np.abs((ours.clamp(-1, 1) + 1).movedim(0, -1).numpy() * 127.5 - expected)
         assert apart.max() <= 1, type(latent_format)
         z = torch.randn((latent_format.latent_channels, 60, 80), generator=torch.Generator().manual_seed(1))

@@ -1,4 +1,4 @@
-"""What a browser hears over the websocket while the nodes work: progress and live previews."""
+"""What a browser hears over the websocket while the nodes work: progress, live previews and words on a node."""
 
 import asyncio
 import io
@@ -12,7 +12,7 @@ import pytest
 import requests
 from PIL import Image
 
-PREVIEW_IMAGE = 1  # the host's binary event, for clients that declare no further features
+PREVIEW_IMAGE, TEXT = 1, 3  # the host's binary events, for clients that declare no further features
 
 
 def node(class_type: str, **inputs) -> dict:
@@ -53,8 +53,8 @@ def graph(seed: int) -> dict:
     }
 
 
-async def listen(url: str, prompt: dict, **extra: str) -> tuple[dict, dict]:
-    """Post a graph and hear it out: (value, max) of each node's progress, and each node's preview images.
+async def listen(url: str, prompt: dict, **extra: str) -> tuple[dict, dict, dict]:
+    """Post a graph and hear it out: (value, max) of each node's progress, each node's preview images, and its texts.
 
     Args:
         extra: what the front end sends along with the graph.
@@ -64,6 +64,7 @@ async def listen(url: str, prompt: dict, **extra: str) -> tuple[dict, dict]:
     client = uuid.uuid4().hex
     progress: dict[str, list] = {}
     previews: dict[str, list] = {}
+    texts: dict[str, list] = {}
     executing = None
     async with (
         aiohttp.ClientSession() as session,
@@ -76,8 +77,11 @@ async def listen(url: str, prompt: dict, **extra: str) -> tuple[dict, dict]:
         while True:
             message = await socket.receive(timeout=120)
             if message.type == aiohttp.WSMsgType.BINARY:
-                event, _ = struct.unpack(">II", message.data[:8])
-                if event == PREVIEW_IMAGE:
+                event, length = struct.unpack(">II", message.data[:8])
+                if event == TEXT:
+                    node_id, text = message.data[8 : 8 + length], message.data[8 + length :]
+                    texts.setdefault(node_id.decode(), []).append(text.decode())
+                elif event == PREVIEW_IMAGE:
                     previews.setdefault(executing, []).append(Image.open(io.BytesIO(message.data[8:])))
                 continue
             event, data = (json.loads(message.data)[key] for key in ("type", "data"))
@@ -85,7 +89,7 @@ async def listen(url: str, prompt: dict, **extra: str) -> tuple[dict, dict]:
             if event == "executing":
                 executing = data["node"]
                 if executing is None and data["prompt_id"] == run:
-                    return progress, previews
+                    return progress, previews, texts
             elif event == "progress":
                 progress.setdefault(data["node"], []).append((data["value"], data["max"]))
 
@@ -97,7 +101,7 @@ def heard(server):
 
 @pytest.mark.parametrize(("name", "steps"), [("one", 10), ("sample", 8), ("edit", 7)])
 def test_progress_counts_the_steps_that_are_run(heard, name, steps):
-    progress, _ = heard
+    progress, *_ = heard
     assert progress[name] == [(value, steps) for value in range(1, steps + 1)]
 
 
@@ -106,27 +110,42 @@ def test_progress_without_previews_climbs_to_the_end(server):
     prompt = graph(seed=12)
     kept = ("model", "image", "latent", "source", "empty", "one")
     prompt = {name: prompt[name] for name in kept} | {"kept": node("PreviewAny", source=["one", 0])}
-    progress, _ = asyncio.run(listen(server.url, prompt, preview_method="none"))
+    progress, *_ = asyncio.run(listen(server.url, prompt, preview_method="none"))
     values = [value for value, _ in progress["one"]]
     assert {steps for _, steps in progress["one"]} == {10}
     assert values == sorted(set(values)) and (values[0], values[-1]) == (1, 10)
 
 
 def test_progress_of_a_batched_inversion_counts_the_steps_that_are_done(heard):
-    progress, _ = heard
+    progress, *_ = heard
     assert progress["four"] == [(4, 10), (8, 10), (10, 10)]
 
 
 @pytest.mark.parametrize(("name", "calls"), [("one", 10), ("four", math.ceil(10 / 4)), ("sample", 8), ("edit", 7)])
 def test_each_call_shows_a_preview(heard, name, calls):
-    _, previews = heard
+    _, previews, _ = heard
     assert len(previews[name]) == calls
     assert all(preview.size[0] >= 32 for preview in previews[name])
 
 
 def test_the_last_preview_shows_the_edit(heard):
     """The circle in its new colour: the previews are the predictions of the target prompt."""
-    _, previews = heard
+    _, previews, _ = heard
     for name in ("sample", "edit"):
         red, green, blue = np.asarray(previews[name][-1].convert("RGB")).astype(int).transpose(2, 0, 1)
         assert (green - np.maximum(red, blue)).max() > 40
+
+
+def test_settings_that_do_not_suit_the_maps_are_told_on_the_node(server, heard):
+    """Where the papers would skip less, and nowhere else."""
+    *_, texts = heard
+    assert texts == {}
+    prompt = graph(seed=13)
+    del prompt["edit"], prompt["kept_edit"], prompt["four"], prompt["kept"]
+    prompt["sample"]["inputs"] |= {"skip_steps": 8}
+    prompt["sampler"] = node("SamplerFixedNoise", noise_maps=["one", 0], skip_steps=9)
+    prompt["kept_sampler"] = node("PreviewAny", source=["sampler", 1])
+    *_, texts = asyncio.run(listen(server.url, prompt))
+    assert set(texts) == {"sample", "sampler"}
+    assert "skip_steps 8 leaves out 80% of the 10 steps" in texts["sample"][0]
+    assert "skip_steps 9 leaves out 90%" in texts["sampler"][0]

@@ -189,3 +189,45 @@ def test_a_file_outside_the_hosts_folders_is_refused_before_anything_runs(server
     nodes["invert"] = node("LoadNoiseMaps", file="../../secret.noisemaps.safetensors")
     with pytest.raises(GraphError, match="refused the graph.*leaves the folder 'input'"):
         server.run(nodes)
+
+
+def test_lists_of_sentences_arrive_whole(server):
+    """Sentences as a list of the host's, and the same as entries of one conditioning, lead to one and the same edit."""
+    words = {"source": ("a cat", "a cat asleep"), "target": ("a dog", "a dog asleep")}
+    encoded = {
+        "listed": {name: node("EncodeSentences", clip=["clip", 0], text="\n\n".join(words[name])) for name in words},
+        "combined": {
+            name: node("ConditioningCombine", conditioning_1=[f"{name} 0", 0], conditioning_2=[f"{name} 1", 0])
+            for name in words
+        },
+    }
+    found = {}
+    for how, sentences in encoded.items():
+        nodes = graph(invert={"steps": 2}, edit={"positive": ["moved", 0], "skip_steps": 0})
+        for name in ("save", "pixels", "save_back", "back", "save_maps", "save_latent", "target"):
+            del nodes[name]
+        nodes |= {f"of {name}": one for name, one in sentences.items()}
+        if how == "combined":
+            nodes |= {
+                f"{name} {k}": node("CLIPTextEncode", clip=["clip", 0], text=text)
+                for name, texts in words.items()
+                for k, text in enumerate(texts)
+            }
+        links = {"conditioning": ["source", 0], "source": ["of source", 0], "target": ["of target", 0]}
+        nodes["moved"] = node("EditDirection", **links, strength=1.0)
+        outputs = server.run(nodes)
+        assert len(outputs["save_edit"]["latents"]) == 1
+        found[how] = latent(server, outputs, "save_edit")
+    assert torch.equal(found["listed"], found["combined"])
+
+
+def test_zero_shot_image_to_image(server):
+    """Gradients in the server's own inference mode."""
+    nodes = graph(invert={"steps": 2})
+    for name in ("save", "pixels", "save_back", "back", "save_maps", "save_latent"):
+        del nodes[name]
+    links = {name: [name, 0] for name in ("model", "source", "target")}
+    links |= {"negative": ["empty", 0], "noise_maps": ["invert", 0]}
+    nodes["edit"] = node("ZeroShotImageToImage", **links, cfg=7.5, guidance_weight=0.1, skip_steps=0)
+    outputs = server.run(nodes)
+    assert latent(server, outputs, "save_edit").isfinite().all()

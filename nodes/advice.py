@@ -1,0 +1,89 @@
+"""What papers sample noise maps of each method with, and a word on the node where settings are far from that."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import dataclass
+
+from ..ddpm_core import NoiseMaps
+
+
+@dataclass(frozen=True)
+class Usual:
+    """What maps of one method are sampled with.
+
+    Args:
+        skip: T_skip as a share of all steps.
+        cfg: guidance towards the target prompt.
+        most_skip, most_cfg: what is still ordinary.
+        source: who says so.
+    """
+
+    skip: float
+    cfg: float
+    most_skip: float
+    most_cfg: float
+    source: str
+
+    def skip_steps(self, full_steps: int) -> int:
+        """T_skip of so many steps."""
+        return round(self.skip * full_steps)
+
+
+_EDIT_FRIENDLY = Usual(0.36, 15.0, 0.5, 20.0, "arXiv 2304.06140, Tab. 3")
+_USUAL = {
+    "edit friendly": _EDIT_FRIENDLY,
+    "CycleDiffusion": Usual(0.25, 4.0, 0.5, 8.0, "arXiv 2304.06140, Fig. 15"),
+    # In the steps of DDIM nothing but the starting state holds the image, and strong guidance leaves it.
+    "DDIM": Usual(0.0, 9.0, 0.5, 10.0, "arXiv 2304.06140, Tab. 3"),
+    "DDIM with residuals": Usual(0.0, 9.0, 0.5, 12.0, "arXiv 2304.06140, Tab. 3"),
+}
+
+
+def usual_of(noise_maps: NoiseMaps) -> Usual:
+    """The setting of a paper for maps of this method; null-text maps have one cfg, that they were made for."""
+    method = noise_maps.info.get("method", "")
+    if method == "null-text":
+        cfg = float(noise_maps.info.get("cfg", 7.5))
+        return Usual(0.0, cfg, 0.0, cfg, "arXiv 2211.09794")
+    return _USUAL.get(method, _EDIT_FRIENDLY)
+
+
+def on_settings(noise_maps: NoiseMaps, skip_steps: int, cfg: float | None = None) -> str:
+    """What to set otherwise to sample these maps, in words; empty where the settings are ordinary.
+
+    Args:
+        cfg: None where a guider elsewhere has it.
+    """
+    method, steps = noise_maps.info.get("method", "edit friendly"), noise_maps.full_steps
+    usual, said = usual_of(noise_maps), []
+    if steps > skip_steps > max(usual.most_skip * steps, min(noise_maps.skipped, steps / 2)):
+        best, held = usual.skip_steps(steps), noise_maps.skipped
+        remedy = f"set it to {best}" if held <= best else f"invert again with skip_steps {best}, and set it to that"
+        said.append(
+            f"skip_steps {skip_steps} leaves out {skip_steps / steps:.0%} of the {steps} steps, and little is left to "
+            f"edit in: {remedy} ({usual.source} skips {usual.skip:.0%} with {method} maps)"
+        )
+    if cfg is not None and method == "null-text" and abs(cfg - usual.cfg) > 0.05:
+        said.append(
+            f"these null-text maps were made for cfg {usual.cfg:g} and give the image back at no other: set cfg to "
+            f"{usual.cfg:g}, not {cfg:g}, or invert again for that"
+        )
+    elif cfg is not None and cfg > usual.most_cfg:
+        said.append(
+            f"cfg {cfg:g} is a lot for {method} maps and may burn colors or lose the image: set it to about "
+            f"{usual.cfg:g} ({usual.source})"
+        )
+    return "; ".join(said)
+
+
+def tell(node_id: str | None, text: str) -> None:
+    """Show a text on a node, and in the log; the log alone where no server runs. An empty text is not told."""
+    if not text:
+        return
+    logging.warning("%s", text)
+    # Imported by whoever runs the server; to import it here would start half of one in a script.
+    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+    if server is not None and node_id is not None:
+        server.send_progress_text(text, node_id)

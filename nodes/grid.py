@@ -1,0 +1,134 @@
+"""A node that samples noise maps at several skips and cfgs and lays the results out as one sheet."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import TypeVar
+
+import numpy as np
+import torch
+from comfy.sd import VAE
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from ..ddpm_core import NoiseMaps, contact_sheet
+from . import guide, inputs, latents
+from .attention import AttentionEdit
+from .sample import run_fixed_noise
+from .types import CATEGORY, Conditioning, ModelPatcher, search_aliases
+
+_Number = TypeVar("_Number", int, float)
+
+
+class EditGrid(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EditGrid",
+            display_name="Grid of Skips and CFGs",
+            category=f"{CATEGORY}/sample",
+            **search_aliases("xy plot", "compare settings", "contact sheet"),
+            description="Samples noise maps at every pair of several skips and cfgs, as the paper's Fig. 14 does: one "
+            "look shows which setting an image wants.",
+            is_output_node=True,
+            inputs=[
+                io.Model.Input("model", tooltip="The model that the image was inverted with."),
+                io.Conditioning.Input("positive", tooltip="The target prompt: what the image is to show."),
+                io.Conditioning.Input("negative", tooltip="The negative prompt, usually empty."),
+                inputs.noise_maps(),
+                io.Vae.Input("vae", tooltip="Decodes the results."),
+                io.String.Input(
+                    "skips",
+                    default="12, 24, 36",
+                    tooltip="One row of the sheet for each of these skip_steps, with commas between them.",
+                ),
+                io.String.Input(
+                    "cfgs",
+                    default="5, 10, 15",
+                    tooltip="One column for each of these cfgs. Every pair is a whole run of the sampler.",
+                ),
+                # One row, for a sheet of each would be a run of all the others for nothing.
+                io.Int.Input(
+                    "row",
+                    default=0,
+                    min=0,
+                    max=4095,
+                    tooltip="Which image to show, from 0: variation v of image b is row v * (images) + b.",
+                ),
+                inputs.mask(),
+                inputs.attention(),
+            ],
+            outputs=[
+                io.Image.Output(display_name="sheet", tooltip="All results and the image, with their settings."),
+                io.Image.Output(display_name="images", tooltip="The results as a batch, row by row of the sheet."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: ModelPatcher,
+        positive: Conditioning,
+        negative: Conditioning,
+        noise_maps: NoiseMaps,
+        vae: VAE,
+        skips: str,
+        cfgs: str,
+        row: int,
+        mask: Tensor | None = None,
+        attention: AttentionEdit | None = None,
+    ) -> io.NodeOutput:
+        all_skips, all_cfgs = listed("skips", skips, int), listed("cfgs", cfgs, float)
+        if row >= len(noise_maps.image):
+            raise ValueError(
+                f"row is {row}, the noise maps have {len(noise_maps.image)} rows: use 0 to the last of them"
+            )
+        # Before the first run, not after an hour of them.
+        steps = [noise_maps.steps - noise_maps.first_step(skip_steps) for skip_steps in all_skips]
+        before, total, images = 0, sum(steps) * len(all_cfgs), []
+        for (skip_steps, run), cfg in itertools.product(zip(all_skips, steps, strict=True), all_cfgs):
+            guider = guide.guider_for(model, positive, negative, cfg)
+            samples = run_fixed_noise(guider, noise_maps, skip_steps, mask, attention, progress=(before, total))
+            images.append(_decoded(vae, samples[row : row + 1]))
+            before += run
+        source = _decoded(vae, latents.unscaled(noise_maps, noise_maps.image[row : row + 1]))
+        sheet = _sheet(all_skips, all_cfgs, images, source)
+        return io.NodeOutput(sheet, torch.cat(images), ui=ui.PreviewImage(sheet, cls=cls))
+
+
+def listed(name: str, text: str, kind: Callable[[str], _Number]) -> list[_Number]:
+    """The numbers of an input that lists them.
+
+    Raises:
+        ValueError: none, one that is no number of the kind, or one that is out of range.
+    """
+    parts = [part for part in text.replace(";", ",").replace("\n", ",").split(",") if part.strip()]
+    what = "a whole number of 0 or more" if kind is int else "a number from 0 to 100"
+    if not parts:
+        raise ValueError(f"{name} is empty: list at least one number, such as {'12, 24' if kind is int else '5, 10'}")
+    numbers = []
+    for part in parts:
+        try:
+            number = kind(part)
+        except ValueError:
+            raise ValueError(f"{name} holds {part.strip()!r}, which is not {what}: list such, as 5, 10") from None
+        if not 0 <= number <= (float("inf") if kind is int else 100):  # not a number is neither
+            raise ValueError(f"{name} holds {part.strip()!r}, which is not {what}: list such, as 5, 10")
+        numbers.append(number)
+    return numbers
+
+
+def _decoded(vae: VAE, samples: Tensor) -> Tensor:
+    """(1, H, W, 3) in [0, 1] of a latent (1, *S); of a video, its first frame."""
+    pixels = vae.decode(samples)
+    return pixels.reshape(-1, *pixels.shape[-3:])[:1, ..., :3].float().cpu()
+
+
+def _sheet(skips: list[int], cfgs: list[float], images: list[Tensor], source: Tensor) -> Tensor:
+    """(1, H, W, 3) in [0, 1] the results, a row for each skip and a column for each cfg, and under them the source."""
+    tiles = [image[0].movedim(-1, 0) * 2 - 1 for image in [*images, source]]
+    rows = [tiles[k : k + len(cfgs)] for k in range(0, len(images), len(cfgs))]
+    labels = [f"skip {skip}" for skip in skips]
+    picture = contact_sheet.grid([*rows, tiles[-1:]], [*labels, "image"], [f"cfg {cfg:g}" for cfg in cfgs])
+    return torch.from_numpy(np.asarray(picture, dtype=np.float32) / 255)[None]

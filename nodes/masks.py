@@ -1,0 +1,253 @@
+"""A node that finds where two prompts differ about an image, and the sampler that finds it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import comfy.utils
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..ddpm_core import NoiseMaps, NoiseSchedule, masks, narrower, trajectories
+from . import host, inputs, latents
+from .inspect import preview
+from .pair import PairGuider
+from .plan import Plan
+from .samplers import CoreSampler, Run
+from .types import CATEGORY, Conditioning, ModelPatcher, search_aliases
+
+LEVELS, START, END = 7, 0.1, 0.5  # as tuned on the demo model; DiffEdit looks at 0.5
+
+
+class UnguidedPair(PairGuider):
+    """Source and target prompt without guidance.
+
+    No negative prompt is asked, so each half has its own prompt for one: the host gives a prompt the areas of the
+    negative beside it.
+    """
+
+    def set_pair(self, source: Conditioning, target: Conditioning) -> None:
+        self.set_prompts(source, target, target)
+        self.set_scales(1.0, 1.0)
+
+    def prepare_source(self, *run: Any) -> None:
+        self._source["negative"] = self._source["positive"]
+        super().prepare_source(*run)
+
+
+class DifferenceSampler(CoreSampler):
+    """Measures where the prompts of an `UnguidedPair` differ; `difference` (rows, 1, *S[1:]) is there after the run.
+
+    Args:
+        rows: of the latent.
+        schedule, levels: the levels to look at.
+        state: (rows, *S) the latent, i -> (rows, *S) its state at level i.
+    """
+
+    def __init__(self, rows: int, schedule: NoiseSchedule, levels: list[int], state: Callable[[Tensor, int], Tensor]):
+        self.rows = rows
+        self.schedule = schedule
+        self.levels = levels
+        self.state = state
+        self.difference: Tensor | None = None
+
+    @property
+    def sigmas(self) -> Tensor:
+        """(levels + 1,) what the host is told of the run."""
+        return torch.cat([self.schedule.sigmas[self.levels], torch.zeros(1)]).to(torch.float32)
+
+    def run(self, run: Run) -> Tensor:
+        run.guider.prepare_source(run.noise, run.latent, run.mask, run.extra_args["seed"])
+        image = run.image(self.rows)
+        with run.progress(len(self.levels)) as progress:
+            self.difference = masks.prediction_difference(
+                run.denoiser,
+                lambda i: self.state(image, i),
+                self.schedule,
+                self.levels,
+                device=image.device,
+                callback=progress,
+            )
+        return image
+
+
+def heat_of_maps(
+    model: ModelPatcher,
+    source: Conditioning,
+    target: Conditioning,
+    noise_maps: NoiseMaps,
+    levels: int = LEVELS,
+    start: float = START,
+    end: float = END,
+) -> Tensor:
+    """(B, 1, *S[1:]) in [0, 1]: where two prompts differ about the B images of noise maps; for a video, one for all.
+
+    Raises:
+        ValueError: maps of another model, no level from start to end, prompts that predict the same.
+    """
+    host.check_same_model(noise_maps, model)
+    chosen = masks.levels_between(noise_maps.full_steps, noise_maps.skipped, levels, start, end)
+    sampler = DifferenceSampler(
+        len(noise_maps.image), noise_maps.schedule, chosen, lambda _, i: noise_maps.states[i].clone()
+    )
+    images = host.images_of(noise_maps)
+    latent = model.model.process_latent_out(noise_maps.image)
+    return _heat(model, source, target, sampler, latent, host.seed_of(noise_maps), images, noise_maps.mask)
+
+
+def heat_of_plan(
+    model: ModelPatcher, source: Conditioning, target: Conditioning, plan: Plan, seed: int, mask: Tensor | None
+) -> Tensor:
+    """The same for images that are still to be inverted by a plan, within a mask (rows or 1, 1, *S[1:]) or None."""
+    schedule = plan.schedule
+    chosen = masks.levels_between(schedule.steps + plan.skipped, plan.skipped, LEVELS, START, END)
+    sampler = DifferenceSampler(
+        len(plan.seeds),
+        schedule,
+        chosen,
+        lambda image, i: trajectories.edit_friendly_state(image, schedule, plan.seeds, i),
+    )
+    allowed = narrower(plan.mask, mask)
+    return _heat(model, source, target, sampler, plan.latent, seed, plan.images, plan.mask, allowed)
+
+
+def _heat(
+    model: ModelPatcher,
+    source: Conditioning,
+    target: Conditioning,
+    sampler: DifferenceSampler,
+    latent: Tensor,
+    seed: int,
+    images: int,
+    mask: Tensor | None,
+    allowed: Tensor | None = None,
+) -> Tensor:
+    guider = UnguidedPair(model)
+    guider.set_pair(source, target)
+    host.run(guider, sampler, latent, sampler.sigmas, seed, images=images, mask=mask)
+    assert sampler.difference is not None
+    in_one = 1 if latent.ndim == 5 else images  # a mask of a video is one for each of its frames, and for all rows
+    return masks.heat(sampler.difference, in_one, mask if allowed is None else allowed)
+
+
+def to_mask(cells: Tensor, cell: int | None) -> Tensor:
+    """A MASK (N, H, W) of the image's size of cells (B, 1, H, W), N = B, or (1, 1, F, H, W), N = F.
+
+    Args:
+        cell: image pixels along one side of a latent cell; None leaves them cells, which every `mask` input takes.
+    """
+    if cells.ndim == 3:  # of no image, such as sound
+        return cells
+    frames = cells[0, 0] if cells.ndim == 5 else cells[:, 0]
+    return frames.repeat_interleave(cell or 1, -2).repeat_interleave(cell or 1, -1)
+
+
+def allowed(mask: Tensor | None, plan: Plan, cell: int | None) -> Tensor:
+    """The MASK, one for each image, of where an edit of a plan may change something: everywhere for None."""
+    cells = torch.ones((1, 1, *plan.latent.shape[2:])) if mask is None else mask[: plan.images]
+    return to_mask(cells, cell)
+
+
+class DifferenceMask(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DifferenceMask",
+            display_name="Mask from two Prompts",
+            category=f"{CATEGORY}/inspect",
+            **search_aliases("automatic mask", "DiffEdit", "find the edit", "segment"),
+            description="Finds where an edit will be, before it is made: where the model, shown the noised image, "
+            "predicts something else under the target prompt than under the source prompt. For any model.",
+            inputs=[
+                io.Model.Input("model", tooltip="The model that the image was inverted with."),
+                io.Conditioning.Input("source", tooltip="The source prompt: what the image shows."),
+                io.Conditioning.Input("target", tooltip="The target prompt: what the image is to show."),
+                inputs.noise_maps(),
+                io.Float.Input(
+                    "threshold",
+                    default=0.15,
+                    min=0.0,
+                    max=0.99,
+                    step=0.01,
+                    tooltip="Takes in what differs more than this share of the largest difference: lower for a larger "
+                    "mask.",
+                ),
+                io.Int.Input(
+                    "levels",
+                    default=LEVELS,
+                    min=1,
+                    max=100,
+                    tooltip="Noise levels to look at, two predictions each. More make the mask smoother.",
+                ),
+                io.Float.Input(
+                    "start",
+                    default=START,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="The noisiest of these levels, as a share of all steps: 0 is the noisiest of all. Noisy "
+                    "levels know where things will go.",
+                ),
+                io.Float.Input(
+                    "end",
+                    default=END,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="The cleanest of these levels. Clean levels know the outlines of what is there.",
+                ),
+                io.Int.Input(
+                    "grow",
+                    default=0,
+                    min=0,
+                    max=64,
+                    tooltip="Widens the mask by so many latent cells (mostly 8 pixels).",
+                ),
+                io.Image.Input("image", optional=True, tooltip="The image, to show the mask on in the preview."),
+            ],
+            outputs=[
+                io.Mask.Output(display_name="mask", tooltip="One for each image, in its size, for any mask input."),
+                io.Image.Output(
+                    display_name="preview",
+                    tooltip="The image, dimmed outside the mask, and beside it the difference: bright is large.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: ModelPatcher,
+        source: Conditioning,
+        target: Conditioning,
+        noise_maps: NoiseMaps,
+        threshold: float,
+        levels: int,
+        start: float,
+        end: float,
+        grow: int,
+        image: Tensor | None = None,
+    ) -> io.NodeOutput:
+        heat = heat_of_maps(model, source, target, noise_maps, levels, start, end)
+        cell = latents.pixels_per_cell(noise_maps)
+        mask = to_mask(masks.cut(heat, threshold, grow), cell)
+        return io.NodeOutput(mask, pictures(noise_maps, image, mask, to_mask(heat, cell)))
+
+
+def pictures(noise_maps: NoiseMaps, image: Tensor | None, mask: Tensor, heat: Tensor) -> Tensor:
+    """(N, H, 2 * W, 3) for masks (N, H, W): the image that each is of under it, and the heat map."""
+    from ..ddpm_core import plots  # matplotlib takes a second to import
+
+    count, (height, width) = len(mask), mask.shape[-2:]
+    if image is None:
+        rows = noise_maps.image
+        shown = rows[0].movedim(1, 0) if rows.ndim == 5 else rows[:count]
+        pixels = torch.stack([preview(noise_maps, x) for x in shown]).clamp(-1, 1) / 2 + 0.5
+    else:
+        pixels = image[torch.linspace(0, len(image) - 1, count).round().long(), ..., :3].movedim(-1, 1).float().cpu()
+    method = "nearest-exact" if pixels.shape[-1] < width else "bilinear"
+    pixels = comfy.utils.common_upscale(pixels, width, height, method, "center").movedim(1, -1)
+    parts = zip(pixels.numpy(), mask.numpy(), heat.numpy(), strict=True)
+    return torch.stack([torch.from_numpy(plots.mask_on(*part)) for part in parts])

@@ -1,0 +1,182 @@
+"""A node that finds the words of a caption in the image, and the sampler that finds them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..ddpm_core import NoiseMaps, NoiseSchedule, masks
+from ..ddpm_core.attention import Halves, word_heat, word_maps
+from . import guide, host, inputs, latents
+from . import words as of_words
+from .attention import AttentionEdit, Blocks, Patches
+from .masks import LEVELS, pictures, to_mask
+from .samplers import CoreSampler, Run
+from .types import CATEGORY, Conditioning, ModelPatcher, search_aliases
+
+START, END = 0.2, 0.8
+
+
+class WordMapsSampler(CoreSampler):
+    """Adds up the attention to some tokens over levels of noise maps; `maps` (rows, h, w) is there after the run.
+
+    Args:
+        noise_maps: whose states the model is shown.
+        levels: indices into their steps.
+        tokens: (L,) bool.
+    """
+
+    def __init__(self, noise_maps: NoiseMaps, levels: list[int], tokens: Tensor):
+        self.noise_maps = noise_maps
+        self.levels = levels
+        self.tokens = tokens
+        self.maps: Tensor | None = None
+
+    @property
+    def sigmas(self) -> Tensor:
+        """(levels + 1,) what the host is told of the run."""
+        schedule: NoiseSchedule = self.noise_maps.schedule
+        return torch.cat([schedule.sigmas[self.levels], torch.zeros(1)]).to(torch.float32)
+
+    def run(self, run: Run) -> Tensor:
+        options = run.extra_args["model_options"]
+        patches = Patches(AttentionEdit([], ""), Blocks.of(run.guider.inner_model.diffusion_model), steps=1)
+        options = patches.into(options, step=0, positive=0, collect=self._collect)
+        denoiser = replace(run, extra_args={**run.extra_args, "model_options": options}).denoiser
+        with run.progress(len(self.levels)) as progress:
+            for k, i in enumerate(self.levels):
+                x = self.noise_maps.states[i].to(run.noise.device, copy=True)
+                sigma = self.noise_maps.schedule.step(i).sigma
+                denoised = denoiser(x, x.new_full((len(x),), sigma, dtype=torch.float32))
+                progress({"x": x, "i": k, "sigma": sigma, "denoised": denoised})
+        return run.latent
+
+    def _collect(self, q: Tensor, k: Tensor, heads: int, halves: Halves, extra_options: dict[str, Any]) -> None:
+        """The maps of all rows of a layer: without guidance they are all of the one prompt."""
+        here = self.tokens.repeat(k.shape[1] // len(self.tokens))
+        maps = word_maps(q, k, here, heads).unflatten(-1, extra_options["activations_shape"][-2:]).cpu()
+        self.maps = maps if self.maps is None else self.maps + maps
+
+
+class WordMask(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WordMask",
+            display_name="Mask from Words",
+            category=f"{CATEGORY}/inspect",
+            **search_aliases("automatic mask", "attention map", "segment", "find object"),
+            description="Finds words of a caption in the image, by where the model attends to them. For Stable "
+            "Diffusion's UNets; Mask from two Prompts is for any model.",
+            inputs=[
+                io.Model.Input("model", tooltip="The model that the image was inverted with."),
+                io.Clip.Input("clip", tooltip="Its text encoder."),
+                inputs.noise_maps(),
+                io.String.Input(
+                    "caption", multiline=True, dynamic_prompts=True, tooltip="What the image shows, in a sentence."
+                ),
+                io.String.Input(
+                    "words",
+                    default="",
+                    tooltip="Words of the caption to look for, such as 'hat' or 'red hat, dog'. Words that stand "
+                    "together are looked for together.",
+                ),
+                io.Float.Input(
+                    "threshold",
+                    default=0.3,
+                    min=0.0,
+                    max=0.99,
+                    step=0.01,
+                    tooltip="Takes in what is attended to more than this share of the strongest: lower for a larger "
+                    "mask.",
+                ),
+                io.Int.Input("levels", default=LEVELS, min=1, max=100, tooltip="Noise levels to look at, a call each."),
+                io.Float.Input(
+                    "start",
+                    default=START,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="The noisiest of these levels, as a share of all steps: 0 is the noisiest of all.",
+                ),
+                io.Float.Input(
+                    "end", default=END, min=0.0, max=1.0, step=0.01, tooltip="The cleanest of these levels."
+                ),
+                io.Int.Input(
+                    "grow",
+                    default=0,
+                    min=0,
+                    max=64,
+                    tooltip="Widens the mask by so many latent cells (mostly 8 pixels).",
+                ),
+                io.Image.Input("image", optional=True, tooltip="The image, to show the mask on in the preview."),
+            ],
+            outputs=[
+                io.Mask.Output(display_name="mask", tooltip="One for each image, in its size, for any mask input."),
+                io.Image.Output(
+                    display_name="preview",
+                    tooltip="The image, dimmed outside the mask, and beside it the attention: bright is strong.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: ModelPatcher,
+        clip: of_words.Clip,
+        noise_maps: NoiseMaps,
+        caption: str,
+        words: str,
+        threshold: float,
+        levels: int,
+        start: float,
+        end: float,
+        grow: int,
+        image: Tensor | None = None,
+    ) -> io.NodeOutput:
+        host.check_same_model(noise_maps, model)
+        conditioning, tokens = tokens_of(clip, caption, words)
+        chosen = masks.levels_between(noise_maps.full_steps, noise_maps.skipped, levels, start, end)
+        sampler = WordMapsSampler(noise_maps, chosen, tokens)
+        images = host.images_of(noise_maps)
+        host.run(
+            guide.guider_for(model, conditioning, conditioning, 1.0),
+            sampler,
+            model.model.process_latent_out(noise_maps.image),
+            sampler.sigmas,
+            host.seed_of(noise_maps),
+            images=images,
+            mask=noise_maps.mask,
+        )
+        assert sampler.maps is not None
+        maps = sampler.maps.unflatten(0, (-1, images)).mean(dim=0)  # over the variations
+        heat = word_heat(maps, noise_maps.image.shape[-2:])[:, None]
+        cell = latents.pixels_per_cell(noise_maps)
+        mask = to_mask(masks.cut(heat, threshold, grow), cell)
+        return io.NodeOutput(mask, pictures(noise_maps, image, mask, to_mask(heat, cell)))
+
+
+def tokens_of(clip: of_words.Clip, caption: str, phrases: str) -> tuple[Conditioning, Tensor]:
+    """The caption as CONDITIONING, and (L,) which of its tokens are of some words.
+
+    Raises:
+        ValueError: words that the caption does not have, or none.
+    """
+    prompt, conditioning = of_words.prompt_of(clip, caption), of_words.encode(clip, caption)
+    of_words.check_fits(prompt, conditioning)
+    tokens = torch.zeros(len(prompt.tokens), dtype=torch.bool)
+    for phrase in of_words.phrases(phrases):
+        found = of_words.positions(clip, prompt, phrase)
+        if not found:
+            raise ValueError(
+                f"'{phrase}' is not in the caption; these words are: {', '.join(prompt.texts) or 'none, it is empty'}"
+            )
+        tokens[found] = True
+    if not tokens.any():
+        raise ValueError(f"there are no words to look for: write some of the caption's, {', '.join(prompt.texts)}")
+    return conditioning, tokens

@@ -1,0 +1,330 @@
+"""Cross-attention guidance inside the host (pix2pix-zero, arXiv 2302.03027)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import comfy.model_management
+import comfy.samplers
+import torch
+from comfy.ldm.modules.attention import SpatialTransformer, SpatialVideoTransformer
+from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..ddpm_core import NoiseMaps
+from ..ddpm_core.directions import common_length, repeated
+from ..ddpm_core.zero_shot import attend, attention_maps, map_distance, zero_shot
+from . import conds, guide, host, inputs, latents, newest
+from .samplers import CoreSampler, Run
+from .types import CATEGORY, MAX_STEPS, NOISE_MAPS, Conditioning, ModelPatcher, search_aliases
+
+Block = tuple[str, int, int]
+"""A transformer as the host names it to patches: the part of the UNet, the block there, the transformer in that."""
+
+_Call = list[conds.Conds | None]
+"""The prompts of one call of the host; the last is the one that runs."""
+_CONTEXT = "c_crossattn"
+_PER_PROMPT = conds.PER_ROW | {"control", "control_apply_to_uncond"}
+# What the host would call in place of, or between, the calls made here.
+_REFUSED_OPTIONS = (
+    "sampler_calc_cond_batch_function",
+    "sampler_pre_cfg_function",
+    "context_handler",
+    "multigpu_clones",
+)
+_INSTEAD = "edit with Sample with Fixed Noise, where a mask or more skip_steps keeps more of the image"
+
+
+def cross_attention_blocks(network: torch.nn.Module) -> list[Block]:
+    """The transformer blocks of a UNet that read the text.
+
+    Raises:
+        ValueError: a network without them, or of video, whose transformers also run over time.
+    """
+    if not isinstance(network, UNetModel):
+        raise ValueError(
+            f"zero-shot guidance compares maps of cross-attention, which a UNet has and this model "
+            f"({type(network).__name__}) has not: {_INSTEAD}"
+        )
+    parts = {"input": network.input_blocks, "middle": [network.middle_block], "output": network.output_blocks}
+    blocks = []
+    for part, modules in parts.items():
+        for i, module in enumerate(modules):
+            for layer in module:
+                if isinstance(layer, SpatialVideoTransformer):
+                    raise ValueError(f"zero-shot guidance is for images, this model makes videos: {_INSTEAD}")
+                if isinstance(layer, SpatialTransformer):
+                    blocks += [(part, i, k) for k in range(len(layer.transformer_blocks))]
+    if not blocks:
+        raise ValueError(f"zero-shot guidance compares maps of cross-attention, this UNet has none: {_INSTEAD}")
+    return blocks
+
+
+class _Recording:
+    """Keeps the maps of one call, as functions for the host's attn2 slots."""
+
+    def __init__(self) -> None:
+        self.maps: dict[Block, Tensor] = {}
+
+    def at(self, block: Block) -> Callable[..., Tensor]:
+        def attention(q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> Tensor:
+            self.maps[block] = attention_maps(q, k, extra_options["n_heads"])
+            return attend(self.maps[block], v)
+
+        return attention
+
+
+class _Comparing:
+    """Sums how far the maps of one call are from recorded ones: `loss` (B,)."""
+
+    def __init__(self, reference: dict[Block, Tensor]):
+        self._reference = reference
+        self.loss: Tensor | float = 0.0
+
+    def at(self, block: Block) -> Callable[..., Tensor]:
+        def attention(q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> Tensor:
+            maps = attention_maps(q, k, extra_options["n_heads"])
+            self.loss = self.loss + map_distance(maps, self._reference[block])
+            return attend(maps, v)
+
+        return attention
+
+
+class HostGuidance:
+    """A running guider as the core's `AttentionGuidance`. Its patches live in options of its own, for one call each."""
+
+    def __init__(self, guider: comfy.samplers.CFGGuider, model_options: dict[str, Any], cfg: float):
+        self._model = guider.inner_model
+        self._options = model_options
+        self._cfg = cfg
+        self._blocks = cross_attention_blocks(self._model.diffusion_model)
+        _check_options(model_options)
+        prompts = {name: _one(name, guider.conds[name]) for name in ("source", "positive", "negative")}
+        source, positive = _of_one_length(prompts["source"], prompts["positive"])
+        negative = prompts["negative"]
+        # The places of a call tell patches which half they see: the positive comes first.
+        self._pairs: list[tuple[_Call, _Call]] = [([source], [positive]), ([None, negative], [None, negative])]
+        if cfg == 1 and not model_options.get("disable_cfg1_optimization", False):
+            self._pairs = self._pairs[:1]
+
+    @property
+    def halves(self) -> int:
+        return len(self._pairs)
+
+    def loss(self, half: int, x: Tensor, state: Tensor, sigma: Tensor) -> Tensor:
+        """(B,) how far the maps of x (B, *S) in one half are from those of the source's state (B, *S)."""
+        source, target = self._pairs[half]
+        with torch.no_grad():
+            recording = _Recording()
+            self._call(source, state, sigma, self._with(recording))
+        comparing = _Comparing(recording.maps)
+        self._call(target, x, sigma, self._with(comparing))
+        if not isinstance(comparing.loss, Tensor):
+            raise RuntimeError("none of the model's cross-attention ran: a patch runs in the network's place")
+        return comparing.loss
+
+    def gradients(self, x: Tensor, state: Tensor, sigma: Tensor) -> list[Tensor]:
+        found: list[Tensor] = []
+        for half in range(self.halves):
+            with torch.enable_grad():
+                open_x = x.detach().clone().requires_grad_(True)
+                found += torch.autograd.grad(self.loss(half, open_x, state, sigma).sum(), open_x)
+        return found
+
+    def predict(self, moved: Sequence[Tensor], sigma: Tensor) -> Tensor:
+        prompts = [target[-1] for _, target in self._pairs] + [None] * (2 - self.halves)
+        if all(x is moved[0] for x in moved):  # nothing moved: one call, as the host has it
+            predictions = comfy.samplers.calc_cond_batch(self._model, prompts, moved[0], sigma, self._options)
+        else:
+            calls = zip(self._pairs, moved, strict=True)
+            predictions = [self._call(target, x, sigma, self._options) for (_, target), x in calls]
+        return comfy.samplers.cfg_function(
+            self._model,
+            *predictions,
+            self._cfg,
+            moved[-1],
+            sigma,
+            self._options,
+            cond=prompts[0],
+            uncond=prompts[1],
+        )
+
+    def _with(self, attention: _Recording | _Comparing) -> dict[str, Any]:
+        """The options of a call in which `attention` is at every block that reads the text."""
+        options = self._options.get("transformer_options", {})
+        replaced = options.get("patches_replace", {})
+        attn2 = {block: attention.at(block) for block in self._blocks}
+        return {
+            **self._options,
+            "transformer_options": {**options, "patches_replace": {**replaced, "attn2": attn2}},
+        }
+
+    def _call(self, entries: _Call, x: Tensor, sigma: Tensor, options: dict[str, Any]) -> Tensor:
+        return comfy.samplers.calc_cond_batch(self._model, entries, x, sigma, options)[-1]
+
+
+def _one(name: str, prompt: conds.Conds) -> conds.Conds:
+    """A prompt that is one entry for the whole picture, all the time.
+
+    Raises:
+        ValueError: any other, by what it carries.
+    """
+    if len(prompt) != 1:
+        raise ValueError(
+            f"the {name} prompt has {len(prompt)} entries, zero-shot guidance compares one with one: do without "
+            "Conditioning (Combine) and areas"
+        )
+    strange = sorted(set(prompt[0]) - _PER_PROMPT)
+    if strange:
+        raise ValueError(
+            f"the {name} prompt carries {', '.join(strange)}, zero-shot guidance compares maps of the whole picture at "
+            "every step: use a prompt without areas, masks, times and hooks; to edit in one place, give the node a mask"
+        )
+    if _CONTEXT not in prompt[0]["model_conds"]:
+        raise ValueError(f"the {name} prompt holds no text that cross-attention reads: connect CLIP Text Encode")
+    return prompt
+
+
+def _of_one_length(source: conds.Conds, target: conds.Conds) -> tuple[conds.Conds, conds.Conds]:
+    """Two prompts with as many tokens each, so that their maps can be compared; repeated as the host repeats them.
+
+    Raises:
+        ValueError: lengths too far apart.
+    """
+    first, second = (prompt[0]["model_conds"][_CONTEXT] for prompt in (source, target))
+    if first.cond.shape[1] == second.cond.shape[1]:
+        return source, target
+    length = common_length(part.cond for part in (first, second))
+    longer = [type(part)(repeated(part.cond, length)) for part in (first, second)]
+    both = zip((source, target), longer, strict=True)
+    new = [[{**prompt[0], "model_conds": {**prompt[0]["model_conds"], _CONTEXT: part}}] for prompt, part in both]
+    return new[0], new[1]
+
+
+def _check_options(model_options: dict[str, Any]) -> None:
+    """Refuse patches of a MODEL that guidance by gradients cannot go together with.
+
+    Raises:
+        ValueError: one of them, by name.
+    """
+    replaced = model_options.get("transformer_options", {}).get("patches_replace", {}).get("attn2")
+    strange = [name for name in _REFUSED_OPTIONS if model_options.get(name)] + ["attn2 replacement"] * bool(replaced)
+    if strange:
+        raise ValueError(
+            f"a node has patched the MODEL with {', '.join(strange)}, as IP-Adapter, windows and guidance do; "
+            "zero-shot guidance takes that place itself: connect the MODEL from before that node"
+        )
+
+
+class ZeroShotSampler(CoreSampler):
+    """Samples from noise maps under cross-attention guidance, in a guider that has a `source` beside its prompts."""
+
+    def __init__(self, noise_maps: NoiseMaps, cfg: float, weight: float, skip_steps: int, mask: Tensor | None):
+        self.noise_maps = noise_maps
+        self.cfg = cfg
+        self.weight = weight
+        self.skip_steps = skip_steps
+        self.mask = mask
+        self.sigmas = noise_maps.schedule.sigmas[noise_maps.first_step(skip_steps) :].to(torch.float32)
+
+    def run(self, run: Run) -> Tensor:
+        guider, options = run.guider, run.extra_args["model_options"]
+        guidance = HostGuidance(guider, options, self.cfg)
+        with (
+            run.progress(len(self.sigmas) - 1) as progress,
+            host.gradients([guider.inner_model, *conds.control_models(guider.conds.values())]),
+        ):
+            return zero_shot(
+                guidance,
+                self.noise_maps,
+                weight=self.weight,
+                skip_steps=self.skip_steps,
+                mask=self.mask,
+                device=run.noise.device,
+                callback=progress,
+            )
+
+
+class ZeroShotImageToImage(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ZeroShotImageToImage",
+            display_name="Zero-Shot Image-to-Image",
+            category=f"{CATEGORY}/sample",
+            **search_aliases("pix2pix-zero", "cross-attention guidance", "edit image by prompt"),
+            description="Samples an image from noise maps under a target prompt and pulls, by gradients, what the "
+            "words look at back to where it is in the source. For UNets (SD 1.5, SDXL). With guidance each step takes "
+            "6 calls of the model and 2 ways back through it, some 5 times as long as Sample with Fixed Noise, and the "
+            "memory of training.",
+            inputs=[
+                io.Model.Input("model", tooltip="The model that the image was inverted with."),
+                io.Conditioning.Input(
+                    "source", tooltip="What the image shows; the paper's source prompt is empty, for both nodes."
+                ),
+                io.Conditioning.Input(
+                    "target", tooltip="What it is to show: the source moved by Edit Direction, or a prompt."
+                ),
+                io.Conditioning.Input("negative", tooltip="The negative prompt, usually empty."),
+                NOISE_MAPS.Input("noise_maps", tooltip="From Invert Image; the paper takes 50 steps."),
+                inputs.cfg("cfg", 7.5, "Guidance towards the target prompt, 7.5 in the paper. 1 takes half the time."),
+                io.Float.Input(
+                    "guidance_weight",
+                    default=0.03,
+                    min=0.0,
+                    max=10.0,
+                    step=0.01,
+                    round=0.0001,
+                    tooltip="How strongly the source's layout is held. The paper's is 0.03 with edit-friendly maps "
+                    "and 0.1 with DDIM's; v-prediction models want 0.01 or less. 0 is Sample with Fixed Noise.",
+                ),
+                io.Int.Input(
+                    "skip_steps",
+                    default=0,
+                    min=0,
+                    max=MAX_STEPS,
+                    tooltip="T_skip: steps left out at the noisy end, 0 in the paper. More keeps more of the image.",
+                ),
+                inputs.mask(),
+            ],
+            outputs=[io.Latent.Output(display_name="latent", tooltip="The edited image, for VAE Decode.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: ModelPatcher,
+        source: Conditioning,
+        target: Conditioning,
+        negative: Conditioning,
+        noise_maps: NoiseMaps,
+        cfg: float,
+        guidance_weight: float,
+        skip_steps: int,
+        mask: Tensor | None = None,
+    ) -> io.NodeOutput:
+        host.check_same_model(noise_maps, model)
+        cross_attention_blocks(model.get_model_object("diffusion_model"))
+        if noise_maps.uncond is not None:
+            raise ValueError(
+                "the noise maps carry embeddings of null-text inversion, which hold the image by themselves: sample "
+                "them with Sample with Fixed Noise, or invert with Invert Image (Edit-Friendly DDPM)"
+            )
+        if mask is not None:
+            mask = latents.mask_rows(noise_maps.image.shape, latents.pixels_per_cell(noise_maps), mask)
+        model = newest.with_lasting_weights(model)
+        sampler = ZeroShotSampler(noise_maps, cfg, guidance_weight, skip_steps, mask)
+        guider = guide.guider_for(model, target, negative, cfg)
+        guider.inner_set_conds({"positive": target, "negative": negative, "source": source})
+        samples = host.run(
+            guider,
+            sampler,
+            model.model.process_latent_out(noise_maps.image),
+            sampler.sigmas,
+            host.seed_of(noise_maps),
+            images=host.images_of(noise_maps),
+            mask=noise_maps.mask,
+        )
+        return io.NodeOutput({"samples": samples.to(comfy.model_management.intermediate_device())})

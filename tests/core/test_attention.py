@@ -1,0 +1,318 @@
+"""Attention control: which token takes whose map, and what a layer makes of it."""
+
+from __future__ import annotations
+
+from itertools import combinations, product
+
+import pytest
+import torch
+
+from ddpm_core.attention import (
+    Alignment,
+    CrossEdit,
+    LocalBlend,
+    Place,
+    Prompt,
+    align,
+    check_window,
+    coarse,
+    common_subsequence,
+    cross_attention,
+    everywhere,
+    fine_output,
+    is_open,
+    output_from_second,
+    second_output_block,
+    share,
+    take_features,
+    word_heat,
+    word_maps,
+)
+
+START, END = "<start>", "<end>"
+
+
+def prompt(text: str, chunk: int = 8) -> Prompt:
+    """Words of a text in chunks with a start and an end token, padded with the end token; 'cat|er|pillar' is three."""
+    tokens, words, texts = [START], [], []
+    for word in text.split():
+        pieces = word.split("|")
+        if len(tokens) % chunk + len(pieces) > chunk - 1:
+            tokens += [END] * (-len(tokens) % chunk) + [START]
+        words.append(tuple(range(len(tokens), len(tokens) + len(pieces))))
+        texts.append("".join(pieces))
+        tokens += pieces
+    tokens += [END] * (-len(tokens) % chunk)
+    return Prompt(tuple(tokens), tuple(words), tuple(texts), chunk)
+
+
+def sources(alignment: Alignment) -> list[dict[int, float]]:
+    """For each target token, the source tokens that it takes its map from, and how much of each."""
+    return [
+        {int(i): column[i].item() for i in column.nonzero()} if shared else {}
+        for column, shared in zip(alignment.matrix.T, alignment.shared, strict=True)
+    ]
+
+
+# --- alignment --------------------------------------------------------------------------------------------------------
+
+
+def test_a_refined_prompt_keeps_the_maps_of_its_old_words():
+    alignment = align(prompt("a cat sleeps"), prompt("a fluffy white cat sleeps"), "refine")
+    kept = {0: 0, 1: 1, 4: 2, 5: 3, 6: 4, 7: 7}
+    assert sources(alignment) == [{kept[j]: 1.0} if j in kept else {} for j in range(8)]
+    assert alignment.changed == [2, 3]
+
+
+def test_a_shortened_prompt_never_takes_padding_from_words():
+    alignment = align(prompt("a fluffy white cat sleeps"), prompt("a cat"), "refine")
+    assert sources(alignment) == [{0: 1.0}, {1: 1.0}, {4: 1.0}, {6: 1.0}] + [{7: 1.0}] * 4
+
+
+def test_words_replace_words_whatever_they_are_spelled_with():
+    """Pieces of the same number stand for each other; else all of one among all of the other, as published."""
+    alignment = align(prompt("a cat sits"), prompt("a cat|er|pillar sits", 8), "replace")
+    third = {2: pytest.approx(1 / 3)}
+    assert sources(alignment)[:7] == [{0: 1.0}, {1: 1.0}, third, third, third, {3: 1.0}, {4: 1.0}]
+    assert alignment.changed == [2, 3, 4]
+    back = align(prompt("a cat|er|pillar sits"), prompt("a cat sits"), "replace")
+    assert sources(back)[2] == {2: 1.0, 3: 1.0, 4: 1.0}
+    same_number = align(prompt("a ti|ger"), prompt("a lep|ard"), "replace")
+    assert sources(same_number)[:4] == [{0: 1.0}, {1: 1.0}, {2: 1.0}, {3: 1.0}]
+
+
+def test_a_replaced_word_may_keep_its_own_map():
+    alignment = align(prompt("a red cat"), prompt("a green cat"), changed_words_share=False)
+    assert alignment.shared.tolist() == [True, True, False, True, True, True, True, True]
+
+
+def test_auto_replaces_where_there_are_as_many_words():
+    a, b, c = prompt("a red cat"), prompt("a green cat"), prompt("a big green cat")
+    assert torch.equal(align(a, b).matrix, align(a, b, "replace").matrix)
+    assert torch.equal(align(a, c).shared, align(a, c, "refine").shared)
+    with pytest.raises(ValueError, match=r"3 \(a red cat\).*4 \(a big green cat\)"):
+        align(a, c, "replace")
+
+
+def test_the_same_prompt_is_its_own_alignment():
+    for text in ("", "a", "a cat sits on a mat by the old door of a house", "a cat|er|pillar"):
+        for mode in ("replace", "refine"):
+            alignment = align(prompt(text), prompt(text), mode)
+            assert torch.equal(alignment.matrix, torch.eye(len(alignment.shared), dtype=torch.float64))
+            assert alignment.shared.all() and alignment.changed == []
+
+
+def test_chunks_are_put_onto_chunks():
+    """Seven words fill a chunk of eight with its start and end; the eighth opens another."""
+    short, long = prompt("a b c d e f"), prompt("a b c d e f g h")
+    alignment = sources(align(short, long, "refine"))
+    assert alignment[:8] == [{i: 1.0} for i in range(8)]
+    assert alignment[8] == {0: 1.0}  # the second chunk's start, onto the only one
+    assert alignment[9:11] == [{}, {}]  # g h are new
+    assert alignment[11] == {7: 1.0}  # its end
+    shortened = sources(align(long, short, "refine"))
+    assert shortened == [{i: 1.0} for i in range(8)]
+
+
+def test_prompts_without_start_and_end():
+    """The demo model's captions: eight words, or fewer and padding."""
+    full = Prompt(tuple("abcdefgh"), tuple((i,) for i in range(8)), tuple("abcdefgh"), 8)
+    padded = Prompt((*"abcde", 0, 0, 0), tuple((i,) for i in range(5)), tuple("abcde"), 8)
+    assert sources(align(padded, padded)) == [{i: 1.0} for i in range(8)]
+    assert sources(align(full, padded, "refine"))[5:] == [{}, {}, {}]  # there is no padding to take from
+    assert sources(align(padded, full, "refine"))[5:] == [{}, {}, {}]
+
+
+@pytest.mark.parametrize("lengths", [(3, 3), (4, 2), (2, 4), (0, 3), (4, 4)])
+def test_as_many_tokens_as_can_be_are_paired_in_order(lengths):
+    """Against all ways of choosing tokens of both prompts in order."""
+
+    def most(a: tuple, b: tuple) -> int:
+        choices = ((i, j) for k in range(5) for i in combinations(a, k) for j in combinations(b, k))
+        return max(len(i) for i, j in choices if i == j)
+
+    for a in product("xyz", repeat=lengths[0]):
+        for b in product("xyz", repeat=lengths[1]):
+            pairs = common_subsequence(a, b)
+            assert len(pairs) == most(a, b)
+            assert all(a[i] == b[j] for j, i in pairs)
+            assert all(p[0] < q[0] and p[1] < q[1] for p, q in zip(pairs, pairs[1:], strict=False))
+
+
+def test_a_phrase_is_found_wherever_it_stands():
+    text = prompt("a red hat and a red hat|ter", 16)
+    assert text.find(prompt("red")) == [2, 6]
+    assert text.find(prompt("red hat")) == [2, 3]
+    assert text.find(prompt("hat|ter")) == [7, 8]
+    assert text.find(prompt("blue")) == text.find(prompt("")) == text.find(prompt("hat red")) == []
+
+
+# --- windows ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("window", "steps", "expected"), [((0, 0.6), 100, 60), ((0, 0.29), 100, 29), ((0.1, 0.5), 50, 20)]
+)
+def test_a_window_is_open_for_its_share_of_the_steps(window, steps, expected):
+    assert sum(is_open(window, step, steps) for step in range(steps)) == expected
+    assert is_open(window, int(window[0] * steps), steps)
+
+
+def test_a_window_the_wrong_way_round_is_refused():
+    check_window((0.2, 0.2), "red")
+    for window in ((0.5, 0.2), (-0.1, 0.2), (0.2, 1.1)):
+        with pytest.raises(ValueError, match="window of red goes from"):
+            check_window(window, "red")
+
+
+# --- cross-attention --------------------------------------------------------------------------------------------------
+
+
+def normal(seed: int, *shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def maps_of(q: torch.Tensor, k: torch.Tensor, heads: int) -> torch.Tensor:
+    """(R, heads, N, L)"""
+    q, k = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k))
+    return (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(dim=-1)
+
+
+def apply(maps: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    return (maps @ v.unflatten(-1, (maps.shape[1], -1)).transpose(1, 2)).transpose(1, 2).flatten(-2)
+
+
+def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    return apply(maps_of(q, k, 2), v)
+
+
+HALVES = [(slice(0, 2), slice(2, 4))]
+L = 6
+
+
+@pytest.fixture
+def random_edit() -> CrossEdit:
+    windows = [(0.0, 1.0), (0.0, 0.2), (0.5, 1.0)] * 2
+    return CrossEdit(normal(7, L, L), torch.tensor([1, 0, 1, 1, 1, 0]).bool(), normal(8, L), tuple(windows))
+
+
+def test_changed_values_are_changed_maps(random_edit):
+    """The official step written out: A' = f(A_source, A_target) c where a window is open, else A_target."""
+    q, k, v = (normal(seed, 4, n, 8) for seed, n in ((1, 5), (2, L), (3, L)))
+    step, steps = 1, 10
+    maps = maps_of(q, k, heads=2)
+    mapped, own = maps[:2] @ random_edit.matrix, maps[2:]
+    r = random_edit.shared.double()
+    w = torch.tensor([is_open(window, step, steps) for window in random_edit.windows]).double()
+    new = (mapped * r + own * (1 - r)) * random_edit.gain * w + own * (1 - w)
+    expected = torch.cat([apply(maps[:2], v[:2]), apply(new, v[2:])])
+    weights = random_edit.at(step, steps, L)
+    assert weights.own.unique().numel() > 2  # windows open and closed, maps shared and not
+    torch.testing.assert_close(cross_attention(attend, attend, q, k, v, HALVES, weights), expected)
+
+
+def test_what_another_patch_adds_stays(random_edit):
+    q, k, v = (normal(seed, 4, n, 8) for seed, n in ((1, 5), (2, L), (3, L)))
+    weights, picture = random_edit.at(0, 10, L), normal(4, 4, 5, 8)
+    plain = cross_attention(attend, attend, q, k, v, HALVES, weights)
+    added = cross_attention(lambda *x: attend(*x) + picture, attend, q, k, v, HALVES, weights)
+    torch.testing.assert_close(added, plain + picture)
+
+
+@pytest.mark.parametrize(("copies_of_source", "copies_of_target"), [(2, 1), (1, 2), (2, 3)])
+def test_prompts_repeated_to_a_common_length_are_the_same(copies_of_source, copies_of_target):
+    """The host repeats the shorter of two prompts, by which plain attention stays what it is."""
+    l_s, l_t = 6 // copies_of_source, 6 // copies_of_target
+    edit = CrossEdit(normal(7, l_s, l_t), torch.arange(l_t) != 1, normal(8, l_t), ((0.0, 1.0),) * l_t)
+    q, k_s, k_t, v = normal(1, 4, 5, 8), normal(2, 2, l_s, 8), normal(3, 2, l_t, 8), normal(4, 2, l_t, 8)
+    r = edit.shared.double()
+    maps = maps_of(q[:2], k_s, 2) @ edit.matrix * r + maps_of(q[2:], k_t, 2) * (1 - r)
+    expected = apply(maps * edit.gain, v)
+    k = torch.cat([k_s.repeat(1, copies_of_source, 1), k_t.repeat(1, copies_of_target, 1)])
+    values = torch.cat([normal(5, 2, 6, 8), v.repeat(1, copies_of_target, 1)])
+    out = cross_attention(attend, attend, q, k, values, HALVES, edit.at(0, 10, 6))
+    torch.testing.assert_close(out[2:], expected)
+    with pytest.raises(ValueError, match=rf"reads 7 tokens.* have {l_s} and {l_t}"):
+        edit.at(0, 10, 7)
+
+
+def test_the_identity_at_full_strength_leaves_a_layer_as_it_was():
+    q, k, v = (normal(seed, 2, n, 8).repeat(2, 1, 1) for seed, n in ((1, 5), (2, L), (3, L)))
+    edit = CrossEdit(torch.eye(L).double(), torch.ones(L).bool(), torch.ones(L).double(), ((0.0, 1.0),) * L)
+    out = cross_attention(attend, attend, q, k, v, HALVES, edit.at(0, 10, L))
+    torch.testing.assert_close(out, attend(q, k, v))
+
+
+def test_maps_of_words_are_the_mass_on_their_tokens():
+    q, k, tokens = normal(1, 3, 5, 8), normal(2, 3, L, 8), torch.tensor([0, 1, 0, 1, 0, 0]).bool()
+    expected = maps_of(q, k, heads=2)[..., tokens].sum(dim=-1).mean(dim=1)
+    torch.testing.assert_close(word_maps(q, k, tokens, 2).double(), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(word_maps(q, k, ~tokens, 2) + word_maps(q, k, tokens, 2), torch.ones(3, 5))
+
+
+# --- self-attention and features --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("takes", [{"queries", "keys"}, {"keys", "values"}, {"values"}])
+def test_the_target_takes_over_what_it_is_told(takes):
+    parts = dict(zip(("queries", "keys", "values"), (normal(seed, 4, 5, 8) for seed in (1, 2, 3)), strict=True))
+    shared = dict(zip(parts, share(*parts.values(), HALVES, frozenset(takes)), strict=True))
+    for name, part in parts.items():
+        assert torch.equal(shared[name][:2], part[:2])
+        assert torch.equal(shared[name][2:], part[:2] if name in takes else part[2:])
+
+
+def test_features_are_the_sources():
+    x = normal(1, 4, 3, 2, 2)
+    assert torch.equal(take_features(x, HALVES), torch.cat([x[:2], x[:2]]))
+
+
+def places(levels_in: list[int], middle: int, levels_out: list[tuple[int, int]], depth: int = 1) -> list[Place]:
+    found = [Place("input", k, i, level) for k, level in enumerate(levels_in) for i in range(depth)]
+    found += [Place("middle", 0, i, middle) for i in range(depth)]
+    return found + [Place("output", block, i, level) for block, level in levels_out for i in range(depth)]
+
+
+SD15 = places([0, 0, 1, 1, 2, 2], 3, [(k, 3 - k // 3) for k in range(3, 12)])
+SDXL = places([1, 1, 2, 2], 2, [(k, 2 - k // 3) for k in range(6)], depth=2)
+DEMO = places([2], 2, [(0, 2)])
+
+
+def test_rules_choose_the_published_layers():
+    """Of SD1.5: 16 x 16 and less; output blocks 4 to 11, features of 4; layers 10 to 15, which are blocks 6 to 11."""
+
+    def outputs(chosen: set[Place]) -> set[int]:
+        assert {place.part for place in chosen} == {"output"}
+        return {place.block for place in chosen}
+
+    assert {place.level for place in coarse(0.25)(SD15)} == {2, 3}
+    assert outputs(output_from_second(SD15)) == set(range(4, 12))
+    assert outputs(second_output_block(SD15)) == {4}
+    assert outputs(fine_output(0.5)(SD15)) == set(range(6, 12))
+    assert outputs(output_from_second(SDXL)) == {1, 2, 3, 4, 5}
+    assert outputs(second_output_block(SDXL)) == {1}
+    assert outputs(fine_output(0.5)(SDXL)) == {3, 4, 5}
+    assert outputs(output_from_second(DEMO)) == outputs(second_output_block(DEMO)) == {0}
+    assert everywhere(SDXL) == set(SDXL)
+    assert output_from_second([]) == second_output_block([]) == set()
+
+
+# --- local blend ------------------------------------------------------------------------------------------------------
+
+
+def test_a_blend_is_where_either_prompts_words_are():
+    blend = LocalBlend(torch.zeros(2).bool(), torch.zeros(2).bool(), threshold=0.3)
+    maps = torch.full((2, 1, 8, 8), 0.2)  # what no word gets below, where no start token soaks it up
+    maps[0, 0, 1, 1] = maps[1, 0, 5, 6] = 0.8
+    mask = blend.mask(maps, torch.Size([1, 4, 8, 8]))
+    assert mask.shape == (1, 1, 8, 8)
+    assert {tuple(cell) for cell in mask[0, 0].nonzero().tolist()} == {(1, 1), (5, 6)}
+    assert not blend.mask(torch.full((2, 1, 8, 8), 0.2), torch.Size([1, 4, 8, 8])).any()
+
+
+def test_heat_goes_from_0_to_1_and_widens_with_the_map():
+    maps = torch.zeros(1, 16, 16)
+    maps[0, 8, 8] = 5.0
+    heat = word_heat(maps, (16, 16))
+    assert heat.min() == 0 and heat.max() == 1
+    assert {tuple(cell) for cell in heat[0].nonzero().tolist()} == set(product((7, 8, 9), repeat=2))

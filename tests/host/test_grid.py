@@ -1,0 +1,116 @@
+"""One inversion at several skips and cfgs, on one sheet."""
+
+import pytest
+import torch
+
+
+@pytest.fixture
+def grid(pack, conditioning):
+    """grid(model, noise_maps, vae, **inputs): sheet and images under conditioning 9."""
+
+    def run(model, noise_maps, vae, **inputs):
+        defaults = {"positive": conditioning("sd15", 9), "negative": conditioning("sd15", 2), "row": 0}
+        defaults |= {"skips": "0, 2", "cfgs": "1, 3.5, 9"}
+        return pack.run("EditGrid", model=model, noise_maps=noise_maps, vae=vae, **(defaults | inputs))
+
+    return run
+
+
+class Plain:
+    """A VAE that shows the first three channels, each cell a pixel."""
+
+    def decode(self, samples):
+        return samples[:, :3].movedim(1, -1) / 10 + 0.5
+
+
+@pytest.fixture
+def sheets_kept(comfy, monkeypatch, tmp_path):
+    """Previews go into a folder of the test."""
+    monkeypatch.setattr(comfy.folder_paths, "temp_directory", str(tmp_path))
+
+
+def test_each_tile_is_what_the_sampler_makes(random_model, invert, sample, conditioning, latent, grid, sheets_kept):
+    model = random_model("sd15")
+    noise_maps = invert(model, latent_image=latent("sd15", batch=2), variations=2)
+    sheet, images = grid(model, noise_maps, Plain(), row=3)
+    assert images.shape == (6, 8, 8, 3)
+    settings = [(skip, cfg) for skip in (0, 2) for cfg in (1.0, 3.5, 9.0)]
+    for image, (skip_steps, cfg) in zip(images, settings, strict=True):
+        alone = sample(model, noise_maps, positive=conditioning("sd15", 9), skip_steps=skip_steps, cfg=cfg)
+        assert torch.equal(image, Plain().decode(alone[3:])[0])
+    side, label, margin, top = 112, 76, 8, 32
+    assert sheet.shape == (1, top + 3 * (side + margin), label + 3 * (side + margin), 3)
+    for k, image in enumerate([*images, Plain().decode(model.model.process_latent_out(noise_maps.image[3:]))[0]]):
+        y, x = top + k // 3 * (side + margin), label + k % 3 * (side + margin)
+        tile = sheet[0, y : y + side, x : x + side].unflatten(0, (8, 14)).unflatten(2, (8, 14))[:, 7, :, 7]
+        assert (tile - image.clamp(0, 1)).abs().max() < 0.005
+    assert (sheet[0, :, :label] < 0.5).any() and (sheet[0, :top] < 0.5).any()  # the labels
+
+
+def test_the_mask_limits_every_tile(random_model, invert, grid, sheets_kept):
+    model = random_model("sd15")
+    noise_maps = invert(model)
+    mask = torch.zeros(1, 64, 64)
+    mask[..., 32:] = 1
+    _, images = grid(model, noise_maps, Plain(), mask=mask, skips="0", cfgs="3, 9")
+    source = Plain().decode(model.model.process_latent_out(noise_maps.image))
+    assert (images - source)[:, :, :4].abs().max() <= 1e-5
+    assert (images - source)[:, :, 4:].abs().amax(dim=(1, 2, 3)).min() > 1e-3
+
+
+def test_progress_counts_all_runs(comfy, unthrottled, random_model, invert, grid, sheets_kept):
+    model = random_model("sd15")
+    noise_maps, reported = invert(model), []
+    comfy.utils.set_progress_bar_global_hook(lambda value, total, *_, **__: reported.append((value, total)))
+    try:
+        grid(model, noise_maps, Plain())
+    finally:
+        comfy.utils.set_progress_bar_global_hook(None)
+    assert {total for _, total in reported} == {3 * 5 + 3 * 3}
+    assert [value for value, _ in reported] == list(range(1, 25))
+
+
+def test_it_can_be_interrupted_in_any_run(comfy, unthrottled, random_model, invert, grid, sheets_kept):
+    def stop(value, *_, **__):
+        if value == 7:
+            comfy.model_management.interrupt_current_processing()
+        comfy.model_management.throw_exception_if_processing_interrupted()
+
+    class Counting(Plain):
+        decoded = 0
+
+        def decode(self, samples):
+            self.decoded += 1
+            return super().decode(samples)
+
+    model, vae = random_model("sd15"), Counting()
+    noise_maps = invert(model)
+    comfy.utils.set_progress_bar_global_hook(stop)
+    try:
+        with pytest.raises(comfy.model_management.InterruptProcessingException):
+            grid(model, noise_maps, vae)
+    finally:
+        comfy.utils.set_progress_bar_global_hook(None)
+    assert vae.decoded == 1  # five steps are the first run, the seventh is in the second
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"skips": "1, 1o"}, "skips holds '1o', which is not a whole number of 0 or more"),
+        ({"skips": "1.5"}, "skips holds '1.5'"),
+        ({"skips": "-1"}, "skips holds '-1'"),
+        ({"skips": " , "}, "skips is empty: list at least one number, such as 12, 24"),
+        ({"cfgs": "5 10"}, "cfgs holds '5 10', which is not a number from 0 to 100"),
+        ({"cfgs": "nan"}, "cfgs holds 'nan'"),
+        ({"cfgs": "101"}, "cfgs holds '101'"),
+        ({"skips": "0, 5"}, "skip_steps is 5, the noise maps hold steps 0 to 4 of 5"),
+        ({"row": 1}, "row is 1, the noise maps have 1 rows"),
+    ],
+)
+def test_lists_that_cannot_be(random_model, invert, grid, count_calls, inputs, message):
+    noise_maps = invert(random_model("sd15"))
+    count_calls.clear()
+    with pytest.raises(ValueError, match=message):
+        grid(random_model("sd15"), noise_maps, Plain(), **inputs)
+    assert count_calls == []  # said before the first run

@@ -1,0 +1,162 @@
+"""How far an edit went, in numbers and words; and words on the node where settings do not suit the maps."""
+
+import dataclasses
+import logging
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+
+@pytest.fixture
+def report(pack):
+    """report(source, edited, **inputs): summary, inside, outside."""
+    return lambda source, edited, **inputs: pack.run("EditReport", source=source, edited=edited, **inputs)
+
+
+@pytest.fixture
+def advice(pack):
+    return sys.modules[f"{pack.root}.nodes.advice"]
+
+
+@pytest.fixture
+def maps_of(pack):
+    """maps_of(method, steps=100, skipped=0, **info): maps of nothing, made by that method."""
+
+    def make(method, steps=100, skipped=0, **info):
+        count = steps - skipped
+        schedule = pack.core.NoiseSchedule.variance_exploding(torch.linspace(10, 0, count + 1))
+        states = torch.zeros(count + 1, 1, 4, 2, 2)
+        info = {"method": method} | {name: str(value) for name, value in info.items()}
+        return pack.core.NoiseMaps(schedule, states, states[1:], skipped=skipped, info=info)
+
+    return make
+
+
+def half_mask():
+    mask = torch.zeros(1, 16, 16)
+    mask[..., :8] = 1
+    return mask
+
+
+def test_the_numbers_are_percent_of_the_range_in_the_mask_and_outside(report):
+    source = torch.rand(1, 16, 16, 3) / 2
+    edited = source.clone()
+    edited[:, :, :8] += 0.25
+    edited[:, :, 8:] += 0.05
+    summary, inside, outside = report(source, edited, mask=half_mask())
+    assert (inside, outside) == (pytest.approx(25, abs=1e-3), pytest.approx(5, abs=1e-3))
+    assert "Inside the mask: it changed almost completely (25.0 % of the full range in the mean, 100 %" in summary
+    assert "Outside the mask: it changed a little all over (5.0 %" not in summary  # no pixel by more than a tenth
+    assert "To keep the outside: connect this mask" in summary
+    summary, whole, nowhere = report(source, edited)
+    assert (whole, nowhere) == (pytest.approx(15, abs=1e-3), 0)
+    assert "In the whole image: it changed clearly" in summary and "Outside" not in summary
+
+
+def test_a_soft_mask_counts_by_its_share(report):
+    source, edited = torch.zeros(1, 16, 16, 3), torch.zeros(1, 16, 16, 3)
+    edited[:, :, :8] = 0.4
+    _, inside, outside = report(source, edited, mask=0.75 * half_mask() + 0.25 * (1 - half_mask()))
+    assert (inside, outside) == (pytest.approx(30, abs=1e-3), pytest.approx(10, abs=1e-3))
+
+
+def test_nothing_changed_says_what_to_turn(report, maps_of):
+    image = torch.rand(1, 16, 16, 3)
+    summary, inside, _ = report(image, image)
+    assert inside == 0 and "nothing changed" in summary
+    assert "For more: lower skip_steps, or raise cfg, or see that source and target prompt differ" in summary
+    summary, *_ = report(image, image, noise_maps=maps_of("edit friendly", 50), skip_steps=36, cfg=6.0)
+    assert "skip_steps 36 leaves out 72% of the 50 steps, and little is left to edit in: set it to 18" in summary
+    assert "lower skip_steps from 36 to 18, or raise cfg from 6 to 9" in summary
+    summary, *_ = report(image, image, noise_maps=maps_of("edit friendly", 50, 36), skip_steps=36, cfg=15.0)
+    assert "invert again with skip_steps 18" in summary and "invert again with skip_steps below 36" in summary
+    assert "the mask covers" in report(image, image, mask=half_mask())[0]
+    summary, *_ = report(image, image, noise_maps=maps_of("null-text", 50, cfg=7.5), skip_steps=0, cfg=7.5)
+    assert "raise cfg" not in summary and "skip_steps" not in summary
+
+
+def test_too_much_says_what_keeps_more(report):
+    summary, *_ = report(torch.zeros(1, 16, 16, 3), torch.ones(1, 16, 16, 3), skip_steps=10, cfg=15.0)
+    assert "Mask from two Prompts finds one), raise skip_steps from 10, or lower cfg from 15" in summary
+    part = torch.zeros(1, 16, 16, 3)
+    part[:, :4, :4] = 1
+    assert "If that is more" not in report(torch.zeros(1, 16, 16, 3), part)[0]
+
+
+def test_batches_and_the_crop_of_a_vae(report):
+    source = torch.rand(2, 20, 21, 3)
+    edited = source[:, 2:18, 2:18].repeat(3, 1, 1, 1)
+    edited[4:] = 1 - edited[4:]
+    summary, *_ = report(source, edited, mask=torch.ones(1, 20, 21))
+    assert "Each image: 0.0, 0.0, 0.0, 0.0, " in summary
+    assert report(source[:1], source[:1].repeat(3, 1, 1, 1))[1] == 0
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"edited": torch.zeros(1, 32, 32, 3)}, "the source is 16 x 16 pixels, the edited image 32 x 32"),
+        ({"edited": torch.zeros(3, 16, 16, 3)}, "2 source images for 3 edited images: use one, or one for each"),
+        ({"mask": torch.ones(1, 8, 8)}, "the mask is 8 x 8 pixels, the edited image 16 x 16"),
+        ({"mask": torch.ones(3, 16, 16)}, "3 masks for 2 edited images"),
+        ({"mask": torch.zeros(1, 16, 16)}, "the mask is empty"),
+    ],
+)
+def test_what_cannot_be_compared(report, inputs, message):
+    images = {"source": torch.zeros(2, 16, 16, 3), "edited": torch.zeros(2, 16, 16, 3)}
+    with pytest.raises(ValueError, match=message):
+        report(**(images | inputs))
+
+
+@pytest.mark.parametrize(
+    ("maps", "skip_steps", "cfg", "said"),
+    [
+        (("edit friendly",), 36, 15.0, ()),
+        (("edit friendly", 50), 6, 2.0, ()),
+        (("edit friendly", 100, 36), 36, 15.0, ()),
+        (("edit friendly", 50), 36, 15.0, ("leaves out 72% of the 50 steps", "set it to 18")),
+        (("edit friendly",), 36, 30.0, ("cfg 30 is a lot", "about 15")),
+        (("null-text", 50, 0), 0, 7.5, ()),
+        (("null-text", 50, 0), 36, 15.0, ("set it to 0", "made for cfg 7.5", "not 15")),
+        (("DDIM",), 0, 9.0, ()),
+        (("DDIM",), 36, 15.0, ("cfg 15 is a lot for DDIM maps", "about 9")),
+        (("CycleDiffusion",), 36, 15.0, ("about 4",)),
+        (("native",), 0, 7.5, ()),
+        (("DDIM",), 120, None, ()),  # the sampler itself refuses it
+    ],
+)
+def test_settings_that_do_not_suit_the_maps(advice, maps_of, maps, skip_steps, cfg, said):
+    noise_maps = maps_of(*maps, cfg=7.5)
+    text = advice.on_settings(noise_maps, skip_steps, cfg)
+    assert bool(text) == bool(said)
+    assert all(part in text for part in said), text
+
+
+def test_the_sampling_nodes_say_it_on_the_node_and_in_the_log(pack, random_model, invert, sample, caplog, monkeypatch):
+    model = random_model("sd15")
+    noise_maps = dataclasses.replace(invert(model), info={"method": "null-text", "cfg": "3.5"})
+    shown = []
+    instance = SimpleNamespace(send_progress_text=lambda text, node_id: shown.append((node_id, text)))
+    monkeypatch.setitem(sys.modules, "server", SimpleNamespace(PromptServer=SimpleNamespace(instance=instance)))
+    hidden = SimpleNamespace(unique_id="7")
+    for name in ("FixedNoiseSampler", "SamplerFixedNoise"):
+        monkeypatch.setattr(getattr(pack, name), "hidden", hidden)
+    with caplog.at_level(logging.WARNING):
+        sample(model, noise_maps, skip_steps=4, cfg=15.0)
+        pack.run("SamplerFixedNoise", noise_maps=noise_maps, skip_steps=4)
+        sample(model, noise_maps, skip_steps=0, cfg=3.5)
+        pack.run("SamplerFixedNoise", noise_maps=noise_maps, skip_steps=0)
+    assert [node_id for node_id, _ in shown] == ["7", "7"]
+    assert "made for cfg 3.5" in shown[0][1] and "cfg" not in shown[1][1].replace("made", "")
+    assert all("leaves out 80% of the 5 steps" in text and text in caplog.text for _, text in shown)
+
+
+@pytest.mark.parametrize("server", [None, SimpleNamespace(), SimpleNamespace(PromptServer=SimpleNamespace())])
+def test_without_a_server_only_the_log_says_it(advice, caplog, monkeypatch, server):
+    monkeypatch.setitem(sys.modules, "server", server)
+    with caplog.at_level(logging.WARNING):
+        advice.tell("7", "Something.")
+        advice.tell(None, "")
+    assert caplog.messages == ["Something."]
