@@ -9,7 +9,7 @@ A reader who knows the paper finds the noising process and one step in `schedule
 the extraction in `inversion`, Eq. 7 and the shifts in `manipulation`, Figs. 5, 6 and 12 in `statistics`.
 """
 
-from . import contact_sheet, manipulation, masks, statistics, storage, trajectories
+from . import contact_sheet, directions, manipulation, masks, statistics, storage, trajectories
 from .denoiser import Denoiser
 from .editing import PairDenoiser, edit
 from .guidance import cfg_scales
@@ -18,10 +18,12 @@ from .noise_maps import NoiseMaps
 from .null_text import GuidedDenoiser, null_text
 from .sampling import generate, narrower, pure_noise, sample
 from .schedule import NoiseSchedule, Step
+from .zero_shot import AttentionGuidance, zero_shot
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AttentionGuidance",
     "Denoiser",
     "GuidedDenoiser",
     "NoiseMaps",
@@ -31,6 +33,7 @@ __all__ = [
     "cfg_scales",
     "chunks_of",
     "contact_sheet",
+    "directions",
     "edit",
     "generate",
     "invert",
@@ -44,4 +47,5 @@ __all__ = [
     "storage",
     "trajectories",
     "without_residuals",
+    "zero_shot",
 ]

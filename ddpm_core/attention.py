@@ -307,6 +307,21 @@ def cross_attention(
     return out
 
 
+def attention_maps(q: Tensor, k: Tensor, heads: int) -> Tensor:
+    """softmax(q k^T / sqrt(D)) of each head, in at least single precision.
+
+    Args:
+        q: (B, N, heads * D) of N pixels.
+        k: (B, M, heads * D) of M tokens.
+
+    Returns:
+        (B, heads, N, M).
+    """
+    dtype = torch.promote_types(q.dtype, torch.float32)
+    q, k = (part.unflatten(-1, (heads, -1)).transpose(1, 2).to(dtype) for part in (q, k))
+    return torch.softmax(q @ k.mT * q.shape[-1] ** -0.5, dim=-1)
+
+
 def word_maps(q: Tensor, k: Tensor, tokens: Tensor, heads: int) -> Tensor:
     """(R, N) how much each pixel attends to some tokens, as a mean over heads of the sum over tokens.
 
@@ -314,8 +329,7 @@ def word_maps(q: Tensor, k: Tensor, tokens: Tensor, heads: int) -> Tensor:
         q: (R, N, D); k: (R, L, D).
         tokens: (L,) bool.
     """
-    q, k = (x.float().unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k))
-    maps = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(dim=-1)
+    maps = attention_maps(q, k, heads)
     return maps[..., tokens.to(maps.device)].sum(dim=-1).mean(dim=1)
 
 

@@ -33,7 +33,7 @@ def mean(embeddings: Iterable[Tensor]) -> Tensor:
     for embedding in embeddings:
         if not len(embedding):
             continue
-        total = embedding.to("cpu", torch.float64).sum(dim=0, keepdim=True)
+        total = embedding.cpu().double().sum(dim=0, keepdim=True)
         sums[total.shape] = sums[total.shape] + total if total.shape in sums else total
         rows += len(embedding)
     if not sums:
@@ -53,8 +53,9 @@ def moved(embedding: Tensor, direction: Tensor, strength: float = 1.0) -> Tensor
         ValueError: another width D, lengths too far apart to be repeated.
     """
     length = common_length([embedding, direction])
-    total = repeated(embedding, length).double() + strength * repeated(direction, length).to(embedding.device).double()
-    return total.to(embedding.dtype)
+    # on the CPU: some devices have no double precision
+    total, away = (repeated(part.cpu().double(), length) for part in (embedding, direction))
+    return (total + strength * away).to(embedding)
 
 
 def common_length(embeddings: Iterable[Tensor]) -> int:

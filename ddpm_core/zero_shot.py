@@ -92,21 +92,6 @@ def zero_shot(
     return x
 
 
-def attention_maps(q: Tensor, k: Tensor, heads: int) -> Tensor:
-    """softmax(q k^T / sqrt(D)) of each head, in at least single precision.
-
-    Args:
-        q: (B, N, heads * D) of N pixels.
-        k: (B, M, heads * D) of M tokens.
-
-    Returns:
-        (B, heads, N, M).
-    """
-    dtype = torch.promote_types(q.dtype, torch.float32)
-    q, k = (part.unflatten(-1, (heads, -1)).transpose(1, 2).to(dtype) for part in (q, k))
-    return torch.softmax(q @ k.mT * q.shape[-1] ** -0.5, dim=-1)
-
-
 def attend(maps: Tensor, v: Tensor) -> Tensor:
     """What maps (B, heads, N, M) take of the values v (B, M, heads * D): (B, N, heads * D) in the dtype of v."""
     values = v.unflatten(-1, (maps.shape[1], -1)).transpose(1, 2)

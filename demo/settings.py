@@ -13,6 +13,16 @@ SHIFT = 6  # pixels
 
 
 @dataclass(frozen=True)
+class DifferenceMask:
+    """Threshold, number and range of levels of the mask from two prompts, as the node has them by default."""
+
+    threshold: float = 0.15
+    levels: int = 7
+    start: float = 0.1
+    end: float = 0.5
+
+
+@dataclass(frozen=True)
 class PromptToPrompt:
     """How the source's attention is at work under the target's caption (arXiv 2208.01626).
 
@@ -34,16 +44,6 @@ class PromptToPrompt:
 
 
 @dataclass(frozen=True)
-class DifferenceMask:
-    """Threshold, number and range of levels of the mask from two prompts, as the node has them by default."""
-
-    threshold: float = 0.15
-    levels: int = 7
-    start: float = 0.1
-    end: float = 0.5
-
-
-@dataclass(frozen=True)
 class Settings:
     """How an edit is run. `skip` is the share of the steps that is skipped (T_skip / T)."""
 
@@ -52,8 +52,8 @@ class Settings:
     cfg_source: float = 1.0
     cfg_target: float = 2.0
     eta: float = 1.0
-    p2p: PromptToPrompt = PromptToPrompt()
     mask: DifferenceMask = DifferenceMask()
+    p2p: PromptToPrompt = PromptToPrompt()
 
     @property
     def skip_steps(self) -> int:

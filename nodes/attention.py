@@ -83,6 +83,15 @@ def same_embedding(a: Conditioning, b: Conditioning) -> bool:
 # --- the model's own blocks -------------------------------------------------------------------------------------------
 
 
+Key = tuple[str, int, int]
+"""Part, block and transformer, as the host names where it is."""
+
+
+def key_of(place: Place) -> Key:
+    """The host's name of a transformer."""
+    return place.part, place.block, place.index
+
+
 @dataclass(frozen=True)
 class Blocks:
     """A UNet's transformers, and where they stand."""
@@ -100,23 +109,23 @@ class Blocks:
         """
         if not isinstance(network, UNetModel):
             raise ValueError(
-                f"this model's network ({type(network).__name__}) has no cross-attention to a prompt that could be "
-                "edited: Prompt-to-Prompt, Share Self-Attention and Mask from Words are for Stable Diffusion's UNets "
-                "(1.5, 2, SDXL). What works here: the edit without them, a mask, and Mask from two Prompts"
+                f"this model's network ({type(network).__name__}) has no cross-attention to a prompt: attention edits, "
+                "Mask from Words and Zero-Shot Image-to-Image are for Stable Diffusion's UNets (1.5, 2, SDXL). What "
+                "works here: the edit without them, a mask, and Mask from two Prompts"
             )
         places: list[Place] = []
         branches: dict[tuple[str, int], torch.nn.Module] = {}
         level = 0
         parts: list[tuple[Part, Any]] = [
             ("input", network.input_blocks),
-            ("middle", [network.middle_block]),
+            ("middle", [] if network.middle_block is None else [network.middle_block]),  # none in distilled SDXL
             ("output", network.output_blocks),
         ]
         for part, stages in parts:
             for number, stage in enumerate(stages):
                 for layer in stage:
                     if isinstance(layer, comfy.ldm.modules.attention.SpatialVideoTransformer):
-                        raise ValueError("this is a model of video frames: attention edits are for models of images")
+                        raise ValueError("this is a model of video frames, and attention edits are for images")
                     if isinstance(layer, ResBlock):
                         branch = layer.out_layers[-1]
                     if isinstance(layer, comfy.ldm.modules.attention.SpatialTransformer):
@@ -127,6 +136,11 @@ class Blocks:
         if not places:
             raise ValueError("this model reads no prompt by cross-attention, so there is nothing to edit in it")
         return cls(tuple(places), branches)
+
+    @property
+    def keys(self) -> list[Key]:
+        """The host's names of all transformers."""
+        return [key_of(place) for place in self.places]
 
 
 # --- patches of one call ----------------------------------------------------------------------------------------------
@@ -223,15 +237,6 @@ class Patches:
                 _cross, None if edit is None else weights, before, positive, collect if collects else None
             )
         transformer_options["patches_replace"] = replace
-
-
-Key = tuple[str, int, int]
-"""Part, block and transformer, as the host names where it is."""
-
-
-def key_of(place: Place) -> Key:
-    """The host's name of a transformer."""
-    return place.part, place.block, place.index
 
 
 Collect = Callable[[Tensor, Tensor, int, Halves, dict[str, Any]], None]

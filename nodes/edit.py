@@ -118,5 +118,5 @@ class EditFriendlyEdit(io.ComfyNode):
         )
         return io.NodeOutput(
             {"samples": samples.to(comfy.model_management.intermediate_device())},
-            masks.allowed(sampler.mask, plan, cell),
+            masks.mask_of_edit(sampler.mask, plan, cell),
         )

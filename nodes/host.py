@@ -100,7 +100,7 @@ def check_same_prompt(noise_maps: NoiseMaps, source: Conditioning, says: str) ->
     Raises:
         ValueError: another prompt, as far as the maps tell.
     """
-    known = noise_maps.info.get("prompt")
+    known = noise_maps.info.get("prompt_signature")
     if known is not None and not same_signature(json.loads(known), signature(source)):
         raise ValueError(
             f"the noise maps were made with another prompt than the attention edit's source ({says}): connect the "

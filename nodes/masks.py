@@ -100,9 +100,14 @@ def heat_of_maps(
 def heat_of_plan(
     model: ModelPatcher, source: Conditioning, target: Conditioning, plan: Plan, seed: int, mask: Tensor | None
 ) -> Tensor:
-    """The same for images that are still to be inverted by a plan, within a mask (rows or 1, 1, *S[1:]) or None."""
+    """The same for images that are still to be inverted by a plan, within a mask (rows or 1, 1, *S[1:]) or None.
+
+    Where the plan skips past the levels that are looked at, the first that it runs are.
+    """
     schedule = plan.schedule
-    chosen = masks.levels_between(schedule.steps + plan.skipped, plan.skipped, LEVELS, START, END)
+    full_steps = schedule.steps + plan.skipped
+    end = min(1.0, max(END, plan.skipped / full_steps + 0.1))
+    chosen = masks.levels_between(full_steps, plan.skipped, LEVELS, START, end)
     sampler = DifferenceSampler(
         len(plan.seeds),
         schedule,
@@ -144,7 +149,7 @@ def to_mask(cells: Tensor, cell: int | None) -> Tensor:
     return frames.repeat_interleave(cell or 1, -2).repeat_interleave(cell or 1, -1)
 
 
-def allowed(mask: Tensor | None, plan: Plan, cell: int | None) -> Tensor:
+def mask_of_edit(mask: Tensor | None, plan: Plan, cell: int | None) -> Tensor:
     """The MASK, one for each image, of where an edit of a plan may change something: everywhere for None."""
     cells = torch.ones((1, 1, *plan.latent.shape[2:])) if mask is None else mask[: plan.images]
     return to_mask(cells, cell)

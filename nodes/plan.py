@@ -100,6 +100,6 @@ class Plan:
                 variations=settings.variations,
                 method=method,
                 cfg=cfg,
-                prompt=json.dumps(host.signature(prompt)),
+                prompt_signature=json.dumps(host.signature(prompt)),
             ),
         )

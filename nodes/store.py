@@ -114,6 +114,7 @@ def _check_provenance(noise_maps: NoiseMaps) -> None:
         "latent_scale": lambda value: _shape(value) in per_channel and all(value),
         "latent_shift": lambda value: _shape(value) in per_channel,
         "latent_rgb_factors": lambda value: _shape(value)[:1] + _shape(value)[-1:] == (channels, 3),
+        "prompt_signature": lambda value: len(_shape(value)) == 1,
         "latent_rgb_bias": lambda value: _shape(value) == (3,),
     }
     for key, fit in fits.items():

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import comfy.model_management
 import comfy.samplers
 import torch
-from comfy.ldm.modules.attention import SpatialTransformer, SpatialVideoTransformer
-from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..ddpm_core import NoiseMaps
+from ..ddpm_core import NoiseMaps, zero_shot
+from ..ddpm_core.attention import attention_maps
 from ..ddpm_core.directions import common_length, repeated
-from ..ddpm_core.zero_shot import attend, attention_maps, map_distance, zero_shot
+from ..ddpm_core.zero_shot import attend, map_distance
 from . import conds, guide, host, inputs, latents, newest
+from .attention import Blocks, Key
 from .samplers import CoreSampler, Run
 from .types import CATEGORY, MAX_STEPS, NOISE_MAPS, Conditioning, ModelPatcher, search_aliases
-
-Block = tuple[str, int, int]
-"""A transformer as the host names it to patches: the part of the UNet, the block there, the transformer in that."""
 
 _Call = list[conds.Conds | None]
 """The prompts of one call of the host; the last is the one that runs."""
 _CONTEXT = "c_crossattn"
-_PER_PROMPT = conds.PER_ROW | {"control", "control_apply_to_uncond"}
+_PER_PROMPT = conds.PER_ROW | conds.CONTROL
 # What the host would call in place of, or between, the calls made here.
 _REFUSED_OPTIONS = (
     "sampler_calc_cond_batch_function",
@@ -34,41 +32,15 @@ _REFUSED_OPTIONS = (
     "context_handler",
     "multigpu_clones",
 )
-_INSTEAD = "edit with Sample with Fixed Noise, where a mask or more skip_steps keeps more of the image"
-
-
-def cross_attention_blocks(network: torch.nn.Module) -> list[Block]:
-    """The transformer blocks of a UNet that read the text.
-
-    Raises:
-        ValueError: a network without them, or of video, whose transformers also run over time.
-    """
-    if not isinstance(network, UNetModel):
-        raise ValueError(
-            f"zero-shot guidance compares maps of cross-attention, which a UNet has and this model "
-            f"({type(network).__name__}) has not: {_INSTEAD}"
-        )
-    parts = {"input": network.input_blocks, "middle": [network.middle_block], "output": network.output_blocks}
-    blocks = []
-    for part, modules in parts.items():
-        for i, module in enumerate(modules):
-            for layer in module:
-                if isinstance(layer, SpatialVideoTransformer):
-                    raise ValueError(f"zero-shot guidance is for images, this model makes videos: {_INSTEAD}")
-                if isinstance(layer, SpatialTransformer):
-                    blocks += [(part, i, k) for k in range(len(layer.transformer_blocks))]
-    if not blocks:
-        raise ValueError(f"zero-shot guidance compares maps of cross-attention, this UNet has none: {_INSTEAD}")
-    return blocks
 
 
 class _Recording:
     """Keeps the maps of one call, as functions for the host's attn2 slots."""
 
     def __init__(self) -> None:
-        self.maps: dict[Block, Tensor] = {}
+        self.maps: dict[Key, Tensor] = {}
 
-    def at(self, block: Block) -> Callable[..., Tensor]:
+    def at(self, block: Key) -> Callable[..., Tensor]:
         def attention(q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> Tensor:
             self.maps[block] = attention_maps(q, k, extra_options["n_heads"])
             return attend(self.maps[block], v)
@@ -79,11 +51,11 @@ class _Recording:
 class _Comparing:
     """Sums how far the maps of one call are from recorded ones: `loss` (B,)."""
 
-    def __init__(self, reference: dict[Block, Tensor]):
+    def __init__(self, reference: dict[Key, Tensor]):
         self._reference = reference
         self.loss: Tensor | float = 0.0
 
-    def at(self, block: Block) -> Callable[..., Tensor]:
+    def at(self, block: Key) -> Callable[..., Tensor]:
         def attention(q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> Tensor:
             maps = attention_maps(q, k, extra_options["n_heads"])
             self.loss = self.loss + map_distance(maps, self._reference[block])
@@ -99,14 +71,14 @@ class HostGuidance:
         self._model = guider.inner_model
         self._options = model_options
         self._cfg = cfg
-        self._blocks = cross_attention_blocks(self._model.diffusion_model)
+        self._blocks = Blocks.of(self._model.diffusion_model).keys
         _check_options(model_options)
-        prompts = {name: _one(name, guider.conds[name]) for name in ("source", "positive", "negative")}
-        source, positive = _of_one_length(prompts["source"], prompts["positive"])
-        negative = prompts["negative"]
+        names = (("source", "source"), ("positive", "target"), ("negative", "negative"))  # the host's and the node's
+        source, target, negative = (_one(ours, guider.conds[hosts]) for hosts, ours in names)
+        source, target = _of_one_length(source, target)
         # The places of a call tell patches which half they see: the positive comes first.
-        self._pairs: list[tuple[_Call, _Call]] = [([source], [positive]), ([None, negative], [None, negative])]
-        if cfg == 1 and not model_options.get("disable_cfg1_optimization", False):
+        self._pairs: list[tuple[_Call, _Call]] = [([source], [target]), ([None, negative], [None, negative])]
+        if math.isclose(cfg, 1.0) and not model_options.get("disable_cfg1_optimization", False):
             self._pairs = self._pairs[:1]
 
     @property
@@ -306,7 +278,7 @@ class ZeroShotImageToImage(io.ComfyNode):
         mask: Tensor | None = None,
     ) -> io.NodeOutput:
         host.check_same_model(noise_maps, model)
-        cross_attention_blocks(model.get_model_object("diffusion_model"))
+        Blocks.of(model.get_model_object("diffusion_model"))
         if noise_maps.uncond is not None:
             raise ValueError(
                 "the noise maps carry embeddings of null-text inversion, which hold the image by themselves: sample "

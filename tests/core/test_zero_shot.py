@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddpm_core import NoiseSchedule, invert, sample, trajectories
-from ddpm_core.zero_shot import attend, attention_maps, map_distance, zero_shot
+from ddpm_core.attention import attention_maps
+from ddpm_core.zero_shot import attend, map_distance, zero_shot
 
 
 class Pulled:

@@ -693,6 +693,16 @@ def test_maps_of_another_prompt(random_model, prompts, maps_of, sample, run_cust
         sample(model, maps, "sd15_tall", positive=p.target, attention=p.edit)
 
 
+def test_a_prompt_is_known_again_in_another_precision(pack, prompts):
+    """On another device or in half precision the numbers are a little off; another word is farther off than that."""
+    signature, same = pack.host.signature, pack.host.same_signature
+    prompt, other = prompts().source, prompts(source="a red cat sits on a hat").source
+    halved = [[embedding.half(), options] for embedding, options in prompt]
+    assert same(signature(prompt), signature(halved))
+    assert not same(signature(prompt), signature(other))
+    assert not same(signature(prompt), signature(prompt + prompt))
+
+
 def test_another_source_than_the_one_pass(random_model, conditioning, prompts, edit, small):
     p = prompts()
     with pytest.raises(ValueError, match="another source"):

@@ -1,9 +1,12 @@
 """The mask from two prompts as a node, and within the edit in one pass."""
 
+import dataclasses
+
 import pytest
 import torch
 
 from demo.evaluate import area_under_curve
+from demo.settings import Settings
 
 PROMPTS = {"source": 1, "target": 9}
 
@@ -67,6 +70,7 @@ def test_it_finds_what_the_prompts_disagree_about(pack, demo, scene, invert, fin
     )
     defaults = {part.id: part.default for part in pack.DifferenceMask.GET_SCHEMA().inputs if hasattr(part, "default")}
     settings = {name: defaults[name] for name in ("threshold", "levels", "start", "end")}
+    assert settings == dataclasses.asdict(Settings().mask)  # what the evaluation measures
     found, preview = find(model, noise_maps, source=source, target=prompt(target), image=image, **settings)
     assert found.shape == mask.shape == (1, 32, 32) and preview.shape == (1, 32, 64, 3)
     assert set(found.unique().tolist()) <= {0.0, 1.0}
@@ -161,6 +165,12 @@ def test_an_edit_finds_its_mask_by_itself(pack, random_model, edit_and_mask, lat
     source = image["samples"].repeat(2, *[1] * (image["samples"].ndim - 1))
     outside = (cells == 0).expand_as(samples)
     assert (samples - source)[outside].abs().max() <= 1e-5 < (free - source)[outside].abs().max()
+
+
+@pytest.mark.parametrize("skip_steps", [0, 9, 17, 19])
+def test_an_edit_finds_its_mask_whatever_it_skips(random_model, edit_and_mask, skip_steps):
+    samples, mask = edit_and_mask(random_model("sd15"), steps=20, skip_steps=skip_steps, auto_mask=0.9)
+    assert samples.isfinite().all() and 0 < mask.mean() < 1
 
 
 def test_an_edit_with_a_mask_of_its_own_stays_within_the_given_one(random_model, edit_and_mask):

@@ -77,6 +77,7 @@ def test_a_file_in_the_input_folder_is_listed_and_noticed_when_it_changes(folder
         ("latent_rgb_factors", "[[1.0, 1.0, 1.0]]"),
         ("latent_rgb_factors", "[" * 100_000),
         ("latent_rgb_bias", "null"),
+        ("prompt_signature", "[[0.5]]"),
     ],
 )
 def test_a_file_that_says_what_the_nodes_cannot_use(folders, pack, random_model, invert, key, text):

@@ -139,7 +139,7 @@ def test_variations_are_edited_as_the_batch_is(random_model, latent, invert, zer
 
 def test_the_gradient_is_that_of_the_loss(random_model, guided):
     """Against central differences, all in float64 but for the host's own timesteps."""
-    model = copy.deepcopy(random_model("sd15"))
+    model = random_model.__wrapped__("sd15")  # one that no other test shares
     network = model.model.diffusion_model.double()
     network.dtype = torch.float64
     generator = torch.Generator().manual_seed(0)
@@ -177,7 +177,7 @@ def test_the_loss_is_0_at_the_source_alone(random_model, guided, latent):
 def test_half_precision_keeps_small_gradients(random_model, guided, latent):
     x = latent("sd15")["samples"]
     state = x + 0.05 * latent("sd15", seed=1)["samples"]
-    half = copy.deepcopy(random_model("sd15", torch.float16))
+    half = random_model.__wrapped__("sd15", torch.float16)
     half.model.manual_cast_dtype = None  # in half precision even where the host would not
     exact, rounded = (
         guided(model, x, 2.0, lambda guidance, x, sigma: guidance.gradients(x, state, sigma))
@@ -227,7 +227,7 @@ def test_the_network_is_told_which_half_it_sees(random_model, module, invert, ze
 
     model.set_model_patch(note, "attn1_output_patch")
     zero_shot(model, invert(random_model("sd15")), skip_steps=4)
-    layers = len(module.cross_attention_blocks(model.model.diffusion_model))
+    layers = len(module.Blocks.of(model.model.diffusion_model).keys)
     assert seen == [(0,)] * (2 * layers) + [(1,)] * (2 * layers) + [(0,)] * layers + [(1,)] * layers
 
 
@@ -285,24 +285,24 @@ def test_nothing_stays_after_an_error(random_model, invert, untouched, zero_shot
 def test_models_without_cross_attention_maps_are_refused(random_model, invert, zero_shot, kind):
     model = random_model(kind)
     noise_maps = invert(model, kind, scheduler="simple", cfg=1.0)
-    with pytest.raises(
-        ValueError, match=r"which a UNet has and this model \(\w+\) has not: edit with Sample with Fixed"
-    ):
+    with pytest.raises(ValueError, match=r"this model's network \(\w+\) has no cross-attention to a prompt"):
         zero_shot(model, noise_maps, kind)
 
 
-def test_unets_of_video_and_unets_without_text_are_refused(comfy, module):
+def test_unets_of_every_make_are_known_or_refused(comfy, module):
     from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
     from comfy.ops import disable_weight_init
 
     narrow = SD15_UNET | {"model_channels": 32, "num_heads": 2, "operations": disable_weight_init}
     temporal = {"use_temporal_attention": True, "use_temporal_resblock": True, "video_kernel_size": [3, 1, 1]}
     temporal |= {"merge_strategy": "learned_with_images", "merge_factor": 0.0}
-    with pytest.raises(ValueError, match="this model makes videos"):
-        module.cross_attention_blocks(UNetModel(**(narrow | temporal)))
+    with pytest.raises(ValueError, match="a model of video frames"):
+        module.Blocks.of(UNetModel(**(narrow | temporal)))
+    no_middle = UNetModel(**(narrow | {"transformer_depth_middle": -2}))
+    assert {part for part, _, _ in module.Blocks.of(no_middle).keys} == {"input", "output"}
     plain = {"transformer_depth": [0, 0], "transformer_depth_output": [0, 0, 0, 0], "transformer_depth_middle": -1}
-    with pytest.raises(ValueError, match="this UNet has none"):
-        module.cross_attention_blocks(UNetModel(**(narrow | plain)))
+    with pytest.raises(ValueError, match="reads no prompt by cross-attention"):
+        module.Blocks.of(UNetModel(**(narrow | plain)))
 
 
 def test_blocks_are_named_as_the_host_names_them(random_model, module):
@@ -321,7 +321,7 @@ def test_blocks_are_named_as_the_host_names_them(random_model, module):
         torch.zeros((1, 77, 768)),
         transformer_options=model.model_options["transformer_options"],
     )
-    assert seen == module.cross_attention_blocks(network)
+    assert seen == module.Blocks.of(network).keys
 
 
 def test_prompts_that_are_not_one_for_the_whole_picture_are_refused(
@@ -336,13 +336,13 @@ def test_prompts_that_are_not_one_for_the_whole_picture_are_refused(
     (masked,) = nodes["ConditioningSetMask"]().append(plain, mask, "default", 1.0)
     (timed,) = nodes["ConditioningSetTimestepRange"]().set_range(plain, 0.0, 0.5)
     for prompt, message in (
-        ([*plain, *other], "prompt has 2 entries"),
-        (masked, "carries .*mask"),
-        (timed, "carries .*end_percent"),
-        (area, "has 2 entries|carries .*area"),
+        ([*plain, *other], "the {} prompt has 2 entries"),
+        (masked, "the {} prompt carries .*mask"),
+        (timed, "the {} prompt carries .*end_percent"),
+        (area, "prompt has 2 entries|prompt carries .*area"),
     ):
         for name in ("source", "target", "negative"):
-            with pytest.raises(ValueError, match=message):
+            with pytest.raises(ValueError, match=message.format(name)):
                 zero_shot(model, noise_maps, **{name: prompt})
 
 
