@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from ddpm_core import attention
-from ddpm_core.attention import CrossEdit, Halves, LocalBlend, Method, Place, Prompt, Share, ShareFeatures
+from ddpm_core.attention import CrossEdit, Halves, LocalBlend, Method, Part, Place, Prompt, Share, ShareFeatures
 from ddpm_core.noise_maps import NoiseMaps
 from ddpm_core.schedule import NoiseSchedule
 
@@ -31,8 +30,6 @@ from .network import (
 )
 from .settings import PromptToPrompt
 from .text import VOCABULARY, tokenize
-
-Part = Literal["input", "middle", "output"]
 
 
 @dataclass(frozen=True, eq=False)

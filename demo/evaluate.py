@@ -197,10 +197,13 @@ def _method_that_shares(name: str, what: attention.Method) -> None:
         )
 
 
-for _name, _what in attention.METHODS.items():
+SHARING = {
+    **attention.METHODS,
+    # its own rule of layers, a side of at least half the picture's, finds none in this network
+    "MasaCtrl at 1/4": replace(attention.METHODS["MasaCtrl"], where=attention.fine_output(0.25)),
+}
+for _name, _what in SHARING.items():
     _method_that_shares(_name, _what)
-# its own rule of layers, a side of at least half the picture's, finds none in this network
-_method_that_shares("MasaCtrl at 1/4", replace(attention.METHODS["MasaCtrl"], where=attention.fine_output(0.25)))
 
 
 def _p2p_edit(edit: Edit, settings: Settings) -> AttentionEdit:
@@ -487,5 +490,5 @@ RUNS: dict[str, tuple[str, Settings]] = {
     "DDIM": ("DDIM", Settings()),
     "SDEdit": ("SDEdit", Settings()),
     "SDEdit, skip 0.28": ("SDEdit", Settings(skip=0.28)),
-    **{name: (name, Settings()) for name in METHODS if "+" in name},
+    **{name: (name, Settings()) for name in METHODS if "P2P" in name or name.split(" + ")[0] in SHARING},
 }

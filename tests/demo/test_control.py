@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -11,7 +13,7 @@ from demo import classifier as judge
 from demo.__main__ import main
 from demo.control import EditedDenoiser, Sites, prompt_of, prompt_to_prompt, sharing
 from demo.evaluate import METHODS as WAYS
-from demo.evaluate import area_under_curve, choose_edits, score, source_images, summary, words_find_objects
+from demo.evaluate import choose_edits, score, source_images, summary, words_find_objects
 from demo.model import load_model
 from demo.scenes import TUNE_SEED
 from demo.settings import PromptToPrompt, Settings
@@ -42,7 +44,9 @@ def measured(model, kind, settings, *names):
 
 def test_where_the_transformers_stand(model):
     expected = [Place("input", 5, 0, 2), Place("middle", 0, 0, 2), Place("output", 0, 0, 2)]
-    assert list(Sites.of(model.network).places) == expected
+    places = Sites.of(model.network).places
+    assert list(places) == expected
+    assert not METHODS["MasaCtrl"].where(places), "its layers are finer than this model has attention at"
 
 
 def test_each_word_is_a_token_and_padding_is_none():
@@ -95,21 +99,25 @@ def test_prompt_to_prompt_keeps_more_at_equal_success(model, kind):
     assert p2p[2] > plain[2]
 
 
-def test_prompt_to_prompt_pins_things_to_their_places(model):
-    plain, p2p = measured(model, "position", SETTINGS, "edit friendly", "P2P + edit friendly")
-    assert plain[0] == 1
-    assert p2p[0] == 0
+def test_the_maps_of_the_source_pin_things_to_their_places(model):
+    names = "edit friendly", "P2P + edit friendly", "Plug-and-Play + edit friendly", "MasaCtrl at 1/4 + edit friendly"
+    plain, p2p, plug_and_play, masactrl = (row[0] for row in measured(model, "position", SETTINGS, *names))
+    assert plain == masactrl == 1
+    assert p2p == plug_and_play == 0
+
+
+def test_the_local_blend_keeps_the_rest_as_it_is(model):
+    blended = replace(SETTINGS, p2p=PromptToPrompt(blend_threshold=0.3))
+    names = ("P2P + edit friendly",)
+    (p2p,), (within,) = (measured(model, "color", settings, *names) for settings in (SETTINGS, blended))
+    assert within[0] == p2p[0] == 1
+    assert within[1] < p2p[1] / 3
 
 
 def test_the_word_of_the_color_finds_the_object(model):
     areas = words_find_objects(model, 6, TUNE_SEED)
     assert areas["color"] > 0.95
     assert areas["ground color"] < 0.05
-
-
-def test_area_under_the_curve():
-    scores, truth = torch.tensor([0.1, 0.4, 0.4, 0.9]), torch.tensor([False, False, True, True])
-    assert area_under_curve(scores, truth) == pytest.approx(3.5 / 4)
 
 
 def test_the_command_line_measures_with_the_settings_that_it_is_given(capsys):
