@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ddpm_core import attention
-from ddpm_core.attention import CrossEdit, Halves, LocalBlend, Method, Part, Place, Prompt, Share, ShareFeatures
+from ddpm_core.attention import CrossEdit, Edit, Halves, LocalBlend, Method, Part, Place, Prompt, Share
 from ddpm_core.noise_maps import NoiseMaps
 from ddpm_core.schedule import NoiseSchedule
 
@@ -32,35 +32,6 @@ from .settings import PromptToPrompt
 from .text import VOCABULARY, tokenize
 
 
-@dataclass(frozen=True, eq=False)
-class AttentionEdit:
-    """What the target takes over of the source's attention.
-
-    Args:
-        cross: of the cross-attention, in the rows of the caption.
-        shares: of the self-attention.
-        features: of the residual blocks, in all rows.
-        blend: where the edit stays.
-    """
-
-    cross: CrossEdit | None = None
-    shares: tuple[Share, ...] = ()
-    features: tuple[ShareFeatures, ...] = ()
-    blend: LocalBlend | None = None
-
-    def is_open(self, step: int, steps: int) -> bool:
-        """Whether anything acts at a step, so that the source's rows are needed."""
-        cross = self.cross is not None and self.cross.is_open(step, steps)
-        return (
-            cross or self.blend is not None or bool(_open(self.shares, step, steps) + _open(self.features, step, steps))
-        )
-
-    def of_all_prompts(self, step: int, steps: int) -> bool:
-        """Whether the rows without a caption are edited too."""
-        shares = _open(self.shares, step, steps)
-        return any(share.all_prompts for share in shares) or bool(_open(self.features, step, steps))
-
-
 def prompt_of(caption: str) -> Prompt:
     """A caption as the core reads it: each word is one token, and what follows is padding."""
     ids = tokenize(caption)
@@ -68,7 +39,7 @@ def prompt_of(caption: str) -> Prompt:
     return Prompt(tuple(ids), tuple((position,) for position, _ in words), tuple(text for _, text in words), len(ids))
 
 
-def prompt_to_prompt(source: str, target: str, settings: PromptToPrompt, blend: Sequence[str] = ()) -> AttentionEdit:
+def prompt_to_prompt(source: str, target: str, settings: PromptToPrompt, blend: Sequence[str] = ()) -> Edit:
     """What the node Prompt-to-Prompt makes of two captions.
 
     Args:
@@ -80,7 +51,7 @@ def prompt_to_prompt(source: str, target: str, settings: PromptToPrompt, blend: 
     gain[alignment.changed] = settings.gain
     masks = [torch.tensor([VOCABULARY[token] in blend for token in tokenize(text)]) for text in (source, target)]
     threshold = settings.blend_threshold
-    return AttentionEdit(
+    return Edit(
         cross=CrossEdit(alignment.matrix, alignment.shared, gain, ((0.0, settings.cross_steps),) * len(gain)),
         shares=(
             Share(
@@ -94,13 +65,9 @@ def prompt_to_prompt(source: str, target: str, settings: PromptToPrompt, blend: 
     )
 
 
-def sharing(method: Method) -> AttentionEdit:
+def sharing(method: Method) -> Edit:
     """What the node Share Self-Attention makes of a method."""
-    until = method.features_end
-    return AttentionEdit(
-        shares=(Share(method.takes, method.where, (method.start, method.end), all_prompts=True),),
-        features=() if until is None else (ShareFeatures(attention.second_output_block, (0.0, until)),),
-    )
+    return attention.shared_by(method, (method.start, method.end), method.features_end)
 
 
 @dataclass(frozen=True)
@@ -144,11 +111,6 @@ class Sites:
         """All of them."""
         return tuple(self.of_self.values())
 
-    @property
-    def blend_level(self) -> int:
-        """Where a local blend looks: at the maps whose side is nearest to a quarter of the picture's."""
-        return min({p.level for p in self.places if p.part != "middle"}, key=lambda level: abs(level - 2))
-
 
 class WordMaps:
     """The maps of some words, added up over the layers and calls in which they are seen.
@@ -178,7 +140,7 @@ class _Call:
     def __init__(
         self,
         sites: Sites,
-        edit: AttentionEdit,
+        edit: Edit,
         step: int,
         steps: int,
         captioned: Halves,
@@ -186,13 +148,14 @@ class _Call:
         maps: WordMaps | None,
     ):
         self._sites = sites
+        self._blend_level = attention.blend_level(sites.places)
         self._captioned = captioned
         self._every = every
         self._maps = maps
         places = sites.places
-        self._shares = [(share, share.where(places)) for share in _open(edit.shares, step, steps)]
-        self._features = set[Place]().union(*(part.where(places) for part in _open(edit.features, step, steps)))
-        cross = edit.cross if edit.cross is not None and edit.cross.is_open(step, steps) else None
+        self._shares = [(share, share.where(places)) for share in edit.shares_at(step, steps)]
+        self._features = set[Place]().union(*(part.where(places) for part in edit.features_at(step, steps)))
+        cross = edit.cross_at(step, steps)
         self._weights = None if cross is None else partial(cross.at, step, steps)
 
     def attend(self, at: CrossAttention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -204,7 +167,11 @@ class _Call:
                     q, k, v = attention.share(q, k, v, halves, share.takes)
             return at.attend(q, k, v)
         place = self._sites.of_cross[at]
-        if self._maps is not None and place.part != "middle" and place.level == self._sites.blend_level:
+        if (
+            self._maps is not None
+            and place.part != "middle"
+            and place.level == attention.blend_level(self._sites.places)
+        ):
             for half in self._captioned:
                 self._maps.see(at, q, k, half)
         if self._weights is None:
@@ -234,7 +201,7 @@ class EditedDenoiser:
     def __init__(
         self,
         model: DemoModel,
-        edit: AttentionEdit,
+        edit: Edit,
         sources: list[str],
         targets: list[str],
         cfg: float,
@@ -274,7 +241,7 @@ class EditedDenoiser:
     def mask_after(self, step: int, x: Tensor) -> Tensor | None:
         """(R, 1, H, W) what of the edit is kept after a step, counted from the first that runs; None for all of it."""
         blend = self._edit.blend
-        if blend is None or step < int(blend.start * self._steps + 1e-6):
+        if blend is None or not self._edit.blends(step, self._steps):
             return None
         assert self._maps is not None and isinstance(self._maps.sum, Tensor)
         return blend.mask(self._maps.sum, x.shape)
@@ -319,8 +286,3 @@ def find_words(
         denoise(network, x, schedule.sigmas[step].float().expand(len(x)), context)
     assert isinstance(maps.sum, Tensor)
     return maps.sum / (len(steps) * len(sites.places))
-
-
-def _open(parts: tuple, step: int, steps: int) -> list:
-    """Those whose window is open."""
-    return [part for part in parts if attention.is_open(part.window, step, steps)]

@@ -30,7 +30,7 @@ from ddpm_core.noise_maps import NoiseMaps
 from ddpm_core.sampling import generate, sample
 
 from .classifier import Classifier
-from .control import AttentionEdit, EditedDenoiser, find_words, prompt_to_prompt, sharing
+from .control import EditedDenoiser, find_words, prompt_to_prompt, sharing
 from .model import DemoModel
 from .scenes import (
     COLORS,
@@ -206,7 +206,7 @@ for _name, _what in SHARING.items():
     _method_that_shares(_name, _what)
 
 
-def _p2p_edit(edit: Edit, settings: Settings) -> AttentionEdit:
+def _p2p_edit(edit: Edit, settings: Settings) -> attention.Edit:
     return prompt_to_prompt(edit.source.caption, edit.target.caption, settings.p2p, color_words(edit))
 
 
@@ -220,7 +220,7 @@ def color_words(edit: Edit) -> tuple[str, ...]:
 
 def _with_attention(
     maps_of: Callable[[DemoModel, list[Edit], Tensor, Settings], NoiseMaps],
-    attention_of: Callable[[Edit, Settings], AttentionEdit],
+    attention_of: Callable[[Edit, Settings], attention.Edit],
     model: DemoModel,
     edits: list[Edit],
     images: Tensor,

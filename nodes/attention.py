@@ -21,7 +21,7 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, ResBlock,
 from torch import Tensor
 
 from ..ddpm_core import attention
-from ..ddpm_core.attention import CrossEdit, CrossWeights, Halves, LocalBlend, Part, Place, Share, ShareFeatures
+from ..ddpm_core.attention import CrossWeights, Edit, Halves, LocalBlend, Part, Place, Share
 from . import conds
 from .conds import Conds
 from .guide import LevelsOfRun
@@ -32,23 +32,17 @@ ModelOptions = dict[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class AttentionEdit:
-    """What the target takes over of the source's attention; without a model, without the tensors of a run.
+    """ATTENTION_EDIT: an edit, and the prompt that the source's rows are told.
 
     Args:
-        source: what the source's rows are told.
-        says: what the source reads, for messages.
-        cross: of the cross-attention.
-        shares: of the self-attention.
-        features: of the residual blocks.
-        blend: where the edit stays.
+        source: the prompt.
+        says: what it reads, for messages.
+        edit: what the target takes over.
     """
 
     source: Conditioning
     says: str
-    cross: CrossEdit | None = None
-    shares: tuple[Share, ...] = ()
-    features: tuple[ShareFeatures, ...] = ()
-    blend: LocalBlend | None = None
+    edit: Edit
 
     def and_also(self, other: AttentionEdit) -> AttentionEdit:
         """Both at once.
@@ -61,16 +55,7 @@ class AttentionEdit:
                 f"the attention edits have different sources ({self.says}; {other.says}): connect one source "
                 "conditioning to both"
             )
-        if self.cross is not None and other.cross is not None:
-            raise ValueError("both attention edits come from Prompt-to-Prompt: write all changes into one of them")
-        return AttentionEdit(
-            source=self.source,
-            says=self.says,
-            cross=self.cross or other.cross,
-            shares=self.shares + other.shares,
-            features=self.features + other.features,
-            blend=self.blend or other.blend,
-        )
+        return AttentionEdit(self.source, self.says, self.edit.and_also(other.edit))
 
 
 def same_embedding(a: Conditioning, b: Conditioning) -> bool:
@@ -155,31 +140,11 @@ class Patches:
         steps: of the full schedule.
     """
 
-    def __init__(self, edit: AttentionEdit, blocks: Blocks, steps: int):
-        self._edit = edit
+    def __init__(self, edit: Edit, blocks: Blocks, steps: int):
+        self.edit = edit
+        self.steps = steps
         self._blocks = blocks
-        self._steps = steps
-        self._blend_level = min({p.level for p in blocks.places if p.part != "middle"}, key=lambda x: abs(x - 2))
-
-    def is_open(self, step: int) -> bool:
-        """Whether anything acts at a step, so that the source's rows are needed."""
-        edit = self._edit
-        windows = [share.window for share in edit.shares] + [features.window for features in edit.features]
-        return (
-            edit.blend is not None
-            or (edit.cross is not None and edit.cross.is_open(step, self._steps))
-            or any(attention.is_open(window, step, self._steps) for window in windows)
-        )
-
-    def of_all_prompts(self, step: int) -> bool:
-        """Whether the rows of every prompt are edited at a step, not those of the positive one alone."""
-        edit, steps = self._edit, self._steps
-        windows = [share.window for share in edit.shares if share.all_prompts] + [f.window for f in edit.features]
-        return any(attention.is_open(window, step, steps) for window in windows)
-
-    def blends(self, step: int) -> bool:
-        """Whether the edit is kept to the words' places after a step."""
-        return self._edit.blend is not None and step >= int(self._edit.blend.start * self._steps + 1e-6)
+        self._blend_level = attention.blend_level(blocks.places)
 
     def into(
         self, model_options: ModelOptions, step: int, positive: int, collect: Collect | None = None
@@ -192,15 +157,13 @@ class Patches:
         """
         options = comfy.model_patcher.create_model_options_clone(model_options)
         transformer_options = options.setdefault("transformer_options", {})
-        shares = [share for share in self._edit.shares if attention.is_open(share.window, step, self._steps)]
-        if shares:
+        if shares := self.edit.shares_at(step, self.steps):
             at = [(share, {key_of(place) for place in share.where(self._blocks.places)}) for share in shares]
             patches = transformer_options.setdefault("patches", {})
             # behind those of the MODEL, whose changes of queries, keys and values both halves then share
             patches["attn1_patch"] = [*patches.get("attn1_patch", []), partial(_share, at, positive)]
         self._cross_into(transformer_options, step, positive, collect)
-        features = [part for part in self._edit.features if attention.is_open(part.window, step, self._steps)]
-        if features:
+        if features := self.edit.features_at(step, self.steps):
             chosen = {(p.part, p.block) for part in features for p in part.where(self._blocks.places)}
             modules = [self._blocks.branches[name] for name in chosen]
             comfy.patcher_extension.add_wrapper(
@@ -213,9 +176,7 @@ class Patches:
     def _cross_into(
         self, transformer_options: dict[str, Any], step: int, positive: int, collect: Collect | None
     ) -> None:
-        edit = self._edit.cross
-        if edit is not None and not edit.is_open(step, self._steps):
-            edit = None
+        edit = self.edit.cross_at(step, self.steps)
         if edit is None and collect is None:
             return
         replace = dict(transformer_options.get("patches_replace", {}))
@@ -225,7 +186,7 @@ class Patches:
         @cache
         def weights(length: int, device: torch.device, dtype: torch.dtype) -> CrossWeights:
             assert edit is not None
-            return edit.at(step, self._steps, length).to(torch.empty(0, device=device, dtype=dtype))
+            return edit.at(step, self.steps, length).to(torch.empty(0, device=device, dtype=dtype))
 
         for place in self._blocks.places:
             key = key_of(place)
@@ -356,15 +317,26 @@ class EditedRun:
         ValueError: a model or patches that cannot share.
     """
 
-    def __init__(self, edit: AttentionEdit, guider: Any, model_options: ModelOptions, sigmas: Tensor, steps: int):
+    def __init__(self, edit: Edit, guider: Any, model_options: ModelOptions, sigmas: Tensor, steps: int):
         refuse_what_cannot_share(edit, model_options)
-        self._patches = Patches(edit, Blocks.of(guider.inner_model.diffusion_model), steps)
+        blocks = Blocks.of(guider.inner_model.diffusion_model)
+        if not edit.acts_at(blocks.places):
+            raise ValueError(
+                "this attention edit does nothing with this model, which has no attention at the sizes that it acts "
+                "at (MasaCtrl: half the latent's side and more): use another method"
+            )
+        self._patches = Patches(edit, blocks, steps)
         self._levels = LevelsOfRun(sigmas)
         self._maps = None if edit.blend is None else WordMaps(edit.blend)
 
+    def _is_open(self, step: int) -> bool:
+        return self._patches.edit.is_open(step, self._patches.steps)
+
     def mask_after(self, step: int, x: Tensor) -> Tensor | None:
         """(R, 1, *S[1:]) what of the edit is kept after a step; None for all of it."""
-        return self._maps.mask(x.shape) if self._maps is not None and self._patches.blends(step) else None
+        if self._maps is None or not self._patches.edit.blends(step, self._patches.steps):
+            return None
+        return self._maps.mask(x.shape)
 
 
 class PairedRun(EditedRun):
@@ -373,7 +345,7 @@ class PairedRun(EditedRun):
     def options(self, model_options: ModelOptions, timestep: Tensor, positive: int) -> ModelOptions:
         """Those of a call with what acts at its step."""
         step = self._levels.index(timestep)
-        if not self._patches.is_open(step):
+        if not self._is_open(step):
             return model_options
         return self._patches.into(model_options, step, positive, self._maps)
 
@@ -399,7 +371,7 @@ class SharedRun(EditedRun):
         source_state: Callable[[int], Tensor],
         prepare: Callable[[Conds], Conds],
     ):
-        super().__init__(edit, guider, extra_args["model_options"], sigmas, steps)
+        super().__init__(edit.edit, guider, extra_args["model_options"], sigmas, steps)
         self._guider = guider
         self._source_state = source_state
         self._source = prepare(comfy.sampler_helpers.convert_cond(edit.source))
@@ -438,7 +410,7 @@ class SharedRun(EditedRun):
         step = self._levels.index(timestep)
         # by identity, for guiders list their prompts in orders of their own
         positive = next((i for i, prompt in enumerate(prompts) if prompt is self._guider.conds.get("positive")), None)
-        if positive is None or not self._patches.is_open(step):
+        if positive is None or not self._is_open(step):
             self._expect(len(x), prompts)
             return executor(model, prompts, x, timestep, model_options)
         options = self._patches.into(model_options, step, positive, self._maps)
@@ -448,7 +420,7 @@ class SharedRun(EditedRun):
         if entry is None:
             raise ValueError(why_not_joined(self._source, target))
         joined: list[Conds | None] = [entry if i == positive else prompt for i, prompt in enumerate(prompts)]
-        if self._patches.of_all_prompts(step) or not any(
+        if self._patches.edit.of_all_prompts(step, self._patches.steps) or not any(
             prompt is not None for i, prompt in enumerate(prompts) if i != positive
         ):
             self._expect(len(both), joined)
@@ -470,7 +442,7 @@ class SharedRun(EditedRun):
             self._rows = rows
 
 
-def refuse_what_cannot_share(edit: AttentionEdit, model_options: ModelOptions) -> None:
+def refuse_what_cannot_share(edit: Edit, model_options: ModelOptions) -> None:
     """Refuse patches of other nodes that mix rows, or that read them in an order of their own.
 
     Raises:

@@ -10,16 +10,16 @@ from comfy_api.latest import io
 from ..ddpm_core.attention import (
     METHODS,
     CrossEdit,
+    Edit,
     LocalBlend,
     Mode,
     Prompt,
     Share,
-    ShareFeatures,
     Window,
     align,
     check_window,
     coarse,
-    second_output_block,
+    shared_by,
 )
 from . import words
 from .attention import AttentionEdit
@@ -167,9 +167,7 @@ class PromptToPrompt(io.ComfyNode):
         for phrase, value in words.parse(word_steps, "word_steps"):
             for position in _positions(clip, phrase, target, source):
                 windows[position] = words.window(value, f"word_steps at '{phrase}'")
-        edit = AttentionEdit(
-            source=encoded[0],
-            says=source_text,
+        edit = Edit(
             cross=CrossEdit(alignment.matrix, alignment.shared, gain, tuple(windows)),
             shares=(
                 Share(
@@ -181,7 +179,7 @@ class PromptToPrompt(io.ComfyNode):
             ),
             blend=_blend(clip, source, target, blend_words, blend_threshold),
         )
-        return io.NodeOutput(edit, *encoded)
+        return io.NodeOutput(AttentionEdit(encoded[0], source_text, edit), *encoded)
 
 
 OWN = -1.0
@@ -248,12 +246,8 @@ class ShareAttention(io.ComfyNode):
         chosen = METHODS[method]
         window = (chosen.start if start == OWN else start, chosen.end if end == OWN else end)
         check_window(window, method)
-        share = Share(chosen.takes, chosen.where, window, all_prompts=True)
-        features: tuple[ShareFeatures, ...] = ()
-        if chosen.features_end is not None:
-            until = chosen.features_end if features_end == OWN else features_end
-            features = (ShareFeatures(second_output_block, (0.0, until)),)
-        edit = AttentionEdit(source, f"the source of {method}", shares=(share,), features=features)
+        until = chosen.features_end if features_end == OWN else features_end
+        edit = AttentionEdit(source, f"the source of {method}", shared_by(chosen, window, until))
         return io.NodeOutput(edit if attention is None else attention.and_also(edit))
 
 

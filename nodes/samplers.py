@@ -356,7 +356,7 @@ class EditSampler(CoreSampler):
         image, schedule, mask_after = run.image(len(self.plan.seeds)), self.plan.schedule, None
         if self.attention is not None:
             options, steps = run.extra_args["model_options"], schedule.steps + self.plan.skipped
-            paired = PairedRun(self.attention, run.guider, options, schedule.sigmas, steps)
+            paired = PairedRun(self.attention.edit, run.guider, options, schedule.sigmas, steps)
             run.guider.attention, mask_after = paired, paired.mask_after
         with run.progress(schedule.steps) as progress:
             return edit(

@@ -10,10 +10,10 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..ddpm_core import NoiseMaps, NoiseSchedule, masks
-from ..ddpm_core.attention import Halves, word_heat, word_maps
+from ..ddpm_core.attention import Edit, Halves, word_heat, word_maps
 from . import guide, host, inputs
 from . import words as of_words
-from .attention import AttentionEdit, Blocks, Patches
+from .attention import Blocks, Patches
 from .masks import found, search_inputs, search_outputs
 from .samplers import CoreSampler, Run
 from .types import CATEGORY, Conditioning, ModelPatcher, search_aliases
@@ -44,7 +44,7 @@ class WordMapsSampler(CoreSampler):
 
     def run(self, run: Run) -> Tensor:
         options = run.extra_args["model_options"]
-        patches = Patches(AttentionEdit([], ""), Blocks.of(run.guider.inner_model.diffusion_model), steps=1)
+        patches = Patches(Edit(), Blocks.of(run.guider.inner_model.diffusion_model), steps=1)
         options = patches.into(options, step=0, positive=0, collect=self._collect)
         denoiser = replace(run, extra_args={**run.extra_args, "model_options": options}).denoiser
         with run.progress(len(self.levels)) as progress:

@@ -594,7 +594,7 @@ def test_the_words_of_a_prompt(pack, random_clip, tmp_path):
 
 def test_brackets_change_how_much_a_word_says_not_where_it_is(prompts):
     plain, weighted = prompts(), prompts(target="a (green:1.4) dog sits on a mat")
-    assert torch.equal(plain.edit.cross.matrix, weighted.edit.cross.matrix)
+    assert torch.equal(plain.edit.edit.cross.matrix, weighted.edit.edit.cross.matrix)
     assert not torch.equal(plain.target[0][0], weighted.target[0][0])
 
 
@@ -667,6 +667,14 @@ def test_models_without_cross_attention_of_their_own(random_model, conditioning,
     edit = share(conditioning(kind, 1), MASACTRL)
     with pytest.raises(ValueError, match=r"no cross-attention.*What works here: .*Mask from two Prompts"):
         sample(model, maps, kind, attention=edit)
+
+
+def test_a_method_that_finds_no_layer(pack, demo, run_node, sample, share):
+    """The demo model has attention at a quarter of the side alone, and MasaCtrl acts at half of it and more."""
+    p = demo_edit(pack, demo, GREEN)
+    run = {"positive": p.target, "negative": demo.negative, "cfg": 2.0}
+    with pytest.raises(ValueError, match="does nothing with this model"):
+        sample(demo.model, demo_maps(run_node, demo, p), attention=share(p.source, MASACTRL), **run)
 
 
 def test_text_encoders_that_cut_a_prompt_in_other_ways(pack, random_clip):

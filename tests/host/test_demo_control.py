@@ -16,7 +16,7 @@ from demo.settings import PromptToPrompt
 
 SOURCE, TARGET = "a red circle left on a blue ground", "a green circle left on a blue ground"
 STEPS, SKIP, CFG = 20, 2, 3.0
-COARSE = "MasaCtrl at 1/4"  # the published rule of layers selects none of this model
+COARSE = "MasaCtrl at 1/4"  # the published rule of layers selects none of this model, which the node refuses
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_prompt_to_prompt_is_the_nodes(pack, in_host, inputs, settings):
     assert (ours - run(None)).abs().mean() > 1e-3, "it should do something"
 
 
-@pytest.mark.parametrize("name", [*METHODS, COARSE])
+@pytest.mark.parametrize("name", ["Plug-and-Play", "values only", COARSE])
 def test_shared_self_attention_is_the_nodes(pack, in_host, monkeypatch, name):
     run, maps, _, source = in_host
     method = METHODS.get(name) or replace(METHODS["MasaCtrl"], where=fine_output(0.25))
@@ -85,8 +85,7 @@ def test_shared_self_attention_is_the_nodes(pack, in_host, monkeypatch, name):
     (edit,) = pack.run("ShareAttention", source=source, method=name)
     ours = by_the_core(sharing(method), maps)
     torch.testing.assert_close(ours, run(edit), atol=1e-4, rtol=0)
-    selects = method.where(Sites.of(load_model().network).places)
-    assert ((ours - run(None)).abs().max() > 1e-4) == bool(selects)
+    assert (ours - run(None)).abs().max() > 1e-4
 
 
 def test_transformers_stand_where_the_host_finds_them(pack, in_host):
