@@ -158,11 +158,13 @@ def _sentences(graphs: Graphs) -> Image.Image:
     graph = json.loads((GRAPHS / "zero_shot.json").read_text(encoding="utf-8"))
     titles = ("What it shows", "What it is to show")
     texts = {node["_meta"]["title"]: node["inputs"].get("text", "") for node in graph.values()}
+    source, target = (texts[title].splitlines() for title in titles)
     tiles = []
-    for first, last in ((1, 2), (1, 3), (0, 5)):
-        changes = {f"{title}.text": "\n".join(texts[title].splitlines()[first:last]) for title in titles}
+    for count in (1, 2, 5):  # of other things on the two sides, as long as they are not all there
+        chosen = ("\n".join(source[:count]), "\n".join(target[::-1][:count]))
+        changes = {f"{title}.text": text for title, text in zip(titles, chosen, strict=True)}
         shown = graphs.run("zero_shot", changes | {"Zero-shot.guidance_weight": 0.0})
-        tiles.append(shown.tile("Edit without it", f"{last - first} of each"))
+        tiles.append(shown.tile("Edit without it", f"{count} of each"))
     return draw_tiles([shown.tile("Original", "original"), *tiles])
 
 

@@ -347,10 +347,12 @@ def compare_attention() -> Workflow:
     rows = [_joined(first, second, "x"), _joined(third, fourth, "x")]
     sheet = _joined(rows[0]["LATENT"], rows[1]["LATENT"], "y")
     large = demo.large(sheet["LATENT"])
-    result = preview("a and b, below c and d", large[-1]["IMAGE"], 516, room=380)
+    result = preview("a and b, below c and d", large[-1]["IMAGE"], 468, room=360)
+    for node in (on_ddim, on_maps, ddim, maps, *edits):
+        node.width = 226  # so that the edits end left of the minimap
     return Workflow(
         [
-            [Note(notes.COMPARE_ATTENTION), demo.group(empty)],
+            [Note(notes.COMPARE_ATTENTION, width=274), demo.group(empty)],
             [Group("2  Words", WORDS, [[on_ddim], [on_maps]]), Group("6  Results", RESULT, [[result]])],
             [
                 Group("3  Invert", INVERT, [[ddim], [maps]]),

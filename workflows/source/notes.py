@@ -232,21 +232,17 @@ PROMPT_TO_PROMPT = """# Edit the prompt, keep the layout
 
 COMPARE_ATTENTION = """# As Fig. 9 of the paper
 
-## The same image and the same words.
+## a  DDIM: the stripes fade.
 
-## a  DDIM: it only comes near the image; the stripes fade.
+## b  Prompt-to-Prompt on DDIM: a better circle; the stripes still fade.
 
-## b  Prompt-to-Prompt on DDIM: the circle keeps its shape better, the stripes still fade.
-
-## c  Prompt-to-Prompt with these maps: both are kept.
+## c  Prompt-to-Prompt with these maps: both stay.
 
 ## d  These maps alone.
 
 # Settings
 
-## cross_steps and self_steps are the paper's (0.8 and 0.4; 0.6 and 0.2). Steps, cfg and skip are tuned for the demo model.
-
-## For Stable Diffusion take steps, cfg and skip from Edit Preset.
+## cross_steps and self_steps are the paper's, the others tuned for the demo model. For Stable Diffusion: Edit Preset.
 """
 
 FIND_THE_MASK = """# Find the mask, then edit
