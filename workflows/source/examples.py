@@ -34,8 +34,8 @@ from .graph import Group, Node, Note, Output, Workflow
 
 YELLOW = 0xE6D21E
 RED = 0xDB2924
-MASK_ROOM = 200  # the front end gives a picture no less
-REPORT_ROOM = 110
+MASK_ROOM = 220  # the front end gives a picture no less
+REPORT_ROOM = 140
 THINGS = ("red circle left", "yellow square right", "white triangle centre", "purple circle right", "red square centre")
 HUGGING_FACE = "https://huggingface.co"
 SD15_MODEL = {
@@ -430,6 +430,7 @@ def settings_grid() -> Workflow:
             "skips": "4, 14, 24",
             "cfgs": "1, 3, 9",
         },
+        room=IMAGE_ROOM,  # Nodes 2.0 shows what it gives and its live preview, one below the other
         live_preview=True,
     )
     sheet = save("Sheet", grid["sheet"], "settings_grid", width=480)
