@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("pictures", help="make the pictures of the help pages anew")
     command.add_argument("--out", type=Path, default=Path("web/docs/images"))
+    command.add_argument("--name", action="append", help="only the picture of this node (repeatable)")
     command.set_defaults(run=run_pictures)
 
     command = commands.add_parser("evaluate", help="measure held-out edits; prints a table")
@@ -114,13 +115,25 @@ def _report(done: int, count: int) -> None:
 
 
 def run_pictures(args: argparse.Namespace) -> None:
-    """Write the picture of each help page that has one."""
+    """Write the picture of each help page that has one; without ComfyUI, only those that can do without."""
+    from .graph_pictures import GRAPH_PICTURES, graphs
     from .pictures import PICTURES, Runs
 
+    def write(name: str, picture: Image.Image) -> None:
+        path = _save(picture, args.out / f"{name}.png")
+        print(f"{path}: {path.stat().st_size / 1024:.1f} KiB", flush=True)
+
+    chosen = set(args.name or [*PICTURES, *GRAPH_PICTURES])
     runs = Runs(load_model())
     for name, make in PICTURES.items():
-        path = _save(make(runs), args.out / f"{name}.png")
-        print(f"{path}: {path.stat().st_size / 1024:.1f} KiB", flush=True)
+        if name in chosen:
+            write(name, make(runs))
+    comfyui = find_comfyui()
+    if comfyui is not None and chosen & GRAPH_PICTURES.keys():
+        with graphs(comfyui) as running:
+            for name, run in GRAPH_PICTURES.items():
+                if name in chosen:
+                    write(name, run(running))
 
 
 def run_edit(args: argparse.Namespace) -> None:

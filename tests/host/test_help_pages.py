@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from demo.graph_pictures import GRAPH_PICTURES
 from demo.pictures import PICTURES
 from node_ids import NODE_IDS
 
@@ -51,7 +52,8 @@ def test_every_picture_is_there_shown_and_small():
     for page in DOCS.glob("*.md"):
         for path in re.findall(r"!\[[^]]+\]\(([^)]+)\)", page.read_text()):
             linked.add(DOCS / path)
-    assert linked == {DOCS / "images" / f"{name}.png" for name in PICTURES} == set((DOCS / "images").iterdir())
+    made = {DOCS / "images" / f"{name}.png" for name in [*PICTURES, *GRAPH_PICTURES]}
+    assert linked == made == set((DOCS / "images").iterdir())
     for path in linked:
         assert path.stat().st_size < 100_000
         assert max(Image.open(path).size) < 1000

@@ -125,6 +125,27 @@ def test_quick_start(server):
     assert 0.02 < changed.mean() < 0.4  # the circle, and not the ground
 
 
+def test_prompt_to_prompt(server):
+    """The circle stays in its place with attention, and not without."""
+    outputs = outputs_by_title(server, "prompt_to_prompt")
+    titles = ("Original", "Without attention", "With attention")
+    original, without, held = (red(pixels(server, outputs[title])) for title in titles)
+    shared = [(original & edited).sum() / (original | edited).sum() for edited in (without, held)]
+    assert shared[1] > shared[0] + 0.1, shared
+
+
+def test_find_the_mask(server):
+    outputs = outputs_by_title(server, "find_the_mask")
+    original, edited = (pixels(server, outputs[title]) for title in ("Original", "Edited"))
+    assert 0.02 < (np.abs(original - edited).max(axis=-1) > 1 / 255).mean() < 0.25  # the mask, and nothing beyond it
+    (words,) = outputs["In words"]["text"]
+    assert "Outside the mask: nothing changed (0.0 %" in words
+
+
+def red(image: np.ndarray) -> np.ndarray:
+    return (image[..., 0] > 0.5) & (image[..., 1] < 0.4) & (image[..., 2] < 0.4)
+
+
 def test_tour(server):
     latents = {
         title: load_file(server.path_of(output["latents"][0]))["latent_tensor"]

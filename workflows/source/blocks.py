@@ -23,6 +23,7 @@ PREVIEW_WIDTH = 230  # a little more than the least that Nodes 2.0 gives a node
 TUNED, TUNED_COLOR = Settings(), ColorEdit()
 DEMO_INVERSION: dict[str, Any] = {"steps": TUNED.steps, "cfg": TUNED.cfg_source, "seed": 1}
 DEMO_EDIT = {"cfg": TUNED.cfg_target, "skip_steps": TUNED.skip_steps}
+STRONG_EDIT = {"cfg": 3.0, "skip_steps": 0}  # so that it takes something to hold the image
 REPLAY = {"cfg": TUNED.cfg_source, "skip_steps": 0}  # the inversion's cfg, from its first step
 RECOLOR = {
     "strength": TUNED_COLOR.strength,
@@ -53,6 +54,10 @@ class Pipeline:
         inputs = {"clip": self.clip, "text": ""}
         return Node("CLIPTextEncode", "Empty prompt", inputs, room=COLLAPSED_TEXT_ROOM, collapsed=True)
 
+    def prompt_to_prompt(self, title: str, source: str | Output, target: str, **values: Any) -> Node:
+        inputs = {"clip": self.clip, "source_text": source, "target_text": target}
+        return Node("PromptToPrompt", title, inputs | values, room=2 * TEXT_ROOM)
+
     def encode(self, pixels: Output) -> Node:
         return Node("VAEEncode", "Encode", {"pixels": pixels, "vae": self.vae}, collapsed=True)
 
@@ -63,7 +68,7 @@ class Pipeline:
         self,
         title: str,
         latent: Output,
-        positive: Node,
+        positive: Node | Output,
         negative: Node,
         node_id: str = "EditFriendlyInvert",
         **values: Any,
@@ -71,12 +76,12 @@ class Pipeline:
         links = {"latent_image": latent, **self._conditioned(positive, negative)}
         return Node(node_id, title, links | values, live_preview=True)
 
-    def sample(self, title: str, noise_maps: Output, positive: Node, negative: Node, **values: Any) -> Node:
+    def sample(self, title: str, noise_maps: Output, positive: Node | Output, negative: Node, **values: Any) -> Node:
         links = {"noise_maps": noise_maps, **self._conditioned(positive, negative)}
         return Node("FixedNoiseSampler", title, links | values, live_preview=True)
 
-    def _conditioned(self, positive: Node, negative: Node) -> dict[str, Output]:
-        return {"model": self.model, "positive": positive["CONDITIONING"], "negative": negative["CONDITIONING"]}
+    def _conditioned(self, positive: Node | Output, negative: Node) -> dict[str, Output]:
+        return {"model": self.model, "positive": conditioning(positive), "negative": conditioning(negative)}
 
 
 class DemoModel(Pipeline):
@@ -131,6 +136,11 @@ class DemoScene(DemoModel):
         return Node("MaskColorEdit", "Recolor", links | RECOLOR)
 
 
+def conditioning(prompt: Node | Output) -> Output:
+    """What a node of a prompt gives, or one output of a node that gives several."""
+    return prompt if isinstance(prompt, Output) else prompt["CONDITIONING"]
+
+
 def shown_original(image: Output, title: str = "Original") -> list[Node]:
     large = enlarge(image)
     return [large, preview(title, large["IMAGE"])]
@@ -142,8 +152,8 @@ def enlarge(image: Output) -> Node:
     return Node("ImageScaleBy", "Enlarge", inputs, collapsed=True)
 
 
-def preview(title: str, image: Output, width: int = PREVIEW_WIDTH) -> Node:
-    return Node("PreviewImage", title, {"images": image}, width, room=max(IMAGE_ROOM, width))
+def preview(title: str, image: Output, width: int = PREVIEW_WIDTH, room: int = 0) -> Node:
+    return Node("PreviewImage", title, {"images": image}, width, room=room or max(IMAGE_ROOM, width))
 
 
 def save(title: str, image: Output, filename_prefix: str, width: int = RESULT_WIDTH) -> Node:

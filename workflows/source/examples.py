@@ -13,14 +13,19 @@ from .blocks import (
     IMAGE,
     IMAGE_ROOM,
     INVERT,
+    PREVIEW_WIDTH,
     REPLAY,
     RESULT,
     SAMPLE,
+    SOURCE_COLORS,
+    STRONG_EDIT,
+    TARGET_COLORS,
     TEXT_ROOM,
     WORDS,
     DemoModel,
     DemoScene,
     Pipeline,
+    enlarge,
     preview,
     save,
     shown_original,
@@ -29,6 +34,9 @@ from .graph import Group, Node, Note, Output, Workflow
 
 YELLOW = 0xE6D21E
 RED = 0xDB2924
+MASK_ROOM = 220  # the front end gives a picture no less
+REPORT_ROOM = 140
+THINGS = ("red circle left", "yellow square right", "white triangle centre", "purple circle right", "red square centre")
 HUGGING_FACE = "https://huggingface.co"
 SD15_MODEL = {
     "name": "v1-5-pruned-emaonly-fp16.safetensors",
@@ -273,6 +281,232 @@ def _three_inversions(demo: DemoScene, source: Node, empty: Node) -> list[Node]:
     ]
 
 
+def prompt_to_prompt() -> Workflow:
+    demo = DemoScene("a red circle left on a blue ground", seed=2)
+    words = demo.prompt_to_prompt("Words", demo.image["caption"], "a red circle left on a green ground")
+    empty = demo.empty()
+    invert = demo.invert("Invert", demo.latent, words["source"], empty, **DEMO_INVERSION)
+    bare = demo.sample("Edit", invert["noise_maps"], words["target"], empty, **STRONG_EDIT)
+    held = demo.sample(
+        "Edit with attention",
+        invert["noise_maps"],
+        words["target"],
+        empty,
+        **STRONG_EDIT,
+        attention=words["attention"],
+    )
+    original, without = shown_original(demo.image["image"]), demo.shown("Without attention", bare["latent"])
+    return Workflow(
+        [
+            [Note(notes.PROMPT_TO_PROMPT)],
+            [demo.group(), Group("2  Words", WORDS, [[words, empty]])],
+            [Group("3  Invert", INVERT, [[invert]])],
+            [Group("4  Sample", SAMPLE, [[bare, held]])],
+            [
+                Group(
+                    "5  Results",
+                    RESULT,
+                    [original, without, demo.saved("With attention", held["latent"], "prompt_to_prompt")],
+                )
+            ],
+        ]
+    )
+
+
+def compare_attention() -> Workflow:
+    demo = DemoScene("a red circle left on a blue ground", seed=2)
+    caption, target = demo.image["caption"], "a red circle left on a green ground"
+    on_ddim = demo.prompt_to_prompt("P2P for DDIM", caption, target, cross_steps=0.8, self_steps=0.4)
+    on_maps = demo.prompt_to_prompt("P2P for these maps", caption, target, cross_steps=0.6, self_steps=0.2)
+    empty = demo.empty()
+    ddim = demo.invert(
+        "DDIM", demo.latent, on_ddim["source"], empty, "DDIMInvert", **DEMO_INVERSION, keep_residuals=False
+    )
+    maps = demo.invert("Edit friendly", demo.latent, on_maps["source"], empty, **DEMO_INVERSION)
+    edits = [
+        demo.sample("a  DDIM", ddim["noise_maps"], on_ddim["target"], empty, **STRONG_EDIT),
+        demo.sample(
+            "b  P2P on DDIM",
+            ddim["noise_maps"],
+            on_ddim["target"],
+            empty,
+            **STRONG_EDIT,
+            attention=on_ddim["attention"],
+        ),
+        demo.sample(
+            "c  P2P with these maps",
+            maps["noise_maps"],
+            on_maps["target"],
+            empty,
+            **STRONG_EDIT,
+            attention=on_maps["attention"],
+        ),
+        demo.sample("d  These maps alone", maps["noise_maps"], on_maps["target"], empty, **DEMO_EDIT),
+    ]
+    first, second, third, fourth = (edit["latent"] for edit in edits)
+    rows = [_joined(first, second, "x"), _joined(third, fourth, "x")]
+    sheet = _joined(rows[0]["LATENT"], rows[1]["LATENT"], "y")
+    large = demo.large(sheet["LATENT"])
+    result = preview("a and b, below c and d", large[-1]["IMAGE"], 468, room=360)
+    for node in (on_ddim, on_maps, ddim, maps, *edits):
+        node.width = 226  # so that the edits end left of the minimap
+    return Workflow(
+        [
+            [Note(notes.COMPARE_ATTENTION, width=274), demo.group(empty)],
+            [Group("2  Words", WORDS, [[on_ddim], [on_maps]]), Group("6  Results", RESULT, [[result]])],
+            [
+                Group("3  Invert", INVERT, [[ddim], [maps]]),
+                Group("5  Side by side", RESULT, [[*rows, sheet, *large]]),
+            ],
+            [Group("4  Edit", SAMPLE, [edits[::2], edits[1::2]])],
+        ]
+    )
+
+
+def find_the_mask() -> Workflow:
+    demo = DemoScene("a red circle left on a blue ground", seed=2)
+    source = demo.source(demo.image["caption"])
+    target = demo.target("a green circle left on a blue ground")
+    empty = demo.empty()
+    invert = demo.invert("Invert", demo.latent, source, empty, **DEMO_INVERSION)
+    links = {"model": demo.model, "noise_maps": invert["noise_maps"], "image": demo.image["image"]}
+    prompts = {"source": source["CONDITIONING"], "target": target["CONDITIONING"]}
+    difference = Node("DifferenceMask", "Mask from two prompts", links | prompts, live_preview=True)
+    words = Node(
+        "WordMask",
+        "Mask from words",
+        links | {"clip": demo.clip, "caption": demo.image["caption"], "words": "red"},
+        room=TEXT_ROOM,
+        live_preview=True,
+    )
+    found = [
+        [node, large, preview(title, large["IMAGE"], 250, room=MASK_ROOM)]
+        for node, title in ((difference, "Where the prompts differ"), (words, "Where the words are"))
+        for large in [enlarge(node["preview"])]
+    ]
+    edit = demo.sample("Edit under the mask", invert["noise_maps"], target, empty, **DEMO_EDIT, mask=difference["mask"])
+    decoded, large, edited = demo.saved("Edited", edit["latent"], "find_the_mask", PREVIEW_WIDTH)
+    original = shown_original(demo.image["image"])
+    report = Node(
+        "EditReport",
+        "How far did it go",
+        {
+            "source": demo.image["image"],
+            "edited": decoded["IMAGE"],
+            "mask": difference["mask"],
+            "noise_maps": invert["noise_maps"],
+            "skip_steps": DEMO_EDIT["skip_steps"],
+            "cfg": DEMO_EDIT["cfg"],
+        },
+    )
+    said = Node("PreviewAny", "In words", {"source": report["summary"]}, room=REPORT_ROOM)
+    return Workflow(
+        [
+            [Note(notes.FIND_THE_MASK, width=290)],
+            [demo.group(original[0]), Group("2  Words", WORDS, [[source, target, empty]])],
+            [Group("3  Invert", INVERT, [[invert]])],
+            [Group("4  Find", WORDS, found)],
+            [Group("5  Edit", SAMPLE, [[edit, decoded]]), Group("7  How far", RESULT, [[report, said]])],
+            [Group("6  Results", RESULT, [[original[1], large, edited]])],
+        ]
+    )
+
+
+def settings_grid() -> Workflow:
+    demo = DemoScene("a red circle left on a blue ground", seed=2)
+    source = demo.source(demo.image["caption"])
+    target = demo.target("a red circle left on a green ground")
+    empty = demo.empty()
+    invert = demo.invert("Invert", demo.latent, source, empty, **DEMO_INVERSION)
+    grid = Node(
+        "EditGrid",
+        "Grid",
+        {
+            "model": demo.model,
+            "positive": target["CONDITIONING"],
+            "negative": empty["CONDITIONING"],
+            "noise_maps": invert["noise_maps"],
+            "vae": demo.vae,
+            "skips": "4, 14, 24",
+            "cfgs": "1, 3, 9",
+        },
+        room=IMAGE_ROOM,  # Nodes 2.0 shows what it gives and its live preview, one below the other
+        live_preview=True,
+    )
+    sheet = save("Sheet", grid["sheet"], "settings_grid", width=480)
+    sheet.room = 580
+    return Workflow(
+        [
+            [Note(notes.SETTINGS_GRID)],
+            [demo.group(), Group("2  Words", WORDS, [[source, target, empty]])],
+            [
+                Group("3  Invert", INVERT, [[invert]]),
+                Group("Original", RESULT, [shown_original(demo.image["image"])]),
+            ],
+            [Group("4  Every pair", SAMPLE, [[grid]])],
+            [Group("5  Result", RESULT, [[sheet]])],
+        ]
+    )
+
+
+def zero_shot() -> Workflow:
+    demo = DemoScene("a red circle left on a blue ground", seed=2)
+    empty = demo.empty()
+    sentences = [
+        Node("EncodeSentences", title, {"clip": demo.clip, "text": text}, room=100, colors=colors)
+        for title, ground, colors in (
+            ("What it shows", "blue", SOURCE_COLORS),
+            ("What it is to show", "green", TARGET_COLORS),
+        )
+        for text in ["\n".join(f"a {thing} on a {ground} ground" for thing in THINGS)]
+    ]
+    caption = demo.source(demo.image["caption"])
+    direction = Node(
+        "EditDirection",
+        "Direction",
+        {
+            "conditioning": caption["CONDITIONING"],
+            "source": sentences[0]["sentences"],
+            "target": sentences[1]["sentences"],
+        },
+    )
+    invert = demo.invert("Invert", demo.latent, caption, empty, **DEMO_INVERSION | {"steps": 25})
+    plain = demo.sample("Edit", invert["noise_maps"], direction["conditioning"], empty, **STRONG_EDIT)
+    held = Node(
+        "ZeroShotImageToImage",
+        "Zero-shot",
+        {
+            "model": demo.model,
+            "source": caption["CONDITIONING"],
+            "target": direction["conditioning"],
+            "negative": empty["CONDITIONING"],
+            "noise_maps": invert["noise_maps"],
+            "guidance_weight": 0.2,
+            **STRONG_EDIT,
+        },
+        live_preview=True,
+    )
+    return Workflow(
+        [
+            [Note(notes.ZERO_SHOT)],
+            [demo.group(empty), Group("2  Sentences", WORDS, [sentences])],
+            [Group("3  Direction", WORDS, [[caption, direction]]), Group("4  Invert", INVERT, [[invert]])],
+            [Group("5  Sample", SAMPLE, [[plain, held]])],
+            [
+                Group(
+                    "6  Results",
+                    RESULT,
+                    [
+                        shown_original(demo.image["image"]),
+                        demo.shown("Edit without it", plain["latent"]),
+                        demo.saved("Zero-shot edit", held["latent"], "zero_shot"),
+                    ],
+                )
+            ],
+        ]
+    )
+
+
 def save_and_reuse() -> Workflow:
     demo = DemoScene("a boat by day in summer", seed=6)
     source = demo.source(demo.image["caption"])
@@ -428,6 +662,11 @@ EXAMPLES: dict[str, Callable[[], Workflow]] = {
         sdedit_comparison,
         compare_inversions,
         noise_statistics,
+        prompt_to_prompt,
+        compare_attention,
+        find_the_mask,
+        settings_grid,
+        zero_shot,
         save_and_reuse,
         load_and_edit,
         tour,

@@ -210,3 +210,94 @@ TOUR = """# Everything at once
 
 ## python run.py demo posts this graph once for each scene of its sheet.
 """
+
+PROMPT_TO_PROMPT = """# Edit the prompt, keep the layout
+
+## Both edits have the same noise and the same words, and skip no steps, so nothing but the noise holds the image.
+
+## Without attention the circle grows and sinks. With it, each word acts where it did in the original: the circle stays.
+
+# Turn
+
+## cross_steps of Words: how long words keep their place.
+
+## self_steps: how long shapes are kept.
+
+## reweight: red: 2 looks at "red" twice as much, red: 0 not at all.
+
+# Not for
+
+## moving things: it pins them down.
+"""
+
+COMPARE_ATTENTION = """# As Fig. 9 of the paper
+
+## a  DDIM: the stripes fade.
+
+## b  Prompt-to-Prompt on DDIM: a better circle; the stripes still fade.
+
+## c  Prompt-to-Prompt with these maps: both stay.
+
+## d  These maps alone.
+
+# Settings
+
+## cross_steps and self_steps are the paper's, the others tuned for the demo model. For Stable Diffusion: Edit Preset.
+"""
+
+FIND_THE_MASK = """# Find the mask, then edit
+
+## Left: where the two prompts predict something else. It needs no drawing.
+
+## Right: where the model looks for a word.
+
+## Each shows the image, dark outside the mask, and beside it what was found.
+
+## The edit stays in the left mask. How far says how much changed in it, and that nothing did outside.
+
+# Turn
+
+## threshold: lower for a larger mask.
+
+## words: "blue". On this model the words of color find their things.
+
+# Next
+
+## Wire mask of Mask from words into Edit under the mask.
+"""
+
+SETTINGS_GRID = """# Which setting?
+
+## One inversion, nine edits: as Fig. 14 of the paper.
+
+## Down: more skip_steps keep more of the image, until the words no longer get through.
+
+## To the right: more cfg follows the words more, until colors burn.
+
+# Turn
+
+## skips and cfgs of Grid: numbers with commas between them. Each pair is a run of its own.
+
+# Next
+
+## Take the pair that you like over to quick_start.
+"""
+
+ZERO_SHOT = """# An edit without a target prompt
+
+## Sentences about two things give a direction: what the green ones have and the blue ones have not.
+
+## Direction adds it to the caption.
+
+## Zero-shot pulls what the words look at back to its place at every step. Compare where the circle is.
+
+## It takes gradients, so it is slow.
+
+# Turn
+
+## guidance_weight of Zero-shot: 0 is the edit without it; 0.5 holds harder and fades the stripes.
+
+## strength of Direction: -1 goes the other way.
+
+## The sentences, one a line.
+"""

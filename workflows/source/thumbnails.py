@@ -1,4 +1,5 @@
-"""Run the example graphs and write what each shows as its thumbnail: `python -m workflows.source.thumbnails`.
+"""Run the example graphs and write what each shows as its thumbnail: `python -m workflows.source.thumbnails`,
+with names for some of them.
 
 The front end shows `<name>.jpg` beside a template. Where a graph needs outside weights, it is the image that it edits.
 """
@@ -18,11 +19,12 @@ from .examples import EXAMPLES
 SIDE = 192
 ORDER = ("Original", "Painted")  # then the results as the graph lists them
 TILES = 3
+SHOWS = ("PreviewImage", "SaveImage")  # a node that works and shows its result, too, would be there twice
 
 
 def main() -> int:
     with temporary_server() as server:
-        for name in EXAMPLES:
+        for name in sys.argv[1:] or EXAMPLES:
             graph = json.loads((FOLDER / "api" / f"{name}.json").read_text())
             if any(node["class_type"] == "CheckpointLoaderSimple" for node in graph.values()):
                 images: list[Image.Image] = [Image.open(server.comfyui / "input" / "example.png")]
@@ -38,7 +40,7 @@ def shown(server: ComfyServer, graph: dict) -> list[Image.Image]:
     files = {
         graph[node]["_meta"]["title"]: output["images"]
         for node, output in server.run(graph).items()
-        if "images" in output
+        if "images" in output and graph[node]["class_type"] in SHOWS
     }
     titles = sorted(files, key=lambda title: (title not in ORDER, list(files).index(title)))
     return [Image.open(server.path_of(file)) for title in titles for file in files[title]]
