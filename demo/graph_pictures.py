@@ -105,13 +105,13 @@ def _prompt_to_prompt(graphs: Graphs) -> Image.Image:
 
 def _share_attention(graphs: Graphs) -> Image.Image:
     tiles = []
-    for method in ("Plug-and-Play", "MasaCtrl", "values only"):
+    for note, until in (("0.5 and 0.8", -1.0), ("to the end", 1.0)):  # MasaCtrl acts at sizes that this model has not
         graph = json.loads((GRAPHS / "prompt_to_prompt.json").read_text(encoding="utf-8"))
         words = next(node for node in graph if graph[node]["class_type"] == "PromptToPrompt")
-        inputs = {"source": [words, 1], "method": method, "start": -1.0, "end": -1.0, "features_end": -1.0}
+        inputs = {"source": [words, 1], "method": "Plug-and-Play", "end": until, "features_end": until}
         graph["share"] = {"class_type": "ShareAttention", "inputs": inputs, "_meta": {"title": "Share"}}
         shown = graphs.show(changed(graph, {"Edit with attention.attention": ["share", 0]}))
-        tiles.append(shown.tile("With attention", method))
+        tiles.append(shown.tile("With attention", note))
     first = [shown.tile("Original", "original"), shown.tile("Without attention", "without")]
     return draw_tiles([*first, *tiles])
 
