@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 
 from ..ddpm_core import NoiseMaps
+from .presets import PRESETS
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,18 @@ class Usual:
         return round(self.skip * full_steps)
 
 
-_EDIT_FRIENDLY = Usual(0.36, 15.0, 0.5, 20.0, "arXiv 2304.06140, Tab. 3")
+def _of(preset: str, most_cfg: float) -> Usual:
+    chosen = PRESETS[preset]
+    return Usual(chosen.skip_steps / chosen.steps, chosen.target_cfg, 0.5, most_cfg, chosen.source)
+
+
+_EDIT_FRIENDLY = _of("edit friendly (paper)", 20.0)
 _USUAL = {
     "edit friendly": _EDIT_FRIENDLY,
-    "CycleDiffusion": Usual(0.25, 4.0, 0.5, 8.0, "arXiv 2304.06140, Fig. 15"),
+    "CycleDiffusion": _of("CycleDiffusion (paper)", 8.0),
     # In the steps of DDIM nothing but the starting state holds the image, and strong guidance leaves it.
-    "DDIM": Usual(0.0, 9.0, 0.5, 10.0, "arXiv 2304.06140, Tab. 3"),
-    "DDIM with residuals": Usual(0.0, 9.0, 0.5, 12.0, "arXiv 2304.06140, Tab. 3"),
+    "DDIM": _of("DDIM (paper)", 10.0),
+    "DDIM with residuals": _of("DDIM (paper)", 12.0),
 }
 
 
@@ -46,7 +52,7 @@ def usual_of(noise_maps: NoiseMaps) -> Usual:
     method = noise_maps.info.get("method", "")
     if method == "null-text":
         cfg = float(noise_maps.info.get("cfg", 7.5))
-        return Usual(0.0, cfg, 0.0, cfg, "arXiv 2211.09794")
+        return Usual(0.0, cfg, 0.0, cfg, PRESETS["null-text (paper)"].source)
     return _USUAL.get(method, _EDIT_FRIENDLY)
 
 
