@@ -17,6 +17,7 @@ from .sizes import InputSlot, canvas_height, height, input_slots, is_own, note_h
 Definitions = Mapping[str, Mapping[str, Any]]  # the host's /object_info
 
 OPTIONAL_SHAPE = 7  # a hollow circle
+LIST_SHAPE = 6  # a grid, for an output that gives a list
 OWN_COLORS = {"color": "#323", "bgcolor": "#535"}
 NOTE_COLORS = {"color": "#432", "bgcolor": "#653"}
 OWN_PACK, HOST_PACK = "edit-friendly-ddpm", "comfy-core"  # what ComfyUI-Manager calls them
@@ -127,7 +128,7 @@ def _serialized_node(
     node: Node, node_id: int, box: Box, slots: list[dict], definition: Mapping[str, Any], links: _Links
 ) -> dict[str, Any]:
     own = is_own(definition)
-    outputs = zip(definition["output_name"], definition["output"], strict=True)
+    outputs = zip(definition["output_name"], definition["output"], definition["output_is_list"], strict=True)
     properties: dict[str, Any] = {
         "Node name for S&R": node.class_type,
         "cnr_id": OWN_PACK if own else HOST_PACK,
@@ -145,7 +146,8 @@ def _serialized_node(
         "inputs": slots,
         "outputs": [
             {"name": name, "type": type_, "links": links.from_output(node_id, i)}
-            for i, (name, type_) in enumerate(outputs)
+            | ({"shape": LIST_SHAPE} if is_list else {})
+            for i, (name, type_, is_list) in enumerate(outputs)
         ],
         "title": node.title,
         "properties": properties,
