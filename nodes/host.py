@@ -160,7 +160,8 @@ def run(
         latent: (rows, *S) in the LATENT's own scaling, whatever the sampler starts from; the host makes room for them.
         images: B; the sampler is handed the first B rows.
         mask: (rows, 1, *S[1:]) the noise mask of the inverted LATENT, which some models read.
-        progress: of several runs that the node's progress counts as one: the steps before this one, and all.
+        progress: of several runs that the node's progress counts as one: the steps before this one, and all; without
+            live previews.
     """
     guider.images = images
     callback = _callback(guider.model_patcher, len(sigmas) - 1, *(progress or (0, None)))
@@ -177,11 +178,14 @@ def run(
 
 
 def _callback(model: ModelPatcher, steps: int, before: int, in_all: int | None) -> Callable[..., None]:
-    """The host's own callback of a run, or with `in_all` one that counts it as a part of so many steps."""
-    callback: Callable[..., None] = latent_preview.prepare_callback(model, in_all or steps)
+    """The host's own callback of a run, or with `in_all` one that counts it as a part of so many steps.
+
+    That one shows no live previews: the front end would keep the last of them in place of the node's own picture.
+    """
     if in_all is None:
-        return callback
-    return lambda step, x_0, x, _: callback(before + step, x_0, x, in_all)
+        return latent_preview.prepare_callback(model, steps)
+    bar = comfy.utils.ProgressBar(in_all)
+    return lambda step, *_: bar.update_absolute(before + step + 1, in_all)
 
 
 @contextmanager

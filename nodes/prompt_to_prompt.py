@@ -105,7 +105,7 @@ class PromptToPrompt(io.ComfyNode):
                     default=0.25,
                     min=0.0,
                     max=1.0,
-                    step=0.125,
+                    step=0.05,
                     round=0.001,
                     optional=True,
                     tooltip="At which layers self_steps acts: where the picture is at most this share of the latent's "

@@ -60,7 +60,7 @@ class EditReport(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.String.Output(display_name="summary", tooltip="The same in words, as the node shows it."),
+                io.String.Output(display_name="summary", tooltip="The same in words, for Preview Any."),
                 io.Float.Output(
                     display_name="inside",
                     tooltip="Mean difference in percent of the full range, within the mask; without one, of all.",
