@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from ddpm_core import directions
-from ddpm_core.zero_shot import attend, attention_maps
+from ddpm_core.attention import attention_maps
+from ddpm_core.zero_shot import attend
 
 
 def embedding(seed: int, tokens: int = 6, width: int = 4, rows: int = 1) -> torch.Tensor:
