@@ -250,7 +250,10 @@ def _cross(
     if collect is not None:
         collect(q, k, extra_options["n_heads"], halves, extra_options)
     plain = attend(extra_options)
-    there = plain if before is None else partial(before, extra_options=extra_options)
+
+    def there(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return plain(q, k, v) if before is None else before(q, k, v, extra_options)
+
     if weights is None or not halves:
         return there(q, k, v)
     return attention.cross_attention(there, plain, q, k, v, halves, weights(k.shape[1], v.device, v.dtype))

@@ -488,13 +488,13 @@ def test_an_adapter_of_another_node_is_still_called(random_model, prompts, maps_
     """As IP-Adapter does: attention to the text, and a picture's on top, each by its own rows."""
     plain, seen = random_model("sd15_tall"), []
 
-    def adapter(q, k, v, extra_options):
+    def adapter(q, k, v, options):  # the host gives it by place
         import comfy.ldm.modules.attention as host
 
         picture = torch.randn(1, 4, k.shape[-1], generator=torch.Generator().manual_seed(6)).repeat(len(q), 1, 1)
         seen.append(len(q))
-        text = host.optimized_attention(q, k, v, extra_options["n_heads"])
-        return text + 0.3 * host.optimized_attention(q, picture, picture, extra_options["n_heads"])
+        text = host.optimized_attention(q, k, v, options["n_heads"])
+        return text + 0.3 * host.optimized_attention(q, picture, picture, options["n_heads"])
 
     model = plain.clone()
     for block in (("middle", 0), ("output", 0), ("output", 2, 0)):
