@@ -86,13 +86,9 @@ def on_settings(noise_maps: NoiseMaps, skip_steps: int, cfg: float | None = None
 
 def tell(node_id: str | None, text: str) -> None:
     """Show a text on a node, and in the log; the log alone where no server runs. An empty text is not told."""
-    if text:
-        logging.warning("%s", text)
-        show(node_id, text)
-
-
-def show(node_id: str | None, text: str) -> None:
-    """Show a text on a node, where a server runs."""
+    if not text:
+        return
+    logging.warning("%s", text)
     # Imported by whoever runs the server; to import it here would start half of one in a script.
     server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
     if server is not None and node_id is not None:

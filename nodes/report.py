@@ -69,7 +69,6 @@ class EditReport(io.ComfyNode):
                     display_name="outside", tooltip="The same outside the mask; 0 where there is no outside."
                 ),
             ],
-            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -92,9 +91,6 @@ class EditReport(io.ComfyNode):
             ]
         )
         numbers = (0.0 if math.isnan(change.mean) else change.mean for change in (inside, outside))
-        advice.show(
-            cls.hidden and cls.hidden.unique_id, summary
-        )  # of `ui` texts the front end shows Preview Any's alone
         return io.NodeOutput(summary, *numbers, ui=ui.PreviewText(summary))
 
 

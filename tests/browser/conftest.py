@@ -73,6 +73,15 @@ def rendered(request, front_end):
 
 
 @pytest.fixture
+def newest_renderer(front_end):
+    """The front end with the newest of its renderers."""
+    before = front_end.renderer()
+    front_end.use(front_end.renderers()[-1])
+    yield front_end
+    front_end.use(before)
+
+
+@pytest.fixture
 def empty_page(front_end):
     """The front end with an empty graph and nothing open over it."""
     front_end.page.keyboard.press("Escape")

@@ -125,8 +125,12 @@ def test_saving_it_again_changes_nothing(rendered, name):
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - OUTSIDE_WEIGHTS))
-def test_runs_and_shows_its_images(rendered, name):
-    """Run is pressed as a user would; load_and_edit finds the file that the fixture had save_and_reuse write."""
+def test_runs_and_shows_its_images(newest_renderer, name):
+    """Run is pressed as a user would; load_and_edit finds the file that the fixture had save_and_reuse write.
+
+    In each front end's newest renderer alone: the oldest has them all run on a canvas.
+    """
+    rendered = newest_renderer
     rendered.open(WORKFLOWS / f"{name}.json")
     rendered.run()
     assert rendered.errors == []

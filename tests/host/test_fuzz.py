@@ -132,7 +132,7 @@ def test_edits(pack, random_model, conditioning, invert, sample, data):
             "scheduler": data.draw(SCHEDULERS),
         }
         settings |= {"seed": data.draw(SEEDS), "variations": 1, "latent_image": data.draw(latents(4)), **common}
-        (edited,) = pack.run("EditFriendlyEdit", model=model, **prompts, **settings)
+        edited, _ = pack.run("EditFriendlyEdit", model=model, **prompts, **settings)
         finite(edited["samples"], settings["latent_image"]["samples"].shape)
 
 

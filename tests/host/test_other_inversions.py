@@ -222,7 +222,7 @@ def test_guidance_follows_its_schedule(
 def test_one_pass_edits_follow_the_schedule_too(pack, random_model, conditioning, latent, invert, sample):
     model, prompts = random_model("sd15"), {"negative": conditioning("sd15", 2)}
     schedule = {"cfg_schedule": "linear", "end_cfg": 2.0}
-    (one_pass,) = pack.run(
+    one_pass, _ = pack.run(
         "EditFriendlyEdit",
         model=model,
         source=conditioning("sd15", 1),
@@ -247,7 +247,7 @@ def test_one_pass_with_eta_0_follows_the_core(pack, random_model, conditioning, 
     """On a flow model, where it is FlowEdit; by the residuals of eta 0, which the inversion's node does not offer."""
     model, schedulers = random_model("flow"), {"scheduler": "simple", "steps": 5, "eta": 0.0, "seed": 3}
     prompts = {name: conditioning("flow", k) for name, k in (("source", 1), ("negative", 2), ("target", 9))}
-    (one_pass,) = pack.run(
+    one_pass, _ = pack.run(
         "EditFriendlyEdit",
         model=model,
         latent_image=latent("flow"),

@@ -142,6 +142,10 @@ class FrontEnd:
         kind = self.page.evaluate(f"app.ui.settings.settingsLookup['{NODES_2_SETTING}']?.type")
         return [CANVAS] if kind in (None, "hidden") else [CANVAS, NODES_2]
 
+    def renderer(self) -> str:
+        """The one in use."""
+        return NODES_2 if self.page.evaluate("Boolean(LiteGraph.vueNodesMode)") else CANVAS
+
     def use(self, renderer: str) -> None:
         """Switch to a renderer; the server remembers it."""
         on = renderer == NODES_2
