@@ -176,7 +176,16 @@ class FrontEnd:
         self.page.get_by_role("button", name=re.compile("^Templates")).first.click()
         dialog = self.page.get_by_role("dialog").filter(has=self.page.get_by_text(PACK))
         dialog.get_by_text(PACK, exact=True).first.click()
-        dialog.get_by_text(name, exact=True).first.click()
+        entry = dialog.get_by_text(name, exact=True)
+        for _ in range(50):  # some front ends show no more than a few, and the next as one scrolls
+            if entry.count():
+                break
+            box = dialog.first.bounding_box()
+            assert box is not None
+            self.page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.7 * box["height"])
+            self.page.mouse.wheel(0, 1000)
+            self.page.wait_for_timeout(100)
+        entry.first.click()
         opened = (
             "name => app.extensionManager.workflow.activeWorkflow.filename.startsWith(name)"  # "tour (2)" the next time
         )
