@@ -40,9 +40,12 @@ def server(chromium, comfyui_path, tmp_path_factory):
         (base / "models" / "checkpoints" / model["name"]).touch()
     shutil.copy(comfyui_path / "input" / "example.png", base / "input")
     (base / "user" / "default" / "comfy.settings.json").write_text(json.dumps(SETTINGS))
-    with ComfyServer(comfyui_path, base, log=base / "server.log") as running:
-        running.run(json.loads(SAVES_MAPS.read_text()))
-        yield running
+    # One thread: PyTorch's others wait for each other in a loop where the browser takes a core, and runs take minutes.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        with ComfyServer(comfyui_path, base, log=base / "server.log") as running:
+            running.run(json.loads(SAVES_MAPS.read_text()))
+            yield running
 
 
 # Not for the session: as long as playwright is open its event loop runs in this thread, and other tests run their own.
