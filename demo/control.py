@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ddpm_core import attention
-from ddpm_core.attention import CrossEdit, Edit, Halves, LocalBlend, Method, Part, Place, Prompt, Share
+from ddpm_core.attention import CrossEdit, Edit, Halves, LocalBlend, Method, Part, Place, Prompt, Share, WordMaps
 from ddpm_core.noise_maps import NoiseMaps
 from ddpm_core.schedule import NoiseSchedule
 
@@ -112,28 +112,6 @@ class Sites:
         return tuple(self.of_self.values())
 
 
-class WordMaps:
-    """The maps of some words, added up over the layers and calls in which they are seen.
-
-    Args:
-        tokens: (L,) bool of the source's words and of the target's.
-    """
-
-    def __init__(self, *tokens: Tensor):
-        self._tokens = tokens
-        self.sum: Tensor | float = 0.0
-
-    def see(self, at: CrossAttention, q: Tensor, k: Tensor, rows: Sequence[slice]) -> None:
-        """Add the maps of one cross-attention over a square picture, those of each set of words in rows of its own."""
-        maps = torch.stack(
-            [
-                attention.word_maps(q[half], k[half], tokens, at.heads)
-                for half, tokens in zip(rows, self._tokens, strict=True)
-            ]
-        )
-        self.sum = self.sum + maps.unflatten(-1, (round(maps.shape[-1] ** 0.5), -1))
-
-
 class _Call:
     """An edit in one call of the network."""
 
@@ -173,7 +151,7 @@ class _Call:
             and place.level == attention.blend_level(self._sites.places)
         ):
             for half in self._captioned:
-                self._maps.see(at, q, k, half)
+                self._maps.see(q, k, at.heads, _size(q), half)
         if self._weights is None:
             return at.attend(q, k, v)
         weights = self._weights(k.shape[1]).to(v)
@@ -243,8 +221,14 @@ class EditedDenoiser:
         blend = self._edit.blend
         if blend is None or not self._edit.blends(step, self._steps):
             return None
-        assert self._maps is not None and isinstance(self._maps.sum, Tensor)
+        assert self._maps is not None
         return blend.mask(self._maps.sum, x.shape)
+
+
+def _size(q: Tensor) -> tuple[int, int]:
+    """Height and width of the square picture that queries (R, N, C) are of."""
+    side = round(q.shape[1] ** 0.5)
+    return side, side
 
 
 class _Look:
@@ -256,7 +240,7 @@ class _Look:
 
     def attend(self, at: CrossAttention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         if at in self._sites.of_cross:
-            self._maps.see(at, q, k, [slice(None)] * k.shape[1])
+            self._maps.see(q, k, at.heads, _size(q), [slice(None)] * k.shape[1])
         return at.attend(q, k, v)
 
     def features(self, at: ResBlock, h: Tensor) -> Tensor:
@@ -284,5 +268,4 @@ def find_words(
     for step in steps:
         x = states[step].to(context)
         denoise(network, x, schedule.sigmas[step].float().expand(len(x)), context)
-    assert isinstance(maps.sum, Tensor)
     return maps.sum / (len(steps) * len(sites.places))

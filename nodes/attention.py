@@ -21,7 +21,7 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, ResBlock,
 from torch import Tensor
 
 from ..ddpm_core import attention
-from ..ddpm_core.attention import CrossWeights, Edit, Halves, LocalBlend, Part, Place, Share
+from ..ddpm_core.attention import CrossWeights, Edit, Halves, Part, Place, Share, WordMaps
 from . import conds
 from .conds import Conds
 from .guide import LevelsOfRun
@@ -146,14 +146,12 @@ class Patches:
         self._blocks = blocks
         self._blend_level = attention.blend_level(blocks.places)
 
-    def into(
-        self, model_options: ModelOptions, step: int, positive: int, collect: Collect | None = None
-    ) -> ModelOptions:
+    def into(self, model_options: ModelOptions, step: int, positive: int, see: WordMaps | None = None) -> ModelOptions:
         """A copy of the options of a call with this edit in it.
 
         Args:
             positive: the number of the positive prompt among those of the call.
-            collect: takes the maps of the words of the local blend, if there is one.
+            see: takes the maps of words: of one set in all rows, or of two in those of source and target.
         """
         options = comfy.model_patcher.create_model_options_clone(model_options)
         transformer_options = options.setdefault("transformer_options", {})
@@ -162,7 +160,7 @@ class Patches:
             patches = transformer_options.setdefault("patches", {})
             # behind those of the MODEL, whose changes of queries, keys and values both halves then share
             patches["attn1_patch"] = [*patches.get("attn1_patch", []), partial(_share, at, positive)]
-        self._cross_into(transformer_options, step, positive, collect)
+        self._cross_into(transformer_options, step, positive, see)
         if features := self.edit.features_at(step, self.steps):
             chosen = {(p.part, p.block) for part in features for p in part.where(self._blocks.places)}
             modules = [self._blocks.branches[name] for name in chosen]
@@ -173,11 +171,9 @@ class Patches:
             )
         return options
 
-    def _cross_into(
-        self, transformer_options: dict[str, Any], step: int, positive: int, collect: Collect | None
-    ) -> None:
+    def _cross_into(self, transformer_options: dict[str, Any], step: int, positive: int, see: WordMaps | None) -> None:
         edit = self.edit.cross_at(step, self.steps)
-        if edit is None and collect is None:
+        if edit is None and see is None:
             return
         replace = dict(transformer_options.get("patches_replace", {}))
         there = replace.get("attn2", {})
@@ -190,18 +186,14 @@ class Patches:
 
         for place in self._blocks.places:
             key = key_of(place)
-            collects = place.part != "middle" and place.level == self._blend_level
-            if edit is None and not collects:
+            seen = see is not None and place.part != "middle" and place.level == self._blend_level
+            if edit is None and not seen:
                 continue
             before = there.get(key, there.get(key[:2]))
             replace["attn2"][key] = partial(
-                _cross, None if edit is None else weights, before, positive, collect if collects else None
+                _cross, None if edit is None else weights, before, positive, see if seen else None
             )
         transformer_options["patches_replace"] = replace
-
-
-Collect = Callable[[Tensor, Tensor, int, Halves, dict[str, Any]], None]
-"""(queries, keys, heads, halves, the options of the call) of a cross-attention that a local blend looks at."""
 
 
 def halves_of(rows: int, extra_options: dict[str, Any], only: int | None) -> Halves:
@@ -240,15 +232,17 @@ def _cross(
     weights: Callable[..., CrossWeights] | None,
     before: Callable | None,
     positive: int,
-    collect: Collect | None,
+    see: WordMaps | None,
     q: Tensor,
     k: Tensor,
     v: Tensor,
     extra_options: dict,
 ) -> Tensor:
     halves = halves_of(len(q), extra_options, positive)
-    if collect is not None:
-        collect(q, k, extra_options["n_heads"], halves, extra_options)
+    if see is not None:
+        size = extra_options["activations_shape"][-2:]
+        for rows in halves if see.sets > 1 else [(slice(None),)]:
+            see.see(q, k, extra_options["n_heads"], size, rows)
     plain = attend(extra_options)
 
     def there(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -278,34 +272,6 @@ def _take_features(modules: list[torch.nn.Module], executor: Callable, x: Tensor
 # --- one run ----------------------------------------------------------------------------------------------------------
 
 
-class WordMaps:
-    """The maps of a local blend's words, added up over layers and steps.
-
-    Args:
-        blend: which words, and what becomes of their maps.
-    """
-
-    def __init__(self, blend: LocalBlend):
-        self._blend = blend
-        self._sum: Tensor | None = None
-
-    def __call__(self, q: Tensor, k: Tensor, heads: int, halves: Halves, extra_options: dict[str, Any]) -> None:
-        height, width = extra_options["activations_shape"][-2:]
-        for rows in halves:
-            maps = []
-            for half, tokens in zip(rows, (self._blend.source, self._blend.target), strict=True):
-                here = tokens.repeat(k.shape[1] // len(tokens))
-                maps.append(attention.word_maps(q[half], k[half], here, heads).unflatten(-1, (height, width)))
-            both = torch.stack(maps)
-            self._sum = both if self._sum is None else self._sum + both.to(self._sum)
-
-    def mask(self, shape: torch.Size) -> Tensor:
-        """(R, 1, *S[1:]) where the edit may act, by what has been added up."""
-        if self._sum is None:
-            raise RuntimeError("the local blend has seen no map of attention")
-        return self._blend.mask(self._sum, shape)
-
-
 class EditedRun:
     """What one run with an attention edit is made of.
 
@@ -330,16 +296,17 @@ class EditedRun:
             )
         self._patches = Patches(edit, blocks, steps)
         self._levels = LevelsOfRun(sigmas)
-        self._maps = None if edit.blend is None else WordMaps(edit.blend)
+        self._maps = None if edit.blend is None else WordMaps(edit.blend.source, edit.blend.target)
 
     def _is_open(self, step: int) -> bool:
         return self._patches.edit.is_open(step, self._patches.steps)
 
     def mask_after(self, step: int, x: Tensor) -> Tensor | None:
         """(R, 1, *S[1:]) what of the edit is kept after a step; None for all of it."""
-        if self._maps is None or not self._patches.edit.blends(step, self._patches.steps):
+        edit = self._patches.edit
+        if self._maps is None or edit.blend is None or not edit.blends(step, self._patches.steps):
             return None
-        return self._maps.mask(x.shape)
+        return edit.blend.mask(self._maps.sum, x.shape)
 
 
 class PairedRun(EditedRun):
@@ -360,7 +327,7 @@ class SharedRun(EditedRun):
         edit, guider, sigmas, steps: as of every `EditedRun`; the guider's conditionings are ready for the model.
         extra_args: what the host handed to the sampler; not changed.
         source_state: the source's (R, *S) at step i, counted from the first that runs.
-        prepare: makes a CONDITIONING ready for the model, as the host has made the guider's own.
+        prepare: makes prompts ready for the model, as the host has made the guider's own.
     """
 
     def __init__(
@@ -372,12 +339,12 @@ class SharedRun(EditedRun):
         steps: int,
         *,
         source_state: Callable[[int], Tensor],
-        prepare: Callable[[Conds], Conds],
+        prepare: Callable[[dict[str, Conds]], dict[str, Conds]],
     ):
         super().__init__(edit.edit, guider, extra_args["model_options"], sigmas, steps)
         self._guider = guider
         self._source_state = source_state
-        self._source = prepare(comfy.sampler_helpers.convert_cond(edit.source))
+        self._source = prepare({"positive": comfy.sampler_helpers.convert_cond(edit.source)})["positive"]
         self._rows: int | None = None  # that the last call had for a prompt
         self._ran = False
         options = comfy.model_patcher.create_model_options_clone(extra_args["model_options"])
@@ -423,20 +390,18 @@ class SharedRun(EditedRun):
         if entry is None:
             raise ValueError(why_not_joined(self._source, target))
         joined: list[Conds | None] = [entry if i == positive else prompt for i, prompt in enumerate(prompts)]
-        if self._patches.edit.of_all_prompts(step, self._patches.steps) or not any(
-            prompt is not None for i, prompt in enumerate(prompts) if i != positive
-        ):
-            self._expect(len(both), joined)
-            out = executor(model, joined, both, torch.cat([timestep, timestep]), options)
-            return [part[len(x) :] for part in out]
-        # the other prompts' rows of the source would be calculated for nothing
+        others = [None if i == positive else prompt for i, prompt in enumerate(prompts)]
+        # the other prompts' rows of the source are calculated where they are edited, else for nothing
+        apart = any(others) and not self._patches.edit.of_all_prompts(step, self._patches.steps)
+        if apart:
+            joined = [entry if i == positive else None for i in range(len(prompts))]
         self._expect(len(both), joined)
-        shared = [prompt if i == positive else None for i, prompt in enumerate(joined)]
-        edited = executor(model, shared, both, torch.cat([timestep, timestep]), options)[positive][len(x) :]
-        rest = [None if i == positive else prompt for i, prompt in enumerate(prompts)]
-        self._expect(len(x), rest)
-        out = executor(model, rest, x, timestep, model_options)
-        out[positive] = edited
+        out = executor(model, joined, both, torch.cat([timestep, timestep]), options)
+        out = [part[len(x) :] for part in out]
+        if apart:
+            self._expect(len(x), others)
+            rest = executor(model, others, x, timestep, model_options)
+            out = [out[i] if i == positive else part for i, part in enumerate(rest)]
         return out
 
     def _expect(self, rows: int, prompts: Sequence[Conds | None]) -> None:
@@ -481,20 +446,9 @@ def _made_by(node: str, patch: Callable) -> bool:
 
 def why_not_joined(source: Conds, target: Conds) -> str:
     """Why two prompts cannot ride in one call."""
-    for which, prompt in (("source", source), ("target", target)):
-        if len(prompt) != 1:
-            return (
-                f"an attention edit puts one {which} prompt into the model's call, and there are {len(prompt)} entries "
-                "(Conditioning Combine, areas): use one prompt, without areas"
-            )
-    allowed = conds.PER_ROW | conds.CONTROL
-    for which, prompt, known in (("source", source, conds.PER_ROW), ("target", target, allowed)):
-        if strange := sorted(set(prompt[0]) - known):
-            return (
-                f"the {which} prompt has {', '.join(strange)}, which an attention edit cannot share a call with: use a "
-                "plain prompt (areas, masks, times and hooks do not go together with attention)"
-            )
     return (
-        "source and target prompt cannot share a call of the model: their conditionings are of different kinds or "
+        conds.why_not_plain("source", source, conds.PER_ROW, "an attention edit")
+        or conds.why_not_plain("target", target, conds.PER_ROW | conds.CONTROL, "an attention edit")
+        or "source and target prompt cannot share a call of the model: their conditionings are of different kinds or "
         "lengths; make both with Prompt-to-Prompt"
     )

@@ -54,6 +54,27 @@ PER_CALL = (
 )
 
 
+def why_not_plain(which: str, prompt: Conds, known: set[str], what: str) -> str | None:
+    """Why a prompt is not one entry for the whole picture, all the time; None where it is.
+
+    Args:
+        which: source, target or negative.
+        known: what it may hold.
+        what: the method that takes no other.
+    """
+    if len(prompt) != 1:
+        return (
+            f"the {which} prompt has {len(prompt)} entries, and {what} takes one: do without Conditioning (Combine) "
+            "and areas"
+        )
+    if strange := sorted(set(prompt[0]) - known):
+        return (
+            f"the {which} prompt has {', '.join(strange)}, and {what} takes one prompt for the whole picture at every "
+            "step: do without areas, masks, times and hooks; to edit in one place, give the sampler a mask"
+        )
+    return None
+
+
 def joined(a: Conds, b: Conds, rows: int, of_b: set[str] = PER_ROW) -> Conds | None:
     """Two conditionings as one of 2 * rows rows; None where they cannot be one.
 

@@ -11,6 +11,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..ddpm_core import directions
+from . import words
 from .types import CATEGORY, Conditioning, search_aliases
 
 _POOLED = "pooled_output"
@@ -44,7 +45,7 @@ class EncodeSentences(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, clip: Any, text: str) -> io.NodeOutput:
+    def execute(cls, clip: words.Clip, text: str) -> io.NodeOutput:
         sentences = [line.strip() for line in text.splitlines() if line.strip()]
         if not sentences:
             raise ValueError("the text has no sentence: write at least one, and each on a line of its own")
@@ -52,7 +53,7 @@ class EncodeSentences(io.ComfyNode):
         encoded = []
         for sentence in sentences:
             comfy.model_management.throw_exception_if_processing_interrupted()
-            encoded.append(clip.encode_from_tokens_scheduled(clip.tokenize(sentence)))
+            encoded.append(words.encode(clip, sentence))
             progress.update(1)
         return io.NodeOutput(encoded)
 

@@ -177,6 +177,26 @@ def run(
     )
 
 
+def run_on_maps(
+    guider: ImagesGuider,
+    sampler: comfy.samplers.Sampler,
+    sigmas: Tensor,
+    noise_maps: NoiseMaps,
+    progress: tuple[int, int] | None = None,
+) -> Tensor:
+    """A run around a sampler that brings its states from noise maps; (rows, *S) in the LATENT's own scaling."""
+    return run(
+        guider,
+        sampler,
+        guider.model_patcher.model.process_latent_out(noise_maps.image),
+        sigmas,
+        seed_of(noise_maps),
+        images=images_of(noise_maps),
+        mask=noise_maps.mask,
+        progress=progress,
+    )
+
+
 def _callback(model: ModelPatcher, steps: int, before: int, in_all: int | None) -> Callable[..., None]:
     """The host's own callback of a run, or with `in_all` one that counts it as a part of so many steps.
 

@@ -171,6 +171,11 @@ def mask_rows(shape: torch.Size, cell: int | None, mask: Tensor) -> Tensor:
     return cells[None, None] if len(shape) == 5 else cells[:, None]
 
 
+def mask_of_maps(noise_maps: NoiseMaps, mask: Tensor | None) -> Tensor | None:
+    """`mask_rows` for what noise maps hold; None for no mask."""
+    return None if mask is None else mask_rows(noise_maps.image.shape, pixels_per_cell(noise_maps), mask)
+
+
 def _only_part(samples: Tensor) -> Tensor:
     parts = newest.parts_of(samples)
     check_one_part([tuple(part.shape) for part in parts])

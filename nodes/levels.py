@@ -22,14 +22,12 @@ class NoiseLevels(io.ComfyNode):
                 io.Model.Input("model", tooltip="The model to invert and to sample with."),
                 inputs.steps(),
                 inputs.scheduler(),
-                io.Float.Input(
+                inputs.share(
                     "skip_share",
-                    default=0.36,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="T_skip as a share of the steps: 0.36 is the paper's 36 of 100. It is 1 less what KSampler "
+                    0.36,
+                    "T_skip as a share of the steps: 0.36 is the paper's 36 of 100. It is 1 less what KSampler "
                     "calls denoise. At least one step stays.",
+                    step=0.01,
                 ),
             ],
             outputs=[

@@ -137,21 +137,17 @@ class MaskColorEdit(io.ComfyNode):
                     tooltip="How far each step is drawn. The paper's 0.05 is for 51 drawn steps of a model of pixels; "
                     "with fewer steps, more.",
                 ),
-                io.Float.Input(
+                inputs.share(
                     "start_percent",
-                    default=0.30,
-                    min=0.0,
-                    max=1.0,
+                    0.30,
+                    "Where in the steps the drawing starts, 0 at the noisiest. The paper: 0.30.",
                     step=0.01,
-                    tooltip="Where in the steps the drawing starts, 0 at the noisiest. The paper: 0.30.",
                 ),
-                io.Float.Input(
+                inputs.share(
                     "end_percent",
-                    default=0.80,
-                    min=0.0,
-                    max=1.0,
+                    0.80,
+                    "Where in the steps the drawing ends. The paper: 0.80; the steps after it add texture.",
                     step=0.01,
-                    tooltip="Where in the steps the drawing ends. The paper: 0.80; the steps after it add texture.",
                 ),
             ],
             outputs=[_noise_maps_output()],

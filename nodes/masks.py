@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import comfy.utils
 import torch
@@ -12,10 +11,11 @@ from torch import Tensor
 
 from ..ddpm_core import NoiseMaps, NoiseSchedule, masks, narrower, trajectories
 from . import host, inputs, latents
+from .conds import Conds
 from .inspect import preview
 from .pair import PairGuider
 from .plan import Plan
-from .samplers import CoreSampler, Run
+from .samplers import CoreSampler, Run, sigmas_at
 from .types import CATEGORY, Conditioning, ModelPatcher, search_aliases
 
 LEVELS, START, END = 7, 0.1, 0.5  # as tuned on the demo model; DiffEdit looks at 0.5
@@ -28,17 +28,21 @@ class UnguidedPair(PairGuider):
     negative beside it.
     """
 
-    def set_pair(self, source: Conditioning, target: Conditioning) -> None:
-        self.set_prompts(source, target, target)
-        self.set_scales(1.0, 1.0)
+    @classmethod
+    def of(cls, model: ModelPatcher, source: Conditioning, target: Conditioning) -> UnguidedPair:
+        """A guider of these prompts."""
+        guider = cls(model)
+        guider.set_prompts(source, target, target)
+        guider.set_scales(1.0, 1.0)
+        return guider
 
-    def prepare_source(self, *run: Any) -> None:
+    def prepare_source(self, prepare: Callable[[dict[str, Conds]], dict[str, Conds]]) -> None:
         self._source["negative"] = self._source["positive"]
-        super().prepare_source(*run)
+        super().prepare_source(prepare)
 
 
 class DifferenceSampler(CoreSampler):
-    """Measures where the prompts of an `UnguidedPair` differ; `difference` (rows, 1, *S[1:]) is there after the run.
+    """Measures where the prompts of an `UnguidedPair` differ; `heat` tells it after the run.
 
     Args:
         rows: of the latent.
@@ -51,18 +55,18 @@ class DifferenceSampler(CoreSampler):
         self.schedule = schedule
         self.levels = levels
         self.state = state
-        self.difference: Tensor | None = None
+        self._difference: Tensor | None = None
 
     @property
     def sigmas(self) -> Tensor:
         """(levels + 1,) what the host is told of the run."""
-        return torch.cat([self.schedule.sigmas[self.levels], torch.zeros(1)]).to(torch.float32)
+        return sigmas_at(self.schedule, self.levels)
 
     def run(self, run: Run) -> Tensor:
-        run.guider.prepare_source(run.noise, run.latent, run.mask, run.extra_args["seed"])
+        run.guider.prepare_source(run.prepare)
         image = run.image(self.rows)
         with run.progress(len(self.levels)) as progress:
-            self.difference = masks.prediction_difference(
+            self._difference = masks.prediction_difference(
                 run.denoiser,
                 lambda i: self.state(image, i),
                 self.schedule,
@@ -71,6 +75,15 @@ class DifferenceSampler(CoreSampler):
                 callback=progress,
             )
         return image
+
+    def heat(self, images: int, allowed: Tensor | None) -> Tensor:
+        """(B, 1, *S[1:]) in [0, 1], where the prompts differ about B images; for a video, one for all.
+
+        Args:
+            allowed: (rows or 1, 1, *S[1:]) what counts.
+        """
+        assert self._difference is not None
+        return masks.heat(self._difference, 1 if self._difference.ndim == 5 else images, allowed)
 
 
 def heat_of_maps(
@@ -92,9 +105,8 @@ def heat_of_maps(
     sampler = DifferenceSampler(
         len(noise_maps.image), noise_maps.schedule, chosen, lambda _, i: noise_maps.states[i].clone()
     )
-    images = host.images_of(noise_maps)
-    latent = model.model.process_latent_out(noise_maps.image)
-    return _heat(model, source, target, sampler, latent, host.seed_of(noise_maps), images, noise_maps.mask)
+    host.run_on_maps(UnguidedPair.of(model, source, target), sampler, sampler.sigmas, noise_maps)
+    return sampler.heat(host.images_of(noise_maps), noise_maps.mask)
 
 
 def heat_of_plan(
@@ -114,27 +126,9 @@ def heat_of_plan(
         chosen,
         lambda image, i: trajectories.edit_friendly_state(image, schedule, plan.seeds, i),
     )
-    allowed = narrower(plan.mask, mask)
-    return _heat(model, source, target, sampler, plan.latent, seed, plan.images, plan.mask, allowed)
-
-
-def _heat(
-    model: ModelPatcher,
-    source: Conditioning,
-    target: Conditioning,
-    sampler: DifferenceSampler,
-    latent: Tensor,
-    seed: int,
-    images: int,
-    mask: Tensor | None,
-    allowed: Tensor | None = None,
-) -> Tensor:
-    guider = UnguidedPair(model)
-    guider.set_pair(source, target)
-    host.run(guider, sampler, latent, sampler.sigmas, seed, images=images, mask=mask)
-    assert sampler.difference is not None
-    in_one = 1 if latent.ndim == 5 else images  # a mask of a video is one for each of its frames, and for all rows
-    return masks.heat(sampler.difference, in_one, mask if allowed is None else allowed)
+    guider = UnguidedPair.of(model, source, target)
+    host.run(guider, sampler, plan.latent, sampler.sigmas, seed, images=plan.images, mask=plan.mask)
+    return sampler.heat(plan.images, narrower(plan.mask, mask))
 
 
 def to_mask(cells: Tensor, cell: int | None) -> Tensor:
@@ -179,22 +173,15 @@ def search_inputs(threshold: float, above: str, cost: str, start: float, end: fl
             max=100,
             tooltip=f"Noise levels to look at, {cost}. More make the mask smoother.",
         ),
-        io.Float.Input(
+        inputs.share(
             "start",
-            default=start,
-            min=0.0,
-            max=1.0,
-            step=0.01,
-            tooltip="The noisiest of these levels, as a share of all steps: 0 is the noisiest of all. Noisy levels "
+            start,
+            "The noisiest of these levels, as a share of all steps: 0 is the noisiest of all. Noisy levels "
             "know where things will go.",
-        ),
-        io.Float.Input(
-            "end",
-            default=end,
-            min=0.0,
-            max=1.0,
             step=0.01,
-            tooltip="The cleanest of these levels. Clean levels know the outlines of what is there.",
+        ),
+        inputs.share(
+            "end", end, "The cleanest of these levels. Clean levels know the outlines of what is there.", step=0.01
         ),
         io.Int.Input(
             "grow", default=0, min=0, max=64, tooltip="Widens the mask by so many latent cells (mostly 8 pixels)."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import comfy.samplers
@@ -35,21 +36,18 @@ class PairGuider(ScheduledCFGGuider):
     attention: PairedRun | None = None
     """What the target takes over of the source's attention, for one run."""
 
-    def inner_sample(self, *run: Any, **newer: Any) -> Tensor:
+    def inner_sample(self, *args: Any, **kwargs: Any) -> Tensor:
         """The host's, which prepares the target's half alone; `prepare_source` does the other."""
         source = self.conds.pop("source")
         self._source = {"positive": source, "negative": self.conds["negative"]}
-        self._newer = newer
         try:
-            return super().inner_sample(*run, **newer)
+            return super().inner_sample(*args, **kwargs)
         finally:
             self.conds["source"] = source  # the host cleans up after what it finds here
 
-    def prepare_source(self, noise: Tensor, image: Tensor, mask: Tensor | None, seed: int | None) -> None:
-        """Prepare the source's half as the host has prepared the target's, from what it hands to a sampler."""
-        self._source = comfy.samplers.process_conds(
-            self.inner_model, noise, self._source, noise.device, image, mask, seed, **self._newer
-        )
+    def prepare_source(self, prepare: Callable[[dict[str, Conds]], dict[str, Conds]]) -> None:
+        """Prepare the source's half, as the host has prepared the target's (`samplers.Run.prepare`)."""
+        self._source = prepare(self._source)
 
     def predict_noise(
         self, x: Tensor, timestep: Tensor, model_options: dict | None = None, seed: int | None = None

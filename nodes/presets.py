@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from comfy_api.latest import io
 
+from ..ddpm_core.attention import METHODS
 from . import host
 from .types import CATEGORY, ModelPatcher, search_aliases
 
@@ -61,6 +62,7 @@ class Preset:
         )
 
 
+_PLUG_AND_PLAY, _MASACTRL = METHODS["Plug-and-Play"], METHODS["MasaCtrl"]
 PRESETS = {
     "edit friendly (paper)": Preset(
         100, "ddim_uniform", 36, 3.5, 15.0, 1.0, f"{_PAPER}, Tab. 3", how="Invert Image or Edit Image"
@@ -116,9 +118,16 @@ PRESETS = {
     ),
     # Tab. 3 has strength 10 and tau 40/25 of 50 steps, on an inversion by DDIM with strength 1.
     "Plug-and-Play with these maps": Preset(
-        50, "ddim_uniform", 0, 1.0, 10.0, 1.0, "arXiv 2211.12572", self_steps=0.5, feature_steps=0.8
+        50,
+        "ddim_uniform",
+        0,
+        1.0,
+        10.0,
+        1.0,
+        "arXiv 2211.12572",
+        self_steps=_PLUG_AND_PLAY.end,
+        feature_steps=_PLUG_AND_PLAY.features_end or 0.0,
     ),
-    # From step 4 of 50 on.
     "MasaCtrl with these maps": Preset(
         50,
         "ddim_uniform",
@@ -127,8 +136,8 @@ PRESETS = {
         7.5,
         1.0,
         "arXiv 2304.08465",
-        self_start=0.08,
-        self_steps=1.0,
+        self_start=_MASACTRL.start,
+        self_steps=_MASACTRL.end,
         how="Invert Image with an empty prompt",
     ),
 }

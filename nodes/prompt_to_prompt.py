@@ -21,7 +21,7 @@ from ..ddpm_core.attention import (
     coarse,
     shared_by,
 )
-from . import words
+from . import inputs, words
 from .attention import AttentionEdit
 from .types import ATTENTION_EDIT, CATEGORY, Conditioning, search_aliases
 
@@ -57,25 +57,17 @@ class PromptToPrompt(io.ComfyNode):
                     tooltip="replace puts word for word, refine keeps what both have and lets new words act by "
                     "themselves; auto replaces where both prompts have as many words.",
                 ),
-                io.Float.Input(
+                inputs.share(
                     "cross_steps",
-                    default=0.6,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    round=0.001,
-                    tooltip="For which share of the steps words act where they did in the source. More keeps more of "
+                    0.6,
+                    "For which share of the steps words act where they did in the source. More keeps more of "
                     "the layout. The paper uses 0.6 with these noise maps, 0.8 without. A change of season or time of "
                     "day, or of where things are, wants less.",
                 ),
-                io.Float.Input(
+                inputs.share(
                     "self_steps",
-                    default=0.2,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    round=0.001,
-                    tooltip="For which share of the steps the pixels attend to each other as they did in the source. "
+                    0.2,
+                    "For which share of the steps the pixels attend to each other as they did in the source. "
                     "More keeps more of the shapes. The paper uses 0.2 with these noise maps, 0.4 without.",
                 ),
                 io.String.Input(
@@ -100,16 +92,12 @@ class PromptToPrompt(io.ComfyNode):
                     tooltip="With replace: source map has a changed word act where the word did that it replaces, as "
                     "published; own map lets it find its own place, for things of another shape.",
                 ),
-                io.Float.Input(
+                inputs.share(
                     "self_size",
-                    default=0.25,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    round=0.001,
-                    optional=True,
-                    tooltip="At which layers self_steps acts: where the picture is at most this share of the latent's "
+                    0.25,
+                    "At which layers self_steps acts: where the picture is at most this share of the latent's "
                     "side. 0.25 is 16 x 16 of an image of 512 pixels, as in the paper; others use 0.5.",
+                    optional=True,
                 ),
                 io.String.Input(
                     "blend_words",
@@ -119,15 +107,11 @@ class PromptToPrompt(io.ComfyNode):
                     "stays as it is. Empty for none. Takes the source's rows in all steps. Mask from Words makes a "
                     "mask that one can see and paint on.",
                 ),
-                io.Float.Input(
+                inputs.share(
                     "blend_threshold",
-                    default=0.3,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    round=0.001,
+                    0.3,
+                    "How strongly a place must attend to the blend words, as a share of the strongest.",
                     optional=True,
-                    tooltip="How strongly a place must attend to the blend words, as a share of the strongest.",
                 ),
             ],
             outputs=[

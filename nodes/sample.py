@@ -81,21 +81,9 @@ def run_fixed_noise(
     Raises:
         ValueError: maps of another model, a skip that they do not cover, a mask that does not fit.
     """
-    model = guider.model_patcher
-    host.check_same_model(noise_maps, model)
-    if mask is not None:
-        mask = latents.mask_rows(noise_maps.image.shape, latents.pixels_per_cell(noise_maps), mask)
-    sampler = FixedNoise(noise_maps, skip_steps, mask, attention)
-    samples = host.run(
-        guider,
-        sampler,
-        model.model.process_latent_out(noise_maps.image),
-        sampler.sigmas,
-        host.seed_of(noise_maps),
-        images=host.images_of(noise_maps),
-        mask=noise_maps.mask,
-        progress=progress,
-    )
+    host.check_same_model(noise_maps, guider.model_patcher)
+    sampler = FixedNoise(noise_maps, skip_steps, latents.mask_of_maps(noise_maps, mask), attention)
+    samples = host.run_on_maps(guider, sampler, sampler.sigmas, noise_maps, progress)
     return samples.to(comfy.model_management.intermediate_device())
 
 

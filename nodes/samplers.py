@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from ..ddpm_core import (
     Denoiser,
     NoiseMaps,
+    NoiseSchedule,
     edit,
     generate,
     invert,
@@ -67,14 +68,13 @@ class Run:
         latent = self.latent if self.latent.any() else self.guider.inner_model.process_latent_in(self.latent)
         return comfy.utils.repeat_to_batch_size(latent, rows)
 
-    def prepare(self, prompt: conds.Conds) -> conds.Conds:
-        """A further prompt made ready for the model, as the host has made the guider's own."""
+    def prepare(self, prompts: dict[str, conds.Conds]) -> dict[str, conds.Conds]:
+        """Further prompts made ready for the model, as the host has made the guider's own."""
         model = self.guider.inner_model
         parts = newest.shapes_for_conds(model)
-        prepared = comfy.samplers.process_conds(
-            model, self.noise, {"positive": prompt}, self.noise.device, self.latent, self.mask, self.seed, **parts
+        return comfy.samplers.process_conds(
+            model, self.noise, prompts, self.noise.device, self.latent, self.mask, self.seed, **parts
         )
-        return prepared["positive"]
 
     @property
     def seed(self) -> int | None:
@@ -107,6 +107,11 @@ class CoreSampler(comfy.samplers.Sampler, ABC):
         """The host's own signature."""
         latent = torch.zeros_like(noise) if latent_image is None else latent_image
         return self.run(Run(model_wrap, extra_args, sigmas, noise, latent, denoise_mask, callback, disable_pbar))
+
+
+def sigmas_at(schedule: NoiseSchedule, levels: list[int]) -> Tensor:
+    """(levels + 1,) what the host is told of a run that calls the model at some levels of a schedule."""
+    return torch.cat([schedule.sigmas[levels], torch.zeros(1)]).to(torch.float32)
 
 
 class InversionSampler(CoreSampler):
@@ -352,7 +357,7 @@ class EditSampler(CoreSampler):
         self.attention = attention
 
     def run(self, run: Run) -> Tensor:
-        run.guider.prepare_source(run.noise, run.latent, run.mask, run.extra_args["seed"])
+        run.guider.prepare_source(run.prepare)
         image, schedule, mask_after = run.image(len(self.plan.seeds)), self.plan.schedule, None
         if self.attention is not None:
             options, steps = run.extra_args["model_options"], schedule.steps + self.plan.skipped

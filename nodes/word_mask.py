@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..ddpm_core import NoiseMaps, NoiseSchedule, masks
-from ..ddpm_core.attention import Edit, Halves, word_heat, word_maps
+from ..ddpm_core import NoiseMaps, masks
+from ..ddpm_core.attention import Edit, WordMaps, word_heat
 from . import guide, host, inputs
 from . import words as of_words
 from .attention import Blocks, Patches
 from .masks import found, search_inputs, search_outputs
-from .samplers import CoreSampler, Run
+from .samplers import CoreSampler, Run, sigmas_at
 from .types import CATEGORY, Conditioning, ModelPatcher, search_aliases
 
 START, END = 0.2, 0.8
 
 
 class WordMapsSampler(CoreSampler):
-    """Adds up the attention to some tokens over levels of noise maps; `maps` (rows, h, w) is there after the run.
+    """Adds up the attention to some tokens over levels of noise maps; `maps` is there after the run.
 
     Args:
         noise_maps: whose states the model is shown.
@@ -33,19 +32,22 @@ class WordMapsSampler(CoreSampler):
     def __init__(self, noise_maps: NoiseMaps, levels: list[int], tokens: Tensor):
         self.noise_maps = noise_maps
         self.levels = levels
-        self.tokens = tokens
-        self.maps: Tensor | None = None
+        self._seen = WordMaps(tokens)
 
     @property
     def sigmas(self) -> Tensor:
         """(levels + 1,) what the host is told of the run."""
-        schedule: NoiseSchedule = self.noise_maps.schedule
-        return torch.cat([schedule.sigmas[self.levels], torch.zeros(1)]).to(torch.float32)
+        return sigmas_at(self.noise_maps.schedule, self.levels)
+
+    @property
+    def maps(self) -> Tensor:
+        """(rows, h, w) how much each place attends to the tokens."""
+        return self._seen.sum[0].cpu()
 
     def run(self, run: Run) -> Tensor:
         options = run.extra_args["model_options"]
         patches = Patches(Edit(), Blocks.of(run.guider.inner_model.diffusion_model), steps=1)
-        options = patches.into(options, step=0, positive=0, collect=self._collect)
+        options = patches.into(options, step=0, positive=0, see=self._seen)
         denoiser = replace(run, extra_args={**run.extra_args, "model_options": options}).denoiser
         with run.progress(len(self.levels)) as progress:
             for k, i in enumerate(self.levels):
@@ -54,12 +56,6 @@ class WordMapsSampler(CoreSampler):
                 denoised = denoiser(x, x.new_full((len(x),), sigma, dtype=torch.float32))
                 progress({"x": x, "i": k, "sigma": sigma, "denoised": denoised})
         return run.latent
-
-    def _collect(self, q: Tensor, k: Tensor, heads: int, halves: Halves, extra_options: dict[str, Any]) -> None:
-        """The maps of all rows of a layer: without guidance they are all of the one prompt."""
-        here = self.tokens.repeat(k.shape[1] // len(self.tokens))
-        maps = word_maps(q, k, here, heads).unflatten(-1, extra_options["activations_shape"][-2:]).cpu()
-        self.maps = maps if self.maps is None else self.maps + maps
 
 
 class WordMask(io.ComfyNode):
@@ -115,18 +111,9 @@ class WordMask(io.ComfyNode):
         conditioning, tokens = tokens_of(clip, caption, words)
         chosen = masks.levels_between(noise_maps.full_steps, noise_maps.skipped, levels, start, end)
         sampler = WordMapsSampler(noise_maps, chosen, tokens)
-        images = host.images_of(noise_maps)
-        host.run(
-            guide.guider_for(model, conditioning, conditioning, 1.0),
-            sampler,
-            model.model.process_latent_out(noise_maps.image),
-            sampler.sigmas,
-            host.seed_of(noise_maps),
-            images=images,
-            mask=noise_maps.mask,
-        )
-        assert sampler.maps is not None
-        maps = sampler.maps.unflatten(0, (-1, images)).mean(dim=0)  # over the variations
+        guider = guide.guider_for(model, conditioning, conditioning, 1.0)
+        host.run_on_maps(guider, sampler, sampler.sigmas, noise_maps)
+        maps = sampler.maps.unflatten(0, (-1, host.images_of(noise_maps))).mean(dim=0)  # over the variations
         heat = word_heat(maps, noise_maps.image.shape[-2:])[:, None]
         return found(noise_maps, heat, threshold, grow, image)
 

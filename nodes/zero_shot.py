@@ -24,7 +24,6 @@ from .types import CATEGORY, MAX_STEPS, NOISE_MAPS, Conditioning, ModelPatcher, 
 _Call = list[conds.Conds | None]
 """The prompts of one call of the host; the last is the one that runs."""
 _CONTEXT = "c_crossattn"
-_PER_PROMPT = conds.PER_ROW | conds.CONTROL
 # What the host would call in place of, or between, the calls made here.
 _REFUSED_OPTIONS = (
     "sampler_calc_cond_batch_function",
@@ -143,17 +142,8 @@ def _one(name: str, prompt: conds.Conds) -> conds.Conds:
     Raises:
         ValueError: any other, by what it carries.
     """
-    if len(prompt) != 1:
-        raise ValueError(
-            f"the {name} prompt has {len(prompt)} entries, zero-shot guidance compares one with one: do without "
-            "Conditioning (Combine) and areas"
-        )
-    strange = sorted(set(prompt[0]) - _PER_PROMPT)
-    if strange:
-        raise ValueError(
-            f"the {name} prompt carries {', '.join(strange)}, zero-shot guidance compares maps of the whole picture at "
-            "every step: use a prompt without areas, masks, times and hooks; to edit in one place, give the node a mask"
-        )
+    if why := conds.why_not_plain(name, prompt, conds.PER_ROW | conds.CONTROL, "zero-shot guidance"):
+        raise ValueError(why)
     if _CONTEXT not in prompt[0]["model_conds"]:
         raise ValueError(f"the {name} prompt holds no text that cross-attention reads: connect CLIP Text Encode")
     return prompt
@@ -284,19 +274,10 @@ class ZeroShotImageToImage(io.ComfyNode):
                 "the noise maps carry embeddings of null-text inversion, which hold the image by themselves: sample "
                 "them with Sample with Fixed Noise, or invert with Invert Image (Edit-Friendly DDPM)"
             )
-        if mask is not None:
-            mask = latents.mask_rows(noise_maps.image.shape, latents.pixels_per_cell(noise_maps), mask)
         model = newest.with_lasting_weights(model)
-        sampler = ZeroShotSampler(noise_maps, cfg, guidance_weight, skip_steps, mask)
+        allowed = latents.mask_of_maps(noise_maps, mask)
+        sampler = ZeroShotSampler(noise_maps, cfg, guidance_weight, skip_steps, allowed)
         guider = guide.guider_for(model, target, negative, cfg)
         guider.inner_set_conds({"positive": target, "negative": negative, "source": source})
-        samples = host.run(
-            guider,
-            sampler,
-            model.model.process_latent_out(noise_maps.image),
-            sampler.sigmas,
-            host.seed_of(noise_maps),
-            images=host.images_of(noise_maps),
-            mask=noise_maps.mask,
-        )
+        samples = host.run_on_maps(guider, sampler, sampler.sigmas, noise_maps)
         return io.NodeOutput({"samples": samples.to(comfy.model_management.intermediate_device())})

@@ -720,7 +720,7 @@ def test_another_source_than_the_one_pass(random_model, conditioning, prompts, e
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda target: target + target, "there are 2 entries"),
+        (lambda target: target + target, "the target prompt has 2 entries"),
         (lambda target: [[target[0][0], {**target[0][1], "mask": torch.ones(1, 8, 8)}]], "target prompt has mask"),
         (lambda target: [[target[0][0], {**target[0][1], "area": (8, 8, 0, 0)}]], "target prompt has area"),
         (lambda target: [[target[0][0], {**target[0][1], "start_percent": 0.0, "end_percent": 0.9}]], "_percent"),

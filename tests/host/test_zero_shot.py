@@ -337,9 +337,9 @@ def test_prompts_that_are_not_one_for_the_whole_picture_are_refused(
     (timed,) = nodes["ConditioningSetTimestepRange"]().set_range(plain, 0.0, 0.5)
     for prompt, message in (
         ([*plain, *other], "the {} prompt has 2 entries"),
-        (masked, "the {} prompt carries .*mask"),
-        (timed, "the {} prompt carries .*end_percent"),
-        (area, "prompt has 2 entries|prompt carries .*area"),
+        (masked, "the {} prompt has .*mask"),
+        (timed, "the {} prompt has .*end_percent"),
+        (area, "prompt has 2 entries|prompt has .*area"),
     ):
         for name in ("source", "target", "negative"):
             with pytest.raises(ValueError, match=message.format(name)):

@@ -1,0 +1,69 @@
+"""Attention control: the maps of a source prompt at work under a target prompt.
+
+Sources: Prompt-to-Prompt (arXiv 2208.01626), Plug-and-Play (arXiv 2211.12572), MasaCtrl (arXiv 2304.08465); on
+edit-friendly noise maps arXiv 2304.06140, Sec. 4 and Tab. 3.
+
+In every method the source's rows ride beside the target's through one call of the network. `edit` says what is taken
+over; `cross`, `sharing` and `words` are what a layer makes of it, `alignment` which word stands for which, and
+`windows` when.
+"""
+
+from .alignment import Alignment, Mode, Prompt, align, common_subsequence
+from .cross import Attend, CrossEdit, CrossWeights, Halves, cross_attention
+from .edit import Edit, shared_by
+from .sharing import (
+    METHODS,
+    Method,
+    Part,
+    Place,
+    Rule,
+    Share,
+    ShareFeatures,
+    coarse,
+    everywhere,
+    fine_output,
+    output_from_second,
+    second_output_block,
+    share,
+    take_features,
+)
+from .windows import Window, check_window, is_open
+from .words import LocalBlend, WordMaps, attention_maps, blend_level, word_heat, word_maps
+
+__all__ = [
+    "Alignment",
+    "Attend",
+    "CrossEdit",
+    "CrossWeights",
+    "Edit",
+    "Halves",
+    "LocalBlend",
+    "METHODS",
+    "Method",
+    "Mode",
+    "Part",
+    "Place",
+    "Prompt",
+    "Rule",
+    "Share",
+    "ShareFeatures",
+    "Window",
+    "WordMaps",
+    "align",
+    "attention_maps",
+    "blend_level",
+    "check_window",
+    "coarse",
+    "common_subsequence",
+    "cross_attention",
+    "everywhere",
+    "fine_output",
+    "is_open",
+    "output_from_second",
+    "second_output_block",
+    "share",
+    "shared_by",
+    "take_features",
+    "word_heat",
+    "word_maps",
+]
