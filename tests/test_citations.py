@@ -10,7 +10,7 @@ SECTION_OF_EQUATION = dict(zip("1234567", "3333445", strict=True))
 CITATION = re.compile(r"Sec\. ([\d.]*\d)(?:,|:| \()? ?Eqs?\. (\d)")
 CITING = [
     path
-    for pattern in ("ddpm_core/*.py", "nodes/*.py", "web/docs/*.md")
+    for pattern in ("ddpm_core/**/*.py", "nodes/**/*.py", "web/docs/*.md")
     for path in sorted(ROOT.glob(pattern))
     if CITATION.search(path.read_text(encoding="utf-8"))
 ]
