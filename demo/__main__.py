@@ -78,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--own-map", action="store_true", default=None, help="... a changed word finds its own place")
     command.add_argument("--gain", type=float, help="... how much changed words count")
     command.add_argument("--blend-threshold", type=float, help="... local blend by the color's word")
+    command.add_argument("--guidance-weight", type=float, help="zero-shot: how strongly the words' places are held")
     command.add_argument("--words", action="store_true", help="which words find the object, in place of the edits")
     command.set_defaults(run=run_evaluate)
 
@@ -163,7 +164,7 @@ def run_evaluate(args: argparse.Namespace) -> None:
             print(f"{word:14}{area:.3f}")
         return
     edits = choose_edits(args.per_kind, seed, args.kind or tuple(KINDS))
-    given = {"skip": args.skip, "cfg_target": args.cfg}
+    given = {"skip": args.skip, "cfg_target": args.cfg, "guidance_weight": args.guidance_weight}
     of_p2p = {name: getattr(args, name) for name in ("cross_steps", "self_steps", "own_map", "gain", "blend_threshold")}
     runs = {
         label: (name, _changed(replace(settings, p2p=_changed(settings.p2p, of_p2p)), given))

@@ -28,6 +28,7 @@ from ddpm_core.editing import PairDenoiser
 from ddpm_core.inversion import invert, without_residuals
 from ddpm_core.noise_maps import NoiseMaps
 from ddpm_core.sampling import generate, sample
+from ddpm_core.zero_shot import zero_shot
 
 from .classifier import Classifier
 from .control import EditedDenoiser, find_words, prompt_to_prompt, sharing
@@ -47,6 +48,7 @@ from .scenes import (
 )
 from .settings import Settings
 from .text import tokenize
+from .zero_shot import DemoGuidance
 
 KINDS: dict[str, Sequence[str]] = {
     "color": tuple(COLORS),
@@ -204,6 +206,15 @@ SHARING = {
 }
 for _name, _what in SHARING.items():
     _method_that_shares(_name, _what)
+
+
+@method("zero-shot + edit friendly")
+def zero_shot_edit(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> Tensor:
+    """Cross-attention guidance on edit-friendly noise maps, as the paper combines them (Tab. 4)."""
+    captions = [edit.source.caption for edit in edits], [edit.target.caption for edit in edits]
+    guidance = DemoGuidance(model, *captions, settings.cfg_target)
+    noise_maps = _edit_friendly_maps(model, edits, images, settings)
+    return zero_shot(guidance, noise_maps, weight=settings.guidance_weight)
 
 
 def _p2p_edit(edit: Edit, settings: Settings) -> attention.Edit:
@@ -491,4 +502,5 @@ RUNS: dict[str, tuple[str, Settings]] = {
     "SDEdit": ("SDEdit", Settings()),
     "SDEdit, skip 0.28": ("SDEdit", Settings(skip=0.28)),
     **{name: (name, Settings()) for name in METHODS if "P2P" in name or name.split(" + ")[0] in SHARING},
+    "zero-shot + edit friendly": ("zero-shot + edit friendly", Settings()),
 }

@@ -54,6 +54,7 @@ class Settings:
     eta: float = 1.0
     mask: DifferenceMask = DifferenceMask()
     p2p: PromptToPrompt = PromptToPrompt()
+    guidance_weight: float = 0.3  # of the gradient of zero-shot image-to-image (arXiv 2302.03027)
 
     @property
     def skip_steps(self) -> int:

@@ -10,9 +10,11 @@ import torch
 
 from ddpm_core.attention import METHODS, fine_output
 from ddpm_core.sampling import sample as sample_core
+from ddpm_core.zero_shot import zero_shot
 from demo.control import EditedDenoiser, Sites, prompt_to_prompt, sharing
 from demo.model import load_model
 from demo.settings import PromptToPrompt
+from demo.zero_shot import DemoGuidance
 
 SOURCE, TARGET = "a red circle left on a blue ground", "a green circle left on a blue ground"
 STEPS, SKIP, CFG = 20, 2, 3.0
@@ -86,6 +88,21 @@ def test_shared_self_attention_is_the_nodes(pack, in_host, monkeypatch, name):
     ours = by_the_core(sharing(method), maps)
     torch.testing.assert_close(ours, run(edit), atol=1e-4, rtol=0)
     assert (ours - run(None)).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("cfg", [CFG, 1.0])
+def test_zero_shot_guidance_is_the_nodes(pack, in_host, cfg):
+    _, maps, clip, source = in_host
+    model, *_ = pack.run("LoadDemoModel")
+    target, negative = (encode(clip, text) for text in (TARGET, ""))
+    inputs = {"model": model, "source": source, "target": target, "negative": negative, "noise_maps": maps, "cfg": cfg}
+    host, without = (
+        pack.run("ZeroShotImageToImage", **inputs, guidance_weight=weight, skip_steps=SKIP)[0]["samples"]
+        for weight in (0.3, 0.0)
+    )
+    ours = zero_shot(DemoGuidance(load_model(), [SOURCE], [TARGET], cfg), maps, weight=0.3)
+    torch.testing.assert_close(ours, host, atol=1e-4, rtol=0)
+    assert (ours - without).abs().mean() > 1e-3, "it should do something"
 
 
 def test_transformers_stand_where_the_host_finds_them(pack, in_host):
