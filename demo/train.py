@@ -112,7 +112,17 @@ def update_ema(ema: nn.Module, model: nn.Module, step: int, decay: float) -> Non
     torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - decay)
 
 
-def train(out: Path, config: TrainConfig | None = None, resume: bool = False, compile: bool = True) -> None:
+# From the bundled weights to the same with attention at 16 x 16 too, which is 0 where it starts.
+FINER = TrainConfig(learning_rates=(1e-3,), steps=2_500, seed=2)
+
+
+def train(
+    out: Path,
+    config: TrainConfig | None = None,
+    resume: bool = False,
+    compile: bool = True,
+    start: DemoModel | None = None,
+) -> None:
     """Train, writing at the end of each cycle `out` (the averaged weights) and `out` with .json (the log).
 
     Within a cycle the weights so far lie in `out` with .unfinished.safetensors, to be looked at.
@@ -120,6 +130,7 @@ def train(out: Path, config: TrainConfig | None = None, resume: bool = False, co
     Args:
         resume: take up `out` after the last cycle that its log shows finished.
         compile: a third faster, but it needs a C++ compiler.
+        start: the model that is trained on, in place of a random one.
 
     Raises:
         ValueError: the log to resume is of other settings.
@@ -139,10 +150,12 @@ def train(out: Path, config: TrainConfig | None = None, resume: bool = False, co
             raise ValueError(f"{log_file} was trained with {found['config']}, this run has {log['config']}: start anew")
         log = found
     for cycle in range(log["cycles"], len(config.learning_rates)):
-        _train_cycle(cycle, out, config, log, compile)
+        _train_cycle(cycle, out, config, log, compile, load_model(out) if cycle else start)
 
 
-def _train_cycle(cycle: int, out: Path, config: TrainConfig, log: dict, compile: bool) -> None:
+def _train_cycle(
+    cycle: int, out: Path, config: TrainConfig, log: dict, compile: bool, trained: DemoModel | None
+) -> None:
     torch.manual_seed(config.seed + cycle)
     generator = torch.Generator().manual_seed(config.seed + cycle)
     start = time.monotonic()
@@ -150,9 +163,10 @@ def _train_cycle(cycle: int, out: Path, config: TrainConfig, log: dict, compile:
     assert ids.shape == (config.scenes, MAX_TOKENS)
     print(f"cycle {cycle + 1}: {len(images)} scenes drawn in {time.monotonic() - start:.0f} s", flush=True)
 
-    model, ema = DemoModel.create(), DemoModel.create()
-    if cycle:
-        model.load_state_dict(load_model(out).state_dict())
+    network = None if trained is None else trained.network.config
+    model, ema = DemoModel.create(network), DemoModel.create(network)
+    if trained is not None:
+        model.load_state_dict(trained.state_dict())
     ema.load_state_dict(model.state_dict())
     log["network"] = model.network.config.to_dict()
     if compile:
