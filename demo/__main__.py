@@ -21,7 +21,7 @@ from pipeline.comfyui import find_comfyui, version_of
 from . import sheet, tour
 from .drawing import draw_sheet, read_picture
 from .evaluate import KINDS, METHODS, RUNS, choose_edits, evaluate, mask_found, words_find_objects
-from .model import WEIGHTS, load_model
+from .model import FINER, WEIGHTS, load_model
 from .scenes import TEST_SEED, TUNE_SEED, render, scene_of_caption
 from .settings import PromptToPrompt, Settings
 
@@ -79,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--gain", type=float, help="... how much changed words count")
     command.add_argument("--blend-threshold", type=float, help="... local blend by the color's word")
     command.add_argument("--guidance-weight", type=float, help="zero-shot: how strongly the words' places are held")
+    command.add_argument("--finer", action="store_true", help="the model with attention at half the side too")
     command.add_argument("--words", action="store_true", help="which words find the object, in place of the edits")
     command.set_defaults(run=run_evaluate)
 
@@ -88,7 +89,8 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=run_figures)
 
     command = commands.add_parser("train", help="train the weights again")
-    command.add_argument("--out", type=Path, default=WEIGHTS)
+    command.add_argument("--out", type=Path, help=f"default: {WEIGHTS.name}, or {FINER.name}, beside the code")
+    command.add_argument("--finer", action="store_true", help="on from the bundled weights, with finer attention")
     command.add_argument("--resume", action="store_true", help="go on after the last cycle that the log shows finished")
     command.add_argument("--no-compile", action="store_true", help="for machines without a C++ compiler; slower")
     command.add_argument("--classifier", action="store_true", help="the judge of the evaluation instead")
@@ -158,9 +160,10 @@ def run_evaluate(args: argparse.Namespace) -> None:
     from .classifier import load_classifier
 
     seed, scenes = (TUNE_SEED, "tuning") if args.tuning else (TEST_SEED, "held-out")
+    model = load_model(FINER if args.finer else WEIGHTS)
     if args.words:
         print(f"Area under the curve of each word's attention against the object, {args.per_kind} {scenes} scenes:")
-        for word, area in words_find_objects(load_model(), args.per_kind, seed).items():
+        for word, area in words_find_objects(model, args.per_kind, seed).items():
             print(f"{word:14}{area:.3f}")
         return
     edits = choose_edits(args.per_kind, seed, args.kind or tuple(KINDS))
@@ -179,10 +182,10 @@ def run_evaluate(args: argparse.Namespace) -> None:
         }
     print(f"{len(edits)} edits, {scenes} scenes", flush=True)
     if args.masks:
-        for kind, area in mask_found(load_model(), edits).items():
+        for kind, area in mask_found(model, edits).items():
             print(f"{kind:20}{area:>6.3f}")
         return
-    print(evaluate(load_model(), load_classifier(), edits, runs))
+    print(evaluate(model, load_classifier(), edits, runs))
 
 
 def _changed(settings: S, values: dict[str, Any]) -> S:
@@ -205,9 +208,14 @@ def run_train(args: argparse.Namespace) -> None:
 
         print(train_classifier())
         return
-    from .train import train
+    from .train import FINER as FINER_CONFIG
+    from .train import train, with_finer_attention
 
-    train(args.out, resume=args.resume, compile=not args.no_compile)
+    if args.finer:
+        start = with_finer_attention(load_model().requires_grad_(True))
+        train(args.out or FINER, FINER_CONFIG, args.resume, not args.no_compile, start)
+    else:
+        train(args.out or WEIGHTS, resume=args.resume, compile=not args.no_compile)
 
 
 def _save(picture: Image.Image, path: Path) -> Path:

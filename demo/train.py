@@ -14,7 +14,7 @@ import math
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -112,8 +112,27 @@ def update_ema(ema: nn.Module, model: nn.Module, step: int, decay: float) -> Non
     torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - decay)
 
 
-# From the bundled weights to the same with attention at 16 x 16 too, which is 0 where it starts.
 FINER = TrainConfig(learning_rates=(1e-3,), steps=2_500, seed=2)
+"""From the bundled weights to those with finer attention."""
+
+
+def with_finer_attention(model: DemoModel) -> DemoModel:
+    """The same model with transformers at half the picture's side too, which change nothing until they are trained."""
+    torch.manual_seed(0)
+    config = replace(model.network.config, input_depth=(0, 1, 1), output_depth=(0, 0, 1, 1, 0, 1))
+    finer = DemoModel.create(config)
+    # the enlargement that ends a block stands behind its new transformer
+    moved = {
+        name.replace("output_blocks.3.1.conv", "output_blocks.3.2.conv"): value
+        for name, value in model.state_dict().items()
+    }
+    missing, unexpected = finer.load_state_dict(moved, strict=False)
+    assert not unexpected
+    weights = finer.state_dict()
+    for name in missing:
+        if ".proj_out." in name:
+            weights[name].zero_()
+    return finer
 
 
 def train(
