@@ -20,6 +20,7 @@ from torch import Tensor
 from .denoiser import StepCallback
 from .sampling import MaskAfter, mask_for, narrower
 from .schedule import NoiseSchedule
+from .solver import Means
 from .trajectories import edit_friendly_state
 
 
@@ -65,16 +66,17 @@ def edit(
     if mask is not None:
         mask = mask_for(x, mask)
     mask_after = mask_after or (lambda i, x: None)
-    x_edit = x
+    x_edit, means = x, Means(schedule)
     for i in range(schedule.steps):
         step = schedule.step(i)
         rows = torch.cat([x, x_edit])
         sigma = rows.new_full((len(rows),), step.sigma, dtype=torch.float32)
-        denoised, denoised_edit = denoiser(rows, sigma).to(x.dtype).chunk(2)
+        denoised = denoiser(rows, sigma).to(x.dtype)
         if callback is not None:
-            callback({"x": x_edit, "i": i, "sigma": step.sigma, "denoised": denoised_edit})
+            callback({"x": x_edit, "i": i, "sigma": step.sigma, "denoised": denoised[len(x) :]})
+        mean, mean_edit = means(i, rows, denoised).chunk(2)
         x_next = edit_friendly_state(x_0, schedule, seeds, i + 1).to(device)
-        x_edit = x_next + (step.mean(x_edit, denoised_edit) - step.mean(x, denoised))
+        x_edit = x_next + (mean_edit - mean)
         if (kept := narrower(mask, mask_after(i, x_edit))) is not None:
             x_edit = torch.lerp(x_next, x_edit, kept.to(x_edit))
         x = x_next

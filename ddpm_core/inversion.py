@@ -14,6 +14,7 @@ from torch import Tensor
 from .denoiser import Denoiser, StepCallback, denoise
 from .noise_maps import NoiseMaps
 from .schedule import NoiseSchedule
+from .solver import Means
 
 
 def chunks_of(steps: int, timesteps_per_call: int) -> list[range]:
@@ -57,13 +58,14 @@ def invert(
         raise ValueError(f"{len(states)} states do not fit a schedule of {schedule.steps} steps")
     device = torch.device(device)
     residuals = torch.empty_like(states[:-1])
+    means = Means(schedule)
     x = states[0].to(device)
     for chunk in chunks or chunks_of(schedule.steps, 1):
         further = states[chunk.start + 1 : chunk.stop + 1].to(device)  # x_s of each step of the chunk
         x_t = torch.cat([x[None], further[:-1]])  # a copy: a patch of the model may write into its input
         denoised = denoise(denoiser, x_t, [schedule.step(i).sigma for i in chunk])
         for k, i in enumerate(chunk):
-            mean = schedule.step(i).mean(x_t[k], denoised[k])
+            mean = means(i, x_t[k], denoised[k])
             residual = further[k] - mean
             residuals[i] = residual
         if callback is not None:

@@ -96,14 +96,14 @@ def recolor(noise_maps: NoiseMaps, mask: Tensor, color: Tensor, strength: float,
     for name, part in (("mask", mask), ("color", color)):
         if part.numel() == 0 or _broadcast(part.shape, shape) != shape:
             raise ValueError(f"{name} has shape {tuple(part.shape)}, the noise maps have rows of {tuple(shape)}")
-    residuals = noise_maps.residuals.clone()
+    residuals, predictions = noise_maps.residuals.clone(), noise_maps.denoised
     mask, color = mask.to(residuals), color.to(residuals)
     for i in range(noise_maps.steps):
         percent = (i + noise_maps.skipped) / noise_maps.full_steps
         if start - 1e-9 <= percent <= end + 1e-9:
             sigma_t = noise_maps.schedule.step(i).sigma_t
-            residuals[i] += sigma_t * strength * mask * (color - noise_maps.prediction(i))
-    return replace(noise_maps, residuals=residuals, predictions=noise_maps.denoised)
+            residuals[i] += sigma_t * strength * mask * (color - predictions[i])
+    return replace(noise_maps, residuals=residuals, predictions=predictions)
 
 
 def interpolate(a: NoiseMaps, b: NoiseMaps, weight: float, kind: Interpolation = "spherical") -> NoiseMaps:
@@ -145,6 +145,7 @@ def _check_mixable(a: NoiseMaps, b: NoiseMaps) -> None:
         ("steps", a.full_steps, b.full_steps),
         ("skipped steps", a.skipped, b.skipped),
         ("eta", a.schedule.eta, b.schedule.eta),
+        ("order", a.schedule.order, b.schedule.order),
         *((key, a.info.get(key), b.info.get(key)) for key in ("model_family", "latent_format")),
         ("null-text embeddings", _embeddings(a), _embeddings(b)),
     ):

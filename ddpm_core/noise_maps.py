@@ -12,8 +12,9 @@ Shapes: `B` rows (images times variations), `T` steps, `*S` sample axes, such as
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field
+from itertools import islice
 from types import MappingProxyType
 from typing import Any
 
@@ -97,13 +98,32 @@ class NoiseMaps:
     @property
     def denoised(self) -> Tensor:
         """(T, B, *S) the predictions of x_0 at the states, P(f_t(x_t)) of Eq. 7."""
-        return torch.stack([self.prediction(i) for i in range(self.steps)])
+        return self.predictions if self.predictions is not None else torch.stack(list(self._read_predictions()))
 
     def prediction(self, i: int) -> Tensor:
-        """(B, *S) the prediction of x_0 at x_t of step i: what Eq. 4 makes of mu_t = x_s - residual_t, Eq. 5."""
+        """(B, *S) the prediction of x_0 at x_t of step i: what Eq. 4 makes of mu_t = x_s - residual_t, Eq. 5.
+
+        At second order it takes those of all steps before it: read `denoised` for several.
+        """
         if self.predictions is not None:
             return self.predictions[i]
-        return self.schedule.step(i).prediction(self.states[i], self.states[i + 1] - self.residuals[i])
+        first = i if self.schedule.order == 1 else 0
+        return next(islice(self._read_predictions(first), i - first, None))
+
+    def prediction_before(self, i: int, device: torch.device) -> Tensor | None:
+        """(B, *S) on `device`: what step i takes of the step before it; None where it takes nothing."""
+        return self.prediction(i - 1).to(device) if self.schedule.step(i).history else None
+
+    def _read_predictions(self, first: int = 0) -> Iterator[Tensor]:
+        """Those of the steps from one on that has no history."""
+        before = None
+        for i in range(first, self.steps):
+            step = self.schedule.step(i)
+            read = step.prediction(self.states[i], self.states[i + 1] - self.residuals[i])
+            if step.history and before is not None:
+                read = step.not_carried_on(read, before)
+            yield read
+            before = read
 
     def first_step(self, skip_steps: int) -> int:
         """The index into these maps at which a sampler starts that skips `skip_steps` of the full schedule.

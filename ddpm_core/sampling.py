@@ -13,6 +13,7 @@ from torch import Tensor
 from .denoiser import Denoiser, StepCallback, denoise
 from .noise_maps import NoiseMaps
 from .schedule import NoiseSchedule
+from .solver import Means
 from .trajectories import Purpose, edit_friendly_state, standard_normal
 
 MaskAfter = Callable[[int, Tensor], Tensor | None]
@@ -60,12 +61,13 @@ def sample(
     if mask is not None:
         mask = mask.to(x)
     mask_after = mask_after or (lambda i, x: None)
+    means = Means(schedule, noise_maps.prediction_before(first, device))
     for i in range(first, schedule.steps):
         step = schedule.step(i)
         denoised = denoise(denoiser, x[None], [step.sigma])[0]
         if callback is not None:
             callback({"x": x, "i": i - first, "sigma": step.sigma, "denoised": denoised})
-        x = step.mean(x, denoised) + residuals[i].to(device)
+        x = means(i, x, denoised) + residuals[i].to(device)
         if (kept := narrower(mask, mask_after(i - first, x))) is not None:
             x = torch.lerp(states[i + 1].to(device), x, kept.to(x))
     return x
@@ -130,13 +132,14 @@ def generate(
         image, mask = around[0], mask_for(x, around[1])
         x = torch.lerp(edit_friendly_state(image, schedule, seeds, 0).to(device), x, mask)
     states[0] = x
+    means = Means(schedule)
     for i in range(schedule.steps):
         step = schedule.step(i)
         denoised = denoise(denoiser, x[None], [step.sigma])[0]
         if callback is not None:
             callback({"x": x, "i": i, "sigma": step.sigma, "denoised": denoised})
         z = standard_normal(start, seeds, schedule.steps - i - 1, Purpose.GENERATION)
-        mean, residual = step.mean(x, denoised), step.sigma_t * z.to(device)
+        mean, residual = means(i, x, denoised), step.sigma_t * z.to(device)
         if around is not None:
             outside = edit_friendly_state(image, schedule, seeds, i + 1).to(device)
             residual = torch.lerp(outside, mean + residual, mask) - mean

@@ -1,7 +1,8 @@
 """The noising process `x_t = a_t x_0 + b_t eps` and one step of its reversal.
 
 Source: "An Edit Friendly DDPM Noise Space" (arXiv 2304.06140), Sec. 3, Eqs. 1-4, written for any pair (a, b) and with
-the variance of DDIM (arXiv 2010.02502, Eq. 16), of which eta = 1 is DDPM. The paper's own pair is
+the variance of DDIM (arXiv 2010.02502, Eq. 16), of which eta = 1 is DDPM. Second order is that of SDE-DPM-Solver++(2M)
+(arXiv 2211.01095), as LEDITS++ (arXiv 2311.16711) inverts with it. The paper's own pair is
 `NoiseSchedule.variance_preserving`; a network in k-diffusion's scaling uses `variance_exploding`; rectified flow
 uses `flow`.
 
@@ -28,10 +29,19 @@ class Step:
     sigma_t: float  # standard deviation of the noise that the step adds
     x_weight: float  # mu_t = x_weight * x_t + denoised_weight * denoised
     denoised_weight: float
+    history: float = 0.0  # how far the prediction is carried on from the one of the step before; 0 is first order
 
     def mean(self, x: Tensor, denoised: Tensor) -> Tensor:
         """mu_t, Eq. 4: the mean of x_s given x_t and the prediction of x_0. All three are (N, *S)."""
         return torch.add(x * self.x_weight, denoised, alpha=self.denoised_weight)
+
+    def carried_on(self, denoised: Tensor, before: Tensor) -> Tensor:
+        """D + history (D - D_before): the prediction half way to the next level, which `mean` takes at order 2."""
+        return torch.lerp(before, denoised, 1 + self.history)
+
+    def not_carried_on(self, carried: Tensor, before: Tensor) -> Tensor:
+        """The D of which `carried_on` has made this."""
+        return torch.lerp(before, carried, 1 / (1 + self.history))
 
     def prediction(self, x: Tensor, mean: Tensor) -> Tensor:
         """The prediction of x_0 of which `mean` is mu_t: Eq. 4 solved for it, in float64. All three are (N, *S).
@@ -50,18 +60,21 @@ class NoiseSchedule:
         signal: (T+1,) a_t; 1 at the last level.
         noise: (T+1,) b_t; 0 at the last level.
         eta: 1 is DDPM, 0 is DDIM, which adds no noise. In [0, 1].
+        order: 1, or 2 for steps that take the prediction before theirs into account (`solver.Means`); the first has
+            none before it, and the last, to the image itself, has no half way: those two are of order 1.
 
     All three tensors are kept as float64 on the CPU, whatever they came as.
 
     Raises:
         ValueError: fewer than one step, lengths that differ, levels that do not descend or do not end at 0,
-            a signal-to-noise ratio that does not rise (by more than rounding), eta outside [0, 1].
+            a signal-to-noise ratio that does not rise (by more than rounding), eta outside [0, 1], another order.
     """
 
     sigmas: Tensor
     signal: Tensor
     noise: Tensor
     eta: float = 1.0
+    order: int = 1
     step_table: tuple[Step, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -105,8 +118,8 @@ class NoiseSchedule:
         return math.hypot(self.signal[i].item(), self.noise[i].item())
 
     def with_eta(self, eta: float) -> NoiseSchedule:
-        """The same levels with another eta."""
-        return replace(self, eta=eta)
+        """The same levels with another eta, at first order."""
+        return replace(self, eta=eta, order=1)
 
     def after(self, skip_steps: int) -> NoiseSchedule:
         """The same schedule without its first `skip_steps` (noisiest) steps."""
@@ -118,7 +131,7 @@ class NoiseSchedule:
         return replace(self, sigmas=self.sigmas[tail], signal=self.signal[tail], noise=self.noise[tail])
 
     def same_levels(self, other: NoiseSchedule, rtol: float = 1e-5) -> bool:
-        """Whether both noise x_0 to the same levels; eta may differ. rtol covers float32 levels of a host."""
+        """Whether both noise x_0 to the same levels; eta and order may differ. rtol covers float32 levels of a host."""
         return self.steps == other.steps and all(
             torch.allclose(getattr(self, name), getattr(other, name), rtol=rtol, atol=1e-7)
             for name in ("sigmas", "signal", "noise")
@@ -133,7 +146,7 @@ class NoiseSchedule:
         variance = self.eta**2 * max(1 - (a_t / a_s * (b_s / b_t)) ** 2, 0.0)  # in units of b_s^2
         # mu_t = a_s denoised + sqrt(b_s^2 - sigma_t^2) eps_hat with eps_hat = (x_t - a_t denoised) / b_t
         x_weight = b_s / b_t * math.sqrt(1 - variance)
-        step = Step(self.sigmas[i].item(), b_s * math.sqrt(variance), x_weight, a_s - x_weight * a_t)
+        step = Step(self.sigmas[i].item(), b_s * math.sqrt(variance), x_weight, a_s - x_weight * a_t, self._history(i))
         if not step.denoised_weight > 0:
             raise ValueError(
                 f"levels {i} and {i + 1}, {self.sigmas[i]:g} and {self.sigmas[i + 1]:g}, are too near each other or "
@@ -141,12 +154,21 @@ class NoiseSchedule:
             )
         return step
 
+    def _history(self, i: int) -> float:
+        """h / (2 h_before) for steps of log signal-to-noise h = lambda_s - lambda_t, lambda = log(a / b)."""
+        if self.order == 1 or not 0 < i < len(self.sigmas) - 2:
+            return 0.0
+        before, here, after = (self.signal[i - 1 : i + 2].log() - self.noise[i - 1 : i + 2].log()).tolist()
+        return (after - here) / (2 * (here - before))  # 0 after pure noise, from which the step is infinite
+
     def _check(self) -> None:
         lengths = {name: tuple(getattr(self, name).shape) for name in ("sigmas", "signal", "noise")}
         if len(set(lengths.values())) > 1 or self.sigmas.ndim != 1:
             raise ValueError(f"sigmas, signal and noise must be three vectors of one length, not {lengths}")
         if len(self.sigmas) < 2:
             raise ValueError(f"a schedule needs at least one step (two levels), got {len(self.sigmas)} level(s)")
+        if self.order not in (1, 2):
+            raise ValueError(f"order is {self.order}: use 1 or 2")
         if not 0 <= self.eta <= 1:
             raise ValueError(f"eta is {self.eta:g}: it must be from 0 (DDIM) to 1 (DDPM)")
         if not all(bool(getattr(self, name).isfinite().all()) for name in lengths):

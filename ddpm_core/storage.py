@@ -2,8 +2,9 @@
 
 The format: tensors `sigmas`, `signal`, `noise` (float64), `states`, `residuals`, after null-text inversion `uncond`,
 after some edits `predictions`, of an image with a mask `mask`, and one metadata entry `noise_maps`, a JSON object with
-`version`, `eta`, `skipped` and `info`. One entry with sorted keys, because safetensors does not keep the order of
-several, and equal maps are to give equal files. Version 1 held the predictions always, as `denoised`.
+`version`, `eta`, `skipped` and `info`, and `order` if it is not 1. One entry with sorted keys, because safetensors does
+not keep the order of several, and equal maps are to give equal files. Version 1 held the predictions always, as
+`denoised`; version 3 is for maps of second order alone, which those that know no order would read wrong.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from torch import Tensor
 from .noise_maps import NoiseMaps
 from .schedule import NoiseSchedule
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _SCHEDULE = ("sigmas", "signal", "noise")
 _MAPS = ("states", "residuals")
 _OPTIONAL = {
@@ -38,6 +39,7 @@ _LARGEST_HEADER = 100_000_000  # bytes, as safetensors has it
 _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "version": (lambda value: type(value) is int and value > 0, "a whole number from 1"),
     "eta": (lambda value: type(value) in (int, float), "a number"),
+    "order": (lambda value: type(value) is int, "a whole number"),
     "skipped": (lambda value: type(value) is int, "a whole number"),
     "info": (
         lambda value: type(value) is dict and all(type(part) is str for part in value.values()),
@@ -60,11 +62,13 @@ def save(noise_maps: NoiseMaps, path: str | Path, extra: Mapping[str, str] | Non
     optional = {name: getattr(noise_maps, name) for name in ("uncond", "predictions", "mask")}
     tensors |= {name: tensor for name, tensor in optional.items() if tensor is not None}
     header = {
-        "version": FORMAT_VERSION,
+        "version": 2,
         "eta": noise_maps.schedule.eta,
         "skipped": noise_maps.skipped,
         "info": {str(key): str(value) for key, value in {**noise_maps.info, **(extra or {})}.items()},
     }
+    if noise_maps.schedule.order > 1:
+        header |= {"version": FORMAT_VERSION, "order": noise_maps.schedule.order}
     # A folder, because safetensors writes to a name of its own first: what a killed process leaves is all in there.
     with TemporaryDirectory(prefix=f"{path.name}.", suffix=".part", dir=path.parent) as beside:
         written = Path(beside) / "maps.part"
@@ -100,7 +104,7 @@ def load(path: str | Path) -> NoiseMaps:
     try:
         if any(part.dtype != torch.float64 for part in levels.values()):
             raise ValueError(", ".join(f"{name} is {part.dtype}" for name, part in levels.items()) + ", not float64")
-        schedule = NoiseSchedule(**levels, eta=header["eta"])
+        schedule = NoiseSchedule(**levels, eta=header["eta"], order=header["order"])
         return NoiseMaps(schedule, **maps, skipped=header["skipped"], info=header["info"])
     except (ValueError, OverflowError) as error:
         raise ValueError(f"{path.name} contradicts itself: {error}") from error
@@ -132,7 +136,7 @@ def _header(name: str, text: bytes) -> dict[str, Any]:
         raise _unreadable(name, error) from error
     try:
         header = json.loads(metadata["noise_maps"], object_pairs_hook=_without_repeats)
-        header = {field: header[field] for field in _FIELDS}
+        header = {field: ({"order": 1} | header)[field] for field in _FIELDS}
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(
             f"{name} is a safetensors file, but not one of noise maps ({error!r}): "

@@ -20,6 +20,7 @@ from torch import Tensor
 from .denoiser import StepCallback
 from .noise_maps import NoiseMaps
 from .sampling import mask_for, narrower
+from .solver import Means
 
 
 class AttentionGuidance(Protocol):
@@ -75,6 +76,7 @@ def zero_shot(
     mask = narrower(noise_maps.mask, None if mask is None else mask_for(x, mask))
     if mask is not None:
         mask = mask.to(x)
+    means = Means(schedule, noise_maps.prediction_before(first, device))
     for i in range(first, schedule.steps):
         step = schedule.step(i)
         sigma = x.new_full((len(x),), step.sigma, dtype=torch.float32)
@@ -86,7 +88,7 @@ def zero_shot(
         denoised = guidance.predict(moved, sigma).to(x.dtype)
         if callback is not None:
             callback({"x": x, "i": i - first, "sigma": step.sigma, "denoised": denoised})
-        x = step.mean(moved[-1], denoised) + residuals[i].to(device)
+        x = means(i, moved[-1], denoised) + residuals[i].to(device)
         if mask is not None:
             x = torch.lerp(states[i + 1].to(device), x, mask)
     return x

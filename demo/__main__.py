@@ -68,6 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--per-kind", type=int, default=48)
     command.add_argument("--method", choices=tuple(METHODS), action="append", help="only this method (repeatable)")
     command.add_argument("--eta", type=float, nargs="+", help="each method once with each of these")
+    command.add_argument("--steps", type=int, nargs="+", help="each method once with each of these numbers of steps")
+    command.add_argument("--order", type=int, choices=(1, 2), nargs="+", help="each method once with each of these")
     command.add_argument("--masks", action="store_true", help="only how well the mask from two prompts finds the edit")
     command.add_argument("--tuning", action="store_true", help="the edits that settings may be tuned on")
     command.add_argument("--kind", choices=tuple(KINDS), action="append", help="only this kind of edit (repeatable)")
@@ -174,12 +176,13 @@ def run_evaluate(args: argparse.Namespace) -> None:
         for label, (name, settings) in RUNS.items()
         if not args.method or name in args.method
     }
-    if args.eta:
-        runs = {
-            f"{label}, eta {eta:g}": (name, replace(settings, eta=eta))
-            for label, (name, settings) in runs.items()
-            for eta in args.eta
-        }
+    for field in ("eta", "steps", "order"):
+        if values := getattr(args, field):
+            runs = {
+                f"{label}, {field} {value:g}": (name, replace(settings, **{field: value}))
+                for label, (name, settings) in runs.items()
+                for value in values
+            }
     print(f"{len(edits)} edits, {scenes} scenes", flush=True)
     if args.masks:
         for kind, area in mask_found(model, edits).items():

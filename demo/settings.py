@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ddpm_core import NoiseSchedule
 
@@ -52,6 +52,7 @@ class Settings:
     cfg_source: float = 1.0
     cfg_target: float = 2.0
     eta: float = 1.0
+    order: int = 1
     mask: DifferenceMask = DifferenceMask()
     p2p: PromptToPrompt = PromptToPrompt()
     guidance_weight: float = 0.3  # of the gradient of zero-shot image-to-image (arXiv 2302.03027)
@@ -63,7 +64,7 @@ class Settings:
 
     def schedule(self) -> NoiseSchedule:
         """The levels that the host's scheduler ddim_uniform gives for this model."""
-        return NoiseSchedule.variance_exploding(uniform_sigmas(self.steps), self.eta)
+        return replace(NoiseSchedule.variance_exploding(uniform_sigmas(self.steps), self.eta), order=self.order)
 
     def levels_to_run(self) -> NoiseSchedule:
         """The levels after the skip."""

@@ -61,6 +61,7 @@ class EditFriendlyEdit(io.ComfyNode):
                     "largest difference. 0 is off, 0.15 is ordinary; lower for a larger mask. Takes 7 more calls.",
                 ),
                 inputs.attention(),
+                inputs.order(),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The edited image, for VAE Decode."),

@@ -39,7 +39,7 @@ def levels(model: ModelPatcher, scheduler: str, steps: int) -> Tensor:
     return sigmas
 
 
-def schedule_for(model: ModelPatcher, sigmas: Tensor, eta: float) -> NoiseSchedule:
+def schedule_for(model: ModelPatcher, sigmas: Tensor, eta: float, order: int = 1) -> NoiseSchedule:
     """The noising process of the model at `sigmas`.
 
     The host's `noise_scaling` is linear in noise and latent, so a and b are what it makes of (0, 1) and (1, 0).
@@ -50,7 +50,7 @@ def schedule_for(model: ModelPatcher, sigmas: Tensor, eta: float) -> NoiseSchedu
     zero = torch.zeros_like(one)
     signal = model_sampling.noise_scaling(sigmas, zero.clone(), one.clone()).flatten()
     noise = model_sampling.noise_scaling(sigmas, one.clone(), zero.clone()).flatten()
-    return NoiseSchedule(sigmas, signal, noise, eta)
+    return NoiseSchedule(sigmas, signal, noise, eta, order)
 
 
 def provenance(model: ModelPatcher, **settings: object) -> dict[str, str]:

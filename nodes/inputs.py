@@ -67,6 +67,18 @@ def eta_of_edit(minimum: float, at_minimum: str = "") -> io.Input:
     )
 
 
+def order() -> io.Input:
+    return io.Int.Input(
+        "order",
+        default=1,
+        min=1,
+        max=2,
+        optional=True,
+        tooltip="1 is the paper's. 2 takes the prediction of the step before into account (DPM-Solver++): fewer steps "
+        "do, and a step costs no more.",
+    )
+
+
 def scheduler() -> io.Input:
     return io.Combo.Input(
         "scheduler",

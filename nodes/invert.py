@@ -57,6 +57,7 @@ def _inputs_of_stochastic_inversion() -> list[io.Input]:
             "rounding that the model leaves; 0 takes as many as fit the free memory.",
         ),
         inputs.sigmas(),
+        inputs.order(),
     ]
 
 

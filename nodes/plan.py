@@ -21,6 +21,7 @@ class Settings:
         steps, scheduler: which levels of the model.
         sigmas: levels to use in place of steps and scheduler.
         eta: 1 is DDPM, 0 is DDIM.
+        order: of the steps, 1 or 2.
         seed: of variation 0; variation v has seed + v.
         skip_steps: the paper's T_skip.
         variations: how often the batch is repeated.
@@ -33,6 +34,7 @@ class Settings:
     seed: int = 0
     skip_steps: int = 0
     variations: int = 1
+    order: int = 1
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class Plan:
         images = len(latent) // settings.variations
         alike = 1 if seed_per_image else images
         return cls(
-            schedule=host.schedule_for(model, sigmas, settings.eta).after(settings.skip_steps),
+            schedule=host.schedule_for(model, sigmas, settings.eta, settings.order).after(settings.skip_steps),
             skipped=settings.skip_steps,
             latent=latent,
             images=images,

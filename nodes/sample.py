@@ -146,6 +146,7 @@ class SampleWithNoiseMaps(io.ComfyNode):
                 inputs.sigmas(),
                 inputs.cfg_schedule("constant", optional=True),
                 inputs.end_cfg(optional=True),
+                inputs.order(),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The generated image, for VAE Decode."),

@@ -170,7 +170,7 @@ def rewritten(path: Path, change) -> Path:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda tensors, header: header.update(version=3), "format version 3, this pack reads up to 2"),
+        (lambda tensors, header: header.update(version=4), "format version 4, this pack reads up to 3"),
         (lambda tensors, header: header.pop("eta"), "not one of noise maps"),
         (lambda tensors, header: tensors.pop("residuals"), "lacks the tensors residuals"),
         (
