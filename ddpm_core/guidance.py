@@ -1,6 +1,11 @@
-"""Schedules of classifier-free guidance: how the scale changes over the steps.
+"""Guidance towards a target prompt: its scale over the steps, and what it leads away from.
 
-Source: "Analysis of Classifier-Free Guidance Weight Schedulers" (arXiv 2404.13040) compares such schedules.
+Sources: classifier-free guidance (arXiv 2207.12598), whose schedules arXiv 2404.13040 compares; the source prompt in
+place of the empty one (TurboEdit, arXiv 2408.00735); h-Edit's explicit form (arXiv 2503.02187). All of them are
+
+    D = D_src + w (D_tar - D_0) - w' (D_src - D_0)
+
+with the predictions of x_0 under the source prompt, the target prompt and the empty one, at the edit's own state.
 """
 
 from __future__ import annotations
@@ -9,6 +14,12 @@ import math
 from typing import Literal, get_args
 
 CFGSchedule = Literal["constant", "linear", "cosine"]
+Guidance = Literal["source as negative", "h-Edit", "classifier-free"]
+
+
+def scale_of_source(guidance: Guidance, scale: float, source_scale: float) -> float:
+    """w', where the target's scale w is `scale`, and `source_scale` is what h-Edit was given."""
+    return {"source as negative": scale, "h-Edit": source_scale, "classifier-free": 1.0}[guidance]
 
 
 def cfg_scales(steps: int, schedule: CFGSchedule, first: float, last: float = 1.0) -> list[float]:

@@ -25,6 +25,7 @@ from torch import Tensor
 from ddpm_core import attention, masks, trajectories
 from ddpm_core.denoiser import Denoiser
 from ddpm_core.editing import PairDenoiser
+from ddpm_core.guidance import Guidance, scale_of_source
 from ddpm_core.inversion import invert, without_residuals
 from ddpm_core.noise_maps import NoiseMaps
 from ddpm_core.sampling import generate, sample
@@ -134,6 +135,20 @@ def ground_truth(model: DemoModel, edits: list[Edit], images: Tensor, settings: 
 def edit_friendly(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> Tensor:
     """The paper: independent noise for every step, Eq. 6."""
     return sample(_target_denoiser(model, edits, settings), _edit_friendly_maps(model, edits, images, settings))
+
+
+@method("edit friendly, source as negative")
+def source_as_negative(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> Tensor:
+    """Guidance away from the source's caption in place of the empty one (TurboEdit, arXiv 2408.00735)."""
+    return sample(
+        _guided(model, edits, settings, "source as negative"), _edit_friendly_maps(model, edits, images, settings)
+    )
+
+
+@method("edit friendly, h-Edit")
+def h_edit(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> Tensor:
+    """h-Edit's explicit form (arXiv 2503.02187), with two thirds of the target's scale for the source, as 5 of 7.5."""
+    return sample(_guided(model, edits, settings, "h-Edit"), _edit_friendly_maps(model, edits, images, settings))
 
 
 @method("edit friendly + mask")
@@ -288,6 +303,22 @@ def _source_denoiser(model: DemoModel, edits: list[Edit], settings: Settings) ->
 
 def _target_denoiser(model: DemoModel, edits: list[Edit], settings: Settings) -> Denoiser:
     return model.denoiser([edit.target.caption for edit in edits], settings.cfg_target)
+
+
+def _guided(model: DemoModel, edits: list[Edit], settings: Settings, guidance: Guidance) -> Denoiser:
+    """Guidance by source, target and empty caption, as the node Guide from Source to Target has it."""
+    scale = settings.cfg_target
+    source_scale = scale_of_source(guidance, scale, scale * 2 / 3)
+    source, target, empty = (
+        model.denoiser(captions)
+        for captions in ([edit.source.caption for edit in edits], [edit.target.caption for edit in edits], "")
+    )
+
+    def predict(x: Tensor, sigma: Tensor) -> Tensor:
+        d_source, d_target, d_empty = source(x, sigma), target(x, sigma), empty(x, sigma)
+        return d_source + scale * (d_target - d_empty) - source_scale * (d_source - d_empty)
+
+    return predict
 
 
 def _seeds(edits: Sequence[Edit]) -> list[int]:
@@ -502,5 +533,8 @@ RUNS: dict[str, tuple[str, Settings]] = {
     "SDEdit": ("SDEdit", Settings()),
     "SDEdit, skip 0.28": ("SDEdit", Settings(skip=0.28)),
     **{name: (name, Settings()) for name in METHODS if "P2P" in name or name.split(" + ")[0] in SHARING},
-    "zero-shot + edit friendly": ("zero-shot + edit friendly", Settings()),
+    **{
+        name: (name, Settings())
+        for name in ("zero-shot + edit friendly", "edit friendly, source as negative", "edit friendly, h-Edit")
+    },
 }

@@ -16,6 +16,7 @@ from .presets import EditPreset
 from .prompt_to_prompt import PromptToPrompt, ShareAttention
 from .report import EditReport
 from .sample import FixedNoiseSampler, SamplerFixedNoise, SampleWithNoiseMaps
+from .source_target import EditGuider
 from .store import LoadNoiseMaps, SaveNoiseMaps
 from .word_mask import WordMask
 from .zero_shot import ZeroShotImageToImage
@@ -41,6 +42,7 @@ class EditFriendlyDDPM(ComfyExtension):
             EncodeSentences,
             EditDirection,
             CFGScheduleGuider,
+            EditGuider,
             PromptToPrompt,
             ShareAttention,
             LatentShift,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..ddpm_core.null_text import UncondDenoiser
+from .guide import ScalesOfRun
 
 _CONTEXT = "c_crossattn"  # what the host calls the text's part of the model's conditioning
 
@@ -32,14 +33,18 @@ class ReplacingDenoiser:
 
 
 class OpenGuidance:
-    """The host's classifier-free guidance with the unconditional embedding as a variable that has gradients."""
+    """The host's classifier-free guidance with the unconditional embedding as a variable that has gradients.
 
-    def __init__(self, guider: comfy.samplers.CFGGuider, model_options: dict[str, Any], cfg: float):
+    Args:
+        scales: of guidance, at each level of the run.
+    """
+
+    def __init__(self, guider: comfy.samplers.CFGGuider, model_options: dict[str, Any], scales: ScalesOfRun):
         self._negative = _negative(guider)
         self._positive = guider.conds["positive"]
         self._model = guider.inner_model
         self._model_options = model_options
-        self._cfg = cfg
+        self._scales = scales
 
     def embedding(self, rows: int) -> Tensor:
         """(rows, L, D) the negative prompt's own embedding, where the search starts."""
@@ -47,6 +52,7 @@ class OpenGuidance:
         return embedding.expand(rows, -1, -1) if len(embedding) == 1 else embedding
 
     def __call__(self, x: Tensor, sigma: Tensor) -> UncondDenoiser:
+        scale = self._scales.at(sigma)
         with torch.no_grad():
             cond = self._predict(self._positive, x, sigma)
 
@@ -56,7 +62,7 @@ class OpenGuidance:
                 self._model,
                 cond,
                 self._predict(negative, x, sigma),
-                self._cfg,
+                scale,
                 x,
                 sigma,
                 self._model_options,

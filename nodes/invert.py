@@ -8,6 +8,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..ddpm_core import NoiseMaps, trajectories
+from ..ddpm_core.guidance import CFGSchedule
 from . import guide, host, inputs, newest
 from .plan import Plan, Settings
 from .samplers import DDIMInversionSampler, InversionSampler, NullTextSampler
@@ -66,15 +67,10 @@ def _noise_maps_output(tooltip: str) -> io.Output:
 
 
 def _noise_maps_of(
-    sampler: InversionSampler | DDIMInversionSampler | NullTextSampler,
-    model: ModelPatcher,
-    positive: Conditioning,
-    negative: Conditioning,
-    cfg: float,
+    sampler: InversionSampler | DDIMInversionSampler | NullTextSampler, guider: guide.ImagesGuider
 ) -> io.NodeOutput:
     """What a sampler of an inversion has found after its run."""
     plan = sampler.plan
-    guider = guide.guider_for(model, positive, negative, cfg)
     host.run(guider, sampler, plan.latent, plan.schedule.sigmas, plan.seeds[0], images=plan.images, mask=plan.mask)
     noise_maps = sampler.noise_maps
     if noise_maps is not None and plan.mask is not None:
@@ -101,7 +97,7 @@ class _StochasticInversion(io.ComfyNode):
     ) -> io.NodeOutput:
         plan = Plan.of(model, latent_image, Settings(**settings), method=cls.method, cfg=cfg, prompt=positive)
         sampler = InversionSampler(plan, cls.trajectory, timesteps_per_call)
-        return _noise_maps_of(sampler, model, positive, negative, cfg)
+        return _noise_maps_of(sampler, guide.guider_for(model, positive, negative, cfg))
 
 
 class EditFriendlyInvert(_StochasticInversion):
@@ -200,6 +196,8 @@ class DDIMInvert(io.ComfyNode):
                     "place of approximations (There and Back Again, its second version): shows how much of the error "
                     "is theirs. Needs native_noise_maps; 0 is off.",
                 ),
+                inputs.cfg_schedule("constant", optional=True),
+                inputs.end_cfg(optional=True),
             ],
             outputs=[_noise_maps_output("The image as one starting noise, and what the steps miss.")],
         )
@@ -217,6 +215,8 @@ class DDIMInvert(io.ComfyNode):
         forward_noise_steps: int,
         native_noise_maps: NoiseMaps | None = None,
         true_prediction_steps: int = 0,
+        cfg_schedule: CFGSchedule = "constant",
+        end_cfg: float = 1.0,
         **settings: Any,
     ) -> io.NodeOutput:
         method = "DDIM with residuals" if keep_residuals else "DDIM"
@@ -229,7 +229,8 @@ class DDIMInvert(io.ComfyNode):
             true_prediction_steps,
             native_noise_maps,
         )
-        return _noise_maps_of(sampler, model, positive, negative, cfg)
+        guider = guide.guider_for(model, positive, negative, cfg, cfg_schedule, end_cfg)
+        return _noise_maps_of(sampler, guider)
 
 
 class NullTextInvert(io.ComfyNode):
@@ -278,6 +279,8 @@ class NullTextInvert(io.ComfyNode):
                     "comes nearer and takes longer; 0 never stops.",
                 ),
                 inputs.sigmas(),
+                inputs.cfg_schedule("constant", optional=True),
+                inputs.end_cfg(optional=True),
             ],
             outputs=[_noise_maps_output("The starting noise with its embeddings; sample with the same cfg.")],
         )
@@ -293,15 +296,22 @@ class NullTextInvert(io.ComfyNode):
         inner_steps: int,
         learning_rate: float,
         early_stop: float,
+        cfg_schedule: CFGSchedule = "constant",
+        end_cfg: float = 1.0,
         **settings: Any,
     ) -> io.NodeOutput:
-        if cfg == 1:
+        if cfg == 1 and (cfg_schedule == "constant" or end_cfg == 1):
             raise ValueError(
                 "null-text inversion with cfg 1 has nothing to search for: without guidance the negative prompt plays "
                 "no part; set the cfg that you will sample with, or use Invert Image (DDIM)"
             )
         plan = Plan.of(model, latent_image, Settings(eta=0.0, **settings), method="null-text", cfg=cfg, prompt=positive)
         sampler = NullTextSampler(
-            plan, cfg, inner_steps=inner_steps, learning_rate=learning_rate, early_stop=early_stop
+            plan,
+            (cfg_schedule, cfg, end_cfg),
+            inner_steps=inner_steps,
+            learning_rate=learning_rate,
+            early_stop=early_stop,
         )
-        return _noise_maps_of(sampler, newest.with_lasting_weights(model), positive, negative, cfg)
+        guider = guide.guider_for(newest.with_lasting_weights(model), positive, negative, cfg)
+        return _noise_maps_of(sampler, guider)

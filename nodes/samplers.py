@@ -29,8 +29,10 @@ from ..ddpm_core import (
     without_residuals,
 )
 from ..ddpm_core.denoiser import StepCallback
+from ..ddpm_core.guidance import CFGSchedule
 from . import batching, conds, embeddings, host, latents, newest
 from .attention import AttentionEdit, PairedRun, SharedRun
+from .guide import ScalesOfRun
 from .plan import Plan
 
 HostCallback = Callable[[int, Tensor, Tensor, int], None]
@@ -278,14 +280,21 @@ class DDIMInversionSampler(CoreSampler):
 
 
 class NullTextSampler(CoreSampler):
-    """Null-text inversion of the latent that the host hands to it, for guidance `cfg`, under the host's CFGGuider.
+    """Null-text inversion of the latent that the host hands to it, for guidance by a schedule of scales.
 
     `noise_maps` is there after the run.
     """
 
-    def __init__(self, plan: Plan, cfg: float, inner_steps: int, learning_rate: float, early_stop: float):
+    def __init__(
+        self,
+        plan: Plan,
+        scales: tuple[CFGSchedule, float, float],
+        inner_steps: int,
+        learning_rate: float,
+        early_stop: float,
+    ):
         self.plan = plan
-        self.cfg = cfg
+        self.scales = scales
         self.inner_steps = inner_steps
         self.learning_rate = learning_rate
         self.early_stop = early_stop
@@ -307,7 +316,8 @@ class NullTextSampler(CoreSampler):
                 device=x_0.device,
                 callback=progress,
             )
-            guided = embeddings.OpenGuidance(run.guider, run.extra_args["model_options"], self.cfg)
+            scales = ScalesOfRun(schedule.sigmas, *self.scales)
+            guided = embeddings.OpenGuidance(run.guider, run.extra_args["model_options"], scales)
             self.noise_maps = null_text(
                 guided,
                 pivots,

@@ -12,6 +12,7 @@ NODE_IDS = (
     "EditGrid",
     "SampleWithNoiseMaps",
     "CFGScheduleGuider",
+    "EditGuider",
     "SamplerFixedNoise",
     "PromptToPrompt",
     "ShareAttention",

@@ -130,6 +130,28 @@ def test_null_text_comes_nearer_than_ddim_and_leaves_the_model_alone(demo, run_n
     assert not any(weight.requires_grad for weight in model.model.parameters())
 
 
+def test_null_text_searches_for_the_guidance_of_each_step(demo, run_node, sample):
+    """Under a schedule the embeddings are those of its scales: sampled with it they come nearer than with any one."""
+    model, prompts, image = demo
+    schedule = {"cfg": 7.5, "cfg_schedule": "linear", "end_cfg": 1.0}
+    settings = {"latent_image": image, "steps": 20, "early_stop": 0.0, **schedule, **prompts}
+    with torch.inference_mode():
+        (maps,) = run_node("NullTextInvert", model, **settings)
+
+    def error(**guidance) -> float:
+        return (sample(model, maps, **prompts, **guidance) - image["samples"]).abs().mean().item()
+
+    assert error(**schedule) < 0.8 * min(error(cfg=scale) for scale in (7.5, 4.25, 1.5))
+
+
+def test_ddim_inversion_with_a_schedule_comes_back_with_it(random_model, latent, run_node, sample):
+    model, image = random_model("sd15"), latent("sd15")
+    schedule = {"cfg": 5.0, "cfg_schedule": "cosine", "end_cfg": 1.5}
+    (maps,) = run_node("DDIMInvert", model, latent_image=image, **schedule)
+    assert (sample(model, maps, **schedule) - image["samples"]).abs().max() <= EXACT
+    assert (sample(model, maps, cfg=5.0) - image["samples"]).abs().max() > 1000 * EXACT
+
+
 @pytest.mark.parametrize(
     ("kind", "dtype"),
     [("sd15", torch.float32), ("sd15", torch.float16), ("sdxl", torch.bfloat16), ("flow", torch.float32)],
