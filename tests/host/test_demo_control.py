@@ -20,30 +20,17 @@ COARSE = "MasaCtrl at 1/4"  # the published rule of layers selects none of this 
 
 
 @pytest.fixture(scope="module")
-def in_host(pack, run_node, sample):
+def in_host(demo_model, demo_scene, invert, sample):
     """run(attention) -> (1, 3, 32, 32), a color edit by the nodes; its noise maps, CLIP and source."""
-    model, clip, vae = pack.run("LoadDemoModel")
-    image, *_ = pack.run("LoadDemoImage", scene=SOURCE, seed=1)
-    source, target, negative = (encode(clip, text) for text in (SOURCE, TARGET, ""))
-    maps = run_node(
-        "EditFriendlyInvert",
-        model,
-        positive=source,
-        negative=negative,
-        latent_image={"samples": vae.encode(image)},
-        steps=STEPS,
-        cfg=1.0,
-        skip_steps=SKIP,
-    )[0]
+    model, scene = demo_model.model, demo_scene(SOURCE, seed=1)
+    target, negative = (demo_model.prompt(text) for text in (TARGET, ""))
+    prompts = {"positive": scene.prompt, "negative": negative}
+    maps = invert(model, latent_image=scene.latent, steps=STEPS, cfg=1.0, skip_steps=SKIP, **prompts)
 
     def run(attention):
         return sample(model, maps, positive=target, negative=negative, cfg=CFG, attention=attention)
 
-    return run, maps, clip, source
-
-
-def encode(clip, text):
-    return clip.encode_from_tokens_scheduled(clip.tokenize(text))
+    return run, maps, demo_model.clip, scene.prompt
 
 
 def by_the_core(edit, maps):
@@ -88,9 +75,8 @@ def test_shared_self_attention_is_the_nodes(pack, in_host, monkeypatch, name):
     assert (ours - run(None)).abs().max() > 1e-4
 
 
-def test_transformers_stand_where_the_host_finds_them(pack, in_host):
-    model, *_ = pack.run("LoadDemoModel")
-    blocks = sys.modules[f"{pack.root}.nodes.attention"].Blocks.of(model.model.diffusion_model)
+def test_transformers_stand_where_the_host_finds_them(pack, demo_model):
+    blocks = sys.modules[f"{pack.root}.nodes.attention"].Blocks.of(demo_model.model.model.diffusion_model)
     ours = Sites.of(load_model().network)
     assert [vars(place) for place in ours.places] == [vars(place) for place in blocks.places]
     assert {(p.part, p.block) for places in ours.branches.values() for p in places} == set(blocks.branches)
