@@ -11,6 +11,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 
+from attention_edits import REPLACED, SOURCE, STEPS
 from benchmarks.random_weights import (
     CHANNELS,
     CONTEXT,
@@ -22,6 +23,7 @@ from benchmarks.random_weights import (
     WAN,
     randomize,
 )
+from random_encoder import RandomEncoder
 
 PACK = Path(__file__).parents[2]
 # Three sizes of picture with attention at each, as real UNets have it.
@@ -59,7 +61,20 @@ def pack(comfy) -> SimpleNamespace:
 
 
 @pytest.fixture(scope="session")
-def random_model(comfy):
+def host_node(comfy):
+    """host_node(node_id, **inputs): what a node of the host returns, of either kind that there is."""
+    asyncio.run(comfy.nodes.init_builtin_extra_nodes())
+
+    def run(node_id: str, **inputs) -> tuple:
+        cls = comfy.nodes.NODE_CLASS_MAPPINGS[node_id]
+        result = cls.execute(**inputs) if hasattr(cls, "execute") else getattr(cls(), cls.FUNCTION)(**inputs)
+        return getattr(result, "args", result)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def random_model(comfy, host_node):
     """random_model(kind, dtype): a MODEL with random weights.
 
     Kinds: sd15 (eps), v, inpaint (with a picture and a mask as conditioning), sdxl, flow (SD3), flux, wan (video),
@@ -69,8 +84,8 @@ def random_model(comfy):
     @cache
     def make(kind: str, dtype: torch.dtype = torch.float32):
         if kind == "v":
-            model = make("sd15", dtype)
-            return comfy.nodes.NODE_CLASS_MAPPINGS["ModelSamplingDiscrete"]().patch(model, "v_prediction", False)[0]
+            v = {"sampling": "v_prediction", "zsnr": False}
+            return host_node("ModelSamplingDiscrete", model=make("sd15", dtype), **v)[0]
         family, unet_config = {
             "sd15": (comfy.supported_models.SD15, SD15_UNET | NARROW),
             "sdxl": (comfy.supported_models.SDXL, SDXL_UNET | NARROW),
@@ -94,7 +109,6 @@ def random_model(comfy):
             model, load_device=device, offload_device=comfy.model_management.unet_offload_device()
         )
 
-    asyncio.run(comfy.nodes.init_builtin_extra_nodes())
     return make
 
 
@@ -123,39 +137,12 @@ def random_clip(comfy):
     import comfy.sdxl_clip
     import comfy.supported_models_base
 
-    class Encoder(torch.nn.Module):
-        dtypes = {torch.float32}
-
-        def __init__(self, width: int, pooled: int | None):
-            super().__init__()
-            self.width, self.pooled = width, pooled
-
-        def set_clip_options(self, options: dict) -> None:
-            pass
-
-        def reset_clip_options(self) -> None:
-            pass
-
-        def encode_token_weights(self, streams: dict) -> tuple:
-            tokens = [entry for chunk in streams["l"] for entry in chunk]
-            rows = [self._vector(k, *entry) for k, entry in enumerate(tokens)]
-            seen = torch.stack(rows)
-            context = (
-                seen + 0.5 * seen.cumsum(dim=0) / torch.arange(1, len(seen) + 1)[:, None]
-            )  # words know the earlier
-            return context[None], None if self.pooled is None else context.mean(dim=0)[None, : self.pooled]
-
-        def _vector(self, position: int, token, weight: float) -> torch.Tensor:
-            seed = token if isinstance(token, int) else int(token.abs().sum() * 1000)
-            draw = [torch.randn(self.width, generator=torch.Generator().manual_seed(n)) for n in (seed, position % 77)]
-            return weight * (draw[0] + 0.3 * draw[1])
-
     def make(family: str, embedding_directory: str | None = None):
         tokenizer, width, pooled = {
             "sd15": (comfy.sd1_clip.SD1Tokenizer, 768, None),
             "sdxl": (comfy.sdxl_clip.SDXLTokenizer, 2048, 1280),
         }[family]
-        target = comfy.supported_models_base.ClipTarget(tokenizer, lambda **_: Encoder(width, pooled))
+        target = comfy.supported_models_base.ClipTarget(tokenizer, lambda **_: RandomEncoder(width, pooled))
         return comfy.sd.CLIP(target, embedding_directory=embedding_directory)
 
     return make
@@ -221,6 +208,20 @@ def sample(pack, conditioning):
             "skip_steps": noise_maps.skipped,
         }
         return pack.run("FixedNoiseSampler", model=model, noise_maps=noise_maps, **(defaults | inputs))[0]["samples"]
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def run_custom(pack, host_node):
+    """run_custom(guider, noise_maps, latent, **inputs): the latent of SamplerCustomAdvanced with the maps' SAMPLER."""
+
+    def run(guider, noise_maps, latent: dict, **inputs) -> torch.Tensor:
+        defaults = {"skip_steps": noise_maps.skipped}
+        sampler, sigmas = pack.run("SamplerFixedNoise", noise_maps=noise_maps, **(defaults | inputs))
+        (noise,) = host_node("DisableNoise")
+        common = {"noise": noise, "guider": guider, "sampler": sampler, "sigmas": sigmas, "latent_image": latent}
+        return host_node("SamplerCustomAdvanced", **common)[0]["samples"]
 
     return run
 
@@ -296,3 +297,72 @@ def random_control_net(comfy):
     config = {key: value for key, value in config.items() if key not in ("out_channels", "transformer_depth_output")}
     network = comfy.cldm.cldm.ControlNet(**config, hint_channels=3, operations=comfy.ops.disable_weight_init)
     return comfy.controlnet.ControlNet(randomize(network, seed=2), load_device=torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def demo_model(pack, host_node) -> SimpleNamespace:
+    """The bundled model, its clip and vae, and prompt(text), a CONDITIONING."""
+    model, clip, vae = pack.run("LoadDemoModel")
+    return SimpleNamespace(
+        model=model, clip=clip, vae=vae, prompt=lambda text: host_node("CLIPTextEncode", clip=clip, text=text)[0]
+    )
+
+
+@pytest.fixture(scope="session")
+def demo_scene(pack, demo_model):
+    """demo_scene(words, seed): IMAGE, mask of its object, caption, CONDITIONING of the caption, and LATENT."""
+
+    def make(words: str = "", seed: int = 0) -> SimpleNamespace:
+        image, mask, caption = pack.run("LoadDemoImage", scene=words, seed=seed)
+        return SimpleNamespace(
+            image=image,
+            mask=mask,
+            caption=caption,
+            prompt=demo_model.prompt(caption),
+            latent={"samples": demo_model.vae.encode(image)},
+        )
+
+    return make
+
+
+# --- attention edits --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def prompts(pack, random_clip):
+    """prompts(source, target, kind, clip, **inputs): Prompt-to-Prompt's edit, both conditionings, and the CLIP."""
+
+    def make(
+        source: str = SOURCE, target: str = REPLACED, kind: str = "sd15_tall", clip=None, **inputs
+    ) -> SimpleNamespace:
+        defaults = {"mode": "auto", "cross_steps": 0.5, "self_steps": 0.25, "self_size": 0.25}
+        clip = random_clip(kind.split("_")[0]) if clip is None else clip
+        edit, *encoded = pack.run(
+            "PromptToPrompt", clip=clip, source_text=source, target_text=target, **(defaults | inputs)
+        )
+        return SimpleNamespace(edit=edit, source=encoded[0], target=encoded[1], clip=clip)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def share(pack):
+    """share(source, method, **inputs): an edit of the self-attention."""
+    return lambda source, method, **inputs: pack.run("ShareAttention", source=source, method=method, **inputs)[0]
+
+
+@pytest.fixture(scope="session")
+def small(latent):
+    """small(kind, batch): a LATENT of 16 x 16 cells, so that sd15_tall has attention at 16, 8 and 4."""
+    return lambda kind="sd15_tall", batch=1: latent(kind, batch, 16, 16)
+
+
+@pytest.fixture(scope="session")
+def maps_of(invert, small):
+    """maps_of(model, prompts, kind, **inputs): noise maps of a random latent under the source prompt."""
+
+    def make(model, p: SimpleNamespace, kind: str = "sd15_tall", **inputs):
+        settings = {"positive": p.source, "steps": STEPS, "latent_image": small(kind)} | inputs
+        return invert(model, kind, **settings)
+
+    return make

@@ -22,30 +22,17 @@ COARSE = "MasaCtrl at 1/4"  # the published rule of layers selects none of this 
 
 
 @pytest.fixture(scope="module")
-def in_host(pack, run_node, sample):
+def in_host(demo_model, demo_scene, invert, sample):
     """run(attention) -> (1, 3, 32, 32), a color edit by the nodes; its noise maps, CLIP and source."""
-    model, clip, vae = pack.run("LoadDemoModel")
-    image, *_ = pack.run("LoadDemoImage", scene=SOURCE, seed=1)
-    source, target, negative = (encode(clip, text) for text in (SOURCE, TARGET, ""))
-    maps = run_node(
-        "EditFriendlyInvert",
-        model,
-        positive=source,
-        negative=negative,
-        latent_image={"samples": vae.encode(image)},
-        steps=STEPS,
-        cfg=1.0,
-        skip_steps=SKIP,
-    )[0]
+    model, scene = demo_model.model, demo_scene(SOURCE, seed=1)
+    target, negative = (demo_model.prompt(text) for text in (TARGET, ""))
+    prompts = {"positive": scene.prompt, "negative": negative}
+    maps = invert(model, latent_image=scene.latent, steps=STEPS, cfg=1.0, skip_steps=SKIP, **prompts)
 
     def run(attention):
         return sample(model, maps, positive=target, negative=negative, cfg=CFG, attention=attention)
 
-    return run, maps, clip, source
-
-
-def encode(clip, text):
-    return clip.encode_from_tokens_scheduled(clip.tokenize(text))
+    return run, maps, demo_model.clip, scene.prompt
 
 
 def by_the_core(edit, maps):
@@ -91,11 +78,10 @@ def test_shared_self_attention_is_the_nodes(pack, in_host, monkeypatch, name):
 
 
 @pytest.mark.parametrize("cfg", [CFG, 1.0])
-def test_zero_shot_guidance_is_the_nodes(pack, in_host, cfg):
-    _, maps, clip, source = in_host
-    model, *_ = pack.run("LoadDemoModel")
-    target, negative = (encode(clip, text) for text in (TARGET, ""))
-    inputs = {"model": model, "source": source, "target": target, "negative": negative, "noise_maps": maps, "cfg": cfg}
+def test_zero_shot_guidance_is_the_nodes(pack, demo_model, in_host, cfg):
+    _, maps, _, source = in_host
+    prompts = {"source": source, "target": demo_model.prompt(TARGET), "negative": demo_model.prompt("")}
+    inputs = {"model": demo_model.model, "noise_maps": maps, "cfg": cfg, **prompts}
     host, without = (
         pack.run("ZeroShotImageToImage", **inputs, guidance_weight=weight, skip_steps=SKIP)[0]["samples"]
         for weight in (0.3, 0.0)
@@ -105,9 +91,8 @@ def test_zero_shot_guidance_is_the_nodes(pack, in_host, cfg):
     assert (ours - without).abs().mean() > 1e-3, "it should do something"
 
 
-def test_transformers_stand_where_the_host_finds_them(pack, in_host):
-    model, *_ = pack.run("LoadDemoModel")
-    blocks = sys.modules[f"{pack.root}.nodes.attention"].Blocks.of(model.model.diffusion_model)
+def test_transformers_stand_where_the_host_finds_them(pack, demo_model):
+    blocks = sys.modules[f"{pack.root}.nodes.attention"].Blocks.of(demo_model.model.model.diffusion_model)
     ours = Sites.of(load_model().network)
     assert [vars(place) for place in ours.places] == [vars(place) for place in blocks.places]
     assert {(p.part, p.block) for places in ours.branches.values() for p in places} == set(blocks.branches)

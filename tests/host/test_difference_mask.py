@@ -37,24 +37,6 @@ def edit_and_mask(pack, conditioning, latent):
     return run
 
 
-@pytest.fixture(scope="module")
-def demo(comfy, pack):
-    model, clip, vae = pack.run("LoadDemoModel")
-    encode = comfy.nodes.NODE_CLASS_MAPPINGS["CLIPTextEncode"]().encode
-    return model, vae, lambda text: encode(clip, text)[0]
-
-
-@pytest.fixture(scope="module")
-def scene(pack, demo):
-    """scene(words, seed): IMAGE, LATENT, MASK of the object and the prompt's CONDITIONING."""
-
-    def make(words, seed=1):
-        image, mask, caption = pack.run("LoadDemoImage", scene=words, seed=seed)
-        return image, {"samples": demo[1].encode(image)}, mask, demo[2](caption)
-
-    return make
-
-
 @pytest.mark.parametrize(
     ("words", "target", "inside"),
     [
@@ -62,11 +44,11 @@ def scene(pack, demo):
         ("a red circle left on a blue ground", "a red circle left on a yellow ground", False),
     ],
 )
-def test_it_finds_what_the_prompts_disagree_about(pack, demo, scene, invert, find, words, target, inside):
-    model, _, prompt = demo
-    image, latent, mask, source = scene(words)
+def test_it_finds_what_the_prompts_disagree_about(pack, demo_model, demo_scene, invert, find, words, target, inside):
+    model, prompt, scene = demo_model.model, demo_model.prompt, demo_scene(words, seed=1)
+    image, mask, source = scene.image, scene.mask, scene.prompt
     noise_maps = invert(
-        model, latent_image=latent, positive=source, negative=prompt(""), cfg=1.0, steps=50, variations=2
+        model, latent_image=scene.latent, positive=source, negative=prompt(""), cfg=1.0, steps=50, variations=2
     )
     defaults = {part.id: part.default for part in pack.DifferenceMask.GET_SCHEMA().inputs if hasattr(part, "default")}
     settings = {name: defaults[name] for name in ("threshold", "levels", "start", "end")}

@@ -100,9 +100,9 @@ def test_the_source_prompt_gives_the_image_back_at_any_scale(
     model, image = random_model("flow"), latent("flow", batch=2)
     maps = invert(model, "flow", latent_image=image, scheduler="simple", cfg=1.0)
     same = guider(model, "flow", guidance, 7.5, 7.5, target=conditioning("flow", 1))
-    assert (run_custom.run(same, maps, image) - image["samples"]).abs().max() <= 1e-5
+    assert (run_custom(same, maps, image) - image["samples"]).abs().max() <= 1e-5
     other = guider(model, "flow", guidance, 7.5, 7.5)
-    assert (run_custom.run(other, maps, image) - image["samples"]).abs().max() > 0.01
+    assert (run_custom(other, maps, image) - image["samples"]).abs().max() > 0.01
 
 
 @pytest.mark.parametrize(("guidance", "rows"), [("source as negative", 2), ("classifier-free", 2), ("h-Edit", 3)])

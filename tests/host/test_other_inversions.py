@@ -166,21 +166,17 @@ def test_null_text_moves_the_embeddings_of_every_kind_of_model(random_model, lat
     assert sample(model, maps, kind).isfinite().all()
 
 
-def test_null_text_embeddings_reach_any_guider_with_a_negative_prompt(comfy, pack, demo, run_node, sample):
+def test_null_text_embeddings_reach_any_guider_with_a_negative_prompt(demo, host_node, run_node, run_custom, sample):
     model, prompts, image = demo
     (maps,) = run_node("NullTextInvert", model, latent_image=image, cfg=5.0, steps=5, learning_rate=0.1, **prompts)
     ours = sample(model, maps, cfg=5.0, **prompts)
-    sampler, sigmas = pack.run("SamplerFixedNoise", noise_maps=maps, skip_steps=0)
-    nodes = comfy.nodes.NODE_CLASS_MAPPINGS
-    (noise,) = nodes["DisableNoise"]().get_noise()
-    (guider,) = nodes["CFGGuider"]().get_guider(model, prompts["positive"], prompts["negative"], 5.0)
-    advanced, _ = nodes["SamplerCustomAdvanced"]().sample(noise, guider, sampler, sigmas, image)
-    assert torch.equal(advanced["samples"], ours)
+    (guider,) = host_node("CFGGuider", model=model, cfg=5.0, **prompts)
+    assert torch.equal(run_custom(guider, maps, image), ours)
     other = sample(model, maps, cfg=5.0, positive=prompts["positive"], negative=prompts["positive"])
     assert torch.equal(other, ours), "the negative prompt should have been replaced at every step"
-    (basic,) = nodes["BasicGuider"]().get_guider(model, prompts["positive"])
+    (basic,) = host_node("BasicGuider", model=model, conditioning=prompts["positive"])
     with pytest.raises(ValueError, match="one negative conditioning, this guider has 0"):
-        nodes["SamplerCustomAdvanced"]().sample(noise, basic, sampler, sigmas, image)
+        run_custom(basic, maps, image)
 
 
 def test_null_text_without_guidance_is_refused(random_model, run_node):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from demo.settings import ColorEdit, Settings
 
-from .graph import Group, Node, Output
+from .graph import Group, Node, Note, Output
 
 # Frames: what the graph starts from, the words, the inversion, the sampling, the results.
 IMAGE, WORDS, INVERT, SAMPLE, RESULT = "#3f789e", "#88AA88", "#a1309b", "#8888AA", "#b58b2a"
@@ -19,6 +19,9 @@ COLLAPSED_TEXT_ROOM = 8  # the least: Nodes 2.0 fits a template with the sizes o
 IMAGE_ROOM = 240
 RESULT_WIDTH = 266
 PREVIEW_WIDTH = 230  # a little more than the least that Nodes 2.0 gives a node
+
+CIRCLE = ("a red circle left on a blue ground", 2)  # a scene and its seed
+HOUSE = ("a house by day in summer", 5)
 
 TUNED, TUNED_COLOR = Settings(), ColorEdit()
 DEMO_INVERSION: dict[str, Any] = {"steps": TUNED.steps, "cfg": TUNED.cfg_source, "seed": 1}
@@ -76,8 +79,8 @@ class Pipeline:
         links = {"latent_image": latent, **self._conditioned(positive, negative)}
         return Node(node_id, title, links | values, live_preview=True)
 
-    def sample(self, title: str, noise_maps: Output, positive: Node | Output, negative: Node, **values: Any) -> Node:
-        links = {"noise_maps": noise_maps, **self._conditioned(positive, negative)}
+    def sample(self, title: str, noise_maps: Node, positive: Node | Output, negative: Node, **values: Any) -> Node:
+        links = {"noise_maps": noise_maps["noise_maps"], **self._conditioned(positive, negative)}
         return Node("FixedNoiseSampler", title, links | values, live_preview=True)
 
     def _conditioned(self, positive: Node | Output, negative: Node) -> dict[str, Output]:
@@ -90,6 +93,14 @@ class DemoModel(Pipeline):
     def __init__(self) -> None:
         self.loader = Node("LoadDemoModel", "Demo model")
         super().__init__(self.loader["model"], self.loader["clip"], self.loader["vae"])
+
+    def edit(self, title: str, noise_maps: Node, target: Node | Output, empty: Node, **values: Any) -> Node:
+        """At the settings of the demo model, but for `values`."""
+        return self.sample(title, noise_maps, target, empty, **DEMO_EDIT | values)
+
+    def replay(self, title: str, noise_maps: Node, prompt: Node, empty: Node) -> Node:
+        """What the noise maps hold, under the prompt that they were made with."""
+        return self.sample(title, noise_maps, prompt, empty, **REPLAY)
 
     def large(self, samples: Output) -> list[Node]:
         """From a latent to pixels that are large enough to look at."""
@@ -106,6 +117,12 @@ class DemoModel(Pipeline):
         large = self.large(samples)
         return [*large, save(title, large[-1]["IMAGE"], filename_prefix, width)]
 
+    def four_in_one(self, first: Output, second: Output, third: Output, fourth: Output) -> list[Node]:
+        """From four latents to the pixels of one picture, two above two."""
+        above, below = joined(first, second, "x"), joined(third, fourth, "x")
+        sheet = joined(above["LATENT"], below["LATENT"], "y")
+        return [above, below, sheet, *self.large(sheet["LATENT"])]
+
 
 class DemoScene(DemoModel):
     """The bundled model with one of its scenes, encoded."""
@@ -119,12 +136,35 @@ class DemoScene(DemoModel):
     def latent(self) -> Output:
         return self.encoded["LATENT"]
 
+    def caption(self) -> Node:
+        """The scene's own words as the source prompt."""
+        return self.source(self.image["caption"])
+
+    def words(self, target: str) -> tuple[Node, Node, Node]:
+        """The source prompt, which is the caption, the target prompt, and the empty one."""
+        return self.caption(), self.target(target), self.empty()
+
     def group(self, *more: Node) -> Group:
         """The frame that a graph with a scene starts with."""
         return Group("1  Image", IMAGE, [[self.loader, self.image, self.encoded, *more]])
 
-    def invert_without_prompt(self, empty: Node) -> Node:
-        return self.invert("Invert without a prompt", self.latent, empty, empty, **DEMO_INVERSION)
+    def opening(self, note: str, *words: Node, beside: Sequence[Node] = ()) -> list[list[Group | Note]]:
+        """The first two columns of a graph: what it is for, the image and what is made of it, and the words."""
+        return [[Note(note)], [self.group(*beside), Group("2  Words", WORDS, [words])]]
+
+    def inverted(
+        self,
+        positive: Node | Output,
+        empty: Node,
+        title: str = "Invert",
+        node_id: str = "EditFriendlyInvert",
+        **values: Any,
+    ) -> Node:
+        """Noise maps of the scene, at the settings of the demo model but for `values`."""
+        return self.invert(title, self.latent, positive, empty, node_id, **DEMO_INVERSION | values)
+
+    def inverted_without_prompt(self, empty: Node) -> Node:
+        return self.inverted(empty, empty, "Invert without a prompt")
 
     def recolor(self, noise_maps: Node, color: Node) -> Node:
         """Eq. 7 under the mask of the scene's object."""
@@ -150,6 +190,15 @@ def enlarge(image: Output) -> Node:
     """The demo model's 32 pixels as 256, each as a square."""
     inputs = {"image": image, "upscale_method": "nearest-exact", "scale_by": 8.0}
     return Node("ImageScaleBy", "Enlarge", inputs, collapsed=True)
+
+
+def plain(title: str, color: int) -> Node:
+    """An image of one color, in the size of a scene."""
+    return Node("EmptyImage", title, {"width": 32, "height": 32, "color": color})
+
+
+def joined(first: Output, second: Output, dim: str) -> Node:
+    return Node("LatentConcat", "Join", {"samples1": first, "samples2": second, "dim": dim}, collapsed=True)
 
 
 def preview(title: str, image: Output, width: int = PREVIEW_WIDTH, room: int = 0) -> Node:

@@ -1,0 +1,41 @@
+"""The example graphs, one job each. `EXAMPLES` lists them; a new one is a function in one of these modules and its
+name there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..graph import Workflow
+from .attention import compare_attention, prompt_to_prompt, zero_shot
+from .checkpoints import SD15_MODEL, SDXL_MODEL, text_edit_sd15, text_edit_sdxl
+from .first import load_and_edit, quick_start, save_and_reuse, settings_grid, variations
+from .inversions import compare_inversions, noise_statistics
+from .manipulation import color_edit, sdedit_comparison, shift_and_flip, tour
+from .masks import find_the_mask, local_edit
+
+__all__ = ["EXAMPLES", "SD15_MODEL", "SDXL_MODEL"]
+
+EXAMPLES: dict[str, Callable[[], Workflow]] = {
+    example.__name__: example
+    for example in (
+        quick_start,
+        text_edit_sd15,
+        text_edit_sdxl,
+        variations,
+        shift_and_flip,
+        color_edit,
+        local_edit,
+        sdedit_comparison,
+        compare_inversions,
+        noise_statistics,
+        prompt_to_prompt,
+        compare_attention,
+        find_the_mask,
+        settings_grid,
+        zero_shot,
+        save_and_reuse,
+        load_and_edit,
+        tour,
+    )
+}

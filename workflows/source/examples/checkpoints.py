@@ -1,0 +1,56 @@
+"""The paper's main use on checkpoints of outside weights."""
+
+from __future__ import annotations
+
+from .. import notes
+from ..blocks import IMAGE, IMAGE_ROOM, INVERT, RESULT, SAMPLE, WORDS, Pipeline, save
+from ..graph import Group, Node, Note, Workflow
+
+HUGGING_FACE = "https://huggingface.co"
+SD15_MODEL = {
+    "name": "v1-5-pruned-emaonly-fp16.safetensors",
+    "url": f"{HUGGING_FACE}/Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/v1-5-pruned-emaonly-fp16.safetensors",
+    "directory": "checkpoints",
+}
+SDXL_MODEL = {
+    "name": "sd_xl_base_1.0.safetensors",
+    "url": f"{HUGGING_FACE}/stabilityai/stable-diffusion-xl-base-1.0/resolve/main/sd_xl_base_1.0.safetensors",
+    "directory": "checkpoints",
+}
+
+
+def text_edit_sd15() -> Workflow:
+    return _text_edit("text_edit_sd15", notes.TEXT_EDIT_SD15, SD15_MODEL, side=512)
+
+
+def text_edit_sdxl() -> Workflow:
+    return _text_edit("text_edit_sdxl", notes.TEXT_EDIT_SDXL, SDXL_MODEL, side=1024)
+
+
+def _text_edit(name: str, note: str, model: dict[str, str], side: int) -> Workflow:
+    """At the paper's settings, which are the defaults of the nodes."""
+    loader = Node("CheckpointLoaderSimple", "Model", {"ckpt_name": model["name"]}, width=290, models=[model])
+    pipeline = Pipeline(loader["MODEL"], loader["CLIP"], loader["VAE"])
+    image = Node("LoadImage", "Image", {"image": "example.png"}, room=IMAGE_ROOM)
+    scale = Node(
+        "ImageScale",
+        f"Crop to {side}",
+        {"image": image["IMAGE"], "upscale_method": "lanczos", "width": side, "height": side, "crop": "center"},
+    )
+    encoded = pipeline.encode(scale["IMAGE"])
+    source = pipeline.source("a drawing of a girl with yellow hair in a pink dress on a green hill")
+    target = pipeline.target("a drawing of a girl with yellow hair in a pink dress on a snowy hill")
+    empty = pipeline.empty()
+    invert = pipeline.invert("Invert", encoded["LATENT"], source, empty, seed=1)
+    edit = pipeline.sample("Edit", invert, target, empty)
+    edited = pipeline.decode(edit["latent"])
+    return Workflow(
+        [
+            [Note(note)],
+            [Group("1  Image and model", IMAGE, [[loader, image, scale, encoded]])],
+            [Group("2  Words", WORDS, [[source, target, empty]])],
+            [Group("3  Invert", INVERT, [[invert]])],
+            [Group("4  Edit", SAMPLE, [[edit]])],
+            [Group("5  Result", RESULT, [[edited, save("Edited", edited["IMAGE"], name, width=420)]])],
+        ]
+    )
