@@ -480,11 +480,11 @@ class Table:
         return {kind: row for kind, row in rows.items() if row}
 
     def __str__(self) -> str:
-        lines = [f"{'method':28}{'kind':20}{'edits':>6}{'success':>9}{'error':>8}{'structure':>11}"]
+        lines = [f"{'method':36}{'kind':20}{'edits':>6}{'success':>9}{'error':>8}{'structure':>11}"]
         for name in self.scores:
             for kind, row in self.rows(name).items():
                 success, error, structure = summary(row)
-                lines.append(f"{name:28}{kind:20}{len(row):>6}{success:>9.2f}{error:>8.3f}{structure:>11.2f}")
+                lines.append(f"{name:36}{kind:20}{len(row):>6}{success:>9.2f}{error:>8.3f}{structure:>11.2f}")
         return "\n".join(lines)
 
 

@@ -7,15 +7,17 @@ import hashlib
 import json
 import math
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
-from ddpm_core import invert, sample, trajectories
+from ddpm_core import attention, invert, sample, trajectories
 from demo import classifier as judge
 from demo import model as bundled
 from demo.__main__ import main
+from demo.control import Sites
 from demo.evaluate import (
     METHODS,
     area_under_curve,
@@ -28,12 +30,16 @@ from demo.evaluate import (
 from demo.scenes import CLASSIFIER_SEED, TEST_SEED, ShapeScene, render, sample_scene
 from demo.settings import ColorEdit, Settings
 from demo.sheet import COLUMNS, EXAMPLES, make_sheet, recolored
-from demo.train import TrainConfig, train
+from demo.train import FINER, TrainConfig, train, with_finer_attention
 
 SHA256 = {
     bundled.WEIGHTS: "88318ebab3ccacf85be7ae78c942dd2e1663b857d8c2bf4c7b5b333e8e857e30",
+    bundled.FINER: "ede4da29d7de12e0b5ebfa1ea3442f20700a992403c04896b31e54f6a84f482e",
     judge.WEIGHTS: "8f03cf2f40244e5e2ec68c375e60e7ed7188c40c0477a8545e007a41ab15ed52",
 }
+
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +57,10 @@ def test_the_file_is_the_one_that_was_measured(path):
     assert hashlib.sha256(path.read_bytes()).hexdigest() == SHA256[path]
 
 
-def test_the_files_are_small():
-    assert sum(path.stat().st_size for path in SHA256) <= 8_000_000
+def test_the_files_that_users_get_are_small():
+    packed = (ROOT / ".comfyignore").read_text().split()
+    assert f"demo/{bundled.FINER.stem}.*" in packed  # for measurements alone
+    assert sum(path.stat().st_size for path in SHA256 if path != bundled.FINER) <= 8_000_000
 
 
 def test_the_judge_reads_scenes_it_has_not_seen(classifier):
@@ -190,9 +198,26 @@ def test_training_is_not_resumed_with_other_settings(tmp_path):
         train(tmp_path / "weights.safetensors", resume=True)
 
 
-def test_the_log_is_of_a_whole_training():
-    log = json.loads(bundled.WEIGHTS.with_suffix(".json").read_text())
-    config = TrainConfig()
+@pytest.mark.parametrize(("path", "config"), [(bundled.WEIGHTS, TrainConfig()), (bundled.FINER, FINER)])
+def test_the_log_is_of_a_whole_training(path, config):
+    log = json.loads(path.with_suffix(".json").read_text())
     assert log["config"] == json.loads(json.dumps(asdict(config)))
     assert log["cycles"] == len(config.learning_rates)
     assert log["loss"][-1]["step"] == config.steps * len(config.learning_rates)
+
+
+def test_finer_attention_changes_nothing_until_it_is_trained(model):
+    x, sigma = torch.randn((2, 3, 32, 32), generator=torch.Generator().manual_seed(0)), torch.tensor([1.0, 3.0])
+    caption = "a red circle left on a blue ground"
+    finer = with_finer_attention(model).eval()
+    assert torch.equal(finer.denoiser(caption)(x, sigma), model.denoiser(caption)(x, sigma))
+
+
+def test_the_finer_model_has_what_masactrl_acts_at(model):
+    """Half the latent's side and more, on the way up; the bundled model has attention at a quarter of it at most."""
+    chosen = [
+        attention.METHODS["MasaCtrl"].where(Sites.of(m.network).places)
+        for m in (bundled.load_model(bundled.FINER), model)
+    ]
+    assert {(place.part, place.level) for place in chosen[0]} == {("output", 1)}
+    assert not chosen[1]

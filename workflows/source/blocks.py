@@ -181,9 +181,9 @@ def conditioning(prompt: Node | Output) -> Output:
     return prompt if isinstance(prompt, Output) else prompt["CONDITIONING"]
 
 
-def shown_original(image: Output, title: str = "Original") -> list[Node]:
+def shown_original(image: Output, title: str = "Original", room: int = 0) -> list[Node]:
     large = enlarge(image)
-    return [large, preview(title, large["IMAGE"])]
+    return [large, preview(title, large["IMAGE"], room=room)]
 
 
 def enlarge(image: Output) -> Node:

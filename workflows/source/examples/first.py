@@ -81,7 +81,7 @@ def settings_grid() -> Workflow:
             *demo.opening(notes.SETTINGS_GRID, source, target, empty),
             [
                 Group("3  Invert", INVERT, [[invert]]),
-                Group("Original", RESULT, [shown_original(demo.image["image"])]),
+                Group("Original", RESULT, [shown_original(demo.image["image"], room=210)]),
             ],
             [Group("4  Every pair", SAMPLE, [[grid]])],
             [Group("5  Result", RESULT, [[sheet]])],
