@@ -33,8 +33,8 @@ class EditFriendlyEdit(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="The model to edit with."),
                 io.Conditioning.Input("source", tooltip="The source prompt: what the image shows. May be empty."),
-                io.Conditioning.Input("target", tooltip="The target prompt: what the image is to show."),
-                io.Conditioning.Input("negative", tooltip="The negative prompt, usually empty."),
+                inputs.target(),
+                inputs.negative(),
                 io.Latent.Input("latent_image", tooltip="The image, from VAE Encode."),
                 inputs.steps(),
                 inputs.cfg("source_cfg", 3.5, "Guidance towards the source prompt. The paper uses 3.5."),

@@ -33,9 +33,9 @@ class EditGrid(io.ComfyNode):
             "look shows which setting an image wants.",
             is_output_node=True,
             inputs=[
-                io.Model.Input("model", tooltip="The model that the image was inverted with."),
-                io.Conditioning.Input("positive", tooltip="The target prompt: what the image is to show."),
-                io.Conditioning.Input("negative", tooltip="The negative prompt, usually empty."),
+                inputs.model_of_maps(),
+                inputs.target("positive"),
+                inputs.negative(),
                 inputs.noise_maps(),
                 io.Vae.Input("vae", tooltip="Decodes the results."),
                 io.String.Input(
@@ -49,13 +49,7 @@ class EditGrid(io.ComfyNode):
                     tooltip="One column for each of these cfgs. Every pair is a whole run of the sampler.",
                 ),
                 # One row, for a sheet of each would be a run of all the others for nothing.
-                io.Int.Input(
-                    "row",
-                    default=0,
-                    min=0,
-                    max=4095,
-                    tooltip="Which image to show, from 0: variation v of image b is row v * (images) + b.",
-                ),
+                inputs.row(),
                 inputs.mask(),
                 inputs.attention(),
             ],

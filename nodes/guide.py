@@ -141,7 +141,7 @@ class CFGScheduleGuider(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="The model to sample with."),
                 io.Conditioning.Input("positive", tooltip="The prompt."),
-                io.Conditioning.Input("negative", tooltip="The negative prompt, usually empty."),
+                inputs.negative(),
                 inputs.cfg("cfg", 8.0, "Guidance at the first, noisiest step."),
                 inputs.cfg_schedule("cosine"),
                 inputs.end_cfg(),

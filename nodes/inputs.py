@@ -15,6 +15,28 @@ def noise_maps() -> io.Input:
     return NOISE_MAPS.Input("noise_maps", tooltip="From Invert Image or Load Noise Maps, edited or not.")
 
 
+def model_of_maps() -> io.Input:
+    return io.Model.Input("model", tooltip="The model that the image was inverted with.")
+
+
+def target(name: str = "target") -> io.Input:
+    return io.Conditioning.Input(name, tooltip="The target prompt: what the image is to show.")
+
+
+def negative() -> io.Input:
+    return io.Conditioning.Input("negative", tooltip="The negative prompt, usually empty.")
+
+
+def row() -> io.Input:
+    return io.Int.Input(
+        "row",
+        default=0,
+        min=0,
+        max=4095,
+        tooltip="Which image to show, from 0: variation v of image b is row v * (images) + b.",
+    )
+
+
 def steps() -> io.Input:
     return io.Int.Input(
         "steps",

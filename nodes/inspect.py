@@ -39,13 +39,7 @@ class NoiseMapsPreview(io.ComfyNode):
                     tooltip="How many steps to show, evenly spread, the noisiest and the image among them.",
                 ),
                 # One row, not a sheet for each: several sheets on one node are too small to read.
-                io.Int.Input(
-                    "row",
-                    default=0,
-                    min=0,
-                    max=4095,
-                    tooltip="Which image to show, from 0: variation v of image b is row v * (images) + b.",
-                ),
+                inputs.row(),
                 io.Vae.Input(
                     "vae",
                     optional=True,

@@ -19,7 +19,7 @@ def _image_and_prompts() -> list[io.Input]:
     return [
         io.Model.Input("model", tooltip="The model to invert with; edit with the same one."),
         io.Conditioning.Input("positive", tooltip="The source prompt: what the image shows. May be empty."),
-        io.Conditioning.Input("negative", tooltip="The negative prompt, usually empty."),
+        inputs.negative(),
         io.Latent.Input("latent_image", tooltip="The image, from VAE Encode."),
     ]
 

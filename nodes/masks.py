@@ -216,9 +216,9 @@ class DifferenceMask(io.ComfyNode):
             description="Finds where an edit will be, before it is made: where the model, shown the noised image, "
             "predicts something else under the target prompt than under the source prompt. For any model.",
             inputs=[
-                io.Model.Input("model", tooltip="The model that the image was inverted with."),
+                inputs.model_of_maps(),
                 io.Conditioning.Input("source", tooltip="The source prompt: what the image shows."),
-                io.Conditioning.Input("target", tooltip="The target prompt: what the image is to show."),
+                inputs.target(),
                 inputs.noise_maps(),
                 *search_inputs(
                     threshold=0.15,

@@ -28,9 +28,9 @@ class FixedNoiseSampler(io.ComfyNode):
             description="Samples an image from noise maps under a target prompt: what the prompt changes, changes; "
             "the rest stays.",
             inputs=[
-                io.Model.Input("model", tooltip="The model that the image was inverted with."),
-                io.Conditioning.Input("positive", tooltip="The target prompt: what the image is to show."),
-                io.Conditioning.Input("negative", tooltip="The negative prompt, usually empty."),
+                inputs.model_of_maps(),
+                inputs.target("positive"),
+                inputs.negative(),
                 inputs.noise_maps(),
                 inputs.cfg("cfg", 15.0, "Guidance towards the target prompt. The paper uses 15; 7 to 18 is useful."),
                 inputs.skip_steps_of_edit(),
@@ -128,7 +128,7 @@ class SampleWithNoiseMaps(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="The model to generate with."),
                 io.Conditioning.Input("positive", tooltip="The prompt."),
-                io.Conditioning.Input("negative", tooltip="The negative prompt, usually empty."),
+                inputs.negative(),
                 io.Latent.Input(
                     "latent_image",
                     tooltip="An Empty Latent Image for the size and the batch; its content only counts outside a noise "

@@ -67,9 +67,9 @@ class EditGuider(io.ComfyNode):
             description="Guidance along the difference of two prompts, so that it adds what the target has and the "
             "source has not. A GUIDER for SamplerCustomAdvanced, with Noise Maps to SAMPLER; for any model.",
             inputs=[
-                io.Model.Input("model", tooltip="The model that the image was inverted with."),
+                inputs.model_of_maps(),
                 io.Conditioning.Input("source", tooltip="The source prompt: that of the inversion."),
-                io.Conditioning.Input("target", tooltip="The target prompt: what the image is to show."),
+                inputs.target(),
                 io.Conditioning.Input(
                     "negative", tooltip="The negative prompt, usually empty. Not asked with source as negative."
                 ),

@@ -69,7 +69,7 @@ class WordMask(io.ComfyNode):
             description="Finds words of a caption in the image, by where the model attends to them. For Stable "
             "Diffusion's UNets; Mask from two Prompts is for any model.",
             inputs=[
-                io.Model.Input("model", tooltip="The model that the image was inverted with."),
+                inputs.model_of_maps(),
                 io.Clip.Input("clip", tooltip="Its text encoder."),
                 inputs.noise_maps(),
                 io.String.Input(

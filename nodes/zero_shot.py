@@ -222,14 +222,14 @@ class ZeroShotImageToImage(io.ComfyNode):
             "6 calls of the model and 2 ways back through it, some 5 times as long as Sample with Fixed Noise, and the "
             "memory of training.",
             inputs=[
-                io.Model.Input("model", tooltip="The model that the image was inverted with."),
+                inputs.model_of_maps(),
                 io.Conditioning.Input(
                     "source", tooltip="What the image shows; the paper's source prompt is empty, for both nodes."
                 ),
                 io.Conditioning.Input(
                     "target", tooltip="What it is to show: the source moved by Edit Direction, or a prompt."
                 ),
-                io.Conditioning.Input("negative", tooltip="The negative prompt, usually empty."),
+                inputs.negative(),
                 NOISE_MAPS.Input("noise_maps", tooltip="From Invert Image; the paper takes 50 steps."),
                 inputs.cfg("cfg", 7.5, "Guidance towards the target prompt, 7.5 in the paper. 1 takes half the time."),
                 io.Float.Input(
