@@ -174,6 +174,13 @@ def test_a_missing_history_is_refused(family):
         Means(second_order(family(6, 1.0)))(2, x, x)
 
 
+def test_nothing_is_carried_on_further_than_it_has_come():
+    """Steps even in time end with one that is long in log signal-to-noise: of first order, as the last is."""
+    sigmas = torch.tensor([8.0, 4.0, 2.0, 1.0, 0.1, 0.0])
+    schedule = second_order(NoiseSchedule.variance_exploding(sigmas))
+    assert [schedule.step(i).history for i in range(5)] == pytest.approx([0, 0.5, 0.5, 0, 0])
+
+
 @pytest.mark.parametrize("steps", [1, 2])
 def test_a_step_or_two_are_of_first_order(family, denoiser, steps):
     x_0 = image(1, 4, 5, 7)
