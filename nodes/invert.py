@@ -188,8 +188,8 @@ class TurboInvert(io.ComfyNode):
                     default=1,
                     min=0,
                     max=MAX_STEPS,
-                    tooltip="By how many levels the model is told more noise than there is, which keeps an edit from "
-                    "speckles. 1 is TurboEdit's; 0 is off, as in Invert Image (Edit-Friendly DDPM).",
+                    tooltip="By how many levels the model is told more noise than there is, against artifacts in "
+                    "an edit. 1 is TurboEdit's; 0 is off, as in Invert Image (Edit-Friendly DDPM).",
                 ),
                 io.Float.Input(
                     "clip_last",
@@ -199,7 +199,7 @@ class TurboInvert(io.ComfyNode):
                     step=0.01,
                     round=0.001,
                     tooltip="Largest size (root mean square, of a latent of about 1) of the last step's noise, against "
-                    "speckles in an edit. 0.121 is TurboEdit's. The image comes back exactly with 0 only, which is "
+                    "artifacts in an edit. 0.121 is TurboEdit's. The image comes back exactly with 0 only, which is "
                     "off.",
                 ),
                 inputs.sigmas(),
