@@ -550,8 +550,5 @@ RUNS: dict[str, tuple[str, Settings]] = {
     },
     # as in TurboEdit, and without what it adds for models that are distilled to few steps, which this one is not
     "few steps": ("few steps", Settings(steps=5, skip=0.2, cfg_target=1.5)),
-    "few steps, no shift, no clip": (
-        "few steps",
-        Settings(steps=5, skip=0.2, cfg_target=1.5, noise_shift=0, clip_last=0.0),
-    ),
+    "few steps, plain": ("few steps", Settings(steps=5, skip=0.2, cfg_target=1.5, noise_shift=0, clip_last=0.0)),
 }

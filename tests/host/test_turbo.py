@@ -166,3 +166,14 @@ def test_what_suits_other_maps_is_remarked_on(random_model, few, sample, caplog)
         assert "few steps maps" not in caplog.text
         sample(model, noise_maps, cfg=15.0)
     assert "cfg 15 is a lot for few steps maps" in caplog.text and "about 1.5" in caplog.text
+
+
+def test_nodes_that_show_and_move_maps_take_those_of_few_steps(pack, random_model, few, sample):
+    model = random_model("sd15")
+    noise_maps = few(model, clip_last=0.0)
+    sheet, *_ = pack.run("NoiseMapsPreview", noise_maps=noise_maps, columns=8, row=0)
+    assert sheet.isfinite().all()
+    _, numbers = pack.run("NoiseMapsStatistics", noise_maps=noise_maps, noise_maps_2=few(model))
+    assert numbers.splitlines()[0].split() == ["few", "steps", "few", "steps", "(2)"]
+    (moved,) = pack.run("LatentShift", noise_maps=few(model), x=16, y=0, fill="gaussian")
+    assert sample(model, moved, cfg=1.0).isfinite().all()
