@@ -81,6 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--gain", type=float, help="... how much changed words count")
     command.add_argument("--blend-threshold", type=float, help="... local blend by the color's word")
     command.add_argument("--guidance-weight", type=float, help="zero-shot: how strongly the words' places are held")
+    command.add_argument("--noise-shift", type=int, help="few steps: levels that the model is told above the noise")
+    command.add_argument("--clip-last", type=float, help="... the last residual's largest RMS; 0 is off")
     command.add_argument("--finer", action="store_true", help="the model with attention at half the side too")
     command.add_argument("--words", action="store_true", help="which words find the object, in place of the edits")
     command.set_defaults(run=run_evaluate)
@@ -170,6 +172,7 @@ def run_evaluate(args: argparse.Namespace) -> None:
         return
     edits = choose_edits(args.per_kind, seed, args.kind or tuple(KINDS))
     given = {"skip": args.skip, "cfg_target": args.cfg, "guidance_weight": args.guidance_weight}
+    given |= {"noise_shift": args.noise_shift, "clip_last": args.clip_last}
     of_p2p = {name: getattr(args, name) for name in ("cross_steps", "self_steps", "own_map", "gain", "blend_threshold")}
     runs = {
         label: (name, _changed(replace(settings, p2p=_changed(settings.p2p, of_p2p)), given))

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddpm_core import attention, masks, trajectories
+from ddpm_core import attention, manipulation, masks, trajectories
 from ddpm_core.denoiser import Denoiser
 from ddpm_core.editing import PairDenoiser
 from ddpm_core.guidance import Guidance, scale_of_source
@@ -149,6 +149,17 @@ def source_as_negative(model: DemoModel, edits: list[Edit], images: Tensor, sett
 def h_edit(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> Tensor:
     """h-Edit's explicit form (arXiv 2503.02187), with two thirds of the target's scale for the source, as 5 of 7.5."""
     return sample(_guided(model, edits, settings, "h-Edit"), _edit_friendly_maps(model, edits, images, settings))
+
+
+@method("few steps")
+def few_steps(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> Tensor:
+    """TurboEdit (arXiv 2408.00735): shifted states, the last residual clipped, guidance away from the source."""
+    schedule = settings.few_levels_to_run()
+    states = trajectories.few_steps(images, schedule, _seeds(edits), noise_shift=settings.noise_shift)
+    noise_maps = invert(_source_denoiser(model, edits, settings), states, schedule, skipped=settings.skip_steps)
+    if settings.clip_last:
+        noise_maps = manipulation.clip_last(noise_maps, settings.clip_last)
+    return sample(_guided(model, edits, settings, "source as negative"), noise_maps)
 
 
 @method("edit friendly + mask")
@@ -537,4 +548,7 @@ RUNS: dict[str, tuple[str, Settings]] = {
         name: (name, Settings())
         for name in ("zero-shot + edit friendly", "edit friendly, source as negative", "edit friendly, h-Edit")
     },
+    # as in TurboEdit, and without what it adds for models that are distilled to few steps, which this one is not
+    "few steps": ("few steps", Settings(steps=5, skip=0.2, cfg_target=1.5)),
+    "few steps, plain": ("few steps", Settings(steps=5, skip=0.2, cfg_target=1.5, noise_shift=0, clip_last=0.0)),
 }

@@ -349,6 +349,16 @@ def uniform_sigmas(steps: int) -> Tensor:
     return torch.cat([levels.flip(0), levels.new_zeros(1)])
 
 
+def sgm_uniform_sigmas(steps: int) -> Tensor:
+    """(steps + 1,) float32: timesteps from 999 down in equal parts of 999, then 0; what the host calls sgm_uniform.
+
+    A timestep between two has the sigma between theirs, in the logarithm.
+    """
+    logs, timesteps = all_sigmas().log(), torch.linspace(NUM_TIMESTEPS - 1, 0, steps + 1)[:-1]
+    levels = torch.lerp(logs[timesteps.floor().long()], logs[timesteps.ceil().long()], timesteps.frac()).exp()
+    return torch.cat([levels, levels.new_zeros(1)])
+
+
 def sigma_to_timestep(sigma: Tensor) -> Tensor:
     """sigma (B,) -> the nearest timestep (B,), compared as logarithms in float32 like the host."""
     distance = sigma.float().log()[:, None] - all_sigmas().log().to(sigma.device)

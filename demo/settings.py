@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from ddpm_core import NoiseSchedule
 
-from .network import uniform_sigmas
+from .network import sgm_uniform_sigmas, uniform_sigmas
 
 VARIATIONS = 4  # of an edit on the sheet
 SHIFT = 6  # pixels
@@ -45,7 +45,10 @@ class PromptToPrompt:
 
 @dataclass(frozen=True)
 class Settings:
-    """How an edit is run. `skip` is the share of the steps that is skipped (T_skip / T)."""
+    """How an edit is run. `skip` is the share of the steps that is skipped (T_skip / T).
+
+    `noise_shift` and `clip_last` are those of few steps alone (arXiv 2408.00735); the clip is off at 0.
+    """
 
     steps: int = 50
     skip: float = 0.12
@@ -56,6 +59,8 @@ class Settings:
     mask: DifferenceMask = DifferenceMask()
     p2p: PromptToPrompt = PromptToPrompt()
     guidance_weight: float = 0.3  # of the gradient of zero-shot image-to-image (arXiv 2302.03027)
+    noise_shift: int = 1
+    clip_last: float = 0.121
 
     @property
     def skip_steps(self) -> int:
@@ -65,6 +70,11 @@ class Settings:
     def schedule(self) -> NoiseSchedule:
         """The levels that the host's scheduler ddim_uniform gives for this model."""
         return replace(NoiseSchedule.variance_exploding(uniform_sigmas(self.steps), self.eta), order=self.order)
+
+    def few_levels_to_run(self) -> NoiseSchedule:
+        """Those of few steps, after the skip: of the host's sgm_uniform, whose cleanest level still has noise."""
+        schedule = NoiseSchedule.variance_exploding(sgm_uniform_sigmas(self.steps), self.eta)
+        return replace(schedule, order=self.order).after(self.skip_steps)
 
     def levels_to_run(self) -> NoiseSchedule:
         """The levels after the skip."""

@@ -8,7 +8,7 @@ from .edit import EditFriendlyEdit
 from .grid import EditGrid
 from .guide import CFGScheduleGuider
 from .inspect import NoiseMapsPreview, NoiseMapsStatistics
-from .invert import CycleDiffusionInvert, DDIMInvert, EditFriendlyInvert, NullTextInvert
+from .invert import CycleDiffusionInvert, DDIMInvert, EditFriendlyInvert, NullTextInvert, TurboInvert
 from .levels import NoiseLevels
 from .manipulate import LatentShift, MaskColorEdit, NoiseMapsFlip, NoiseMapsInterpolate
 from .masks import DifferenceMask
@@ -29,6 +29,7 @@ class EditFriendlyDDPM(ComfyExtension):
         return [
             EditFriendlyInvert,
             CycleDiffusionInvert,
+            TurboInvert,
             DDIMInvert,
             NullTextInvert,
             NoiseLevels,

@@ -44,7 +44,10 @@ _USUAL = {
     # In the steps of DDIM nothing but the starting state holds the image, and strong guidance leaves it.
     "DDIM": _of("DDIM (paper)", 10.0),
     "DDIM with residuals": _of("DDIM (paper)", 12.0),
+    # skip and guidance of TurboEdit, whose guidance is away from the source prompt
+    "few steps": Usual(0.2, 1.5, 0.5, 3.0, "arXiv 2408.00735"),
 }
+MOST_OF_FEW = 12  # steps; models that are made for few take 1 to 8
 
 
 def usual_of(noise_maps: NoiseMaps) -> Usual:
@@ -82,6 +85,16 @@ def on_settings(noise_maps: NoiseMaps, skip_steps: int, cfg: float | None = None
             f"{usual.cfg:g} ({usual.source})"
         )
     return "; ".join(said)
+
+
+def on_steps_of_few(steps: int) -> str:
+    """What to say of an inversion for few-step models that runs so many; empty where they are few."""
+    if steps <= MOST_OF_FEW:
+        return ""
+    return (
+        f"these are {steps} steps, and the settings here are for turbo, lightning and LCM models with 3 or 4: set "
+        "steps to 5 and skip_steps to 1, or for other models use Invert Image (Edit-Friendly DDPM)"
+    )
 
 
 def tell(node_id: str | None, text: str) -> None:

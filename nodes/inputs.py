@@ -101,13 +101,15 @@ def order() -> io.Input:
     )
 
 
-def scheduler() -> io.Input:
+def scheduler(
+    default: str = "ddim_uniform",
+    suits: str = "ddim_uniform spreads them evenly over the training's; flow models want simple or beta.",
+) -> io.Input:
     return io.Combo.Input(
         "scheduler",
         options=comfy.samplers.SCHEDULER_NAMES,
-        default="ddim_uniform",
-        tooltip="Where the steps lie. ddim_uniform spreads them evenly over the training's; flow models want simple or "
-        "beta.",
+        default=default,
+        tooltip=f"Where the steps lie. {suits}",
     )
 
 

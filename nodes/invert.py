@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from comfy_api.latest import io
 
-from ..ddpm_core import NoiseMaps, trajectories
+from ..ddpm_core import NoiseMaps, manipulation, trajectories
 from ..ddpm_core.guidance import CFGSchedule
-from . import guide, host, inputs, newest
+from . import advice, guide, host, inputs, newest
 from .plan import Plan, Settings
 from .samplers import DDIMInversionSampler, InversionSampler, NullTextSampler
 from .types import CATEGORY, MAX_STEPS, NOISE_MAPS, Conditioning, Latent, ModelPatcher, search_aliases
@@ -67,14 +68,18 @@ def _noise_maps_output(tooltip: str) -> io.Output:
 
 
 def _noise_maps_of(
-    sampler: InversionSampler | DDIMInversionSampler | NullTextSampler, guider: guide.ImagesGuider
+    sampler: InversionSampler | DDIMInversionSampler | NullTextSampler,
+    guider: guide.ImagesGuider,
+    clip_last: float = 0.0,
 ) -> io.NodeOutput:
-    """What a sampler of an inversion has found after its run."""
+    """What a sampler of an inversion has found after its run; with the last residual clipped, where that is not 0."""
     plan = sampler.plan
     host.run(guider, sampler, plan.latent, plan.schedule.sigmas, plan.seeds[0], images=plan.images, mask=plan.mask)
     noise_maps = sampler.noise_maps
     if noise_maps is not None and plan.mask is not None:
         noise_maps = replace(noise_maps, mask=plan.mask)
+    if noise_maps is not None and clip_last:
+        noise_maps = manipulation.clip_last(noise_maps, clip_last)
     return io.NodeOutput(noise_maps)
 
 
@@ -135,6 +140,101 @@ class CycleDiffusionInvert(_StochasticInversion):
             inputs=_inputs_of_stochastic_inversion(),
             outputs=[_noise_maps_output("The image as fixed noise, nearly white.")],
         )
+
+
+class TurboInvert(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TurboInvert",
+            display_name="Invert Image (Few Steps)",
+            category=f"{CATEGORY}/invert",
+            **search_aliases("TurboEdit", "turbo", "lightning", "LCM", "DDPM inversion"),
+            description="The edit-friendly inversion for turbo, lightning and LCM models, in 3 or 4 steps, as "
+            "TurboEdit has it: the model is told more noise than there is, and the last step's noise is clipped. Edit "
+            "with Guide from Source to Target, source as negative, cfg 1.5.",
+            inputs=[
+                *_image_and_prompts(),
+                io.Int.Input(
+                    "steps",
+                    default=5,
+                    min=1,
+                    max=MAX_STEPS,
+                    tooltip="Steps of the schedule, skip_steps of which are left out. TurboEdit runs 4, or 3.",
+                ),
+                inputs.cfg(
+                    "cfg",
+                    1.0,
+                    "Guidance towards the source prompt; 1 is none, as these models want it. Guidance is for the edit.",
+                ),
+                inputs.eta_of_edit(0.01),
+                inputs.scheduler(
+                    "sgm_uniform",
+                    "sgm_uniform with 5 steps and skip_steps 1 tells a model about the timesteps 799, 599, 399 and "
+                    "199: TurboEdit's.",
+                ),
+                inputs.seed(),
+                io.Int.Input(
+                    "skip_steps",
+                    default=1,
+                    min=0,
+                    max=MAX_STEPS,
+                    tooltip="Leave out the first, noisiest steps; the sampler has to skip as many at least. 1 of 5 is "
+                    "TurboEdit's.",
+                ),
+                inputs.variations(),
+                io.Int.Input(
+                    "noise_shift",
+                    default=1,
+                    min=0,
+                    max=MAX_STEPS,
+                    tooltip="By how many levels the model is told more noise than there is, against artifacts in "
+                    "an edit. 1 is TurboEdit's; 0 is off, as in Invert Image (Edit-Friendly DDPM).",
+                ),
+                io.Float.Input(
+                    "clip_last",
+                    default=0.121,
+                    min=0.0,
+                    max=10.0,
+                    step=0.01,
+                    round=0.001,
+                    tooltip="Largest size (root mean square, of a latent of about 1) of the last step's noise, against "
+                    "artifacts in an edit. 0.121 is TurboEdit's. The image comes back exactly with 0 only, which is "
+                    "off.",
+                ),
+                inputs.sigmas(),
+                inputs.order(),
+            ],
+            outputs=[_noise_maps_output("The image as fixed noise for few steps.")],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: ModelPatcher,
+        positive: Conditioning,
+        negative: Conditioning,
+        latent_image: Latent,
+        cfg: float,
+        noise_shift: int,
+        clip_last: float,
+        **settings: Any,
+    ) -> io.NodeOutput:
+        plan = Plan.of(
+            model,
+            latent_image,
+            Settings(**settings),
+            method="few steps",
+            cfg=cfg,
+            prompt=positive,
+            noise_shift=noise_shift,
+            clip_last=clip_last,
+        )
+        advice.tell(cls.hidden and cls.hidden.unique_id, advice.on_steps_of_few(plan.schedule.steps))
+        trajectory = partial(trajectories.few_steps, noise_shift=noise_shift)
+        sampler = InversionSampler(plan, trajectory, timesteps_per_call=1)
+        return _noise_maps_of(sampler, guide.guider_for(model, positive, negative, cfg), clip_last)
 
 
 class DDIMInvert(io.ComfyNode):

@@ -70,6 +70,7 @@ class Plan:
         cfg: float,
         prompt: Conditioning,
         seed_per_image: bool = False,
+        **kept: object,
     ) -> Plan:
         """From the inputs of a node.
 
@@ -77,6 +78,7 @@ class Plan:
             method, cfg, prompt: of the inversion (or of the sampling that is recorded), for `info`.
             seed_per_image: image b has seed + b, for images that are generated; else all images of a variation share
                 one, so that each has the noise that it has alone.
+            kept: further settings of the method, for `info`.
 
         Raises:
             ValueError: levels, a skip or a latent that cannot be.
@@ -103,5 +105,6 @@ class Plan:
                 method=method,
                 cfg=cfg,
                 prompt_signature=json.dumps(host.signature(prompt)),
+                **kept,
             ),
         )

@@ -3,6 +3,7 @@
 NODE_IDS = (
     "EditFriendlyInvert",
     "CycleDiffusionInvert",
+    "TurboInvert",
     "DDIMInvert",
     "NullTextInvert",
     "NoiseLevels",

@@ -11,6 +11,7 @@ from demo.network import (
     all_sigmas,
     alphas_cumprod,
     denoise,
+    sgm_uniform_sigmas,
     sigma_to_timestep,
     timestep_embedding,
     uniform_sigmas,
@@ -34,6 +35,14 @@ def test_uniform_sigmas_are_evenly_spaced_timesteps():
     assert sigmas.shape == (51,)
     assert sigmas[-1] == 0
     assert torch.equal(sigma_to_timestep(sigmas[:-1]), torch.arange(981, 0, -20))
+
+
+def test_sgm_uniform_sigmas_leave_noise_at_the_cleanest_level():
+    sigmas = sgm_uniform_sigmas(5)
+    assert sigmas.shape == (6,)
+    assert sigmas[-1] == 0
+    assert sigma_to_timestep(sigmas[:-1]).tolist() == [999, 799, 599, 400, 200]
+    torch.testing.assert_close(sgm_uniform_sigmas(3)[:3], all_sigmas()[[999, 666, 333]])
 
 
 @pytest.mark.parametrize("steps", [0, 3, 1000, 1001])

@@ -179,6 +179,10 @@ def run_node(pack, conditioning, latent):
         of_node = {
             "EditFriendlyInvert": {"eta": 1.0, "timesteps_per_call": 1} | seeded | inverted,
             "CycleDiffusionInvert": {"eta": 1.0, "timesteps_per_call": 1} | seeded | inverted,
+            "TurboInvert": {"eta": 1.0, "cfg": 1.0, "scheduler": "sgm_uniform", "noise_shift": 1, "clip_last": 0.121}
+            | seeded
+            | inverted
+            | {"skip_steps": 1},
             "DDIMInvert": {"keep_residuals": True, "fixed_point_iterations": 0, "forward_noise_steps": 0}
             | seeded
             | inverted,

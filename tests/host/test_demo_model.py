@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from demo.model import WEIGHTS, DemoModel, load_model
-from demo.network import all_sigmas, denoise, sigma_to_timestep, uniform_sigmas
+from demo.network import all_sigmas, denoise, sgm_uniform_sigmas, sigma_to_timestep, uniform_sigmas
 
 
 @pytest.fixture(params=["random", "bundled"])
@@ -68,3 +68,6 @@ def test_noise_levels_are_the_hosts(comfy, host_sampling):
     for steps in (10, 25, 50, 100):
         host = comfy.samplers.calculate_sigmas(host_sampling, "ddim_uniform", steps)
         torch.testing.assert_close(uniform_sigmas(steps), host, rtol=0, atol=0)
+    for steps in (3, 4, 5, 50):
+        host = comfy.samplers.calculate_sigmas(host_sampling, "sgm_uniform", steps)
+        torch.testing.assert_close(sgm_uniform_sigmas(steps), host, rtol=1e-6, atol=0)

@@ -155,7 +155,15 @@ TWO_PARTS = r"has 2 parts, of shapes \(1, 4, 8, 8\) and \(1, 8, 16\).*LTXVSepara
 
 
 @pytest.mark.parametrize(
-    "node_id", ["EditFriendlyInvert", "CycleDiffusionInvert", "DDIMInvert", "NullTextInvert", "SampleWithNoiseMaps"]
+    "node_id",
+    [
+        "EditFriendlyInvert",
+        "CycleDiffusionInvert",
+        "TurboInvert",
+        "DDIMInvert",
+        "NullTextInvert",
+        "SampleWithNoiseMaps",
+    ],
 )
 def test_a_latent_of_several_parts(no_network, run_node, video_with_sound, node_id):
     with pytest.raises(ValueError, match=TWO_PARTS):

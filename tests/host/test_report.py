@@ -123,6 +123,13 @@ def test_what_cannot_be_compared(report, inputs, message):
         (("DDIM",), 0, 9.0, ()),
         (("DDIM",), 36, 15.0, ("cfg 15 is a lot for DDIM maps", "about 9")),
         (("CycleDiffusion",), 36, 15.0, ("about 4",)),
+        (("few steps", 5, 1), 1, 1.5, ()),
+        (
+            ("few steps", 5, 1),
+            4,
+            15.0,
+            ("leaves out 80% of the 5 steps", "set it to 1", "cfg 15 is a lot", "about 1.5"),
+        ),
         (("native",), 0, 7.5, ()),
         (("DDIM",), 120, None, ()),  # the sampler itself refuses it
     ],
