@@ -13,7 +13,7 @@ from benchmarks.random_weights import save_sd15_checkpoint, save_sdxl_checkpoint
 from pipeline.comfyui import version_of
 from run import OLDEST
 from workflows.source import build
-from workflows.source.examples import SD15_MODEL, SDXL_MODEL
+from workflows.source.examples import SD15_MODEL, SDXL_MODEL, TURBO_MODEL
 from workflows.source.sizes import InputSlot, input_slots
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows" / "api"
@@ -21,6 +21,7 @@ NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
 OUTSIDE_WEIGHTS = {
     "text_edit_sd15": (SD15_MODEL["name"], save_sd15_checkpoint),
     "text_edit_sdxl": (SDXL_MODEL["name"], save_sdxl_checkpoint),
+    "text_edit_turbo": (TURBO_MODEL["name"], save_sdxl_checkpoint),
 }
 FILES = {"ckpt_name", "file", "image"}
 VALUES = {"INT": int, "FLOAT": int | float, "STRING": str, "BOOLEAN": bool, "COMBO": str}

@@ -198,6 +198,29 @@ TEXT_EDIT_SD15 = """# Edit a picture by words
 
 TEXT_EDIT_SDXL = TEXT_EDIT_SD15.replace("SD 1.5", "SDXL")
 
+TEXT_EDIT_TURBO = """# Edit a picture in 4 steps
+
+## Needs an SDXL-Turbo checkpoint in models/checkpoints; lightning and LCM models are of the kind, too.
+
+# Your picture
+
+## 1. Choose it in Image.
+
+## 2. Source prompt: say what it shows.
+
+## 3. Target prompt: the same, with what is to change.
+
+## 4. Press Run.
+
+# Turn
+
+## Too little or too much changes: cfg of Edit, 1 to 2. It leads away from the source prompt.
+
+## Not quite: another seed in Invert.
+
+## Blurred or grainy: clip_last of Invert up or down.
+"""
+
 TOUR = """# Everything at once
 
 ## All that the pack does, on one scene. The picture below: edited by words, shifted; mirrored, recolored.

@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 from ..graph import Workflow
 from .attention import compare_attention, prompt_to_prompt, zero_shot
-from .checkpoints import SD15_MODEL, SDXL_MODEL, text_edit_sd15, text_edit_sdxl
+from .checkpoints import SD15_MODEL, SDXL_MODEL, TURBO_MODEL, text_edit_sd15, text_edit_sdxl, text_edit_turbo
 from .first import load_and_edit, quick_start, save_and_reuse, settings_grid, variations
 from .inversions import compare_inversions, noise_statistics
 from .manipulation import color_edit, sdedit_comparison, shift_and_flip, tour
 from .masks import find_the_mask, local_edit
 
-__all__ = ["EXAMPLES", "SD15_MODEL", "SDXL_MODEL"]
+__all__ = ["EXAMPLES", "SD15_MODEL", "SDXL_MODEL", "TURBO_MODEL"]
 
 EXAMPLES: dict[str, Callable[[], Workflow]] = {
     example.__name__: example
@@ -22,6 +22,7 @@ EXAMPLES: dict[str, Callable[[], Workflow]] = {
         quick_start,
         text_edit_sd15,
         text_edit_sdxl,
+        text_edit_turbo,
         variations,
         shift_and_flip,
         color_edit,

@@ -19,6 +19,13 @@ SDXL_MODEL = {
 }
 
 
+TURBO_MODEL = {
+    "name": "sd_xl_turbo_1.0_fp16.safetensors",
+    "url": f"{HUGGING_FACE}/stabilityai/sdxl-turbo/resolve/main/sd_xl_turbo_1.0_fp16.safetensors",
+    "directory": "checkpoints",
+}
+
+
 def text_edit_sd15() -> Workflow:
     return _text_edit("text_edit_sd15", notes.TEXT_EDIT_SD15, SD15_MODEL, side=512)
 
@@ -27,8 +34,12 @@ def text_edit_sdxl() -> Workflow:
     return _text_edit("text_edit_sdxl", notes.TEXT_EDIT_SDXL, SDXL_MODEL, side=1024)
 
 
-def _text_edit(name: str, note: str, model: dict[str, str], side: int) -> Workflow:
-    """At the paper's settings, which are the defaults of the nodes."""
+def text_edit_turbo() -> Workflow:
+    return _text_edit("text_edit_turbo", notes.TEXT_EDIT_TURBO, TURBO_MODEL, side=512, few_steps=True)
+
+
+def _text_edit(name: str, note: str, model: dict[str, str], side: int, few_steps: bool = False) -> Workflow:
+    """At the paper's settings, which are the defaults of the nodes, or in few steps at TurboEdit's."""
     loader = Node("CheckpointLoaderSimple", "Model", {"ckpt_name": model["name"]}, width=290, models=[model])
     pipeline = Pipeline(loader["MODEL"], loader["CLIP"], loader["VAE"])
     image = Node("LoadImage", "Image", {"image": "example.png"}, room=IMAGE_ROOM)
@@ -41,8 +52,13 @@ def _text_edit(name: str, note: str, model: dict[str, str], side: int) -> Workfl
     source = pipeline.source("a drawing of a girl with yellow hair in a pink dress on a green hill")
     target = pipeline.target("a drawing of a girl with yellow hair in a pink dress on a snowy hill")
     empty = pipeline.empty()
-    invert = pipeline.invert("Invert", encoded["LATENT"], source, empty, seed=1)
-    edit = pipeline.sample("Edit", invert, target, empty)
+    if few_steps:
+        invert = pipeline.invert("Invert", encoded["LATENT"], source, empty, "TurboInvert", seed=1)
+        # away from the source prompt in place of the empty one
+        edit = pipeline.sample("Edit", invert, target, source, cfg=1.5, skip_steps=1)
+    else:
+        invert = pipeline.invert("Invert", encoded["LATENT"], source, empty, seed=1)
+        edit = pipeline.sample("Edit", invert, target, empty)
     edited = pipeline.decode(edit["latent"])
     return Workflow(
         [
