@@ -11,7 +11,7 @@ import pytest
 
 from needs import missing
 from pipeline.server import ComfyServer
-from workflows.source.examples import SD15_MODEL, SDXL_MODEL
+from workflows.source.examples import SD15_MODEL, SDXL_MODEL, TURBO_MODEL
 from workflows.source.front_end import ARGUMENTS, CANVAS, NODES_2, SETTINGS, WINDOW, FrontEnd, find_chromium
 
 SAVES_MAPS = Path(__file__).parents[2] / "workflows" / "api" / "save_and_reuse.json"
@@ -36,7 +36,7 @@ def server(chromium, comfyui_path, tmp_path_factory):
     base = tmp_path_factory.mktemp("comfyui")
     for folder in ("models/checkpoints", "input", "user/default"):
         (base / folder).mkdir(parents=True)
-    for model in (SD15_MODEL, SDXL_MODEL):
+    for model in (SD15_MODEL, SDXL_MODEL, TURBO_MODEL):
         (base / "models" / "checkpoints" / model["name"]).touch()
     shutil.copy(comfyui_path / "input" / "example.png", base / "input")
     (base / "user" / "default" / "comfy.settings.json").write_text(json.dumps(SETTINGS))
