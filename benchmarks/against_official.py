@@ -71,6 +71,9 @@ class Bench:
         methods["EditFriendlyEdit"] = self.one_pass
         kept = self.invert(1)
         methods["another edit of the same maps"] = lambda: self.sample(kept)
+        # what follows makes other pictures, so there is nothing to compare
+        methods["EditFriendlyEdit, order 2"] = lambda: without_result(self.one_pass(order=2))
+        methods["TurboInvert + sample, 4 steps"] = self.few_steps
         methods["euler_ancestral, T steps"] = self.euler_ancestral
         return methods
 
@@ -138,7 +141,7 @@ class Bench:
             skip_steps=self.skip,
         )["samples"]
 
-    def one_pass(self) -> torch.Tensor:
+    def one_pass(self, order: int = 1) -> torch.Tensor:
         return self.host.run(
             "EditFriendlyEdit",
             model=self.host.model,
@@ -154,7 +157,24 @@ class Bench:
             seed=0,
             skip_steps=self.skip,
             variations=1,
+            order=order,
         )["samples"]
+
+    def few_steps(self) -> None:
+        """TurboEdit's setting: 4 steps, guidance away from the source prompt."""
+        prompts = {"model": self.host.model, "negative": self.source}
+        settings = {"steps": 5, "cfg": 1.0, "eta": 1.0, "scheduler": "sgm_uniform", "seed": 0, "skip_steps": 1}
+        maps = self.host.run(
+            "TurboInvert",
+            **prompts,
+            positive=self.source,
+            latent_image=self.latent,
+            **settings,
+            variations=1,
+            noise_shift=1,
+            clip_last=0.121,
+        )
+        self.host.run("FixedNoiseSampler", **prompts, positive=self.target, noise_maps=maps, cfg=1.5, skip_steps=1)
 
     def euler_ancestral(self) -> None:
         guider = self.host.guide.guider_for(self.host.model, self.target, self.negative, TARGET_CFG)
@@ -162,6 +182,10 @@ class Bench:
         sigmas = self.host.seam.levels(self.host.model, "ddim_uniform", self.steps)
         samples = self.latent["samples"]
         guider.sample(torch.randn(samples.shape), samples, sampler, sigmas, seed=0)
+
+
+def without_result(_: torch.Tensor) -> None:
+    """None in place of an image that is not to be compared."""
 
 
 def measure(methods: dict, bench: Bench, turns: int) -> dict[str, dict]:
