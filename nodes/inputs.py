@@ -97,7 +97,7 @@ def order() -> io.Input:
         max=2,
         optional=True,
         tooltip="1 is the paper's. 2 takes the prediction of the step before into account, as LEDITS++ does with "
-        "DPM-Solver++, at no further cost. On the demo model 1 keeps more of the image.",
+        "DPM-Solver++, at no further cost. On the demo model the two edit alike.",
     )
 
 
