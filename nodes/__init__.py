@@ -16,6 +16,7 @@ from .presets import EditPreset
 from .prompt_to_prompt import PromptToPrompt, ShareAttention
 from .report import EditReport
 from .sample import FixedNoiseSampler, SamplerFixedNoise, SampleWithNoiseMaps
+from .several import AddEdit, SampleEdits
 from .source_target import EditGuider
 from .store import LoadNoiseMaps, SaveNoiseMaps
 from .word_mask import WordMask
@@ -44,6 +45,8 @@ class EditFriendlyDDPM(ComfyExtension):
             EditDirection,
             CFGScheduleGuider,
             EditGuider,
+            AddEdit,
+            SampleEdits,
             PromptToPrompt,
             ShareAttention,
             LatentShift,

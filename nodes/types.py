@@ -8,6 +8,7 @@ from comfy_api.latest import io
 __all__ = [
     "ATTENTION_EDIT",
     "CATEGORY",
+    "EDITS",
     "MAX_SEED",
     "MAX_STEPS",
     "NATIVE",
@@ -25,6 +26,7 @@ Latent = dict[str, Any]
 CATEGORY = "edit-friendly DDPM"
 NOISE_MAPS = io.Custom("NOISE_MAPS")
 ATTENTION_EDIT = io.Custom("ATTENTION_EDIT")
+EDITS = io.Custom("EDITS")
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
 MAX_STEPS = 10000
 NATIVE = "native"  # the method of maps that generated their image

@@ -14,6 +14,8 @@ NODE_IDS = (
     "SampleWithNoiseMaps",
     "CFGScheduleGuider",
     "EditGuider",
+    "AddEdit",
+    "SampleEdits",
     "SamplerFixedNoise",
     "PromptToPrompt",
     "ShareAttention",

@@ -1,0 +1,126 @@
+"""Several edits at once in real ComfyUI: the host's own guidance where there is one, calls, masks, bad input."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+
+@pytest.fixture
+def chain(pack, conditioning):
+    """chain(kind, (prompt, inputs), ...): EDITS of conditionings by their seeds."""
+
+    def make(kind: str, *edits: tuple[int, dict]):
+        made = ()
+        for seed, inputs in edits:
+            defaults = {"direction": "add", "scale": 5.0, "quantile": 0.9, "start": 0.0, "end": 1.0}
+            (made,) = pack.run("AddEdit", prompt=conditioning(kind, seed), edits=made, **(defaults | inputs))
+        return made
+
+    return make
+
+
+@pytest.fixture
+def sample_edits(pack, conditioning):
+    """sample_edits(model, maps, edits, kind, **inputs): latent and masks, from conditioning 1 on."""
+
+    def run(model, maps, edits, kind: str = "sd15", **inputs):
+        common = {"source": conditioning(kind, 1), "skip_steps": maps.skipped}
+        latent, masks = pack.run("SampleEdits", model=model, noise_maps=maps, edits=edits, **(common | inputs))
+        return latent["samples"], masks
+
+    return run
+
+
+EVERYWHERE = {"quantile": 0.0}
+
+
+@pytest.mark.parametrize("kind", ["sd15", "sdxl", "flow"])
+def test_one_edit_everywhere_is_the_hosts_guidance_away_from_the_source(
+    random_model, conditioning, latent, invert, sample, chain, sample_edits, kind
+):
+    model = random_model(kind)
+    maps = invert(model, kind, latent_image=latent(kind, batch=2), cfg=1.0, scheduler="simple")
+    prompts = {"positive": conditioning(kind, 9), "negative": conditioning(kind, 1)}
+    expected = sample(model, maps, kind, cfg=5.0, skip_steps=1, **prompts)
+    ours, masks = sample_edits(model, maps, chain(kind, (9, EVERYWHERE)), kind, skip_steps=1)
+    assert (ours - expected).abs().max() <= 1e-4 * expected.abs().max()
+    assert masks.min() == 1
+
+
+def test_without_an_edit_that_acts_the_image_comes_back(random_model, latent, invert, chain, sample_edits):
+    model, image = random_model("flow"), latent("flow", batch=2)
+    maps = invert(model, "flow", latent_image=image, cfg=1.0, scheduler="simple", order=2)
+    ours, masks = sample_edits(model, maps, chain("flow", (9, {"end": 0.0}), (8, EVERYWHERE | {"scale": 0.0})), "flow")
+    assert (ours - image["samples"]).abs().max() <= 1e-5
+    assert masks[:2].max() == 0
+    assert masks[2:].min() == 1
+
+
+def test_one_call_a_step_for_all_that_act(random_model, latent, invert, chain, sample_edits):
+    model = random_model("sd15").clone()
+    maps = invert(model, latent_image=latent("sd15"), cfg=1.0, steps=4)
+    seen = []
+
+    def count(apply, args):
+        seen.append(len(args["input"]))
+        return apply(args["input"], args["timestep"], **args["c"])
+
+    model.set_model_unet_function_wrapper(count)
+    sample_edits(model, maps, chain("sd15", (9, {}), (8, {"start": 0.5}), (7, {"end": 0.25})))
+    assert seen == [3, 2, 3, 3]
+
+
+def test_to_remove_is_to_add_with_the_other_sign(random_model, latent, invert, chain, sample_edits):
+    model, image = random_model("flow"), latent("flow")
+    maps = invert(model, "flow", latent_image=image, cfg=1.0, scheduler="simple")
+    added, removed = (
+        sample_edits(model, maps, chain("flow", (9, EVERYWHERE | {"direction": way, "scale": 0.01})), "flow")[0]
+        for way in ("add", "remove")
+    )
+    there, back = added - image["samples"], removed - image["samples"]
+    assert torch.corrcoef(torch.stack([there.flatten(), back.flatten()]))[0, 1] < -0.9
+
+
+def test_each_edit_stays_under_its_painted_mask(random_model, latent, invert, chain, sample_edits):
+    """Two images with two variations; one mask for all, and one for each image. The masks of the run tell where."""
+    model, image = random_model("sd15"), latent("sd15", batch=2)
+    maps = invert(model, latent_image=image, cfg=1.0, variations=2)
+    left, each = torch.zeros(1, 64, 64), torch.zeros(2, 64, 64)
+    left[..., :32] = 1
+    each[0, :16], each[1, 48:] = 1, 1
+    edits = chain("sd15", (9, {"mask": left, "quantile": 0.5}), (8, {"mask": each, "quantile": 0.0}))
+    ours, masks = sample_edits(model, maps, edits)
+    assert ours.shape == (4, *image["samples"].shape[1:])
+    assert masks.shape == (4, 64, 64)  # images of the first edit, then of the second
+    assert masks[:2, :, 32:].max() == 0
+    assert 0 < masks[:2, :, :32].mean() <= 1
+    assert torch.equal(masks[2:], each)
+
+
+def test_outside_the_mask_of_the_sampler_nothing_changes(random_model, latent, invert, chain, sample_edits):
+    model, image = random_model("sd15"), latent("sd15")
+    mask = torch.zeros(1, 64, 64)
+    mask[..., :32] = 1
+    maps = invert(model, latent_image=image, cfg=1.0)
+    ours, _ = sample_edits(model, maps, chain("sd15", (9, EVERYWHERE)), mask=mask)
+    assert (ours - image["samples"])[..., 4:].abs().max() <= 1e-5
+    assert (ours - image["samples"])[..., :4].abs().max() > 0.01
+
+
+def test_a_mask_of_another_size_is_refused(random_model, latent, invert, chain, sample_edits):
+    model = random_model("sd15")
+    maps = invert(model, latent_image=latent("sd15"), cfg=1.0)
+    with pytest.raises(ValueError, match="the mask is 40 x 40 pixels, the inverted image is 64 x 64"):
+        sample_edits(model, maps, chain("sd15", (9, {"mask": torch.ones(1, 40, 40)})))
+
+
+def test_a_chain_without_an_edit_is_refused(random_model, latent, invert, sample_edits):
+    model = random_model("sd15")
+    with pytest.raises(ValueError, match="chain holds no edit: connect the last Add an Edit"):
+        sample_edits(model, invert(model, latent_image=latent("sd15"), cfg=1.0), ())
+
+
+def test_a_quantile_of_1_is_refused(chain):
+    with pytest.raises(ValueError, match="quantile of an edit is 1: use 0"):
+        chain("sd15", (9, {"quantile": 1.0}))
