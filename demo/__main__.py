@@ -20,7 +20,18 @@ from pipeline.comfyui import find_comfyui, version_of
 
 from . import sheet, tour
 from .drawing import draw_sheet, read_picture
-from .evaluate import KINDS, METHODS, RUNS, choose_edits, evaluate, mask_found, words_find_objects
+from .evaluate import (
+    KINDS,
+    METHODS,
+    PAIRS,
+    RUNS,
+    choose_edits,
+    choose_two_edits,
+    evaluate,
+    mask_found,
+    two_edits,
+    words_find_objects,
+)
 from .model import FINER, WEIGHTS, load_model
 from .scenes import TEST_SEED, TUNE_SEED, render, scene_of_caption
 from .settings import PromptToPrompt, Settings
@@ -84,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--noise-shift", type=int, help="few steps: levels that the model is told above the noise")
     command.add_argument("--clip-last", type=float, help="... the last residual's largest RMS; 0 is off")
     command.add_argument("--finer", action="store_true", help="the model with attention at half the side too")
+    command.add_argument("--two", action="store_true", help="two edits of a scene at once, in place of single ones")
     command.add_argument("--words", action="store_true", help="which words find the object, in place of the edits")
     command.set_defaults(run=run_evaluate)
 
@@ -169,6 +181,15 @@ def run_evaluate(args: argparse.Namespace) -> None:
         print(f"Area under the curve of each word's attention against the object, {args.per_kind} {scenes} scenes:")
         for word, area in words_find_objects(model, args.per_kind, seed).items():
             print(f"{word:14}{area:.3f}")
+        return
+    if args.two:
+        print(
+            f"{'two edits at once':20}{'how':20}{'both':>8}{'error':>8}{'structure':>11}  of {args.per_kind} {scenes}"
+        )
+        for kinds in PAIRS:
+            pairs = choose_two_edits(args.per_kind, seed, kinds)
+            for how, row in two_edits(model, load_classifier(), pairs, Settings()).items():
+                print(f"{' and '.join(kinds):20}{how:20}{row[0]:>8.2f}{row[1]:>8.3f}{row[2]:>11.2f}", flush=True)
         return
     edits = choose_edits(args.per_kind, seed, args.kind or tuple(KINDS))
     given = {"skip": args.skip, "cfg_target": args.cfg, "guidance_weight": args.guidance_weight}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from ddpm_core import NoiseSchedule
 
@@ -44,6 +45,16 @@ class PromptToPrompt:
 
 
 @dataclass(frozen=True)
+class SeveralEdits:
+    """Several edits at once (arXiv 2311.16711): how strong each is, and the quantile above which it acts, by kind."""
+
+    scale: float = 2.0
+    quantile: Mapping[str, float] = field(
+        default_factory=lambda: {"color": 0.8, "ground": 0.2, "time": 0.0, "season": 0.0}
+    )
+
+
+@dataclass(frozen=True)
 class Settings:
     """How an edit is run. `skip` is the share of the steps that is skipped (T_skip / T).
 
@@ -58,6 +69,7 @@ class Settings:
     order: int = 1
     mask: DifferenceMask = DifferenceMask()
     p2p: PromptToPrompt = PromptToPrompt()
+    several: SeveralEdits = SeveralEdits()
     guidance_weight: float = 0.3  # of the gradient of zero-shot image-to-image (arXiv 2302.03027)
     noise_shift: int = 1
     clip_last: float = 0.121

@@ -135,6 +135,19 @@ def test_prompt_to_prompt(server):
     assert shared[1] > shared[0] + 0.1, shared
 
 
+def test_several_edits(server):
+    """The circle becomes green and the ground yellow in one run, and the first mask is of the circle."""
+    outputs = outputs_by_title(server, "several_edits")
+    original, edited = (pixels(server, outputs[title]) for title in ("Original", "Edited"))
+    circle = red(original)
+    green, yellow = (edited[part].mean(axis=0) for part in (circle, ~circle))
+    assert green.argmax() == 1
+    assert min(yellow[:2]) > yellow[2] + 0.3
+    shown = outputs["Where each has acted"]["images"]
+    first = np.asarray(Image.open(server.path_of(shown[0]))).astype(float)[..., 0] / 255
+    assert first[circle].mean() > first[~circle].mean() + 0.5
+
+
 def test_find_the_mask(server):
     outputs = outputs_by_title(server, "find_the_mask")
     original, edited = (pixels(server, outputs[title]) for title in ("Original", "Edited"))

@@ -289,6 +289,23 @@ FIND_THE_MASK = """# Find the mask, then edit
 ## Wire mask of Mask from words into Edit under the mask.
 """
 
+SEVERAL_EDITS = """# Two edits at once
+
+## Each has a prompt, a strength and a place of its own. One run of the sampler makes both.
+
+## Where each has acted: the parts of the image that its prompt changes most, found in each step.
+
+# Turn
+
+## scale: how strongly. quantile: 0.8 is the fifth of the image that changes most, 0 all of it.
+
+## direction: remove goes away from the prompt.
+
+# Next
+
+## A third edit: copy Add an Edit between the two and the sampler.
+"""
+
 SETTINGS_GRID = """# Which setting?
 
 ## One inversion, nine edits: as Fig. 14 of the paper.

@@ -12,7 +12,7 @@ from .checkpoints import SD15_MODEL, SDXL_MODEL, TURBO_MODEL, text_edit_sd15, te
 from .first import load_and_edit, quick_start, save_and_reuse, settings_grid, variations
 from .inversions import compare_inversions, noise_statistics
 from .manipulation import color_edit, sdedit_comparison, shift_and_flip, tour
-from .masks import find_the_mask, local_edit
+from .masks import find_the_mask, local_edit, several_edits
 
 __all__ = ["EXAMPLES", "SD15_MODEL", "SDXL_MODEL", "TURBO_MODEL"]
 
@@ -33,6 +33,7 @@ EXAMPLES: dict[str, Callable[[], Workflow]] = {
         prompt_to_prompt,
         compare_attention,
         find_the_mask,
+        several_edits,
         settings_grid,
         zero_shot,
         save_and_reuse,

@@ -11,6 +11,7 @@ from ..blocks import (
     PREVIEW_WIDTH,
     RESULT,
     SAMPLE,
+    TARGET_COLORS,
     TEXT_ROOM,
     WORDS,
     DemoScene,
@@ -89,5 +90,46 @@ def find_the_mask() -> Workflow:
             [Group("4  Find", WORDS, found)],
             [Group("5  Edit", SAMPLE, [[edit, decoded]]), Group("7  How far", RESULT, [[report, said]])],
             [Group("6  Results", RESULT, [[original[1], large, edited]])],
+        ]
+    )
+
+
+def several_edits() -> Workflow:
+    demo = DemoScene(*CIRCLE)
+    source, empty = demo.caption(), demo.empty()
+    prompts = [
+        demo.prompt(title, text, TARGET_COLORS)
+        for title, text in (
+            ("First edit", "a green circle left on a blue ground"),
+            ("Second edit", "a red circle left on a yellow ground"),
+        )
+    ]
+    invert = demo.inverted(source, empty)
+    circle, ground = (
+        Node("AddEdit", title, {"prompt": prompt["CONDITIONING"], "scale": 2.0, "quantile": quantile})
+        for title, prompt, quantile in zip(("The circle", "The ground"), prompts, (0.8, 0.2), strict=True)
+    )
+    ground.inputs["edits"] = circle["edits"]
+    both = Node(
+        "SampleEdits",
+        "Both at once",
+        {
+            "model": demo.model,
+            "source": source["CONDITIONING"],
+            "edits": ground["edits"],
+            "noise_maps": invert["noise_maps"],
+            "skip_steps": DEMO_EDIT["skip_steps"],
+        },
+        live_preview=True,
+    )
+    as_image = Node("MaskToImage", "Masks", {"mask": both["masks"]}, collapsed=True)
+    large = enlarge(as_image["IMAGE"])
+    acted = [as_image, large, preview("Where each has acted", large["IMAGE"])]
+    return Workflow(
+        [
+            *demo.opening(notes.SEVERAL_EDITS, source, *prompts, empty),
+            [Group("3  Invert", INVERT, [[invert]]), Group("Original", RESULT, [shown_original(demo.image["image"])])],
+            [Group("4  Edits", SAMPLE, [[circle, ground, both]])],
+            [Group("5  Result", RESULT, [[*demo.saved("Edited", both["latent"], "several_edits"), *acted]])],
         ]
     )
