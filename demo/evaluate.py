@@ -476,7 +476,7 @@ def words_find_objects(model: DemoModel, count: int, first_seed: int = TEST_SEED
 # --- two edits at once ------------------------------------------------------------------------------------------------
 
 
-PAIRS = (("color", "ground"), ("time", "season"))
+PAIRS = (("color", "ground"), ("time", "season"), ("color", "shape"))  # the last alone leaves something as it was
 
 
 @dataclass(frozen=True)

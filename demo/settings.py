@@ -48,9 +48,9 @@ class PromptToPrompt:
 class SeveralEdits:
     """Several edits at once (arXiv 2311.16711): how strong each is, and the quantile above which it acts, by kind."""
 
-    scale: float = 2.0
+    scale: float = 1.25
     quantile: Mapping[str, float] = field(
-        default_factory=lambda: {"color": 0.8, "ground": 0.2, "time": 0.0, "season": 0.0}
+        default_factory=lambda: {"color": 0.8, "shape": 0.8, "ground": 0.2, "time": 0.0, "season": 0.0}
     )
 
 
