@@ -57,8 +57,8 @@ def compare_attention() -> Workflow:
         _held_edit(demo, "c  P2P with these maps", maps, on_maps, empty),
         demo.edit("d  These maps alone", maps, on_maps["target"], empty),
     ]
-    sheet = demo.four_in_one(*(edit["latent"] for edit in edits))
-    result = preview("a and b, below c and d", sheet[-1]["IMAGE"], 468, room=360)
+    *joins, decoded, large = demo.four_in_one(*(edit["latent"] for edit in edits))
+    result = preview("a and b, below c and d", large["IMAGE"], 468, room=330)
     for node in (on_ddim, on_maps, ddim, maps, *edits):
         node.width = 218  # so that the edits end left of the minimap
     ddim.width = 236  # the least that its longest name takes
@@ -66,8 +66,11 @@ def compare_attention() -> Workflow:
     return Workflow(
         [
             [Note(notes.COMPARE_ATTENTION, width=264), demo.group(empty)],
-            [Group("2  Words", WORDS, [[on_ddim], [on_maps]]), Group("6  Results", RESULT, [[result]])],
-            [Group("3  Invert", INVERT, [[ddim], [maps]]), Group("5  Side by side", RESULT, [sheet[:3], sheet[3:]])],
+            [Group("2  Words", WORDS, [[on_ddim], [on_maps]]), Group("6  Results", RESULT, [[large, result]])],
+            [
+                Group("3  Invert", INVERT, [[ddim], [maps]]),
+                Group("5  Side by side", RESULT, [[*joins, decoded]]),
+            ],
             [Group("4  Edit", SAMPLE, [edits[::2], edits[1::2]])],
         ]
     )

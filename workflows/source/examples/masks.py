@@ -128,7 +128,10 @@ def several_edits() -> Workflow:
     return Workflow(
         [
             *demo.opening(notes.SEVERAL_EDITS, source, *prompts, empty),
-            [Group("3  Invert", INVERT, [[invert]]), Group("Original", RESULT, [shown_original(demo.image["image"])])],
+            [
+                Group("3  Invert", INVERT, [[invert]]),
+                Group("Original", RESULT, [shown_original(demo.image["image"], room=210)]),
+            ],
             [Group("4  Edits", SAMPLE, [[circle, ground, both]])],
             [Group("5  Result", RESULT, [[*demo.saved("Edited", both["latent"], "several_edits"), *acted]])],
         ]
