@@ -160,8 +160,7 @@ class NoiseSchedule:
 
         Deviation: 0 above 1, for a step more than twice as long as the one before it. Predictions at states of
         independent noise differ by that noise too, and carried on so far it is most of what is seen. In schedules even
-        in time that is the last step before the image's. With it, 84 edits of the demo model in 20 steps have an error
-        of 0.033 outside them, and 0.025 without; at first order 0.024 (README).
+        in time that is the last step before the image's.
         """
         if self.order == 1 or not 0 < i < len(self.sigmas) - 2:
             return 0.0

@@ -20,18 +20,8 @@ from pipeline.comfyui import find_comfyui, version_of
 
 from . import sheet, tour
 from .drawing import draw_sheet, read_picture
-from .evaluate import (
-    KINDS,
-    METHODS,
-    PAIRS,
-    RUNS,
-    choose_edits,
-    choose_two_edits,
-    evaluate,
-    mask_found,
-    two_edits,
-    words_find_objects,
-)
+from .edits import KINDS, PAIRS, choose_edits, choose_two_edits
+from .evaluate import METHODS, RUNS, evaluate, mask_found, two_edits, words_find_objects
 from .model import FINER, WEIGHTS, load_model
 from .scenes import TEST_SEED, TUNE_SEED, render, scene_of_caption
 from .settings import PromptToPrompt, Settings

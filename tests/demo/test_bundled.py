@@ -18,15 +18,8 @@ from demo import classifier as judge
 from demo import model as bundled
 from demo.__main__ import main
 from demo.control import Sites
-from demo.evaluate import (
-    METHODS,
-    area_under_curve,
-    choose_edits,
-    evaluate,
-    mask_found,
-    read_color,
-    source_images,
-)
+from demo.edits import area_under_curve, choose_edits, read_color, source_images
+from demo.evaluate import METHODS, evaluate, mask_found
 from demo.scenes import CLASSIFIER_SEED, TEST_SEED, ShapeScene, render, sample_scene
 from demo.settings import ColorEdit, Settings
 from demo.sheet import COLUMNS, EXAMPLES, make_sheet, recolored

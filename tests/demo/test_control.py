@@ -12,8 +12,9 @@ from ddpm_core.attention import METHODS, Place
 from demo import classifier as judge
 from demo.__main__ import main
 from demo.control import EditedDenoiser, Sites, prompt_of, prompt_to_prompt, sharing
+from demo.edits import choose_edits, score, source_images, summary
 from demo.evaluate import METHODS as WAYS
-from demo.evaluate import choose_edits, score, source_images, summary, words_find_objects
+from demo.evaluate import words_find_objects
 from demo.model import load_model
 from demo.scenes import TUNE_SEED
 from demo.settings import PromptToPrompt, Settings

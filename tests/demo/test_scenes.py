@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from demo.evaluate import KINDS, choose_edits, ground_truth, read_color, score, source_images
+from demo.edits import KINDS, choose_edits, read_color, score, source_images
+from demo.evaluate import ground_truth
 from demo.scenes import (
     COLORS,
     OBJECTS,

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from demo.evaluate import area_under_curve
+from demo.edits import area_under_curve
 from demo.settings import Settings
 
 PROMPTS = {"source": 1, "target": 9}

@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.random_weights import SD15_UNET
 from demo.classifier import load_classifier
-from demo.evaluate import choose_edits, score, source_images, summary
+from demo.edits import choose_edits, score, source_images, summary
 
 EXACT = 1e-5
 
