@@ -10,11 +10,10 @@ from typing import Any
 
 from .client import ComfyClient, GraphError, ServerGone
 from .edits import Broken, by_picture
-from .job import Job, Outcome
+from .job import MOST_DEATHS, Job, Outcome
 from .template import Edit
 
 ASK_AGAIN = 30.0  # seconds until a server that is gone is asked whether it is back
-MOST_DEATHS = 3  # servers that stop in an edit before it is given up
 LOOK_UP = 0.5  # seconds after which the main thread sees a Ctrl-C, which wakes it from no lock on Windows
 
 Group = list[Edit | Broken]
@@ -107,8 +106,7 @@ class Batch:
                 self._deaths[edit.name] += 1
                 if self._deaths[edit.name] < MOST_DEATHS:
                     raise
-                reason = f"the server stopped in it {MOST_DEATHS} times: {error}"
-                self._said.put(self.job.give_up(edit, reason, MOST_DEATHS))
+                self._said.put(self.job.give_up(edit, error))
                 group.pop(0)
                 raise
             group.pop(0)

@@ -9,12 +9,12 @@ examples:
 
 list.csv has a header and a row per edit: picture, source, target, and if you like any parameter by its name above
 (skip_steps, with underscores) or as "Title.input". An empty cell leaves a parameter as the options have it.
-Pictures are looked for beside the list, or in the folder if one is named too. Lists may be parquet, too; lists, folders,
-pictures and results may be in an object store (s3://, gs://), for which pyarrow is needed.
+Pictures are looked for beside the list, or in the folder if one is named too. A list may be parquet; it, the pictures
+and the results may be in an object store (s3://, gs://), for which pyarrow is needed.
 
-several servers share the pictures; the edits of one picture that follow each other go to the same server, which remembers
-its inversion. A server that is gone gives its picture back to the others and is asked again; when all are gone, it ends.
---shard I/N does part I (from 0) of N, the same in every run, where the same command runs N times on a cluster.
+several servers share the pictures; edits of one picture that follow each other go to the same server, which remembers
+its inversion. A server that is gone gives its picture back to the others and is asked again; when all are gone, the
+command ends. --shard I/N does part I (from 0) of N, the same in every run, where a cluster runs the command N times.
 
 what is filled into a graph (--graph: "Export (API)" in ComfyUI's menu):
   the picture     the LoadImage titled "Image", or the only LoadImage
@@ -25,8 +25,8 @@ what is filled into a graph (--graph: "Export (API)" in ComfyUI's menu):
 results: NAME_KEY.png (NAME_KEY_v0.png, ... for several) and NAME_KEY.json beside it, where KEY comes from the picture's
 content, the prompts and all settings. The JSON is written last: an edit with its JSON and pictures is finished and is
 skipped next time; with anything changed it gets another KEY and stands beside the first. Results that lie in the folder
-of the pictures are not edited again. What fails has a record in the folder "failed", until it succeeds. Two commands may
-write into one folder: what both do is done twice and is whole.
+of the pictures are not edited again. What fails has a record in the folder "failed", until it succeeds. Two commands
+may write into one folder at once: what both do is done twice, and whole.
 
 a server behind a password or a token: --server https://USER:PASSWORD@HOST, or --header "Authorization: Bearer TOKEN".
 Other users of this machine can read a command line: --header @FILE reads the headers from a file, one a line. Neither
@@ -45,12 +45,12 @@ from tqdm import tqdm
 
 from .batch import Batch
 from .client import ComfyClient, GraphError
-from .edits import Broken, Shard
-from .job import Job, Outcome
+from .edits import Shard
+from .job import Job
 from .plan import add_options, plan_of
 from .store import store_at
 from .tally import Tally
-from .template import Edit, UsageError
+from .template import UsageError
 
 DEFAULT_SERVER = "http://127.0.0.1:8188"
 
@@ -70,7 +70,8 @@ def run(options: argparse.Namespace) -> int:
         tqdm.write(f"Left out {plan.left_out} results of earlier edits in {options.folder}")
     tally, stop, status = Tally(), None, 1
     try:
-        _do(edits, clients, Job(plan.template, store), tally)
+        with tally.watched(len(edits)) as tell:
+            Batch(clients, Job(plan.template, store)).run(edits, tell)
         status = 1 if tally.failures else 0
     except (GraphError, OSError) as error:
         stop = f"Stopped: {error}."
@@ -78,17 +79,6 @@ def run(options: argparse.Namespace) -> int:
         stop, status = "Interrupted.", 130
     tally.report(len(edits), options.out, stop)
     return status
-
-
-def _do(edits: list[Edit | Broken], clients: list[ComfyClient], job: Job, tally: Tally) -> None:
-    with tqdm(total=len(edits), unit="picture", dynamic_ncols=True) as bar:
-
-        def tell(outcome: Outcome) -> None:
-            tally.add(outcome)
-            bar.set_postfix_str(outcome.name, refresh=False)
-            bar.update()
-
-        Batch(clients, job).run(edits, tell)
 
 
 def add_command(commands: Any) -> None:

@@ -48,7 +48,7 @@ def pictures_of(folder: Place) -> tuple[list[Place], int]:
 
 def by_picture(edits: Iterable[Edit | Broken]) -> Iterator[list[Edit | Broken]]:
     """Edits that follow each other and are of the same picture, together: a server remembers its inversion."""
-    return (list(group) for _, group in itertools.groupby(edits, _of))
+    return (list(group) for _, group in itertools.groupby(edits, picture_of))
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Shard:
 
     def has(self, edit: Edit | Broken) -> bool:
         """Whether an edit belongs to this part."""
-        digest = hashlib.sha256(_of(edit).encode("utf-8", "surrogatepass")).hexdigest()
+        digest = hashlib.sha256(picture_of(edit).encode("utf-8", "surrogatepass")).hexdigest()
         return int(digest, 16) % self.count == self.index
 
 
@@ -104,6 +104,6 @@ class PromptList:
             yield Edit(f"{name} ({row['picture']})", below(folder, row["picture"]), *prompts, settings | own)
 
 
-def _of(edit: Edit | Broken) -> str:
+def picture_of(edit: Edit | Broken) -> str:
     """The picture that an edit is of, as it was named."""
     return edit.name if isinstance(edit, Broken) else PurePath(edit.picture).as_posix()

@@ -23,7 +23,8 @@ from .template import PARAMETERS, Edit, EditError, Template, UsageError, digest_
 
 SERVER_FOLDER = "edit_folder"  # below the server's input and output folders
 OUT_OF_MEMORY = ("outofmemory", "out of memory", "allocation on device")  # how the host and torch put it
-EDITED, FINISHED, FAILED = "edited", "finished before", "failed"
+EDITED, FINISHED, FAILED, STOPPED = "edited", "finished before", "failed", "stopped"
+MOST_DEATHS = 3  # servers that stop in an edit before it is given up
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Outcome:
     """What became of an edit; `tries` counts the runs that were asked of servers, none where it was finished before."""
 
     name: str
-    status: str  # EDITED, FINISHED or FAILED
+    status: str  # EDITED, FINISHED or FAILED, or STOPPED, which is of no edit and ends the run
     key: str | None = None  # None where it is not known: the picture cannot be read, or a value is wrong
     tries: int = 0
     seconds: float = 0.0
@@ -81,10 +82,11 @@ class Job:
         outcome = self._outcome(edit, client, host)
         return replace(outcome, seconds=round(time.monotonic() - started, 2))
 
-    def give_up(self, edit: Edit | Broken, reason: str, tries: int) -> Outcome:
-        """The outcome of an edit that cannot be asked for again, with its record."""
+    def give_up(self, edit: Edit | Broken, error: Exception) -> Outcome:
+        """The outcome of an edit in which MOST_DEATHS servers stopped, the last with this error."""
+        reason = f"the server stopped in it {MOST_DEATHS} times: {error}"
         try:
-            return self._failure(self._order(edit), reason, tries)
+            return self._failure(self._order(edit), reason, MOST_DEATHS)
         except (EditError, OSError) as error:
             return Outcome(edit.name, FAILED, error=str(error))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from tqdm import tqdm
@@ -48,6 +50,19 @@ class Tally:
             self.finished_before += 1
         else:
             self._fail(outcome.name, outcome.error or "")
+
+    @contextmanager
+    def watched(self, count: int) -> Iterator[Callable[[Outcome], None]]:
+        """A function that counts an outcome, beside a bar with the rate, the time left and what failed."""
+        with tqdm(total=count, unit="picture", dynamic_ncols=True) as bar:
+
+            def tell(outcome: Outcome) -> None:
+                self.add(outcome)
+                failed = f"{self.failed} failed, " if self.failed else ""
+                bar.set_postfix_str(f"{failed}{outcome.name}", refresh=False)
+                bar.update()
+
+            yield tell
 
     def report(self, count: int, out: Place, stop: str | None) -> None:
         """Print what was done, what failed and why, and how to go on."""
