@@ -41,6 +41,10 @@ class ServerGone(GraphError):
     """No ComfyUI answers at the address: nothing does, or a proxy in its place, or it lets nobody in."""
 
 
+class RunDropped(GraphError):
+    """The server is there and does not know the run any more, so it may be asked for again."""
+
+
 class ComfyClient:
     """The server at `url`, such as http://127.0.0.1:8188; user:password@ before the host is sent as basic auth.
 
@@ -144,7 +148,7 @@ class ComfyClient:
             if not self._in_queue(prompt_id):
                 entry = self._history(prompt_id)  # it may have ended between the two questions
                 if entry is None:
-                    raise GraphError("the server dropped the run: it was restarted, or its queue was cleared")
+                    raise RunDropped("the server dropped the run: it was restarted, or its queue was cleared")
                 break
             if deadline is not None and time.monotonic() > deadline:
                 self.cancel(prompt_id)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import NamedTuple
 
 from .comfyui import PACK
 from .edits import Broken, PromptList, pictures_of
-from .store import folder_of, place_of
+from .store import folder_of, path_in, place_of
 from .template import PARAMETERS, PROMPTS, Edit, EditError, Template, UsageError, read_graph
 
 DEFAULT_GRAPH = PACK / "workflows" / "api" / "text_edit_sd15.json"
@@ -62,7 +62,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
     if rows is not None:
         return Plan(template, rows.edits(options.folder or folder_of(options.prompts), *given), 0)
     pictures, left_out = pictures_of(options.folder)
-    return Plan(template, (Edit(PurePath(picture).name, picture, *given) for picture in pictures), left_out)
+    return Plan(template, (Edit(path_in(picture).name, picture, *given) for picture in pictures), left_out)
 
 
 def _settings(options: argparse.Namespace) -> dict[str, str]:

@@ -64,7 +64,11 @@ class Runs:
         self.pictures[f"{os.path.basename(prefix)}_00001_.png"] = PNG + self._content(graph).encode()
         print("Prompt executed in 0.00 seconds", flush=True)
         image = {"filename": f"{os.path.basename(prefix)}_00001_.png", "subfolder": "", "type": "output"}
-        return {"status": {"status_str": "success", "messages": []}, "outputs": {node: {"images": [image]}}}
+        return {
+            "prompt": [0, prompt_id, graph],
+            "status": {"status_str": "success", "messages": []},
+            "outputs": {node: {"images": [image]}},
+        }
 
     def _content(self, graph: dict) -> str:
         """Equal for equal graphs and pictures."""
