@@ -74,6 +74,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _setup(options: argparse.Namespace, plan: Plan, checkpoints: tuple[str, ...], begun: str) -> Setup:
     """What the workers are told."""
+    if options.workers is not None and options.workers < 1:
+        raise UsageError(f"--workers {options.workers}: there has to be one")
     comfyui = options.comfyui or find_comfyui()
     if comfyui is None:
         raise UsageError("there is no ComfyUI here: say with --comfyui where the workers find it")

@@ -98,7 +98,8 @@ class Handler(BaseHTTPRequestHandler):
             waiting = [[0, prompt_id] for prompt_id in list(runs.pending)]
             self._answer({"queue_running": waiting[:1], "queue_pending": waiting[1:]})
         elif first == "object_info":
-            self._answer({rest: {"input": {"required": {"ckpt_name": [CHECKPOINTS, {}]}}}})
+            known = {rest: {"input": {"required": {"ckpt_name": [CHECKPOINTS, {}]}}}}
+            self._answer({} if rest == "Unknown" else known)
         else:
             system = {"comfyui_version": "0.0.0", "argv": sys.argv}
             self._answer({"system": system, "devices": [{"name": "stand-in"}]})
