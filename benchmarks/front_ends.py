@@ -1,7 +1,7 @@
 """What the front ends of the pipeline cost beside the servers: the same edits by each, on servers that only wait.
 
     python -m benchmarks.front_ends                    2,000 edits of 0.05 s
-    python -m benchmarks.front_ends --edits 200        fewer
+    python -m benchmarks.front_ends --list 1000000     only what a list of so many edits costs the driver of a cluster
 
 Needs the environment of `python run.py test`, no ComfyUI. Ratios are to `edit` on one server. The share is what of the
 servers' time is lost between their runs, counted from the first result on; the start is what comes before it. Memory is
@@ -51,7 +51,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--edits", type=int, default=2000)
     parser.add_argument("--seconds", type=float, default=0.05, help="of a run on a server")
+    parser.add_argument("--list", type=int, metavar="N", help="measure a list of N edits instead")
     options = parser.parse_args()
+    if options.list:
+        return measure_list(options.list)
     os.environ |= {"STAND_IN_SECONDS": str(options.seconds), "RAY_AUTH_MODE": "disabled"}
     methods: dict[str, Callable[[Path], Measured]] = {
         "edit, 1 server": lambda folder: edit(folder, options.edits, 1),
@@ -64,6 +67,30 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             measured[name] = method(Path(folder))
     report(measured, options.edits, options.seconds)
+
+
+def measure_list(edits: int) -> None:
+    """A list of two edits of each picture, read and put together as `cluster` does it."""
+    from pipeline.edits import PromptList
+    from pipeline.work_list import WorkList
+
+    me = psutil.Process()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "list.csv"
+        with path.open("w") as file:
+            file.write("picture,source,target\n")
+            for number in range(edits):
+                file.write(f"pictures/{number // 2:08}.jpg,a photo of a cat,a photo of a dog number {number % 2}\n")
+        started, before = time.perf_counter(), me.memory_info().rss
+        work = WorkList(PromptList(path).edits(Path(folder), None, None, {}))
+        read, held = time.perf_counter() - started, me.memory_info().rss - before
+        started = time.perf_counter()
+        tables = work.tables()
+        grouped, size = time.perf_counter() - started, sum(table.nbytes for table in tables)
+        print(
+            f"{len(work)} edits of {sum(map(len, tables))} pictures: read and sorted in {read:.1f} s, put together in"
+        )
+        print(f"{grouped:.1f} s; {held / 1e6:.0f} MB in the driver, {size / 1e6:.0f} MB handed to Ray")
 
 
 def edit(folder: Path, edits: int, count: int) -> Measured:

@@ -24,7 +24,7 @@ class Plan(NamedTuple):
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options that `plan_of` reads, and `out`."""
+    """The options that `plan_of` reads, and those that every front end has beside them."""
     parser.add_argument("folder", type=place_of, nargs="?", help="the folder of the pictures")
     parser.add_argument("--prompts", type=place_of, metavar="CSV", help="a list of edits, in place of one for all")
     parser.add_argument("--source", metavar="TEXT", help='what the pictures show; may be ""')
@@ -32,6 +32,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=place_of, default=Path("edited"), metavar="FOLDER", help="default: %(default)s")
     parser.add_argument(
         "--graph", type=Path, default=DEFAULT_GRAPH, metavar="JSON", help=f"default: workflows/api/{DEFAULT_GRAPH.name}"
+    )
+    parser.add_argument(
+        "--shard", default="0/1", metavar="I/N", help="only the pictures of part I, from 0, of N; default: %(default)s"
     )
     parser.add_argument("--timeout", type=float, metavar="SECONDS", help="longest wait for one picture, queue included")
     for name, parameter in PARAMETERS.items():

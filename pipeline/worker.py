@@ -43,7 +43,7 @@ class Setup:
     python: str | None = None
     models: str | None = None
     gpu: bool = True
-    checkpoints: tuple[str, ...] = ()  # that the edits ask for
+    checkpoints: tuple[str, ...] = ()  # that the edits ask for; "" is the graph's
     timeout: float | None = None
     start_timeout: float = 300
     recycle: int = 500
@@ -113,11 +113,13 @@ class Worker:
         for name in sorted({node["class_type"] for node in self.template.graph.values()}):
             if name not in client.get(f"/object_info/{name}"):
                 return f"the server has no node {name}: is the pack that has it installed in {self.setup.comfyui}?"
-        offered = client.choices("CheckpointLoaderSimple", "ckpt_name") if self.setup.checkpoints else []
-        missing = [name for name in self.setup.checkpoints if name not in offered]
+        in_graph = self.template.settings_of(self.template.graph).get("checkpoint")
+        wanted = {str(name or in_graph) for name in self.setup.checkpoints if name or in_graph}
+        offered = client.choices("CheckpointLoaderSimple", "ckpt_name") if wanted else []
+        missing = ", ".join(sorted(wanted - set(offered)))
         if not missing:
             return None
-        return f"checkpoint {missing[0]!r} is not on {socket.gethostname()}, it has: {', '.join(offered) or 'nothing'}"
+        return f"there is no checkpoint {missing} on {socket.gethostname()}, it has: {', '.join(offered) or 'none'}"
 
 
 class OwnServer:

@@ -57,7 +57,7 @@ def test_edits_of_a_picture_come_together_wherever_they_stand_in_a_list():
 
     work = WorkList(edits())
     groups = [list(map(from_text, texts)) for table in work.tables() for texts in table["edits"].to_pylist()]
-    assert len(work) == 1401 and work.checkpoints == ("b",)
+    assert len(work) == 1401 and work.checkpoints == ["", "b"]
     assert sorted(edit.name for group in groups for edit in group) == sorted(edit.name for edit in edits())
     pairs = [group for group in groups if not isinstance(group[0], Broken)]
     assert len(pairs) == 700
