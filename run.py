@@ -23,7 +23,7 @@ CORE = ["torch", "numpy", "safetensors", "pillow", "matplotlib"]
 SERVER = ["requests", "tqdm"]
 CLUSTER = ["ray", "pyarrow", "pandas", "fsspec"]
 OBJECT_STORE = ["moto", "boto3", "flask", "flask-cors"]  # a server of S3 for tests
-TEST = [*CLUSTER, *OBJECT_STORE, "pytest", "hypothesis", "playwright", "mypy", "ruff", "comfy-cli"]
+TEST = [*CLUSTER, *OBJECT_STORE, "psutil", "pytest", "hypothesis", "playwright", "mypy", "ruff", "comfy-cli"]
 
 EPILOG = f"""Which ComfyUI: the one in the environment variable COMFYUI_PATH (set to nothing: none), else the one that
 this pack is installed in, else comfy-cli's, else {OLDEST} by git into .comfyui, where the network gives it.

@@ -16,6 +16,7 @@ from .client import ComfyClient, GraphError, ServerGone
 from .pack import copy_pack
 
 TOLD_OF_LOG = 2000  # characters of its end
+DYING = 2.0  # seconds in which a process that answers no more may still end
 
 
 class ComfyServer(ComfyClient):
@@ -92,9 +93,10 @@ class ComfyServer(ComfyClient):
         try:
             return super().result(prompt_id)
         except ServerGone as error:
-            if self.process.poll() is None:
-                raise
-            raise ServerGone(self._end("the server stopped")) from error
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(timeout=DYING)
+                raise ServerGone(self._end("the server stopped")) from error
+            raise
 
     def is_up(self) -> bool:
         """Whether it answers; without asking where its process has ended."""

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from pipeline.__main__ import main
-from pipeline.client import ComfyClient
+from pipeline.client import ComfyClient, GraphError
 
 ROOT = Path(__file__).parents[2]
 SOURCE = "a red circle left on a blue ground"
@@ -80,8 +80,12 @@ class Cluster:
 
 
 def history_of(server: psutil.Process) -> list[dict]:
+    """What it has run; nothing where it is only starting."""
     command = server.cmdline()
-    return list(ComfyClient(f"http://127.0.0.1:{command[command.index('--port') + 1]}").get("/history").values())
+    client = ComfyClient(f"http://127.0.0.1:{command[command.index('--port') + 1]}")
+    with contextlib.suppress(GraphError):
+        return list(client.get("/history").values())
+    return []
 
 
 def keys_of(history: list[dict]) -> list[str]:
