@@ -3,9 +3,9 @@
     python -m benchmarks.front_ends                    2,000 edits of 0.05 s
     python -m benchmarks.front_ends --list 1000000     only what a list of so many edits costs the driver of a cluster
 
-Needs the environment of `python run.py test`, no ComfyUI. Ratios are to `edit` on one server. The share is what of the
-servers' time is lost between their runs, counted from the first result on; the start is what comes before it. Memory is
-the resident set of the command's own process, after a quarter of the edits and at most after that.
+Needs the environment of `python run.py test`, no ComfyUI. Throughput is a ratio to `edit` on one server. Lost is what a
+server waits between its runs, for each edit, counted from the first result on; the start is what comes before it. Memory
+is the resident set of the command's own process, after a quarter of the edits and at most after that.
 """
 
 from __future__ import annotations
@@ -166,11 +166,13 @@ def resident_of(process: subprocess.Popen) -> int:
 def report(measured: dict[str, Measured], edits: int, seconds: float) -> None:
     base = next(iter(measured.values()))
     print(f"\n{edits} edits of {seconds:g} s, {os.cpu_count()} processors")
-    print(f"{'front end':20} {'start s':>8} {'run s':>7} {'throughput':>11} {'share':>7} {'MB at 1/4':>10} {'most':>5}")
+    print(
+        f"{'front end':20} {'start s':>8} {'run s':>7} {'throughput':>11} {'lost ms':>8} {'MB at 1/4':>10} {'most':>5}"
+    )
     for name, one in measured.items():
-        share = 1 - edits * seconds / (one.run * one.servers)
+        lost = 1000 * (one.run * one.servers / edits - seconds)
         sizes = f"{one.after_a_quarter / 1e6:10.0f} {one.most / 1e6:5.0f}"
-        print(f"{name:20} {one.start:8.1f} {one.run:7.1f} {base.run / one.run:11.2f} {share:7.1%} {sizes}")
+        print(f"{name:20} {one.start:8.1f} {one.run:7.1f} {base.run / one.run:11.2f} {lost:8.0f} {sizes}")
 
 
 if __name__ == "__main__":
