@@ -52,14 +52,14 @@ def read(path: Path, format: str | None = None, columns: Mapping[str, str] | Non
         EvaluationError: there is no such file, or it is of no known format.
     """
     path = _file_in(path)
-    format = format or _format_of(path)
     try:
+        format = format or _format_of(path)
         cases = tuple(_READERS[format](path, dict(columns or {})))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, EvaluationError):
-            raise
+    except EvaluationError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
-        raise EvaluationError(f"{path} cannot be read as {format}: {what}") from error
+        raise EvaluationError(f"{path} cannot be read as {format or 'a data set'}: {what}") from error
     return DataSet(path, format, cases)
 
 
@@ -118,7 +118,13 @@ def _pie_bench_parquet(path: Path, columns: dict[str, str]) -> Iterator[Case]:
 
 
 def _yaml(path: Path, columns: dict[str, str]) -> Iterator[Case]:
-    entries = _package("yaml", "a yaml").safe_load(path.read_text(encoding="utf-8"))
+    yaml = _package("yaml", "a yaml")
+    try:
+        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from error
+    if not isinstance(entries, list):
+        raise ValueError("it is no list")
     for entry in entries:
         if "init_img" not in entry:  # one entry of PnP's list has none
             continue

@@ -108,7 +108,8 @@ def summary(scores: Mapping[str, Scores], about: Mapping[str, Any], settings: Ma
         "methods": {name: _of_method(own) | {"settings": settings.get(name, {})} for name, own in scores.items()},
         "differences": [
             {
-                "second_less_first": [pair.second, pair.first],
+                "second": pair.second,
+                "first": pair.first,
                 "refused": pair.refused or None,
                 "metrics": _all(pair.means),
             }

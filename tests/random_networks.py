@@ -26,7 +26,8 @@ def save_clip(folder: Path) -> Path:
     torch.manual_seed(0)
     model = CLIPModel(config)
     for parameter in model.parameters():
-        parameter.data += 0.05 * torch.randn_like(parameter)
+        # As those that were published: trained in half precision, stored in float32. ComfyUI holds them in half.
+        parameter.data = (parameter + 0.05 * torch.randn_like(parameter)).detach().half().float()
     model.save_pretrained(folder)
     return folder
 
