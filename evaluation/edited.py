@@ -23,6 +23,7 @@ from . import EvaluationError
 from .cases import Case, Picture, digest_of
 from .pictures import PICTURE_ENDINGS
 
+UNEDITED = "source"  # the name of the method that does nothing
 OF_NO_METHOD = ("seed", "variations", "timesteps_per_call")  # settings that make another variation, or the same picture
 
 
@@ -54,7 +55,7 @@ class Method:
 
 def unedited() -> Method:
     """The sources themselves as edits, for which all errors are 0."""
-    return Method("source", {}, lambda case: Edited((case.picture,)))
+    return Method(UNEDITED, {}, lambda case: Edited((case.picture,)))
 
 
 def methods_in(name: str, folder: Path, settings: Collection[str], cases: Collection[Case]) -> list[Method]:

@@ -34,12 +34,13 @@ def mean_of(values: NDArray, leave_out_infinite: bool = False) -> Mean:
     """Of the values of cases; NaN is no value.
 
     Args:
-        leave_out_infinite: take the mean over the finite ones; else one infinite value makes it infinite.
+        leave_out_infinite: take the mean over the finite ones if there are any; else one infinite value makes it
+            infinite.
     """
     known = values[~np.isnan(values)]
     finite = known[np.isfinite(known)]
     infinite = len(known) - len(finite)
-    taken = finite if leave_out_infinite else known
+    taken = finite if leave_out_infinite and len(finite) else known
     mean = float(taken.mean()) if len(taken) else math.nan
     if len(taken) < 2 or not math.isfinite(mean):
         return Mean(len(taken), mean, math.nan, math.nan, infinite)

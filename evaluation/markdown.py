@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from . import published
 from .intervals import RESAMPLES, Mean
-from .protocols import METRICS, PROTOCOLS, QUIRKS, Metric, columns_of
-from .tables import Scores, differences
+from .protocols import PROTOCOLS, QUIRKS, Metric, columns_of
+from .tables import Difference, Scores, differences
 
 _ARROWS = {"up": " \u2191", "down": " \u2193", "": ""}
 _TITLES = {
@@ -54,14 +54,23 @@ def _paired(scores: Mapping[str, Scores]) -> list[str]:
     if not pairs:
         return []
     lines = ["## Paired differences", "", "The second method less the first, case by case; * where 0 is outside.", ""]
-    columns = [metric for metric in METRICS if any(pair.means and pair.means[metric.name].count for pair in pairs)]
-    if columns:
-        lines += _head(["", *(f"{pair.second} less {pair.first}" for pair in pairs if not pair.refused)])
-        for metric in columns:
-            means = [pair.means[metric.name] for pair in pairs if not pair.refused]
-            cells = [shown(metric, mean) + (" \\*" if mean.low > 0 or mean.high < 0 else "") for mean in means]
-            lines.append(_line([f"{metric.name.partition('.')[0]}: {metric.heading}", *cells]))
+    for protocol in PROTOCOLS:
+        columns = [metric for metric in columns_of(protocol) if metric.better and any(_count(p, metric) for p in pairs)]
+        if columns:
+            lines += _head([protocol, *(metric.heading for metric in columns)])
+            lines += [_difference(pair, columns) for pair in pairs if not pair.refused] + [""]
     return [*lines, *(f"- Refused: {pair.refused}." for pair in pairs if pair.refused), ""]
+
+
+def _count(pair: Difference, metric: Metric) -> int:
+    return pair.means[metric.name].count if pair.means else 0
+
+
+def _difference(pair: Difference, columns: Sequence[Metric]) -> str:
+    means = [pair.means[metric.name] for metric in columns]
+    marks = [" \\*" if mean.low > 0 or mean.high < 0 else "" for mean in means]
+    cells = [shown(metric, mean) + mark for metric, mean, mark in zip(columns, means, marks, strict=True)]
+    return _line([f"{pair.second} less {pair.first}", *cells])
 
 
 def shown(metric: Metric, mean: Mean) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .edited import UNEDITED
 from .intervals import COVERED, RESAMPLES, Mean, mean_of
 from .measuring import Outcome
 from .protocols import METRICS, Metric
@@ -65,7 +66,8 @@ class Difference:
 
 def differences(scores: Mapping[str, Scores]) -> list[Difference]:
     """Of each two methods; those that were measured over different cases are refused."""
-    return [_difference(first, second, scores) for first, second in combinations(scores, 2)]
+    compared = [name for name in scores if name != UNEDITED]
+    return [_difference(first, second, scores) for first, second in combinations(compared, 2)]
 
 
 def _difference(first: str, second: str, scores: Mapping[str, Scores]) -> Difference:
