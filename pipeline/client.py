@@ -10,6 +10,7 @@ import base64
 import contextlib
 import ipaddress
 import re
+import threading
 import time
 import uuid
 from collections.abc import Mapping
@@ -58,6 +59,7 @@ class ComfyClient:
     def __init__(self, url: str, timeout: float | None = None, headers: Mapping[str, str] | None = None):
         self.url, authorization = _without_password(url)
         self.timeout = timeout
+        self.stopped = threading.Event()  # set by another thread, it ends a run that is waited for as Ctrl-C does
         self._session = requests.Session()
         self._session.headers.update(_checked(headers or {}))
         if authorization is not None:
@@ -92,6 +94,13 @@ class ComfyClient:
     def version(self) -> str:
         """The server's version of ComfyUI."""
         return _part(self.system(), str, "comfyui_version")
+
+    def host(self) -> dict[str, str | None]:
+        """What a record says of the server: its version, and the device, for others round otherwise."""
+        answer = self.get("/system_stats")
+        device = _find(answer, "devices", 0, "name")
+        version = _part(_part(answer, dict, "system"), str, "comfyui_version")
+        return {"comfyui_version": version, "device": device if isinstance(device, str) else None}
 
     def upload(self, content: bytes, name: str, subfolder: str) -> str:
         """Put a picture into the server's input folder, over one of that name; what LoadImage calls it."""
@@ -140,7 +149,8 @@ class ComfyClient:
             if deadline is not None and time.monotonic() > deadline:
                 self.cancel(prompt_id)
                 raise GraphError(f"the graph did not finish within {self.timeout:g} s, and was cancelled")
-            time.sleep(pause)
+            if self.stopped.wait(pause):
+                raise KeyboardInterrupt
             pause = min(1.5 * pause, LONGEST_PAUSE)
         status = _find(entry, "status", "status_str")
         if status is None:
@@ -163,6 +173,10 @@ class ComfyClient:
         """Stop one run, waiting or running; those of others go on."""
         self._request("POST", "/queue", json={"delete": [prompt_id]})
         self._request("POST", "/interrupt", json={"prompt_id": prompt_id})
+
+    def free(self) -> None:
+        """Have the server let go of its models and of what it remembers, before its next run."""
+        self._request("POST", "/free", json={"unload_models": True, "free_memory": True})
 
     def interrupt(self) -> None:
         """Press the Cancel button."""

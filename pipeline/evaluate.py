@@ -112,13 +112,13 @@ def run(options: argparse.Namespace) -> int:
             options.sort,
         )
         for note in found.notes:
-            print(note)
+            tqdm.write(note)
         with tqdm(total=len(data.cases), unit="case", dynamic_ncols=True) as bar:
             outcomes = evaluate(wanted, options.out, lambda case: bar.update())
     except (EvaluationError, OSError) as error:
         options.refuse(str(error))
     except KeyboardInterrupt:
-        print("Interrupted. What is measured is kept; the same command goes on with the rest.")
+        tqdm.write("Interrupted. What is measured is kept; the same command goes on with the rest.")
         return 130
     return _report(outcomes, options.out)
 
@@ -139,9 +139,9 @@ def _folders(texts: Sequence[str]) -> dict[str, Path]:
 
 def _report(outcomes: dict[str, Outcome], out: Path) -> int:
     """Say what was measured and what was not; the exit status."""
-    print((out / "table.md").read_text(encoding="utf-8"))
+    tqdm.write((out / "table.md").read_text(encoding="utf-8"))
     for name, outcome in outcomes.items():
         failed = sum(map(len, outcome.failed.values()))
-        print(f"{name}: {len(outcome.rows)} measured, {len(outcome.missing)} missing, {failed} failed")
-    print(f"Results: {out}")
+        tqdm.write(f"{name}: {len(outcome.rows)} measured, {len(outcome.missing)} missing, {failed} failed")
+    tqdm.write(f"Results: {out}")
     return 1 if any(outcome.missing or outcome.failed for outcome in outcomes.values()) else 0

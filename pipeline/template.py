@@ -64,7 +64,7 @@ class Edit:
     """One edit to do; `settings` are texts by the names of PARAMETERS or by "Title.input"."""
 
     name: str  # for messages
-    picture: Path
+    picture: Path | str  # a file of this machine, or the address of one in an object store
     source: str | None
     target: str | None
     settings: dict[str, str]

@@ -1,0 +1,76 @@
+"""What the options of every front end say: which pictures are to be edited, how, and by which graph."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path, PurePath
+from typing import NamedTuple
+
+from .comfyui import PACK
+from .edits import Broken, PromptList, pictures_of
+from .store import folder_of, place_of
+from .template import PARAMETERS, PROMPTS, Edit, EditError, Template, UsageError, read_graph
+
+DEFAULT_GRAPH = PACK / "workflows" / "api" / "text_edit_sd15.json"
+
+
+class Plan(NamedTuple):
+    """What the command line asks for."""
+
+    template: Template
+    edits: Iterable[Edit | Broken]  # to be gone through once
+    left_out: int  # results in the folder of the pictures
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options that `plan_of` reads, and `out`."""
+    parser.add_argument("folder", type=place_of, nargs="?", help="the folder of the pictures")
+    parser.add_argument("--prompts", type=place_of, metavar="CSV", help="a list of edits, in place of one for all")
+    parser.add_argument("--source", metavar="TEXT", help='what the pictures show; may be ""')
+    parser.add_argument("--target", metavar="TEXT", help="what they are to show")
+    parser.add_argument("--out", type=place_of, default=Path("edited"), metavar="FOLDER", help="default: %(default)s")
+    parser.add_argument(
+        "--graph", type=Path, default=DEFAULT_GRAPH, metavar="JSON", help=f"default: workflows/api/{DEFAULT_GRAPH.name}"
+    )
+    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="longest wait for one picture, queue included")
+    for name, parameter in PARAMETERS.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", metavar="VALUE", help=parameter.help)
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="TITLE.INPUT=VALUE", help="any other input; may be repeated"
+    )
+
+
+def plan_of(options: argparse.Namespace) -> Plan:
+    """What to do; UsageError where it cannot be meant so."""
+    if options.folder is None and options.prompts is None:
+        raise UsageError("name a folder of pictures, or a list with --prompts")
+    settings = _settings(options)
+    template = Template(read_graph(options.graph))
+    rows = None if options.prompts is None else PromptList(options.prompts)
+    columns = set() if rows is None else set(rows.columns)
+    template.check(
+        settings.keys() | (columns - {"picture", *PROMPTS}),
+        source=options.source is not None or "source" in columns,
+        target=options.target is not None or "target" in columns,
+    )
+    given = options.source, options.target, settings
+    try:
+        template.filled(Edit("the options", Path(), *given), "")
+    except EditError as error:
+        raise UsageError(str(error)) from error
+    if rows is not None:
+        return Plan(template, rows.edits(options.folder or folder_of(options.prompts), *given), 0)
+    pictures, left_out = pictures_of(options.folder)
+    return Plan(template, (Edit(PurePath(picture).name, picture, *given) for picture in pictures), left_out)
+
+
+def _settings(options: argparse.Namespace) -> dict[str, str]:
+    """The values of PARAMETERS and of --set that are given."""
+    settings = {name: value for name in PARAMETERS if (value := getattr(options, name)) is not None}
+    for setting in options.set:
+        name, equals, value = setting.partition("=")
+        if not equals or "." not in name:
+            raise UsageError(f"--set {setting}: write it as TITLE.INPUT=VALUE")
+        settings[name] = value
+    return settings
