@@ -22,7 +22,7 @@ from . import sheet, tour
 from .drawing import draw_sheet, read_picture
 from .edits import KINDS, PAIRS, choose_edits, choose_two_edits
 from .evaluate import METHODS, RUNS, evaluate, mask_found, two_edits, words_find_objects
-from .model import FINER, WEIGHTS, load_model
+from .model import FINER, FLOW, WEIGHTS, load_model
 from .scenes import TEST_SEED, TUNE_SEED, render, scene_of_caption
 from .settings import PromptToPrompt, Settings
 
@@ -95,8 +95,10 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=run_figures)
 
     command = commands.add_parser("train", help="train the weights again")
-    command.add_argument("--out", type=Path, help=f"default: {WEIGHTS.name}, or {FINER.name}, beside the code")
+    others = f"{FINER.name} or {FLOW.name}"
+    command.add_argument("--out", type=Path, help=f"default: {WEIGHTS.name}, or {others}, beside the code")
     command.add_argument("--finer", action="store_true", help="on from the bundled weights, with finer attention")
+    command.add_argument("--flow", action="store_true", help="on from the bundled weights, as a rectified flow")
     command.add_argument("--resume", action="store_true", help="go on after the last cycle that the log shows finished")
     command.add_argument("--no-compile", action="store_true", help="for machines without a C++ compiler; slower")
     command.add_argument("--classifier", action="store_true", help="the judge of the evaluation instead")
@@ -225,12 +227,16 @@ def run_train(args: argparse.Namespace) -> None:
 
         print(train_classifier())
         return
-    from .train import FINER as FINER_CONFIG
-    from .train import train, with_finer_attention
+    from . import train as training
 
-    if args.finer:
-        start = with_finer_attention(load_model().requires_grad_(True))
-        train(args.out or FINER, FINER_CONFIG, args.resume, not args.no_compile, start)
+    train = training.train
+    if args.finer or args.flow:
+        begin, config, out = (
+            (training.as_flow, training.FLOW, FLOW)
+            if args.flow
+            else (training.with_finer_attention, training.FINER, FINER)
+        )
+        train(args.out or out, config, args.resume, not args.no_compile, begin(load_model().requires_grad_(True)))
     else:
         train(args.out or WEIGHTS, resume=args.resume, compile=not args.no_compile)
 
