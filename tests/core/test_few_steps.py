@@ -79,9 +79,7 @@ def test_an_edit_is_that_of_turbo_edit(denoiser, steps, scaling):
 
     exploding = scaling == "variance exploding"
     schedule, noise_levels = (
-        NoiseSchedule.variance_exploding(part)
-        if exploding
-        else NoiseSchedule.variance_preserving(1 / (1 + part**2))
+        NoiseSchedule.variance_exploding(part) if exploding else NoiseSchedule.variance_preserving(1 / (1 + part**2))
         for part in (sigmas, there)
     )
 
