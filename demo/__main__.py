@@ -85,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--noise-shift", type=int, help="few steps: levels that the model is told above the noise")
     command.add_argument("--clip-last", type=float, help="... the last residual's largest RMS; 0 is off")
     command.add_argument("--finer", action="store_true", help="the model with attention at half the side too")
+    command.add_argument("--flow", action="store_true", default=None, help="the model trained on as a rectified flow")
     command.add_argument("--two", action="store_true", help="two edits of a scene at once, in place of single ones")
     command.add_argument("--words", action="store_true", help="which words find the object, in place of the edits")
     command.set_defaults(run=run_evaluate)
@@ -168,7 +169,7 @@ def run_evaluate(args: argparse.Namespace) -> None:
     from .classifier import load_classifier
 
     seed, scenes = (TUNE_SEED, "tuning") if args.tuning else (TEST_SEED, "held-out")
-    model = load_model(FINER if args.finer else WEIGHTS)
+    model = load_model(FINER if args.finer else FLOW if args.flow else WEIGHTS)
     if args.words:
         print(f"Area under the curve of each word's attention against the object, {args.per_kind} {scenes} scenes:")
         for word, area in words_find_objects(model, args.per_kind, seed).items():
@@ -185,7 +186,7 @@ def run_evaluate(args: argparse.Namespace) -> None:
         return
     edits = choose_edits(args.per_kind, seed, args.kind or tuple(KINDS))
     given = {"skip": args.skip, "cfg_target": args.cfg, "guidance_weight": args.guidance_weight}
-    given |= {"noise_shift": args.noise_shift, "clip_last": args.clip_last}
+    given |= {"noise_shift": args.noise_shift, "clip_last": args.clip_last, "flow": args.flow}
     of_p2p = {name: getattr(args, name) for name in ("cross_steps", "self_steps", "own_map", "gain", "blend_threshold")}
     runs = {
         label: (name, _changed(replace(settings, p2p=_changed(settings.p2p, of_p2p)), given))

@@ -126,7 +126,7 @@ FINER = TrainConfig(learning_rates=(1e-3,), steps=2_500, seed=2)
 """From the bundled weights to those with finer attention."""
 
 
-FLOW = TrainConfig(learning_rates=(1e-3,), steps=2_500, seed=3)
+FLOW = TrainConfig(learning_rates=(1e-3,), steps=1_500, scenes=20_000, seed=3)
 """From the bundled weights to those of a rectified flow."""
 
 
