@@ -3,9 +3,9 @@
     python -m benchmarks.overhead            a shallow SD1.5 layout, for a CPU
     python -m benchmarks.overhead --full     the whole SD1.5 layout, for a GPU
 
-Needs the environment of `python run.py test` and ComfyUI. Each way asks the same network on the same latent; some of
-them with more rows a call, which is what they are for. So what is compared is the time of a run outside the network, for
-a step: that of the way, less that of the host's euler_ancestral in the same turn, as a share of a whole step of the
+Needs the environment of `python run.py test` and ComfyUI. Each way asks the same network on the same latent; some
+of them with more rows a call, which is what they are for. So what is compared is the time of a run outside the network,
+for a step: that of the way, less that of the host's euler_ancestral in the same turn, as a share of a whole step of the
 host's with as many rows.
 """
 

@@ -1,4 +1,4 @@
-"""A ComfyUI in this process with the pack loaded and a random model of SD1.5's, SDXL's or SD3's layout, for the benchmarks."""
+"""A ComfyUI in this process with the pack loaded and a random model of SD1.5's, SDXL's or SD3's layout."""
 
 from __future__ import annotations
 

@@ -74,8 +74,8 @@ def few_steps(
         noise_shift: in levels of the schedule; TurboEdit's is 1. The states from level T - noise_shift on are the
             image, only rescaled. 0 gives the states of `edit_friendly`, bit for bit.
         noise_levels: in place of a shift, the level of which state i is, for each i: of T levels, where the last state
-            is the image too, or of T + 1. For steps between which no shift is even, such as TurboEdit's three, told 799,
-            499 and 199 at 599, 299 and 0.
+            is the image too, or of T + 1. For steps that no shift of levels fits, such as TurboEdit's three, which are
+            told 799, 499 and 199 at 599, 299 and 0.
 
     Raises:
         ValueError: a negative noise_shift, another number of noise levels.
@@ -85,8 +85,8 @@ def few_steps(
         raise ValueError(f"noise_shift is {noise_shift}: use 0 (off) or more")
     if noise_levels is not None and noise_levels.steps not in (steps - 1, steps):
         raise ValueError(
-            f"there are {noise_levels.steps} levels of noise above 0 for {steps} steps: give one for each step, then 0; "
-            f"or {steps - 1} and 0, where the last step starts at the image"
+            f"there are {noise_levels.steps} levels of noise above 0 for {steps} steps: give one for each step, then "
+            f"0; or {steps - 1} and 0, where the last step starts at the image"
         )
     there, shift = (schedule, noise_shift) if noise_levels is None else (noise_levels, 0)
     x_0 = _on_cpu(x_0)

@@ -381,7 +381,7 @@ def denoise(model: Callable, x: Tensor, sigma: Tensor, context: Tensor) -> Tenso
 
 
 def flow_sigmas(steps: int) -> Tensor:
-    """(steps + 1,) the levels 1 to 0 of the host's scheduler `simple` for a flow model without a shift of its levels."""
+    """(steps + 1,) the levels of the host's scheduler `simple` for a flow model without a shift of its levels."""
     table = torch.arange(1, NUM_TIMESTEPS + 1, dtype=torch.float64) / NUM_TIMESTEPS
     chosen = [table[-(1 + int(i * NUM_TIMESTEPS / steps))] for i in range(steps)]
     return torch.stack([*chosen, torch.zeros((), dtype=torch.float64)])

@@ -87,7 +87,7 @@ def v_loss(model: DemoModel, x_0: Tensor, ids: Tensor, generator: torch.Generato
 
 
 def flow_loss(model: DemoModel, x_0: Tensor, ids: Tensor, generator: torch.Generator) -> Tensor:
-    """The same of the velocity u = eps - x_0 at x = (1 - sigma) x_0 + sigma eps (arXiv 2209.03003), sigma even in (0, 1)."""
+    """The same of the velocity u = eps - x_0 (arXiv 2209.03003) at x = (1 - sigma) x_0 + sigma eps, sigma in (0, 1)."""
     batch = len(x_0)
     s = (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch
     sigma, eps = s.view(-1, 1, 1, 1), torch.randn(x_0.shape, generator=generator)

@@ -68,13 +68,12 @@ class Preset:
             f"lambda {self.guidance_weight:g}": self.guidance_weight,
         }
         return (
-            f"{steps} steps ({self.scheduler or f'timesteps {self._told}'}), {self.skip_steps} skipped, cfg {self.source_cfg:g} and "
-            f"{self.target_cfg:g}, eta {self.eta:g}; "
+            f"{steps} steps ({self.scheduler or f'timesteps {self._told}'}), {self.skip_steps} skipped, cfg "
+            f"{self.source_cfg:g} and {self.target_cfg:g}, eta {self.eta:g}; "
             + "".join(f"{words}; " for words, number in attention.items() if number)
             + f"guidance of distilled models {self.source_guidance:g} and {self.target_guidance:g}; {self.how} "
             f"({self.source})"
         )
-
 
     @property
     def _told(self) -> str:

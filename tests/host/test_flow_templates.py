@@ -59,6 +59,7 @@ def random_vae(comfy):
 @pytest.fixture
 def run_template(pack, host_node, random_model, random_vae, conditioning):
     """run_template(name): the inputs of each node by its title, and the rows of each call of the model."""
+
     def loaded(kind: str, graph: dict, model) -> dict:
         clip, vae = Words(lambda seed: conditioning(kind, seed)), random_vae(kind)
         pixels = torch.rand((FRAMES if kind == "wan" else 1, 80, 72, 3), generator=torch.Generator().manual_seed(0))

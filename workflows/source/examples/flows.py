@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from .. import notes
 from ..blocks import IMAGE, IMAGE_ROOM, RESULT, RESULT_WIDTH, SAMPLE, WORDS, Pipeline, conditioning, save
@@ -58,8 +59,16 @@ def text_edit_video() -> Workflow:
     source = pipeline.source("a red car drives along a road through a green forest")
     target = pipeline.target("a red car drives along a road through a forest in deep snow")
     empty = pipeline.empty()
-    values = {"steps": 50, "source_cfg": 3.5, "target_cfg": 10.0, "eta": 0.0, "scheduler": "simple", "skip_steps": 17}
-    edit = _edit(pipeline, encoded["LATENT"], source, target, empty, **values)
+    values: dict[str, Any] = {
+        "steps": 50,
+        "source_cfg": 3.5,
+        "target_cfg": 10.0,
+        "eta": 0.0,
+        "scheduler": "simple",
+        "skip_steps": 17,
+    }
+    prompts = [conditioning(source), conditioning(target)]
+    edit = _edit(pipeline, encoded["LATENT"], prompts, empty, values)
     edited = pipeline.decode(edit["latent"])
     made = Node("CreateVideo", "Put together", {"images": edited["IMAGE"], "fps": parts["fps"]}, collapsed=True)
     kept = {"video": made["VIDEO"], "filename_prefix": "edit_friendly/text_edit_video"}
@@ -88,21 +97,24 @@ def _text_edit(
     encoded = pipeline.encode(crop["IMAGE"])
     source, target, empty = pipeline.source(GIRL), pipeline.target(GIRL_IN_SNOW), pipeline.empty()
     settings = Node("EditPreset", "Settings", {"model": pipeline.model, "preset": preset})
-    prompts: list[Node | Output] = [source, target]
+    prompts = [conditioning(source), conditioning(target)]
     guided: Sequence[Node] = ()
     if distilled:
         guided = [
             Node(
                 "FluxGuidance",
                 f"Guidance of {which}",
-                {"conditioning": conditioning(prompt), "guidance": settings[f"{which}_guidance"]},
+                {"conditioning": prompt, "guidance": settings[f"{which}_guidance"]},
                 collapsed=True,
             )
-            for which, prompt in (("source", source), ("target", target))
+            for which, prompt in zip(("source", "target"), prompts, strict=True)
         ]
         prompts = [node["CONDITIONING"] for node in guided]
-    wired = {name: settings[name] for name in ("sigmas", "skip_steps", "source_cfg", "target_cfg", "eta")}
-    edit = _edit(pipeline, encoded["LATENT"], *prompts, empty, **wired, steps=steps, scheduler="simple")
+    values: dict[str, Any] = {
+        name: settings[name] for name in ("sigmas", "skip_steps", "source_cfg", "target_cfg", "eta")
+    }
+    values |= {"steps": steps, "scheduler": "simple"}
+    edit = _edit(pipeline, encoded["LATENT"], prompts, empty, values)
     edited = pipeline.decode(edit["latent"])
     return Workflow(
         [
@@ -116,16 +128,17 @@ def _text_edit(
 
 
 def _edit(
-    pipeline: Pipeline, latent: Output, source: Node | Output, target: Node | Output, empty: Node, **values: object
+    pipeline: Pipeline, latent: Output, prompts: Sequence[Output], empty: Node, values: Mapping[str, Any]
 ) -> Node:
+    source, target = prompts
     links = {
         "model": pipeline.model,
-        "source": conditioning(source),
-        "target": conditioning(target),
+        "source": source,
+        "target": target,
         "negative": conditioning(empty),
         "latent_image": latent,
     }
-    return Node("EditFriendlyEdit", "Edit", links | values | {"seed": 1}, live_preview=True)
+    return Node("EditFriendlyEdit", "Edit", links | dict(values) | {"seed": 1}, live_preview=True)
 
 
 def _saved_video(title: str, inputs: dict[str, object]) -> Node:
