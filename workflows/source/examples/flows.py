@@ -50,7 +50,7 @@ def text_edit_video() -> Workflow:
     clip = Node("CLIPLoader", "Text encoder", {"clip_name": WAN_CLIP["name"], "type": "wan"}, models=[WAN_CLIP])
     vae = Node("VAELoader", "VAE", {"vae_name": WAN_VAE["name"]}, models=[WAN_VAE])
     pipeline = Pipeline(model["MODEL"], clip["CLIP"], vae["VAE"])
-    video = Node("LoadVideo", "Video", {"file": VIDEO}, room=IMAGE_ROOM)
+    video = Node("LoadVideo", "Video", {"file": VIDEO}, room=IMAGE_ROOM + 30)  # and a button
     parts = Node("GetVideoComponents", "Frames", {"video": video["VIDEO"]}, collapsed=True)
     inputs = {"image": parts["images"], "batch_index": 0, "length": FRAMES}
     cut = Node("ImageFromBatch", f"First {FRAMES} frames", inputs)
