@@ -16,6 +16,7 @@ class Picture:
 
     name: str  # its path within the data set, with forward slashes
     content: Callable[[], bytes]
+    path: Path | None = None  # where it is a file of its own
 
     def read(self) -> bytes:
         """The file; EvaluationError where there is none."""
@@ -26,7 +27,7 @@ class Picture:
 
     @classmethod
     def of_file(cls, name: str, path: Path) -> Picture:
-        return cls(name, path.read_bytes)
+        return cls(name, path.read_bytes, path)
 
 
 @dataclass(frozen=True)

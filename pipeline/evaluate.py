@@ -33,12 +33,11 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from . import data_set
 from .template import PARAMETERS
 
 if TYPE_CHECKING:
     from evaluation.measuring import Outcome
-
-FORMATS = ("pie-bench", "pie-bench-parquet", "yaml", "table")
 
 
 def add_command(commands: Any) -> None:
@@ -53,7 +52,8 @@ def add_command(commands: Any) -> None:
         allow_abbrev=False,
     )
     parser.set_defaults(run=run, refuse=parser.error)
-    add_data_set(parser, "data")
+    parser.add_argument("data", type=Path, metavar="DATA", help="a data set: a file, or a folder of PIE-Bench")
+    data_set.add_format(parser)
     parser.add_argument(
         "--edited", action="append", default=[], metavar="NAME=FOLDER", help="edits of a method; may be repeated"
     )
@@ -68,23 +68,6 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--sort", default="whole.psnr", metavar="METRIC", help="... those worst in this: %(default)s")
 
 
-def add_data_set(parser: argparse.ArgumentParser, name: str) -> None:
-    """The options that say what a data set is, which is the argument or option of this name."""
-    parser.add_argument(name, type=Path, metavar="DATA", help="a data set: file, or folder of PIE-Bench")
-    parser.add_argument("--format", choices=FORMATS, help="default: found out by the content")
-    parser.add_argument(
-        "--columns",
-        metavar="picture=NAME,...",
-        help="what a table calls its picture, source, target, id, type, mask, words",
-    )
-
-
-def columns_of(text: str | None) -> dict[str, str]:
-    """Names of columns by our names of them."""
-    parts = [part.partition("=") for part in (text or "").split(",") if part]
-    return {ours.strip(): theirs.strip() for ours, _, theirs in parts}
-
-
 def run(options: argparse.Namespace) -> int:
     """Do what the command line asks for; its exit status."""
     try:
@@ -97,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
         folders = _folders(options.edited)
         if not (folders or options.calibrate):
             raise EvaluationError("name edits with --edited NAME=FOLDER, or take --calibrate for the sources alone")
-        data = formats.read(options.data, options.format, columns_of(options.columns))
+        data = formats.read(options.data, options.format, data_set.columns_of(options.columns))
         found = weights.load(options.weights, options.device)
         options.out.mkdir(parents=True, exist_ok=True)
         wanted = Wanted(

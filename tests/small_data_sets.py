@@ -3,57 +3,21 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import yaml
 from PIL import Image
 
-from demo.edits import Edit, choose_edits, kept_by
-from demo.scenes import Scene, render
+from demo import data_set
+from demo.data_set import Entry, runs_of
 
 KINDS = ("color", "shape")
 
 
-@dataclass(frozen=True)
-class Entry:
-    """An edit of a scene: its picture, prompts, and the mask of what is to change."""
-
-    name: str
-    picture: bytes
-    source: str
-    target: str
-    kind: str
-    mask: np.ndarray
-
-    @property
-    def runs(self) -> list[int]:
-        """Of the mask, as PIE-Bench writes them."""
-        padded = np.concatenate([[0], self.mask.ravel().astype(int), [0]])
-        starts, ends = (np.flatnonzero(np.diff(padded) == step) for step in (1, -1))
-        return np.stack([starts, ends - starts], axis=1).ravel().tolist()
-
-
 def entries(per_kind: int = 2) -> list[Entry]:
     """Edits of held-out scenes."""
-    return [_entry(number, edit) for number, edit in enumerate(choose_edits(per_kind, kinds=KINDS))]
-
-
-def _entry(number: int, edit: Edit) -> Entry:
-    mask = ~kept_by(edit).numpy()
-    name = f"{edit.kind}/{number:03}.png"
-    return Entry(name, png_of(edit.source), edit.source.caption, edit.target.caption, edit.kind, mask)
-
-
-def png_of(scene: Scene) -> bytes:
-    """A scene as a file of 32 x 32 pixels."""
-    file = io.BytesIO()
-    pixels = np.clip((render(scene).image.transpose(1, 2, 0) + 1) * 127.5, 0, 255).round().astype(np.uint8)
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
+    return data_set.entries(per_kind, KINDS)
 
 
 def write(format: str, folder: Path, made: list[Entry]) -> Path:
@@ -62,21 +26,14 @@ def write(format: str, folder: Path, made: list[Entry]) -> Path:
 
 
 def _pie_bench(folder: Path, made: list[Entry]) -> Path:
-    _pictures(folder / "annotation_images", made)
-    mapping = {
-        f"{number:012}": {
-            "image_path": entry.name,
-            "original_prompt": entry.source.replace(" a ", " a [", 1) + "]",
-            "editing_prompt": f"[{entry.target}]",
-            "editing_instruction": "change it",
-            "editing_type_id": {"color": "6", "shape": "1"}[entry.kind],
-            "blended_word": "",
-            "mask": entry.runs,
-        }
-        for number, entry in enumerate(made)
-    }
-    (folder / "mapping_file.json").write_text(json.dumps(mapping))
-    return folder / "mapping_file.json"
+    """With the brackets that PIE-Bench has in its prompts."""
+    path = data_set.write(folder, made)
+    mapping = json.loads(path.read_text())
+    for entry in mapping.values():
+        entry["original_prompt"] = entry["original_prompt"].replace(" a ", " a [", 1) + "]"
+        entry["editing_prompt"] = f"[{entry['editing_prompt']}]"
+    path.write_text(json.dumps(mapping))
+    return path
 
 
 def _pie_bench_parquet(folder: Path, made: list[Entry]) -> Path:
@@ -93,7 +50,7 @@ def _pie_bench_parquet(folder: Path, made: list[Entry]) -> Path:
                 "edit_action": "{}",
                 "aspect_mapping": "{}",
                 "blended_words": "[]",
-                "mask": " ".join(map(str, entry.runs)),
+                "mask": " ".join(map(str, runs_of(entry.mask))),
             }
             for number, entry in enumerate(made)
             if entry.kind == kind
@@ -107,7 +64,7 @@ def _pie_bench_parquet(folder: Path, made: list[Entry]) -> Path:
 def _yaml(folder: Path, made: list[Entry]) -> Path:
     _pictures(folder, made)
     entries = [
-        {"init_img": f"/{entry.name}", "source_prompt": entry.source, "target_prompts": [entry.target]}
+        {"init_img": f"/{entry.path}", "source_prompt": entry.source, "target_prompts": [entry.target]}
         for entry in made
     ]
     (folder / "test.yaml").write_text(yaml.safe_dump(entries))
@@ -123,7 +80,7 @@ def _csv(folder: Path, made: list[Entry]) -> Path:
             mask = f"masks/{number}.png"
             (folder / "masks").mkdir(exist_ok=True)
             Image.fromarray(entry.mask).save(folder / mask)
-            table.writerow([entry.name, entry.source, entry.target, entry.kind, mask, f"edit {number}"])
+            table.writerow([entry.path, entry.source, entry.target, entry.kind, mask, f"edit {number}"])
     return folder / "list.csv"
 
 
@@ -134,7 +91,7 @@ def _parquet(folder: Path, made: list[Entry]) -> Path:
 
     rows = [
         {
-            "source_image": {"bytes": entry.picture, "path": entry.name},
+            "source_image": {"bytes": entry.picture, "path": entry.path},
             "source_prompt": entry.source,
             "target_prompt": entry.target,
         }
@@ -146,8 +103,8 @@ def _parquet(folder: Path, made: list[Entry]) -> Path:
 
 def _pictures(folder: Path, made: list[Entry]) -> None:
     for entry in made:
-        (folder / entry.name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / entry.name).write_bytes(entry.picture)
+        (folder / entry.path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / entry.path).write_bytes(entry.picture)
 
 
 COLUMNS = "picture=source_image,source=source_prompt,target=target_prompt"  # of the last

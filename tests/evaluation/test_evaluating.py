@@ -42,7 +42,7 @@ def edited(picture: bytes, amount: float) -> Image.Image:
 def mirrored(folder: Path, made, amount: float, ending: str = ".png") -> Path:
     """Edits in the places of their sources."""
     for entry in made:
-        path = (folder / entry.name).with_suffix(ending)
+        path = (folder / entry.path).with_suffix(ending)
         path.parent.mkdir(parents=True, exist_ok=True)
         edited(entry.picture, amount).save(path)
     return folder
@@ -54,7 +54,7 @@ def recorded(folder: Path, made, amount: float, seed: int = 1, **settings) -> Pa
 
     folder.mkdir(exist_ok=True)
     for entry in made:
-        stem = f"{Path(entry.name).stem}_{hashlib.sha256(repr((entry.name, amount, seed)).encode()).hexdigest()[:12]}"
+        stem = f"{Path(entry.path).stem}_{hashlib.sha256(repr((entry.path, amount, seed)).encode()).hexdigest()[:12]}"
         edited(entry.picture, amount).save(folder / f"{stem}.png")
         record = {
             "picture_sha256": hashlib.sha256(entry.picture).hexdigest(),
@@ -139,7 +139,7 @@ def test_records_are_found_by_picture_and_prompts_and_other_settings_are_other_m
 
 def test_edits_that_are_not_there_are_listed_and_their_methods_not_compared(evaluate, made, tmp_path):
     first, second = mirrored(tmp_path / "a", made, 0.1), mirrored(tmp_path / "b", made, 0.2)
-    (second / made[2].name).unlink()
+    (second / made[2].path).unlink()
     arguments = ["--edited", f"a={first}", "--edited", f"b={second}"]
     summary, said = evaluate(*arguments, status=1)
     assert summary["methods"]["b"]["missing"] == ["000000000002"]
@@ -155,15 +155,15 @@ def test_edits_that_are_not_there_are_listed_and_their_methods_not_compared(eval
 def test_what_cannot_be_measured_is_listed_and_the_rest_is(evaluate, data, made, tmp_path):
     """A source that is not there, an edit of another size, one that is no picture."""
     folder = mirrored(tmp_path / "a", made, 0.1)
-    (data.parent / "annotation_images" / made[0].name).unlink()
-    edited(made[1].picture, 0.1).resize((40, 40)).save(folder / made[1].name)
-    (folder / made[2].name).write_bytes(b"no picture")
+    (data.parent / "annotation_images" / made[0].path).unlink()
+    edited(made[1].picture, 0.1).resize((40, 40)).save(folder / made[1].path)
+    (folder / made[2].path).write_bytes(b"no picture")
     summary, said = evaluate("--edited", f"a={folder}", status=1)
     reasons = summary["methods"]["a"]["failed"]
-    assert any(f"there is no picture {made[0].name}" in reason for reason in reasons)
+    assert any(f"there is no picture {made[0].path}" in reason for reason in reasons)
     resize = "the edit is 40 x 40 pixels, its source 32 x 32: --resize crop or --resize stretch makes the source fit"
     assert reasons[resize] == ["000000000001"]
-    assert any("002.png cannot be read as a picture" in reason for reason in reasons)
+    assert any("000000000002.png cannot be read as a picture" in reason for reason in reasons)
     assert summary["methods"]["a"]["cases"] == 1
     summary, _ = evaluate("--edited", f"a={folder}", "--resize", "stretch", status=1, out="resized")
     assert summary["methods"]["a"]["cases"] == 2
@@ -173,7 +173,7 @@ def test_pictures_with_alpha_grey_or_turned_by_exif(evaluate, data, made, tmp_pa
     """A picture counts as ComfyUI loads it: without alpha, upright."""
     folder = tmp_path / "a"
     for number, entry in enumerate(made):
-        path = folder / entry.name
+        path = folder / entry.path
         path.parent.mkdir(parents=True, exist_ok=True)
         image = edited(entry.picture, 0)
         if number % 2:
@@ -203,8 +203,8 @@ def test_a_strip_is_cut_to_its_last_picture(evaluate, made, tmp_path):
     for entry in made:
         strip = Image.new("RGB", (128, 32), "red")
         strip.paste(edited(entry.picture, 0.0), (96, 0))
-        (folder / entry.name).parent.mkdir(parents=True, exist_ok=True)
-        strip.save(folder / entry.name)
+        (folder / entry.path).parent.mkdir(parents=True, exist_ok=True)
+        strip.save(folder / entry.path)
     summary, _ = evaluate("--edited", f"p2p={folder}")
     assert mean(summary, "p2p", "whole.mse") == 0
 
@@ -213,7 +213,7 @@ def test_variations_and_their_diversity(evaluate, made, tmp_path, weights_folder
     folder = tmp_path / "a"
     for entry in made:
         for variation in range(3):
-            path = folder / entry.name.replace(".png", f"_v{variation}.png")
+            path = folder / entry.path.replace(".png", f"_v{variation}.png")
             path.parent.mkdir(parents=True, exist_ok=True)
             edited(entry.picture, 0.2 * variation).save(path)
     summary, _ = evaluate("--edited", f"a={folder}", "--weights", weights_folder)
@@ -277,7 +277,7 @@ def test_what_is_measured_is_not_measured_again_unless_it_changes(evaluate, made
     monkeypatch.setattr(RowTable, "add", lambda table, row: (added.append(row["case"]), add(table, row)))
     evaluate("--edited", f"a={folder}")
     assert added == []
-    edited(made[2].picture, 0.5).save(folder / made[2].name)
+    edited(made[2].picture, 0.5).save(folder / made[2].path)
     evaluate("--edited", f"a={folder}")
     assert added == ["000000000002"]
 
@@ -288,7 +288,7 @@ def test_a_sheet_shows_the_worst_first_and_escapes_prompts(evaluate, data, made,
         entry["editing_prompt"] = "<script>alert(1)</script>"
     data.write_text(json.dumps(mapping))
     folder = mirrored(tmp_path / "a", made, 0.1)
-    edited(made[3].picture, 0.9).save(folder / made[3].name)
+    edited(made[3].picture, 0.9).save(folder / made[3].path)
     evaluate("--edited", f"a={folder}")
     page = (tmp_path / "out" / "index.html").read_text()
     assert page.count("<section>") == 2 and page.index("000000000003") == page.index("0000000000")

@@ -67,10 +67,10 @@ def test_cases_without_an_id_are_called_after_their_picture(tmp_path):
 
 def test_a_picture_that_is_not_there_is_found_out_when_it_is_read(made, tmp_path):
     file = small_data_sets.write("pie-bench", tmp_path, made)
-    (tmp_path / "annotation_images" / made[1].name).unlink()
+    (tmp_path / "annotation_images" / made[1].path).unlink()
     first, second, *_ = formats.read(file).cases
     assert first.picture.read()
-    with pytest.raises(EvaluationError, match=f"there is no picture {made[1].name}"):
+    with pytest.raises(EvaluationError, match=f"there is no picture {made[1].path}"):
         second.picture.read()
 
 
