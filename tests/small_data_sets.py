@@ -22,6 +22,7 @@ def entries(per_kind: int = 2) -> list[Entry]:
 
 def write(format: str, folder: Path, made: list[Entry]) -> Path:
     """The data set in a format; the path to name."""
+    folder.mkdir(exist_ok=True)
     return WRITERS[format](folder, made)
 
 
