@@ -13,6 +13,7 @@ from . import EvaluationError
 from .protocols import METRICS, Networks
 
 REQUIREMENTS = "requirements-evaluation.txt"
+PINNED = {"timm", "torchmetrics"}  # there; ComfyUI brings the others
 _OF_CLIP = (
     "config.json",
     "model.safetensors",
@@ -135,7 +136,8 @@ def _reason_against(network: Network, folder: Path | None) -> str:
     if missing := network.missing(folder):
         return f"there is no {missing}"
     lacking = [package for package in network.packages if importlib.util.find_spec(package) is None]
-    return f"it takes {' and '.join(lacking)}: pip install -r {REQUIREMENTS}" if lacking else ""
+    install = f"-r {REQUIREMENTS}" if set(lacking) & PINNED else " ".join(lacking)
+    return f"it takes {' and '.join(lacking)}: pip install {install}" if lacking else ""
 
 
 def _loaded(network: Network, folder: Path, device: str) -> Any:
