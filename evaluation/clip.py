@@ -28,7 +28,7 @@ class FolderClip:
         from transformers import CLIPModel, CLIPTokenizer
 
         self.device = device
-        self.model = CLIPModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32).to(device).eval()
+        self.model = CLIPModel.from_pretrained(folder, local_files_only=True).float().to(device).eval()
         self.tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
         self._kept: OrderedDict[Hashable, Tensor] = OrderedDict()
 

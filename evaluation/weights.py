@@ -14,16 +14,8 @@ from .protocols import METRICS, Networks
 
 REQUIREMENTS = "requirements-evaluation.txt"
 PINNED = {"timm", "torchmetrics"}  # there; ComfyUI brings the others
-_OF_CLIP = (
-    "config.json",
-    "model.safetensors",
-    "vocab.json",
-    "merges.txt",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-)
-_NEEDED_OF_CLIP = ("config.json", "model.safetensors", "vocab.json", "merges.txt")
+_OF_CLIP = ("config.json", "model.safetensors", "vocab.json", "merges.txt")
+_READ_TOO = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")  # where they are there
 
 
 def _clip(path: Path, device: str) -> Any:
@@ -55,35 +47,39 @@ class Network:
     """What a network is called here and where it lies in the folder of the weights.
 
     Args:
+        place: a file, or a folder that has the files `parts`.
         packages: that it is read with.
         digest: how the SHA-256 of the published file begins, where that is known.
     """
 
-    file: str
+    place: str
     load: Callable[[Path, str], Any]
     packages: tuple[str, ...]
+    parts: tuple[str, ...] = ()
     digest: str = ""
 
     def files(self, folder: Path) -> list[Path]:
         """Its files that are there."""
-        path = folder / self.file
-        found = [path / name for name in _OF_CLIP] if path.is_dir() else [path]
-        return [file for file in found if file.is_file()]
+        named = [*self._needed(folder), *(folder / self.place / name for name in _READ_TOO if self.parts)]
+        return [file for file in named if file.is_file()]
 
     def missing(self, folder: Path) -> str:
         """The first file that is not there; "" where all are."""
-        path = folder / self.file
-        is_clip = "safetensors" in self.packages
-        needed = [path / name for name in _NEEDED_OF_CLIP] if is_clip else [path]
-        return next((str(file) for file in needed if not file.is_file()), "")
+        return next((str(file) for file in self._needed(folder) if not file.is_file()), "")
+
+    def _needed(self, folder: Path) -> list[Path]:
+        place = folder / self.place
+        return [place / name for name in self.parts] if self.parts else [place]
 
 
 NETWORKS = {
-    "clip_l14": Network("clip-vit-large-patch14", _clip, ("transformers", "safetensors")),
-    "clip_b32": Network("clip-vit-base-patch32", _clip, ("transformers", "safetensors")),
+    "clip_l14": Network("clip-vit-large-patch14", _clip, ("transformers", "safetensors"), _OF_CLIP),
+    "clip_b32": Network("clip-vit-base-patch32", _clip, ("transformers", "safetensors"), _OF_CLIP),
     "dino": Network("dino_vitbase8_pretrain.pth", _dino, ("timm",)),
-    "lpips_squeeze": Network("squeezenet1_1-b8a52dc0.pth", _squeeze, ("torchmetrics", "torchvision"), "b8a52dc0"),
-    "lpips_alex": Network("alexnet-owt-7be5be79.pth", _alex, ("torchmetrics", "torchvision"), "7be5be79"),
+    "lpips_squeeze": Network(
+        "squeezenet1_1-b8a52dc0.pth", _squeeze, ("torchmetrics", "torchvision"), digest="b8a52dc0"
+    ),
+    "lpips_alex": Network("alexnet-owt-7be5be79.pth", _alex, ("torchmetrics", "torchvision"), digest="7be5be79"),
 }
 
 
@@ -132,7 +128,7 @@ def load(folder: Path | None, device: str = "cpu") -> Weights:
 def _reason_against(network: Network, folder: Path | None) -> str:
     """Why a network cannot be had, in words; "" where it can."""
     if folder is None:
-        return f"it takes {network.file} in a folder named with --weights"
+        return f"it takes {network.place} in a folder named with --weights"
     if missing := network.missing(folder):
         return f"there is no {missing}"
     lacking = [package for package in network.packages if importlib.util.find_spec(package) is None]
@@ -142,11 +138,11 @@ def _reason_against(network: Network, folder: Path | None) -> str:
 
 def _loaded(network: Network, folder: Path, device: str) -> Any:
     try:
-        return network.load(folder / network.file, device)
+        return network.load(folder / network.place, device)
     except Exception as error:  # each library has its own for a file that is none
         what = " ".join(str(error).split())[:200] or type(error).__name__
         raise EvaluationError(
-            f"the weights {folder / network.file} cannot be read: {what}. Is the file whole, and what its name says? "
+            f"the weights {folder / network.place} cannot be read: {what}. Is the file whole, and what its name says? "
             "Get it again, or take it out of the folder"
         ) from error
 

@@ -51,7 +51,7 @@ def clip_vision(comfy, clip_folder, tmp_path):
     return model
 
 
-def test_the_numbers_are_those_of_the_command(measure, clip_vision, clip_folder, comfy, host_node, tmp_path, capsys):
+def test_the_numbers_are_those_of_the_command(measure, clip_vision, clip_folder, tmp_path, capsys):
     """Of pictures as the host saves and loads them: a mask that is painted, sizes that CLIP has to crop."""
     generator = torch.Generator().manual_seed(0)
     source = torch.rand((1, 40, 56, 3), generator=generator)
