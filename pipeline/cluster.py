@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
         from .work_list import WorkList
     except ModuleNotFoundError as missing:
         options.refuse(f"{missing}. Run: python -m pip install -r requirements-cluster.txt")
-    for name in ("folder", "prompts", "out", "comfyui", "models", "scratch", "logs"):
+    for name in ("folder", "prompts", "dataset", "out", "comfyui", "models", "scratch", "logs"):
         if isinstance(place := getattr(options, name), Path):
             setattr(options, name, Path(os.path.abspath(place)))  # workers run in another folder
     try:

@@ -6,22 +6,20 @@ import argparse
 import hashlib
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+
+from evaluation import EvaluationError, formats
+from evaluation.cases import Picture
 
 from .edits import Broken
 from .store import Place, Store, below, store_at
 from .template import Edit, UsageError
 
-if TYPE_CHECKING:
-    from evaluation.cases import Picture
-
-FORMATS = ("pie-bench", "pie-bench-parquet", "yaml", "table")
 PICTURES = "pictures"  # the folder beside the results of those that lie within a parquet file
 
 
 def add_format(parser: argparse.ArgumentParser) -> None:
     """The options that say how a data set is to be read."""
-    parser.add_argument("--format", choices=FORMATS, help="of the data set; default: found out by the content")
+    parser.add_argument("--format", choices=formats.FORMATS, help="of the data set; default: found out by the content")
     parser.add_argument(
         "--columns",
         metavar="picture=NAME,...",
@@ -40,8 +38,6 @@ def edits_of(options: argparse.Namespace, settings: dict[str, str]) -> Iterator[
 
     Pictures that lie within a parquet file are put beside the results, where servers and further runs find them.
     """
-    from evaluation import EvaluationError, formats
-
     try:
         data = formats.read(options.dataset, options.format, columns_of(options.columns))
     except EvaluationError as error:

@@ -33,6 +33,8 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from evaluation import EvaluationError, formats
+
 from . import data_set
 from .template import PARAMETERS
 
@@ -71,7 +73,7 @@ def add_command(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Do what the command line asks for; its exit status."""
     try:
-        from evaluation import EvaluationError, formats, weights
+        from evaluation import weights
         from evaluation.measuring import Options
         from evaluation.run import Wanted, evaluate
     except ModuleNotFoundError as missing:
@@ -107,8 +109,6 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _folders(texts: Sequence[str]) -> dict[str, Path]:
-    from evaluation import EvaluationError
-
     folders = {}
     for text in texts:
         name, equals, folder = text.partition("=")
