@@ -14,15 +14,18 @@ from pathlib import Path
 from pipeline.comfyui import OWN_FOLDER, find_comfyui, find_version, in_ci, is_comfyui, version_of
 
 ROOT = Path(__file__).resolve().parent
-PINS = (ROOT / "requirements-dev.txt", ROOT / "requirements-evaluation.txt")
+PINS = tuple(ROOT / f"requirements-{what}.txt" for what in ("dev", "cluster", "evaluation"))
 OLDEST, NEWEST = "0.3.64", "0.33.0"  # the versions of ComfyUI that the suite is held to; each has pins of its own
 WITHOUT = "none"
 SOURCE = "https://github.com/comfyanonymous/ComfyUI"
 
 CORE = ["torch", "numpy", "safetensors", "pillow", "matplotlib"]
 SERVER = ["requests", "tqdm"]
-EVALUATION = ["torchmetrics", "torchvision", "timm", "transformers", "pyarrow", "pyyaml", "scikit-image"]
-TEST = [*EVALUATION, "pytest", "hypothesis", "playwright", "mypy", "ruff", "comfy-cli"]
+CLUSTER = ["ray", "pyarrow", "pandas", "fsspec"]
+EVALUATION = ["torchmetrics", "torchvision", "timm", "transformers", "pyyaml", "scikit-image"]
+OBJECT_STORE = ["moto", "boto3", "flask", "flask-cors"]  # a server of S3 for tests
+OTHERS = ["pytest", "hypothesis", "playwright", "mypy", "ruff", "comfy-cli"]
+TEST = [*CLUSTER, *EVALUATION, *OBJECT_STORE, *OTHERS]
 
 EPILOG = f"""Which ComfyUI: the one in the environment variable COMFYUI_PATH (set to nothing: none), else the one that
 this pack is installed in, else comfy-cli's, else {OLDEST} by git into .comfyui, where the network gives it.

@@ -1,4 +1,4 @@
-"""Many pictures on running ComfyUI servers, over their HTTP API: client, server, template and the edits of a folder.
+"""Many pictures on ComfyUI servers, over their HTTP API: client, server, template, job, and the front ends that do jobs.
 
 Knows nothing of the method, the nodes or the demo model; graphs are what connects them.
 """

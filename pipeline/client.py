@@ -23,7 +23,8 @@ from requests.auth import AuthBase
 from urllib3.util import Retry
 
 REQUEST_TIMEOUT = 60  # seconds without a byte from the server
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0  # seconds between two looks at a run
+FIRST_PAUSE, LONGEST_PAUSE = 0.02, 1.0  # seconds between two looks at a run
+PAUSE = 0.05  # of the time that it has taken so far, so that at most this share is lost
 GATEWAY_ERRORS = (502, 503, 504)  # a proxy answers in place of a server that is down
 NOT_LET_IN = (401, 403, 407)
 OURS = {"content-type", "content-length", "transfer-encoding"}  # differ from request to request
@@ -39,6 +40,10 @@ class GraphError(RuntimeError):
 
 class ServerGone(GraphError):
     """No ComfyUI answers at the address: nothing does, or a proxy in its place, or it lets nobody in."""
+
+
+class RunDropped(GraphError):
+    """The server is there and does not know the run any more, so it may be asked for again."""
 
 
 class ComfyClient:
@@ -138,20 +143,19 @@ class ComfyClient:
 
     def result(self, prompt_id: str) -> dict:
         """Wait for a run; its outputs by node id."""
-        deadline = None if self.timeout is None else time.monotonic() + self.timeout
-        pause = FIRST_PAUSE
+        started = time.monotonic()
         while (entry := self._history(prompt_id)) is None:
             if not self._in_queue(prompt_id):
                 entry = self._history(prompt_id)  # it may have ended between the two questions
                 if entry is None:
-                    raise GraphError("the server dropped the run: it was restarted, or its queue was cleared")
+                    raise RunDropped("the server dropped the run: it was restarted, or its queue was cleared")
                 break
-            if deadline is not None and time.monotonic() > deadline:
+            taken = time.monotonic() - started
+            if self.timeout is not None and taken > self.timeout:
                 self.cancel(prompt_id)
                 raise GraphError(f"the graph did not finish within {self.timeout:g} s, and was cancelled")
-            if self.stopped.wait(pause):
+            if self.stopped.wait(min(max(FIRST_PAUSE, PAUSE * taken), LONGEST_PAUSE)):
                 raise KeyboardInterrupt
-            pause = min(1.5 * pause, LONGEST_PAUSE)
         status = _find(entry, "status", "status_str")
         if status is None:
             raise GraphError("the server does not say whether the run succeeded: its history has no status for it")

@@ -1,5 +1,4 @@
-"""Edit many pictures on many GPUs: a ComfyUI for each, started and watched by Ray. Needs: pip install -r
-requirements-cluster.txt
+"""Edit many pictures on many GPUs, with a ComfyUI for each, by Ray. Needs: pip install -r requirements-cluster.txt
 
 examples:
   python -m pipeline cluster pictures/ --source "a photo of a cat" --target "a photo of a dog" --comfyui ~/ComfyUI
@@ -7,8 +6,8 @@ examples:
   python -m pipeline cluster ... --address auto         every GPU of the Ray cluster that this machine is part of
   python -m pipeline cluster ... --workers 2 --cpu      no GPU
 
-pictures, lists, graphs, results, exit codes: as of `edit`, which also finishes what this has begun, and the other way
-round. All edits of a picture go to the same server, whose cache spares their inversions.
+pictures, lists, graphs, shards, results, exit codes: as of `edit`, which also finishes what this has begun, and the
+other way round. All edits of a picture go to the same server, whose cache spares their inversions.
 
 a worker starts ComfyUI on its machine, in a folder of its own, with this pack in it, which travels along; it starts it
 anew when it ends, and after --recycle pictures. A picture in which three servers end has failed. The table of the run
@@ -24,8 +23,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from .client import GraphError
 from .comfyui import find_comfyui
+from .edits import Shard
 from .plan import Plan, add_options, plan_of
 from .store import store_at
 from .tally import Tally
@@ -40,12 +39,12 @@ def run(options: argparse.Namespace) -> int:
         from .work_list import WorkList
     except ModuleNotFoundError as missing:
         options.refuse(f"{missing}. Run: python -m pip install -r requirements-cluster.txt")
-    for name in ("folder", "prompts", "dataset", "out", "comfyui", "models", "scratch", "logs"):
-        if isinstance(place := getattr(options, name), Path):
-            setattr(options, name, Path(os.path.abspath(place)))  # workers run in another folder
+    for name, value in vars(options).items():
+        if isinstance(value, Path):
+            setattr(options, name, Path(os.path.abspath(value)))  # workers run in another folder
     try:
         plan = plan_of(options)
-        work, name = WorkList(plan.edits), run_table.new_run()
+        work, name = WorkList(filter(Shard.of(options.shard).has, plan.edits)), run_table.new_run()
         store = store_at(options.out)
         store.prepare()
         setup = _setup(options, plan, work.checkpoints, run_table.begun(name))
@@ -53,27 +52,26 @@ def run(options: argparse.Namespace) -> int:
         options.refuse(str(error))
     if plan.left_out:
         tqdm.write(f"Left out {plan.left_out} results of earlier edits in {options.folder}")
-    tally, stop, status = Tally(), None, 1
-    try:
+    tally = Tally()
+
+    def do() -> None:
         with ray_data.connected(options.address):
             workers = ray_data.workers(options.address, options.workers, options.cpu)
             with run_table.RunTable(store, name) as table, tally.watched(len(work)) as tell:
                 for outcome, host in ray_data.outcomes(work, setup, workers):
                     table.add(outcome, host)
                     tell(outcome)
-        status = 1 if tally.failures else 0
-    except UsageError as error:
-        options.refuse(str(error))
-    except (GraphError, OSError) as error:
-        stop = f"Stopped: {error}."
-    except KeyboardInterrupt:
-        stop, status = "Interrupted.", 130
-    tally.report(len(work), options.out, stop)
-    return status
+
+    try:
+        return tally.ended(do if len(work) else lambda: None, len(work), options.out)
+    except UsageError as error:  # of what Ray finds
+        return options.refuse(str(error))
 
 
-def _setup(options: argparse.Namespace, plan: Plan, checkpoints: tuple[str, ...], begun: str) -> Setup:
+def _setup(options: argparse.Namespace, plan: Plan, checkpoints: list[str], begun: str) -> Setup:
     """What the workers are told."""
+    if options.workers is not None and options.workers < 1:
+        raise UsageError(f"--workers {options.workers}: there has to be one")
     comfyui = options.comfyui or find_comfyui()
     if comfyui is None:
         raise UsageError("there is no ComfyUI here: say with --comfyui where the workers find it")
@@ -85,7 +83,7 @@ def _setup(options: argparse.Namespace, plan: Plan, checkpoints: tuple[str, ...]
         python=options.comfyui_python,
         models=_text(options.models),
         gpu=not options.cpu,
-        checkpoints=checkpoints,
+        checkpoints=tuple(checkpoints),
         timeout=options.timeout,
         recycle=options.recycle,
         scratch=_text(options.scratch),

@@ -50,7 +50,7 @@ from typing import Any
 from tqdm import tqdm
 
 from .batch import Batch
-from .client import ComfyClient, GraphError
+from .client import ComfyClient
 from .edits import Shard
 from .job import Job
 from .plan import add_options, plan_of
@@ -74,17 +74,13 @@ def run(options: argparse.Namespace) -> int:
         options.refuse(str(error))
     if plan.left_out:
         tqdm.write(f"Left out {plan.left_out} results of earlier edits in {options.folder}")
-    tally, stop, status = Tally(), None, 1
-    try:
+    tally = Tally()
+
+    def do() -> None:
         with tally.watched(len(edits)) as tell:
             Batch(clients, Job(plan.template, store)).run(edits, tell)
-        status = 1 if tally.failures else 0
-    except (GraphError, OSError) as error:
-        stop = f"Stopped: {error}."
-    except KeyboardInterrupt:
-        stop, status = "Interrupted.", 130
-    tally.report(len(edits), options.out, stop)
-    return status
+
+    return tally.ended(do, len(edits), options.out)
 
 
 def add_command(commands: Any) -> None:
@@ -109,9 +105,6 @@ def add_command(commands: Any) -> None:
         default=[],
         metavar="'NAME: VALUE'",
         help="sent with every request; may be repeated; @FILE reads such lines from a file",
-    )
-    parser.add_argument(
-        "--shard", default="0/1", metavar="I/N", help="only the pictures of part I, from 0, of N; default: %(default)s"
     )
 
 

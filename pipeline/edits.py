@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from .results import results_among
-from .store import Place, below, store_at
+from .store import Place, below, path_in, store_at
 from .tables import read_table
 from .template import PROMPTS, Edit, UsageError
 
@@ -87,7 +87,7 @@ class PromptList:
     ) -> Iterator[Edit | Broken]:
         """The edits of the rows, once; what a row lacks comes from the arguments."""
         for number, cells in self._rows:
-            name = f"row {number} of {PurePath(self.path).name}"
+            name = f"row {number} of {path_in(self.path).name}"
             if not any(cells):
                 continue
             if len(cells) != len(self.columns):

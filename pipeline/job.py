@@ -16,9 +16,9 @@ from pathlib import PurePath
 from typing import Any
 
 from . import results
-from .client import ComfyClient, GraphError, ServerGone, images_of
+from .client import ComfyClient, GraphError, RunDropped, ServerGone, images_of
 from .edits import PICTURES, Broken
-from .store import Place, Store, StoreError, read
+from .store import Place, Store, StoreError, path_in, read
 from .template import PARAMETERS, Edit, EditError, Template, UsageError, digest_of
 
 SERVER_FOLDER = "edit_folder"  # below the server's input and output folders
@@ -97,24 +97,23 @@ class Job:
                 return Outcome(edit.name, FINISHED, order.key)
         except (EditError, OSError) as error:
             return Outcome(edit.name, FAILED, error=str(error))
-        tries = 1
-        try:
+        tries, is_freed = 0, False
+        while True:
+            tries += 1
             try:
                 return self._edited(order, client, host, tries)
-            except GraphError as error:
-                if not _is_out_of_memory(error):
-                    raise
-                client.free()
-                tries = 2
-                return self._edited(order, client, host, tries)
-        except ServerGone as error:
-            if not client.is_up():
+            except StoreError:
                 raise
-            return self._failure(order, str(error), tries)
-        except StoreError:
-            raise
-        except (GraphError, OSError) as error:
-            return self._failure(order, str(error), tries)
+            except (GraphError, OSError) as error:
+                if isinstance(error, ServerGone) and not client.is_up():
+                    raise
+                if isinstance(error, RunDropped) and tries < MOST_DEATHS:
+                    continue
+                if _is_out_of_memory(error) and not is_freed:
+                    is_freed = True
+                    client.free()
+                    continue
+                return self._failure(order, str(error), tries)
 
     def _order(self, edit: Edit | Broken) -> _Order:
         """What is to run for an edit; EditError where that cannot be said."""
@@ -122,7 +121,7 @@ class Job:
             raise EditError(edit.reason)
         content = _content_of(edit.picture)
         picture_digest = hashlib.sha256(content).hexdigest()
-        uploaded = f"{picture_digest[:24]}{PurePath(edit.picture).suffix.lower()}"
+        uploaded = f"{picture_digest[:24]}{path_in(edit.picture).suffix.lower()}"
         graph = self.template.filled(edit, f"{SERVER_FOLDER}/{uploaded}")
         return _Order(edit, content, picture_digest, uploaded, graph, digest_of(graph))
 
@@ -158,7 +157,7 @@ class Job:
 
     def _record(self, order: _Order, came_of_it: Mapping[str, Any]) -> bytes:
         record = {
-            "picture": PurePath(order.edit.picture).name,
+            "picture": path_in(order.edit.picture).name,
             "picture_sha256": order.picture_digest,
             "source": order.edit.source,
             "target": order.edit.target,
@@ -171,7 +170,7 @@ class Job:
         return json.dumps(record, indent=2).encode()
 
 
-def _is_out_of_memory(error: GraphError) -> bool:
+def _is_out_of_memory(error: Exception) -> bool:
     return any(sign in str(error).lower() for sign in OUT_OF_MEMORY)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import NamedTuple
 
 from . import data_set
 from .comfyui import PACK
 from .edits import Broken, PromptList, pictures_of
-from .store import folder_of, place_of
+from .store import folder_of, path_in, place_of
 from .template import PARAMETERS, PROMPTS, Edit, EditError, Template, UsageError, read_graph
 
 DEFAULT_GRAPH = PACK / "workflows" / "api" / "text_edit_sd15.json"
@@ -26,7 +26,7 @@ class Plan(NamedTuple):
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options that `plan_of` reads, and `out`."""
+    """The options that `plan_of` reads, and those that every front end has beside them."""
     parser.add_argument("folder", type=place_of, nargs="?", help="the folder of the pictures")
     parser.add_argument("--prompts", type=place_of, metavar="CSV", help="a list of edits, in place of one for all")
     parser.add_argument("--dataset", type=Path, metavar="DATA", help="a data set to evaluate, with its own prompts")
@@ -36,6 +36,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=place_of, default=Path("edited"), metavar="FOLDER", help="default: %(default)s")
     parser.add_argument(
         "--graph", type=Path, default=DEFAULT_GRAPH, metavar="JSON", help=f"default: workflows/api/{DEFAULT_GRAPH.name}"
+    )
+    parser.add_argument(
+        "--shard", default="0/1", metavar="I/N", help="only the pictures of part I, from 0, of N; default: %(default)s"
     )
     parser.add_argument("--timeout", type=float, metavar="SECONDS", help="longest wait for one picture, queue included")
     for name, parameter in PARAMETERS.items():
@@ -87,7 +90,7 @@ def _plan(options: argparse.Namespace, template: Template, settings: dict[str, s
     if rows is not None:
         return Plan(template, rows.edits(options.folder or folder_of(options.prompts), *given), 0)
     pictures, left_out = pictures_of(options.folder)
-    return Plan(template, (Edit(PurePath(picture).name, picture, *given) for picture in pictures), left_out)
+    return Plan(template, (Edit(path_in(picture).name, picture, *given) for picture in pictures), left_out)
 
 
 def swept(edit: Edit | Broken, sweep: Sequence[dict[str, str]]) -> Iterator[Edit | Broken]:

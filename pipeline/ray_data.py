@@ -28,17 +28,18 @@ from .worker import Setup, Worker, from_text
 GROUPS_AT_ONCE = 8  # pictures in a task; what a machine that is lost loses
 TASKS_A_WORKER = 4  # at least, so that the last ones end at about the same time
 PLASMA = 512 * 2**20  # bytes of shared memory of a Ray that is started here
-FAILED_STARTS = 3  # of workers, one after the other, that are put up with
 
 
 @contextlib.contextmanager
 def connected(address: str | None) -> Iterator[None]:
     """A Ray, with the pack as an install has it on all its machines: the cluster's, or one that is started here."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it warns of what Ray Data itself does
     local: dict[str, Any] = {"include_dashboard": False, "object_store_memory": PLASMA}
     with tempfile.TemporaryDirectory() as folder:
         copy_pack(Path(folder))
         try:
+            _check(address)
             ray.init(
                 address=address or "local",
                 runtime_env={"working_dir": folder},
@@ -46,12 +47,19 @@ def connected(address: str | None) -> Iterator[None]:
                 logging_level=logging.ERROR,
                 **({} if address else local),
             )
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             raise UsageError(f"there is no Ray cluster at {address}: {error}") from error
         try:
             yield
         finally:
             ray.shutdown()
+
+
+def _check(address: str | None) -> None:
+    """OSError where nothing answers at HOST:PORT, for which Ray itself waits many minutes."""
+    host, colon, port = (address or "").rpartition(":")
+    if colon and port.isdecimal() and "/" not in host:
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def workers(address: str | None, asked: int | None, cpu: bool) -> int:
@@ -71,11 +79,10 @@ def outcomes(work: WorkList, setup: Setup, workers: int) -> Iterator[tuple[Outco
     """What becomes of each edit, and where, as it comes.
 
     Raises:
-        GraphError: no worker can do any edit, or none can be started.
+        GraphError: a worker can do no edit, and says why.
     """
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    context.max_consecutive_actor_init_deaths = FAILED_STARTS
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     tables = work.tables()
     groups = sum(table.num_rows for table in tables)
@@ -101,7 +108,7 @@ def outcomes(work: WorkList, setup: Setup, workers: int) -> Iterator[tuple[Outco
                     raise GraphError(outcome.error)
                 yield outcome, host
     except RayError as error:
-        raise GraphError(_reason_of(error)) from error
+        raise GraphError(f"Ray gave up: {str(error).splitlines()[-1]}") from error
 
 
 class _Actor:
@@ -113,7 +120,3 @@ class _Actor:
     def __call__(self, row: dict[str, Any]) -> list[dict[str, Any]]:
         host = f"{socket.gethostname()} {os.getpid()}"
         return [{**vars(outcome), "host": host} for outcome in self.worker.outcomes(map(from_text, row["edits"]))]
-
-
-def _reason_of(error: RayError) -> str:
-    return str(error)

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import PurePath
 from typing import Any
 
-from .store import Place, Store
+from .store import Place, Store, path_in
 
 KEY_LENGTH = 12
 RESULT = re.compile(rf"(?P<stem>.*_(?P<key>[0-9a-f]{{{KEY_LENGTH}}}))(_v\d+)?")  # the stem of a result's name
@@ -22,7 +22,7 @@ FAILED = "failed"  # the folder of those that did not succeed
 
 def stem_of(picture: Place, digest: str) -> str:
     """NAME_KEY."""
-    return f"{PurePath(picture).stem}_{digest[:KEY_LENGTH]}"
+    return f"{path_in(picture).stem}_{digest[:KEY_LENGTH]}"
 
 
 def names_of(stem: str, suffixes: list[str]) -> list[str]:

@@ -96,6 +96,10 @@ class ComfyServer(ComfyClient):
                 raise
             raise ServerGone(self._end("the server stopped")) from error
 
+    def is_up(self) -> bool:
+        """Whether it answers; without asking where its process has ended."""
+        return self.process.poll() is None and super().is_up()
+
     def path_of(self, file: dict) -> Path:
         """Where a file lies that an output names."""
         return self.base / file["type"] / file["subfolder"] / file["filename"]

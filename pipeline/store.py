@@ -14,7 +14,7 @@ import posixpath
 import uuid
 from collections.abc import Mapping
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -180,10 +180,15 @@ def place_of(text: str) -> Place:
     return Path(url2pathname(parts.path)) if parts.scheme == "file" else text
 
 
+def path_in(place: Place) -> PurePath:
+    """The path of a place, for its name and suffix: without the options of an address, which follow a question mark."""
+    return place if isinstance(place, Path) else PurePath(place.partition("?")[0])
+
+
 def below(folder: Place, name: str) -> Place:
     """The file of a folder that a list calls `name`, which may be an address or a path of its own."""
     place = place_of(name)
-    if isinstance(place, str):
+    if isinstance(place, str) or place.is_absolute():
         return place
     return folder / place if isinstance(folder, Path) else _joined(folder, name)
 
@@ -233,6 +238,8 @@ def _opened(address: str) -> tuple[Any, str]:
     scheme, _, rest = address.partition("://")
     rest, mark, options = rest.partition("?")
     bucket, _, path = rest.partition("/")
+    if scheme == "s3":  # one request for a file in place of three
+        mark, options = "?", f"allow_delayed_open=true{mark and '&'}{options}"
     filesystem, root = _filesystem(f"{scheme}://{bucket}{'' if bucket else '/'}{mark}{options}")
     return filesystem, posixpath.join(root, path).rstrip("/")
 

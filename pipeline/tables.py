@@ -5,10 +5,9 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
-from pathlib import PurePath
 from typing import Any
 
-from .store import Place, open_file
+from .store import Place, open_file, path_in
 from .template import UsageError
 
 Row = tuple[int, list[str]]  # its number, and its cells
@@ -23,7 +22,7 @@ def read_table(place: Place) -> tuple[list[str], Iterator[Row]]:
     Raises:
         UsageError: the table cannot be read; for what lies behind the header, when it is come to.
     """
-    rows = _parquet_rows(place) if PurePath(place).suffix.lower() == ".parquet" else _csv_rows(place)
+    rows = _parquet_rows(place) if path_in(place).suffix.lower() == ".parquet" else _csv_rows(place)
     _, columns = next(rows)
     return [name.strip() for name in columns], rows
 

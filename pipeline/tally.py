@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from tqdm import tqdm
 
+from .client import GraphError
 from .job import EDITED, FINISHED, Outcome
 from .store import Place
 
@@ -74,6 +75,19 @@ class Tally:
             tqdm.write(f"  {failures}: {reason}")
         if stop:
             tqdm.write(f"{stop} What is finished is kept; the same command goes on with the rest.")
+
+    def ended(self, do: Callable[[], None], count: int, out: Place) -> int:
+        """Do what counts here, and report it however it ends; the exit status."""
+        stop, status = None, 1
+        try:
+            do()
+            status = 1 if self.failures else 0
+        except (GraphError, OSError) as error:
+            stop = f"Stopped: {error}."
+        except KeyboardInterrupt:
+            stop, status = "Interrupted.", 130
+        self.report(count, out, stop)
+        return status
 
     def _fail(self, name: str, reason: str) -> None:
         if reason not in self.failures:

@@ -23,10 +23,14 @@ class WorkList:
         self._table = pa.concat_tables(_tables_of(iter(edits))).sort_by(
             [("checkpoint", "ascending"), ("picture", "ascending")]
         )
-        self.checkpoints = tuple(name for name in self._table["checkpoint"].unique().to_pylist() if name)
 
     def __len__(self) -> int:
         return self._table.num_rows
+
+    @property
+    def checkpoints(self) -> list[str]:
+        """Those that the edits ask for; "" where one leaves it to the graph."""
+        return sorted(name for name in self._table["checkpoint"].unique().to_pylist() if name is not None)
 
     def tables(self) -> list[Any]:
         """Tables of a column `edits`, each row of which has all of a picture with a checkpoint, as texts."""
@@ -40,7 +44,7 @@ class WorkList:
         for _, rows in itertools.groupby(self._rows(), lambda row: row[:2]):
             yield [text for *_, text in rows]
 
-    def _rows(self) -> Iterator[tuple[str, str, str]]:
+    def _rows(self) -> Iterator[tuple[str | None, str, str]]:
         for batch in self._table.to_batches(max_chunksize=AT_ONCE):
             yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
@@ -54,7 +58,7 @@ def _tables_of(edits: Iterator[Edit | Broken]) -> list[Any]:
 
 def _table_of(edits: list[Edit | Broken]) -> Any:
     columns = {
-        "checkpoint": ["" if isinstance(edit, Broken) else edit.settings.get("checkpoint", "") for edit in edits],
+        "checkpoint": [None if isinstance(edit, Broken) else edit.settings.get("checkpoint", "") for edit in edits],
         "picture": [picture_of(edit) for edit in edits],
         "edit": [to_text(edit) for edit in edits],
     }

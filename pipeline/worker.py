@@ -43,7 +43,7 @@ class Setup:
     python: str | None = None
     models: str | None = None
     gpu: bool = True
-    checkpoints: tuple[str, ...] = ()  # that the edits ask for
+    checkpoints: tuple[str, ...] = ()  # that the edits ask for; "" is the graph's
     timeout: float | None = None
     start_timeout: float = 300
     recycle: int = 500
@@ -52,25 +52,18 @@ class Setup:
 
 
 class Worker:
-    """Does edits on a ComfyUI that it starts at once.
-
-    Raises:
-        GraphError: ComfyUI does not start; with the end of its log.
-    """
+    """Does edits on a ComfyUI of its own, which it starts at once."""
 
     def __init__(self, setup: Setup):
         self.setup = setup
         self.template = Template(setup.graph)
         self.store = store_at(place_of(setup.out))
-        self.refusal = self._unseen()
-        if self.refusal is None:
-            self.job = Job(self.template, self.store)
-            self.server = OwnServer(setup)
-            self.server.start()
-            self.refusal = self._lacking()
+        self.server = OwnServer(setup)
+        self.refusal = self._unseen() or self._lacking()  # why it can do no edit at all
+        self.job = Job(self.template, self.store)
 
     def outcomes(self, edits: Iterable[Edit | Broken]) -> Iterator[Outcome]:
-        """What becomes of edits; one that is STOPPED means that no worker can do any."""
+        """What becomes of edits; STOPPED, which is of none of them, where this worker can do none."""
         if self.refusal is not None:
             yield Outcome(socket.gethostname(), STOPPED, error=self.refusal)
             return
@@ -112,16 +105,21 @@ class Worker:
         )
 
     def _lacking(self) -> str | None:
-        """What the server lacks for every edit, so that it is said once and not a million times."""
-        client = self.server.client()
+        """Why no edit can be done here, so that it is said once and not a million times."""
+        try:
+            client = self.server.client()
+        except GraphError as error:
+            return f"on {socket.gethostname()} {error}"
         for name in sorted({node["class_type"] for node in self.template.graph.values()}):
             if name not in client.get(f"/object_info/{name}"):
                 return f"the server has no node {name}: is the pack that has it installed in {self.setup.comfyui}?"
-        offered = client.choices("CheckpointLoaderSimple", "ckpt_name") if self.setup.checkpoints else []
-        missing = [name for name in self.setup.checkpoints if name not in offered]
+        in_graph = self.template.settings_of(self.template.graph).get("checkpoint")
+        wanted = {str(name or in_graph) for name in self.setup.checkpoints if name or in_graph}
+        offered = client.choices("CheckpointLoaderSimple", "ckpt_name") if wanted else []
+        missing = ", ".join(sorted(wanted - set(offered)))
         if not missing:
             return None
-        return f"checkpoint {missing[0]!r} is not on {socket.gethostname()}, it has: {', '.join(offered) or 'nothing'}"
+        return f"there is no checkpoint {missing} on {socket.gethostname()}, it has: {', '.join(offered) or 'none'}"
 
 
 class OwnServer:
@@ -135,19 +133,19 @@ class OwnServer:
         self._server: ComfyServer | None = None
 
     def client(self) -> ComfyClient:
-        """The server, started if it is not there, anew if it has run long."""
+        """The server, started if it is not there, anew if it has run long.
+
+        Raises:
+            GraphError: it does not start, tried twice, for another process may have taken its port; the end of its log.
+        """
         if self.runs >= self.setup.recycle:
             self.stop()
-        return self._server or self.start()
-
-    def start(self) -> ComfyServer:
-        """Start it; another process may have taken its port, so it is tried again once."""
-        try:
-            return self._start()
-        except GraphError as error:
-            if "address already in use" not in str(error):
-                raise
-            return self._start()
+        if self._server is None:
+            try:
+                self._server = self._start()
+            except GraphError:
+                self._server = self._start()
+        return self._server
 
     def stop(self) -> None:
         """End it, and take its folder away."""
@@ -172,7 +170,7 @@ class OwnServer:
             stack.enter_context(server)
             server.timeout = setup.timeout
             self.host = server.host()
-            self.runs, self._server, self._running = 0, server, stack.pop_all()
+            self.runs, self._running = 0, stack.pop_all()
             weakref.finalize(self, self._running.close)  # also where the worker is told to end
             return server
 

@@ -64,7 +64,11 @@ class Runs:
         self.pictures[f"{os.path.basename(prefix)}_00001_.png"] = PNG + self._content(graph).encode()
         print("Prompt executed in 0.00 seconds", flush=True)
         image = {"filename": f"{os.path.basename(prefix)}_00001_.png", "subfolder": "", "type": "output"}
-        return {"status": {"status_str": "success", "messages": []}, "outputs": {node: {"images": [image]}}}
+        return {
+            "prompt": [0, prompt_id, graph],
+            "status": {"status_str": "success", "messages": []},
+            "outputs": {node: {"images": [image]}},
+        }
 
     def _content(self, graph: dict) -> str:
         """Equal for equal graphs and pictures."""
@@ -94,7 +98,8 @@ class Handler(BaseHTTPRequestHandler):
             waiting = [[0, prompt_id] for prompt_id in list(runs.pending)]
             self._answer({"queue_running": waiting[:1], "queue_pending": waiting[1:]})
         elif first == "object_info":
-            self._answer({rest: {"input": {"required": {"ckpt_name": [CHECKPOINTS, {}]}}}})
+            known = {rest: {"input": {"required": {"ckpt_name": [CHECKPOINTS, {}]}}}}
+            self._answer({} if rest == "Unknown" else known)
         else:
             system = {"comfyui_version": "0.0.0", "argv": sys.argv}
             self._answer({"system": system, "devices": [{"name": "stand-in"}]})
