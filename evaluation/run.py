@@ -82,8 +82,7 @@ def _write(wanted: Wanted, out: Path, methods: Mapping[str, Method], outcomes: d
     settings = {name: dict(method.settings) for name, method in methods.items()}
     (out / "summary.json").write_text(tables.summary(scores, _about(wanted, notes), settings), encoding="utf-8")
     notes += _calibration(wanted, scores)
-    compared = wanted.data.format.startswith("pie-bench")
-    (out / "table.md").write_text(markdown.page(scores, notes, compared), encoding="utf-8")
+    (out / "table.md").write_text(markdown.page(scores, notes, _is_pie_bench(wanted.data)), encoding="utf-8")
     if wanted.sheet:
         entries = sheet.worst_first(wanted.data.cases, outcomes, sort, wanted.sheet)
         sheet.write(out, entries, methods, f"{wanted.data.path.name}: the worst by {sort}")
@@ -101,13 +100,19 @@ def _notes(wanted: Wanted) -> Sequence[str]:
     return [*notes, *wanted.weights.notes]
 
 
+def _is_pie_bench(data: DataSet) -> bool:
+    """Whether these are the cases of the published rows, and not others in the same layout."""
+    return data.format.startswith("pie-bench") and len(data.cases) == published.CASES
+
+
 def _calibration(wanted: Wanted, scores: Mapping[str, Scores]) -> list[str]:
     """Whether CLIP of the sources is what others measured, where that is known."""
-    full = [own for own in scores.values() if len(own.cases) == published.CASES]
     metric = BY_NAME["pie-bench.clip_source"]
-    if not wanted.data.format.startswith("pie-bench") or not full or not full[0].mean(metric).count:
+    means = [own.mean(metric) for own in scores.values()]
+    full = [mean.mean for mean in means if mean.count == published.CASES]
+    if not _is_pie_bench(wanted.data) or not full:
         return []
-    mean = full[0].mean(metric).mean
+    mean = full[0]
     agrees = abs(mean - published.CLIP_SOURCE) <= published.TOLERANCE
     says = "as published" if agrees else "so backbone, prompts or preprocessing are not those of the published rows"
     return [f"Calibration: CLIP of the sources is {mean:.2f}, published {published.CLIP_SOURCE}: {says}"]

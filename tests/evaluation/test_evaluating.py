@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet
@@ -18,6 +19,7 @@ import small_data_sets
 from evaluation import formats
 from evaluation.pictures import decoded
 from evaluation.protocols import BY_NAME, METRICS, Pair
+from evaluation.weights import Weights
 from pipeline.__main__ import main
 
 ROOT = Path(__file__).parents[2]
@@ -105,9 +107,24 @@ def test_means_are_those_of_the_single_measurements(evaluate, data, made, tmp_pa
     assert table["whole.mse"] == pytest.approx([BY_NAME["whole.mse"].value(pair, {}) for pair in pairs])
     assert set(summary["methods"]["a"]["by_type"]) == {"change color", "change object"}
     assert set(summary["weights_sha256"]) >= {"dino_vitbase8_pretrain.pth", "clip-vit-large-patch14/model.safetensors"}
-    assert "## pie-bench" in said and "## masked" in said and "published, not measured here" in said
+    assert "## pie-bench" in said and "## masked" in said
+    assert "published, not measured here" not in said and "Calibration" not in said  # of four cases
     for name in ("clip_lpips.png", "index.html", "table.md", "per_picture.csv"):
         assert (tmp_path / "out" / name).stat().st_size > 500
+
+
+@pytest.mark.parametrize(("score", "says"), [(26.10, "as published"), (27.5, "are not those of the published rows")])
+def test_all_700_cases_are_calibrated_and_stand_beside_published_rows(data, tmp_path, capsys, monkeypatch, score, says):
+    """Of PIE-Bench's size, with a stand-in for CLIP that gives a known score."""
+    mapping = json.loads(data.read_text())
+    first = next(iter(mapping.values()))
+    data.write_text(json.dumps({f"{number:012}": first for number in range(700)}))
+    clip = SimpleNamespace(text=lambda picture, prompt: score / 100, pictures=lambda first, second: 1.0)
+    monkeypatch.setattr("evaluation.weights.load", lambda *_: Weights({"clip_l14": clip}, {}, ()))
+    assert main(["evaluate", str(data), "--calibrate", "--out", str(tmp_path / "out"), "--sheet", "0"]) == 0
+    said = capsys.readouterr().out
+    assert f"Calibration: CLIP of the sources is {score:.2f}, published 26.07: " in said and says in said
+    assert "*published, not measured here: edit friendly, SD1.4 (h-Edit, arXiv 2503.02187)* | 25.87 |" in said
 
 
 def test_the_sources_themselves(evaluate):
