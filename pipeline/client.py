@@ -24,7 +24,7 @@ from urllib3.util import Retry
 
 REQUEST_TIMEOUT = 60  # seconds without a byte from the server
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 1.0  # seconds between two looks at a run
-PAUSE = 0.05  # of the time that it has taken so far, so that at most this share is lost
+PAUSE = 0.02  # of the time that it has taken so far, so that at most this share of it is lost
 GATEWAY_ERRORS = (502, 503, 504)  # a proxy answers in place of a server that is down
 NOT_LET_IN = (401, 403, 407)
 OURS = {"content-type", "content-length", "transfer-encoding"}  # differ from request to request

@@ -87,16 +87,14 @@ def outcomes(work: WorkList, setup: Setup, workers: int) -> Iterator[tuple[Outco
     tables = work.tables()
     groups = sum(table.num_rows for table in tables)
     a_task = max(1, min(GROUPS_AT_ONCE, groups // (TASKS_A_WORKER * workers)))
-    done = (
-        ray.data.from_arrow(tables)
-        .repartition(target_num_rows_per_block=a_task)
-        .flat_map(
-            _Actor,
-            fn_constructor_args=(setup,),
-            compute=ray.data.ActorPoolStrategy(size=workers),
-            num_cpus=0,  # with one each, no processor may be left to hand the edits out
-            num_gpus=int(setup.gpu),
-        )
+    rows = ray.data.from_arrow(tables)
+    del tables  # Ray has them in shared memory
+    done = rows.repartition(target_num_rows_per_block=a_task).flat_map(
+        _Actor,
+        fn_constructor_args=(setup,),
+        compute=ray.data.ActorPoolStrategy(size=workers),
+        num_cpus=0,  # with one each, no processor may be left to hand the edits out
+        num_gpus=int(setup.gpu),
     )
     try:
         batch: Any

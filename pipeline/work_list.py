@@ -20,9 +20,9 @@ class WorkList:
     """Edits in columns of texts, sorted by checkpoint and picture, so that servers load each of them once."""
 
     def __init__(self, edits: Iterable[Edit | Broken]):
-        self._table = pa.concat_tables(_tables_of(iter(edits))).sort_by(
-            [("checkpoint", "ascending"), ("picture", "ascending")]
-        )
+        order = [("checkpoint", "ascending"), ("picture", "ascending")]
+        self._table = pa.concat_tables(_tables_of(iter(edits))).sort_by(order)
+        pa.default_memory_pool().release_unused()  # that of the unsorted ones
 
     def __len__(self) -> int:
         return self._table.num_rows

@@ -14,7 +14,7 @@ from pipeline.__main__ import main
 from pipeline.edits import Broken
 from pipeline.job import EDITED, FAILED, FINISHED
 from pipeline.server import ComfyServer
-from pipeline.template import Edit
+from pipeline.template import Edit, UsageError
 from pipeline.work_list import WorkList
 from pipeline.worker import from_text
 from stand_in import PNG
@@ -45,6 +45,28 @@ def test_wrong_usage_is_refused(arguments, pictures, tmp_path, monkeypatch, caps
         main([*arguments, *more])
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("gpus", "asked", "expected"),
+    [
+        (8, None, 8),
+        (8, 3, 3),
+        (0, None, "Ray finds no GPU on this machine: --cpu computes without"),
+        (2, 3, "--workers 3 is more than the GPUs of this machine, 2: each takes one"),
+    ],
+)
+def test_there_is_a_worker_for_each_gpu(monkeypatch, gpus, asked, expected):
+    from pipeline import ray_data
+
+    monkeypatch.setattr(
+        ray_data.ray, "cluster_resources", lambda: {"CPU": 2.0} | ({"GPU": float(gpus)} if gpus else {})
+    )
+    if isinstance(expected, int):
+        assert ray_data.workers(None, asked, cpu=False) == expected
+    else:
+        with pytest.raises(UsageError, match=expected):
+            ray_data.workers(None, asked, cpu=False)
 
 
 def test_edits_of_a_picture_come_together_wherever_they_stand_in_a_list():

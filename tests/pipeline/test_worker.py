@@ -1,6 +1,7 @@
 """A worker of a cluster without an engine around it, on a process that stands in for ComfyUI."""
 
 import copy
+import errno
 import json
 import os
 import re
@@ -83,6 +84,18 @@ def test_a_poisoned_picture_fails_after_three_servers_and_stops_nothing(setup):
     assert (broken.status, broken.error) == (FAILED, "it is broken")
     (record,) = (Path(setup.out) / "failed").iterdir()
     assert json.loads(record.read_text())["error"] == killed.error
+    worker.server.stop()
+
+
+def test_a_full_disk_ends_the_run(setup, monkeypatch):
+    worker = Worker(setup)
+
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    (outcome,) = worker.outcomes(edits(setup, "a", "b"))
+    assert outcome.status == STOPPED and "takes no more files: No space left on device" in outcome.error
     worker.server.stop()
 
 
