@@ -4,8 +4,8 @@
     python -m benchmarks.front_ends --list 1000000     only what a list of so many edits costs the driver of a cluster
 
 Needs the environment of `python run.py test`, no ComfyUI. Throughput is a ratio to `edit` on one server. Lost is what a
-server waits between its runs, for each edit, counted from the first result on; the start is what comes before it. Memory
-is the resident set of the command's own process, after a quarter of the edits and at most after that.
+server waits between its runs, for each edit, counted from the first result on; the start is what comes before it.
+Memory is the resident set of the command's own process, after a quarter of the edits and at most after that.
 """
 
 from __future__ import annotations

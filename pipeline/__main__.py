@@ -1,4 +1,4 @@
-"""The command line of the pipeline: `python -m pipeline edit --help`."""
+"""The command line of the pipeline: `python -m pipeline edit --help`, `python -m pipeline evaluate --help`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 import sys
 
 try:
-    from . import cluster, edit
+    from . import cluster, edit, evaluate
 except ModuleNotFoundError as missing:
     sys.exit(f"{missing}. Run: python -m pip install requests tqdm")
 
@@ -18,6 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="command")
     edit.add_command(commands)
     cluster.add_command(commands)
+    evaluate.add_command(commands)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A picture's name may hold what the console cannot show, which must not end a batch.
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -7,10 +7,16 @@ examples:
   python -m pipeline edit pictures/ ... --server http://10.0.0.1:8188 --server http://10.0.0.2:8188
   python -m pipeline edit --prompts s3://bucket/list.parquet --out s3://bucket/edited --shard 3/16
 
+  python -m pipeline edit --dataset PIE/mapping_file.json --checkpoint v1-4.safetensors --seed 1234 --out runs/ef
+  ... --sweep cfg=15,skip_steps=36 --sweep cfg=12,skip_steps=36 --sweep cfg=9,skip_steps=36
+
 list.csv has a header and a row per edit: picture, source, target, and if you like any parameter by its name above
 (skip_steps, with underscores) or as "Title.input". An empty cell leaves a parameter as the options have it.
 Pictures are looked for beside the list, or in the folder if one is named too. A list may be parquet; it, the pictures
 and the results may be in an object store (s3://, gs://), for which pyarrow is needed.
+
+--dataset makes the pictures of a data set that `python -m pipeline evaluate` measures: PIE-Bench, its parquet copy, the
+official yaml, CSV or parquet with named columns. --sweep does all edits once with each setting, whatever lists them.
 
 several servers share the pictures; edits of one picture that follow each other go to the same server, which remembers
 its inversion. A server that is gone gives its picture back to the others and is asked again; when all are gone, the

@@ -82,6 +82,12 @@ class Template:
         self.graph = _leading_to(graph, self.output)
         self.picture = _the_one(self.graph, "LoadImage", "Image")
 
+    @property
+    def prompts(self) -> tuple[bool, bool]:
+        """Whether the graph takes a source and a target prompt."""
+        source, target = (bool(self._titled(title)) for title in PROMPTS.values())
+        return source, target
+
     def check(self, names: set[str], source: bool, target: bool) -> None:
         """Refuse settings that the graph has no place for, and prompts that it lacks or does not take.
 
