@@ -108,7 +108,7 @@ def test_what_one_command_begins_the_other_finishes(server, arguments, pictures,
     assert main([*edit, list_of(tmp_path / "first.csv", rows[:4])]) == 0
 
     out, logs = tmp_path / "edited", tmp_path / "logs"
-    done = cluster(arguments, "--prompts", list_of(tmp_path / "list.csv", rows + odd), "--logs", str(logs))
+    done = cluster(tmp_path, arguments, "--prompts", list_of(tmp_path / "list.csv", rows + odd), "--logs", str(logs))
     assert done.returncode == 1, done.stderr
     assert "16 edited, 4 finished before, 3 failed, of 23" in done.stdout
     for reason in ("there is no file", "the row has 1 columns", "Failure: as asked"):
@@ -130,10 +130,11 @@ def list_of(path: Path, rows: list[str]) -> str:
     return str(path)
 
 
-def cluster(arguments: list[str], *more: str) -> subprocess.CompletedProcess:
+def cluster(folder: Path, arguments: list[str], *more: str) -> subprocess.CompletedProcess:
+    """The command, run in a folder that is not the pack's."""
     command = [sys.executable, "-m", "pipeline", *arguments, "--cpu", "--workers", "2", *more]
     environment = os.environ | {"RAY_AUTH_MODE": "disabled", "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=ROOT.parent, env=environment, capture_output=True, text=True, timeout=200)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=200)
 
 
 def runs_in(log: Path) -> int:
