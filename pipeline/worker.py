@@ -60,7 +60,8 @@ class Worker:
         self.store = store_at(place_of(setup.out))
         self.server = OwnServer(setup)
         self.refusal = self._unseen() or self._lacking()  # why it can do no edit at all
-        self.job = Job(self.template, self.store)
+        if self.refusal is None:
+            self.job = Job(self.template, self.store)
 
     def outcomes(self, edits: Iterable[Edit | Broken]) -> Iterator[Outcome]:
         """What becomes of edits; STOPPED, which is of none of them, where this worker can do none."""
@@ -154,6 +155,12 @@ class OwnServer:
             running.close()
 
     def _start(self) -> ComfyServer:
+        try:
+            return self._started()
+        except OSError as error:  # no interpreter, no room for its folder
+            raise GraphError(f"ComfyUI cannot be started: {error}") from error
+
+    def _started(self) -> ComfyServer:
         setup = self.setup
         with contextlib.ExitStack() as stack:
             base = stack.enter_context(_own_folder(setup.scratch))
@@ -211,7 +218,8 @@ def _own_folder(scratch: str | None) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=BASE, dir=parent))
     with (folder / f"{LOCK}ing").open("w") as lock:
         _lock(lock)
-        os.rename(lock.name, folder / LOCK)  # locked before it has the name that others look for
+        with contextlib.suppress(PermissionError):  # Windows renames no open file, and has no such locks
+            os.rename(lock.name, folder / LOCK)  # locked before it has the name that others look for
         try:
             yield folder
         finally:

@@ -116,6 +116,7 @@ def lacking(class_type: str, checkpoint: str = "stand-in.safetensors") -> dict:
         ({"graph": lacking("CheckpointLoaderSimple", "a.ckpt"), "checkpoints": ("",)}, f"no checkpoint a.ckpt{HAS}"),
         ({"graph": lacking("Unknown")}, "the server has no node Unknown: is the pack that has it installed"),
         ({"begun": "runs/b.begun"}, "name one on a disk that all machines have at the same path"),
+        ({"python": "/nowhere/python"}, "ComfyUI cannot be started: .*/nowhere/python"),
         ({"comfyui": "/nowhere"}, "has no ComfyUI in /nowhere"),
     ],
 )
