@@ -114,7 +114,6 @@ def test_what_one_command_begins_the_other_finishes(server, arguments, pictures,
     for reason in ("there is no file", "the row has 1 columns", "Failure: as asked"):
         assert reason in done.stdout
     assert sorted(map(runs_in, logs.iterdir()))[0] > 0 and sum(map(runs_in, logs.iterdir())) == 16
-    assert not list((tmp_path / "own").iterdir())
     check_table(out)
 
     capsys.readouterr()
