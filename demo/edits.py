@@ -49,11 +49,20 @@ KINDS: dict[str, Sequence[str]] = {
 
 @dataclass(frozen=True)
 class Edit:
-    """A source scene and its ground truth: the same scene with the attribute `kind` changed."""
+    """A source scene and its ground truth: the same scene with the attribute `kind` changed.
+
+    `variation` v draws the noise of seed + v.
+    """
 
     kind: str
     source: Scene
     target: Scene
+    variation: int = 0
+
+    @property
+    def seed(self) -> int:
+        """Of the noise."""
+        return self.source.seed + self.variation
 
 
 @dataclass
