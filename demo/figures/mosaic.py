@@ -11,7 +11,7 @@ from torch import Tensor
 DPI = 100
 SCALE = 3
 GAP = 2  # pixels of the small pictures
-LEFT, TOP, LINE = 150, 8, 16  # pixels of the figure
+TOP, LINE, LETTER = 8, 16, 6.4  # pixels of the figure
 
 
 def mosaic(
@@ -28,9 +28,10 @@ def mosaic(
     sheet = torch.cat([_line(row, height, width) for row in rows.values()], dim=-2)[..., :-GAP, :-GAP]
     pixels = sheet.repeat_interleave(scale, -1).repeat_interleave(scale, -2)
     top = TOP + LINE * ((1 + title.count("\n") if title else 0) + max((c.count("\n") + 1 for c in columns), default=0))
-    across, down = LEFT + pixels.shape[-1] + TOP, top + pixels.shape[-2] + TOP
+    left = 12 + LETTER * max(len(line) for name in rows for line in name.split("\n"))
+    across, down = left + pixels.shape[-1] + TOP, top + pixels.shape[-2] + TOP
     figure = Figure(figsize=(across / DPI, down / DPI), dpi=DPI)
-    axes = figure.add_axes((LEFT / across, TOP / down, pixels.shape[-1] / across, pixels.shape[-2] / down))
+    axes = figure.add_axes((left / across, TOP / down, pixels.shape[-1] / across, pixels.shape[-2] / down))
     axes.imshow(((pixels.movedim(0, -1).clamp(-1, 1) + 1) / 2).numpy(), interpolation="nearest")
     axes.set_yticks([scale * (k * (height + GAP) + height / 2) for k in range(len(rows))], list(rows))
     axes.set_xticks([scale * (k * (width + GAP) + width / 2) for k in range(len(columns))], list(columns))

@@ -18,11 +18,11 @@ from ddpm_core.schedule import NoiseSchedule
 from .results import Result, Table
 from .subjects import Subjects
 
-ROWS, STEPS = 2000, 40
+STEPS = 40  # of Fig. 5, as in the paper
 OBTUSE = 150  # degrees; a sixth of uniform angles lies above
 
 
-def gaussian_maps(rows: int = ROWS, steps: int = STEPS) -> dict[str, NoiseMaps]:
+def gaussian_maps(rows: int, steps: int = STEPS) -> dict[str, NoiseMaps]:
     """Native and edit-friendly maps of data N((10, 10), I), whose denoiser has a closed form."""
     alphas_cumprod = torch.cat([torch.linspace(0.006, 0.999, steps), torch.ones(1)])
     schedule = NoiseSchedule.variance_preserving(alphas_cumprod)
@@ -40,17 +40,19 @@ def gaussian_maps(rows: int = ROWS, steps: int = STEPS) -> dict[str, NoiseMaps]:
 
 def figure_5(subjects: Subjects) -> Result:
     """One path of each kind in the plane, step by step, and the angles of consecutive z of all."""
-    maps = gaussian_maps()
+    maps = gaussian_maps(subjects.sizes.paths)
     figure = Figure(figsize=(9, 7.4), dpi=100, layout="constrained")
     paths, angles = figure.subplots(2, 2, height_ratios=(2, 1))
     for axes, (name, noise_maps) in zip(paths, maps.items(), strict=True):
         draw_path(axes, noise_maps)
-        axes.set(title=f"{name}: x_T ... x_0", xlim=(-4, 15), ylim=(-4, 15), aspect="equal")
+        axes.set(title=f"{name}: x_T ... x_0", xlim=(-3, 13), ylim=(-3, 13), aspect="equal")
     paths[0].legend(fontsize="small", loc="upper left")
     for axes, (name, noise_maps) in zip(angles, maps.items(), strict=True):
         plots.angles(axes, {name: noise_maps})
-        axes.set(title=f"{name}: angle of consecutive z", ylim=(0, 0.2))
-    return Result((_statistics(f"Data N((10, 10), I), {STEPS} steps, {ROWS} paths", maps, angles=True),), figure)
+        axes.set(title=f"{name}: angle of consecutive z", ylim=(0, 0.08))
+    return Result(
+        (_statistics(f"Data N((10, 10), I), {STEPS} steps, {subjects.sizes.paths} paths", maps, angles=True),), figure
+    )
 
 
 def draw_path(axes: Axes, noise_maps: NoiseMaps, row: int = 0) -> None:

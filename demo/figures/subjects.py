@@ -45,6 +45,7 @@ class Sizes:
     """How much the figures are made of, and in how many steps; by default as in docs/figures.
 
     Args:
+        paths: of Fig. 5, in the plane.
         pictures, steps: of the figures of noise maps; the paper has 10 (Figs. 6, 12) or 25 (Fig. 11), and 100 steps.
         captioned: pictures of Fig. 2 and real scenes of Fig. 8 and of the reconstructions.
         latents, latent_steps: of the figures of There and Back Again.
@@ -53,10 +54,11 @@ class Sizes:
         null_text: scenes that null-text inversion is tuned on, which is slow.
     """
 
+    paths: int = 2000
     pictures: int = 25
-    steps: int = 25
+    steps: int = 50
     captioned: int = 12
-    latents: int = 64
+    latents: int = 128
     latent_steps: int = 20
     kinds: tuple[str, ...] = tuple(KINDS)
     per_kind: int = 3

@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import cache
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from ddpm_core import statistics, trajectories
@@ -49,7 +50,7 @@ def latents(subjects: Subjects) -> Result:
         "plain areas": plain[:, None].expand_as(images) * 2.0 - 1,
         "noise / 3": noise / 3,
         "latent / 3": latent / 3,
-        "latent - noise": latent - noise,
+        "difference / 3": (latent - noise) / 3,
     }
     sizes = f"{subjects.sizes.latents} pictures, {subjects.sizes.latent_steps} steps"
     columns = (
@@ -97,6 +98,7 @@ def steps(subjects: Subjects) -> Result:
     for name, values in errors.items():
         axes.plot(range(1, len(values) + 1), values.flip(0), marker=".", label=f"{name} areas")
     axes.set(xlabel="step of the inversion, 1 is the first", ylabel="error of the prediction / its size", yscale="log")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(title=f"{len(native.image)} pictures, {native.steps} steps")
     axes.legend()
     tenth = max(1, round(native.steps / 10))
