@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..model import DemoModel
 from . import manipulations, noise_space, reconstruction, text_edits, there_and_back
-from .results import RESULTS, Make, filled, keep, made_with, read
+from .results import RESULTS, Make, filled, keep, made_with, opened, read
 from .subjects import Sizes, Subjects
 
 FIGURES: dict[str, Make] = {
@@ -56,13 +56,14 @@ def make_figures(
     """
     out.mkdir(parents=True, exist_ok=True)
     subjects = Subjects(model, sizes or Sizes())
+    results = opened(out / RESULTS, made_with(subjects.sizes))
     for name in only or FIGURES:
         start = time.perf_counter()
         result = FIGURES[name](subjects)
         seconds = time.perf_counter() - start
         if result.picture is not None:
             result.picture.savefig(out / f"{name}.png")
-        keep(out / RESULTS, name, result, seconds, made_with(subjects.sizes))
+        keep(results, name, result, seconds, out / RESULTS)
         for table in result.tables:
             report(f"{name}: {table}\n")
         report(f"{name} took {seconds:.0f} s\n")

@@ -8,7 +8,7 @@ under their captions.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import get_args
 
@@ -36,6 +36,7 @@ from .subjects import EXACT, Subjects, rows_counted
 CFG = 7.5
 SCALES = (1.0, 3.0, CFG)
 SCHEDULES = get_args(CFGSchedule)
+SHOWN = 4
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class Scenes:
 
 def exactness(subjects: Subjects) -> Result:
     """Scenes sampled back from their maps under their own caption."""
-    scenes = Scenes.of(subjects, subjects.sizes.captioned)
+    scenes = Scenes.of(subjects, subjects.sizes.reconstructed)
     numbers: dict[str, list[float]] = {}
     for cfg in SCALES:
         denoiser = scenes.model.denoiser(scenes.captions, cfg)
@@ -112,38 +113,26 @@ def exactness(subjects: Subjects) -> Result:
 
 def cfg_schedules(subjects: Subjects) -> Result:
     """Scenes sampled back under guidance that stays or falls: by DDIM, and by null-text inversion."""
-    many = Scenes.of(subjects, subjects.sizes.captioned)
-    few = Scenes.of(subjects, subjects.sizes.null_text)
-    results: dict[str, Tensor] = {}
-    numbers, costs = {}, {}
-    for schedule in SCHEDULES:
-        scales = cfg_scales(many.schedule.steps, schedule, CFG)
-        for name, scenes, run in (
-            ("DDIM, inverted at cfg 1", many, _pivots_replayed),
-            ("DDIM, inverted likewise", many, _inverted_likewise),
-            ("null-text", few, _null_text),
-        ):
-            start = time.perf_counter()
+    scenes = Scenes.of(subjects, subjects.sizes.reconstructed)
+    results, costs = {}, {}
+    for name, run in RUNS.items():
+        for schedule in SCHEDULES:
+            start = time.process_time()
             with rows_counted(subjects.model.network) as count:
-                back = run(scenes, scales)
-            label = f"{name}, {schedule}"
-            results[label] = back
-            numbers[label] = [scenes.error(back), scenes.structure(back)]
-            costs[label] = count.rows / len(back), (time.perf_counter() - start) / len(back)
-    unit = costs["DDIM, inverted at cfg 1, constant"]
+                results[f"{name}, {schedule}"] = run(scenes, cfg_scales(scenes.schedule.steps, schedule, CFG))
+            costs[f"{name}, {schedule}"] = count.rows, time.process_time() - start
+    unit = next(iter(costs.values()))
     numbers = {
-        label: [*row, *(cost / of_unit for cost, of_unit in zip(costs[label], unit, strict=True))]
-        for label, row in numbers.items()
+        name: [scenes.error(back), scenes.structure(back), *(c / u for c, u in zip(costs[name], unit, strict=True))]
+        for name, back in results.items()
     }
-    shown = {"scene": many.images} | results
-    columns = ("error", "structure", "rows, ratio", "seconds, ratio")
-    title = (
-        f"Guidance from {CFG:g} to 1, {many.schedule.steps} steps; {len(many.images)} scenes, "
-        f"null-text {len(few.images)} of them"
-    )
+    columns = ("error", "structure", "rows, ratio", "processor time, ratio")
+    title = f"Guidance from {CFG:g} to 1, {len(scenes.images)} scenes, {scenes.schedule.steps} steps"
+    shown = {"scene": scenes.images} | results
+    rows = {f"scene {k + 1}": [part[k] for part in shown.values()] for k in range(min(SHOWN, len(scenes.images)))}
     return Result(
         (Table(title, columns, numbers, (".4f", ".3f", ".1f", ".1f")),),
-        mosaic({name.replace(", ", ",\n"): list(part[: len(few.images)]) for name, part in shown.items()}, scale=2),
+        mosaic(rows, [name.replace(", ", ",\n") for name in shown]),
     )
 
 
@@ -161,6 +150,13 @@ def _null_text(scenes: Scenes, scales: list[float]) -> Tensor:
     guided = scenes.open_under(scales)
     found = null_text(guided, pivots, scenes.schedule, scenes.model.encode([""] * len(scenes.images)))
     return replayed(guided, found)
+
+
+RUNS: dict[str, Callable[[Scenes, list[float]], Tensor]] = {
+    "DDIM, from cfg 1": _pivots_replayed,
+    "DDIM, likewise": _inverted_likewise,
+    "null-text": _null_text,
+}
 
 
 def replayed(guided: GuidedDenoiser, found: NoiseMaps) -> Tensor:

@@ -24,6 +24,7 @@ from .subjects import Sizes, Subjects
 RESULTS = "results.json"
 COMMAND = "python -m demo figures --out docs/figures"
 BLOCK = re.compile(r"(<!-- figure (?P<name>\w+)(?: table (?P<number>\d))? -->\n).*?(<!-- end -->)", re.DOTALL)
+TIMES = re.compile(r"(<!-- times -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -99,26 +100,31 @@ def made_with(sizes: Sizes) -> dict[str, Any]:
     }
 
 
-def keep(path: Path, name: str, result: Result, seconds: float, made: Mapping[str, Any]) -> None:
-    """Put a figure's result into the results file, beside those that were made with the same.
+def opened(path: Path, made: Mapping[str, Any]) -> dict[str, Any]:
+    """The results file, or a new one without figures.
 
     Raises:
         ValueError: the file holds figures that were made with something else.
     """
-    kept: dict[str, Any] = read(path) if path.is_file() else {"made with": made, "figures": {}}
-    differing = [key for key, value in made.items() if kept["made with"].get(key) != value]
+    results = read(path) if path.is_file() else {"made with": made, "figures": {}}
+    differing = [key for key, value in made.items() if results["made with"].get(key) != value]
     if differing:
         raise ValueError(
             f"{path.name} holds figures that were made with other {' and '.join(differing)}: remove it, or write to "
             "another folder"
         )
-    kept["figures"][name] = {
+    return results
+
+
+def keep(results: dict[str, Any], name: str, result: Result, seconds: float, path: Path) -> None:
+    """Put a figure's result among the others, and write the file."""
+    results["figures"][name] = {
         "seconds": round(seconds, 1),
         "threads": torch.get_num_threads(),
         "tables": [table.to_dict() for table in result.tables],
     }
     beside = path.with_suffix(".part")
-    beside.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    beside.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     os.replace(beside, path)
 
 
@@ -136,7 +142,7 @@ def filled(page: str, results: Mapping[str, Any]) -> str:
     """A page of Markdown with the tables of the results between its comments.
 
     `<!-- figure NAME -->` is followed by all tables of a figure, each under its title, `<!-- figure NAME table K -->`
-    by the one alone, up to `<!-- end -->`.
+    by the one alone, up to `<!-- end -->`. `<!-- times -->` is followed by the seconds of all.
 
     Raises:
         ValueError: a figure that the results lack.
@@ -153,7 +159,16 @@ def filled(page: str, results: Mapping[str, Any]) -> str:
             shown = "\n\n".join(f"{table.title}\n\n{table.markdown()}" for table in tables)
         return f"{block[1]}\n{shown}\n\n{block[4]}"
 
-    return BLOCK.sub(fill, page)
+    def times(block: re.Match[str]) -> str:
+        return f"{block[1]}\n{_times(results).markdown()}\n\n{block[2]}"
+
+    return TIMES.sub(times, BLOCK.sub(fill, page))
+
+
+def _times(results: Mapping[str, Any]) -> Table:
+    seconds = {name: (figure["seconds"],) for name, figure in results["figures"].items()}
+    total = (sum(value for (value,) in seconds.values()),)
+    return Table("What each figure took", ("seconds",), seconds | {"all": total}, (".0f",))
 
 
 def blocks(page: str) -> set[str]:

@@ -47,11 +47,11 @@ class Sizes:
     Args:
         paths: of Fig. 5, in the plane.
         pictures, steps: of the figures of noise maps; the paper has 10 (Figs. 6, 12) or 25 (Fig. 11), and 100 steps.
-        captioned: pictures of Fig. 2 and real scenes of Fig. 8 and of the reconstructions.
+        captioned: pictures of Fig. 2 and real scenes of Fig. 8.
         latents, latent_steps: of the figures of There and Back Again.
         kinds, per_kind, edit_steps: of the held-out edits.
         variations: of one edit; the paper has 8.
-        null_text: scenes that null-text inversion is tuned on, which is slow.
+        reconstructed: scenes of the reconstructions, of which null-text is slow.
     """
 
     paths: int = 2000
@@ -64,7 +64,7 @@ class Sizes:
     per_kind: int = 3
     edit_steps: int = 20
     variations: int = 8
-    null_text: int = 4
+    reconstructed: int = 6
 
 
 @dataclass
@@ -125,7 +125,7 @@ def generated(model: DemoModel, captions: list[str], seeds: list[int], schedule:
 
 @dataclass
 class EditRun:
-    """What a method made of edits, and what it took."""
+    """What a method made of edits, and what it took: rows of the network, and seconds of the processor."""
 
     images: Tensor
     scores: list[Score]
@@ -218,9 +218,10 @@ class Subjects:
         return choose_edits(self.sizes.per_kind, TEST_SEED, self.sizes.kinds)
 
     @cached_property
-    def first_edits(self) -> list[Edit]:
-        """One a kind."""
-        return [next(edit for edit in self.edits if edit.kind == kind) for kind in self.sizes.kinds]
+    def shown_edits(self) -> list[Edit]:
+        """One a kind, of different scenes where there are several."""
+        count = self.sizes.per_kind  # the edits are kind by kind
+        return [self.edits[k * count + k % count] for k in range(len(self.sizes.kinds))]
 
     @cached_property
     def classifier(self) -> Classifier:
@@ -237,7 +238,7 @@ class Subjects:
     @property
     def varied_edits(self) -> list[Edit]:
         """Those of Fig. 16."""
-        return [edit for edit in self.first_edits if edit.kind in VARIED] or self.first_edits[:1]
+        return [edit for edit in self.shown_edits if edit.kind in VARIED] or self.shown_edits[:1]
 
     def varied(self, method: str) -> Tensor:
         """(edits, variations, 3, 32, 32) a method's results of `varied_edits`."""
@@ -250,10 +251,10 @@ class Subjects:
     def run_on(self, edits: list[Edit], method: str, strength: str = "tuned") -> EditRun:
         """The same on other edits."""
         sources, settings = source_images(edits), settings_of(method, strength, self.sizes.edit_steps)
-        start = time.perf_counter()
+        start = time.process_time()
         with rows_counted(self.model.network) as count:
             images = METHODS[method](self.model, edits, sources, settings)
-        seconds = time.perf_counter() - start
+        seconds = time.process_time() - start
         return EditRun(images.clamp(-1, 1), score(edits, sources, images, self.classifier), count.rows, seconds)
 
 

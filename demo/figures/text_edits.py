@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -49,7 +50,7 @@ TABLE_2 = ("zero-shot + DDIM", "zero-shot + edit friendly")
 
 def figure_4(subjects: Subjects) -> Result:
     """One edit of each kind by CycleDiffusion and by the edit-friendly inversion."""
-    edits = subjects.first_edits
+    edits = subjects.shown_edits
     rows = [subjects.edits.index(edit) for edit in edits]
     runs = {name: subjects.run(name, "tuned") for name in ("CycleDiffusion", "edit friendly")}
     parts = {"scene": list(source_images(edits))} | {name: list(run.images[rows]) for name, run in runs.items()}
@@ -73,11 +74,11 @@ def _of_edits(subjects: Subjects) -> str:
 
 def figure_14(subjects: Subjects) -> Result:
     """One inversion of each scene, edited with each pair of skip and strength."""
-    edits, steps = subjects.first_edits, subjects.sizes.edit_steps
+    edits, steps = subjects.shown_edits, subjects.sizes.edit_steps
     images, schedule = source_images(edits), Settings(steps=steps).schedule()
     source = subjects.model.denoiser([edit.source.caption for edit in edits], Settings.cfg_source)
     noise_maps = invert(source, trajectories.edit_friendly(images, schedule, [edit.seed for edit in edits]), schedule)
-    shown = max(range(len(edits)), key=lambda k: edits[k].kind == "object")
+    shown = max(range(len(edits)), key=lambda k: edits[k].kind == "time")
     pictures: dict[str, list[Tensor]] = {}
     numbers = {}
     for skip in SKIPS:
@@ -98,24 +99,28 @@ def figure_14(subjects: Subjects) -> Result:
 
 def figure_15(subjects: Subjects) -> Result:
     """Success against error of every method, from its weakest to its strongest setting."""
-    runs = {name: {each: subjects.run(name, each) for each in strengths} for name, strengths in PLOTTED.items()}
+    runs = {(name, each): subjects.run(name, each) for name, strengths in PLOTTED.items() for each in strengths}
+    numbers = {
+        f"{name}, {strength}": (*run.summary, run.rows / len(subjects.edits)) for (name, strength), run in runs.items()
+    }
+    table = Table(_of_edits(subjects), (*MEASURES, "rows of the network an edit"), numbers, (*FORMS, ".0f"))
+    return Result((table,), plot_all(table))
+
+
+def plot_all(table: Table) -> Figure:
+    """The plot of the table of Fig. 15, with a line through the settings of a method."""
     figure = Figure(figsize=(10.5, 5.2), dpi=100, layout="constrained")
     by_error, by_structure = figure.subplots(1, 2, sharey=True)
-    for k, (name, by_strength) in enumerate(runs.items()):
-        success, error, structure = zip(*(run.summary for run in by_strength.values()), strict=True)
-        style = {"marker": "osD^vPX*"[k % 8], "ms": 6, "lw": 1, "color": f"C{k % 10}", "label": name}
+    for k, (name, strengths) in enumerate(PLOTTED.items()):
+        rows = [table.rows[f"{name}, {strength}"] for strength in strengths]
+        success, error, structure, _ = zip(*rows, strict=True)
+        style: dict[str, Any] = {"marker": "osD^vPX*"[k % 8], "ms": 6, "lw": 1, "color": f"C{k % 10}", "label": name}
         by_error.plot(error, success, **style)
         by_structure.plot([1 - value for value in structure], success, **style)
-    by_error.set(xlabel="error where nothing was to change", ylabel="success", title=_of_edits(subjects))
+    by_error.set(xlabel="error where nothing was to change", ylabel="success", title=table.title)
     by_structure.set(xlabel="1 - structure", title="the same edits")
     figure.legend(*by_error.get_legend_handles_labels(), loc="outside right upper", fontsize="x-small")
-    numbers = {
-        f"{name}, {strength}": (*run.summary, run.rows / len(subjects.edits))
-        for name, by_strength in runs.items()
-        for strength, run in by_strength.items()
-    }
-    columns = (*MEASURES, "rows of the network an edit")
-    return Result((Table(_of_edits(subjects), columns, numbers, (*FORMS, ".0f")),), figure)
+    return figure
 
 
 # --- Fig. 16, Tabs. 1 and 2 -------------------------------------------------------------------------------------------
@@ -152,7 +157,7 @@ def _compared(subjects: Subjects, names: Sequence[str]) -> Table:
     numbers = {
         name: (*run.summary, *_diversities(subjects, name), *_costs(runs, names[-1], run)) for name, run in runs.items()
     }
-    columns = (*MEASURES, "diversity", "outside the edit", "rows, ratio", "seconds, ratio")
+    columns = (*MEASURES, "diversity", "outside the edit", "rows, ratio", "processor time, ratio")
     return Table(
         f"{_of_edits(subjects)}; costs over those of the last row",
         columns,

@@ -35,7 +35,7 @@ TINY = Sizes(
     per_kind=1,
     edit_steps=2,
     variations=2,
-    null_text=1,
+    reconstructed=1,
 )
 
 
