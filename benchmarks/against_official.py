@@ -28,7 +28,7 @@ SOURCE_CFG, TARGET_CFG = 3.5, 15.0
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--layout", choices=("sd15", "sdxl"), default="sd15")
+    parser.add_argument("--layout", choices=("sd15", "sdxl", "sd3"), default="sd15")
     parser.add_argument("--full", action="store_true", help="the whole layout, not a shallow one")
     parser.add_argument(
         "--dtype", choices=("float32", "float16", "bfloat16"), help="of the weights; default: the host's"
@@ -58,7 +58,10 @@ class Bench:
 
     def __init__(self, host, cells: int, steps: int, skip: int):
         self.host, self.steps, self.skip = host, steps, skip
-        self.latent = {"samples": torch.randn((1, 4, cells, cells), generator=torch.Generator().manual_seed(0))}
+        self.scheduler = "simple" if host.channels == 16 else "ddim_uniform"  # of flow models, and of the paper
+        self.latent = {
+            "samples": torch.randn((1, host.channels, cells, cells), generator=torch.Generator().manual_seed(0))
+        }
         self.source, self.target, self.negative = (host.prompt(seed) for seed in (1, 2, 3))
         self.calls: list[int] = []
         network = host.model.model.diffusion_model
@@ -82,34 +85,37 @@ class Bench:
 
         class Official(host.comfy.samplers.Sampler):
             def sample(_, model_wrap, sigmas, extra_args, callback, noise, latent_image, *__):
-                def eps(x, sigma, prompt, cfg):
+                def x_0(x, i, prompt, cfg):
                     conds, options = model_wrap.conds, extra_args["model_options"]
-                    level = x.new_full((1,), sigma)
+                    level = sigmas[i : i + 1].to(x)
                     predict = host.comfy.samplers.calc_cond_batch
                     (uncond,) = predict(model_wrap.inner_model, [conds["negative"]], x, level, options)
                     (cond,) = predict(model_wrap.inner_model, [conds[prompt]], x, level, options)
-                    return (x - (uncond + cfg * (cond - uncond))) / sigma
+                    return uncond + cfg * (cond - uncond)
 
                 schedule = host.seam.schedule_for(host.model, sigmas, 1.0)
+                a, b = schedule.signal.tolist(), schedule.noise.tolist()
+
+                def up(i):  # sigma_t of Eq. 3
+                    return b[i + 1] * (1 - (a[i] * b[i + 1] / (a[i + 1] * b[i])) ** 2) ** 0.5
+
+                def mean(x, denoised, i):  # Eq. 4
+                    eps = (x - a[i] * denoised) / b[i]
+                    return a[i + 1] * denoised + (b[i + 1] ** 2 - up(i) ** 2) ** 0.5 * eps
+
                 states = host.core.trajectories.edit_friendly(latent_image, schedule, [0]).to(latent_image.device)
-                levels, zs = sigmas.tolist(), []
-                for t, s, x_t, x_s in zip(levels, levels[1:], states, states[1:], strict=False):
-                    mu = mean(x_t, eps(x_t, t, "source", SOURCE_CFG), t, s)
-                    zs.append((x_s - mu) / (up(t, s) or 1.0))
+                zs = [
+                    (states[i + 1] - mean(states[i], x_0(states[i], i, "source", SOURCE_CFG), i)) / (up(i) or 1.0)
+                    for i in range(self.steps)
+                ]
                 x = states[self.skip]
-                for t, s, z in list(zip(levels, levels[1:], zs, strict=False))[self.skip :]:
-                    x = mean(x, eps(x, t, "positive", TARGET_CFG), t, s) + (up(t, s) or 1.0) * z
+                for i in range(self.skip, self.steps):
+                    x = mean(x, x_0(x, i, "positive", TARGET_CFG), i) + (up(i) or 1.0) * zs[i]
                 return x
-
-        def up(t, s):  # sigma_t of Eq. 3 in k-diffusion's scaling
-            return (s * s * (t * t - s * s) / (t * t)) ** 0.5
-
-        def mean(x, eps, t, s):  # Eq. 4
-            return x - t * eps + (s * s - up(t, s) ** 2) ** 0.5 * eps
 
         guider = host.comfy.samplers.CFGGuider(host.model)
         guider.inner_set_conds({"positive": self.target, "source": self.source, "negative": self.negative})
-        sigmas = host.seam.levels(host.model, "ddim_uniform", self.steps)
+        sigmas = host.seam.levels(host.model, self.scheduler, self.steps)
         noise = torch.zeros_like(self.latent["samples"])
         return guider.sample(noise, self.latent["samples"], Official(), sigmas, seed=0)
 
@@ -123,7 +129,7 @@ class Bench:
             steps=self.steps,
             cfg=SOURCE_CFG,
             eta=1.0,
-            scheduler="ddim_uniform",
+            scheduler=self.scheduler,
             seed=0,
             skip_steps=self.skip,
             variations=1,
@@ -153,7 +159,7 @@ class Bench:
             source_cfg=SOURCE_CFG,
             target_cfg=TARGET_CFG,
             eta=1.0,
-            scheduler="ddim_uniform",
+            scheduler=self.scheduler,
             seed=0,
             skip_steps=self.skip,
             variations=1,
@@ -179,7 +185,7 @@ class Bench:
     def euler_ancestral(self) -> None:
         guider = self.host.guide.guider_for(self.host.model, self.target, self.negative, TARGET_CFG)
         sampler = self.host.comfy.samplers.sampler_object("euler_ancestral")
-        sigmas = self.host.seam.levels(self.host.model, "ddim_uniform", self.steps)
+        sigmas = self.host.seam.levels(self.host.model, self.scheduler, self.steps)
         samples = self.latent["samples"]
         guider.sample(torch.randn(samples.shape), samples, sampler, sigmas, seed=0)
 

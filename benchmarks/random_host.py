@@ -1,4 +1,4 @@
-"""A ComfyUI in this process with the pack loaded and a random SD1.5- or SDXL-layout model, for the benchmarks."""
+"""A ComfyUI in this process with the pack loaded and a random model of SD1.5's, SDXL's or SD3's layout."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import torch
 
 from pipeline.comfyui import PACK, find_comfyui
 
-from .random_weights import SD15_UNET, SDXL_UNET, randomize
+from .random_weights import CHANNELS, CONTEXT, POOLED, SD3_MMDIT, SD15_UNET, SDXL_UNET, randomize
 
 # Last, not first: the pack's folder `nodes` must not hide the host's nodes.py.
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != PACK] + [str(PACK)]
 
-SHALLOW = {"sd15": SD15_UNET, "sdxl": SDXL_UNET}
+SHALLOW = {"sd15": SD15_UNET, "sdxl": SDXL_UNET, "sd3": SD3_MMDIT}
 FULL = {
     "sd15": SD15_UNET
     | {
@@ -34,13 +34,17 @@ FULL = {
         "transformer_depth_middle": 10,
         "transformer_depth_output": [0, 0, 0, 2, 2, 2, 10, 10, 10],
     },
+    "sd3": SD3_MMDIT  # SD3 medium
+    | {
+        "depth": 24,
+        "context_embedder_config": {"target": "torch.nn.Linear", "params": {"in_features": 4096, "out_features": 1536}},
+    },
 }
-CONTEXT = {"sd15": 768, "sdxl": 2048}
-POOLED = {"sd15": None, "sdxl": 1280}
+KINDS = {"sd15": "sd15", "sdxl": "sdxl", "sd3": "flow"}  # what `random_weights` calls them
 
 
 def open_host(layout: str, full: bool, dtype: torch.dtype | None = None) -> SimpleNamespace:
-    """The host's modules, our nodes by id, a MODEL, and prompt(seed) for a random CONDITIONING.
+    """The host's modules, our nodes by id, a MODEL, its latents' channels, and prompt(seed), a random CONDITIONING.
 
     Args:
         dtype: of the weights; None for what the host would choose on this machine.
@@ -65,7 +69,8 @@ def open_host(layout: str, full: bool, dtype: torch.dtype | None = None) -> Simp
 
     device = comfy.model_management.get_torch_device()
     dtype = dtype or comfy.model_management.unet_dtype(device=device)
-    family = {"sd15": comfy.supported_models.SD15, "sdxl": comfy.supported_models.SDXL}[layout]
+    families = comfy.supported_models
+    family, kind = {"sd15": families.SD15, "sdxl": families.SDXL, "sd3": families.SD3}[layout], KINDS[layout]
     config = family((FULL if full else SHALLOW)[layout])
     config.set_inference_dtype(dtype, comfy.model_management.unet_manual_cast(dtype, device))
     network = config.get_model({}, "", torch.device("cpu")).eval().requires_grad_(False)
@@ -77,16 +82,21 @@ def open_host(layout: str, full: bool, dtype: torch.dtype | None = None) -> Simp
 
     def prompt(seed: int):
         generator = torch.Generator().manual_seed(seed)
-        pooled = torch.randn((1, POOLED[layout]), generator=generator) if POOLED[layout] else None
-        return [[torch.randn((1, 77, CONTEXT[layout]), generator=generator), {"pooled_output": pooled}]]
+        pooled = torch.randn((1, POOLED[kind]), generator=generator) if kind in POOLED else None
+        return [[torch.randn((1, *CONTEXT[kind]), generator=generator), {"pooled_output": pooled}]]
+
+    def outputs(node_id: str, **inputs) -> tuple:
+        return next(c for c in classes if c.__name__ == node_id).execute(**inputs).args
 
     return SimpleNamespace(
         comfy=comfy,
         core=sys.modules[f"{pack.__name__}.ddpm_core"],
         seam=sys.modules[f"{pack.__name__}.nodes.host"],
         guide=sys.modules[f"{pack.__name__}.nodes.guide"],
-        run=lambda node_id, **inputs: next(c for c in classes if c.__name__ == node_id).execute(**inputs).args[0],
+        outputs=outputs,
+        run=lambda node_id, **inputs: outputs(node_id, **inputs)[0],
         model=model,
+        channels=CHANNELS[kind],
         dtype=dtype,
         device=device,
         prompt=prompt,

@@ -54,7 +54,14 @@ def edit_friendly_state(x_0: Tensor, schedule: NoiseSchedule, seeds: Sequence[in
     return _noised(x_0, schedule, i, standard_normal(x_0, seeds, schedule.steps - i))
 
 
-def few_steps(x_0: Tensor, schedule: NoiseSchedule, seeds: Sequence[int], *, noise_shift: int = 1) -> Tensor:
+def few_steps(
+    x_0: Tensor,
+    schedule: NoiseSchedule,
+    seeds: Sequence[int],
+    *,
+    noise_shift: int = 1,
+    noise_levels: NoiseSchedule | None = None,
+) -> Tensor:
     """The states of levels that are cleaner than those that the network is told, as large as it expects them.
 
     Source: TurboEdit (arXiv 2408.00735), its shifted noise schedule; there level i is told 200 of 1000 timesteps above
@@ -66,19 +73,29 @@ def few_steps(x_0: Tensor, schedule: NoiseSchedule, seeds: Sequence[int], *, noi
     Args:
         noise_shift: in levels of the schedule; TurboEdit's is 1. The states from level T - noise_shift on are the
             image, only rescaled. 0 gives the states of `edit_friendly`, bit for bit.
+        noise_levels: in place of a shift, the level of which state i is, for each i: of T levels, where the last state
+            is the image too, or of T + 1. For steps that no shift of levels fits, such as TurboEdit's three, which are
+            told 799, 499 and 199 at 599, 299 and 0.
 
     Raises:
-        ValueError: a negative noise_shift.
+        ValueError: a negative noise_shift, another number of noise levels.
     """
+    steps = schedule.steps
     if noise_shift < 0:
         raise ValueError(f"noise_shift is {noise_shift}: use 0 (off) or more")
-    x_0, steps = _on_cpu(x_0), schedule.steps
+    if noise_levels is not None and noise_levels.steps not in (steps - 1, steps):
+        raise ValueError(
+            f"there are {noise_levels.steps} levels of noise above 0 for {steps} steps: give one for each step, then "
+            f"0; or {steps - 1} and 0, where the last step starts at the image"
+        )
+    there, shift = (schedule, noise_shift) if noise_levels is None else (noise_levels, 0)
+    x_0 = _on_cpu(x_0)
     _check_seeds(x_0, seeds)
     states = []
     for i in range(steps):
-        j = min(i + noise_shift, steps)
-        cleaner = x_0 if j == steps else _noised(x_0, schedule, j, standard_normal(x_0, seeds, steps - i))
-        states.append(cleaner * (schedule.scale(i) / schedule.scale(j)))
+        j = min(i + shift, there.steps)
+        cleaner = x_0 if j == there.steps else _noised(x_0, there, j, standard_normal(x_0, seeds, steps - i))
+        states.append(cleaner * (schedule.scale(i) / there.scale(j)))
     return torch.stack([*states, x_0])
 
 

@@ -22,7 +22,7 @@ from . import sheet, tour
 from .drawing import draw_sheet, read_picture
 from .edits import KINDS, PAIRS, choose_edits, choose_two_edits
 from .evaluate import METHODS, RUNS, evaluate, mask_found, two_edits, words_find_objects
-from .model import FINER, WEIGHTS, load_model
+from .model import FINER, FLOW, WEIGHTS, load_model
 from .scenes import TEST_SEED, TUNE_SEED, render, scene_of_caption
 from .settings import PromptToPrompt, Settings
 
@@ -85,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--noise-shift", type=int, help="few steps: levels that the model is told above the noise")
     command.add_argument("--clip-last", type=float, help="... the last residual's largest RMS; 0 is off")
     command.add_argument("--finer", action="store_true", help="the model with attention at half the side too")
+    command.add_argument("--flow", action="store_true", default=None, help="the model trained on as a rectified flow")
     command.add_argument("--two", action="store_true", help="two edits of a scene at once, in place of single ones")
     command.add_argument("--words", action="store_true", help="which words find the object, in place of the edits")
     command.set_defaults(run=run_evaluate)
@@ -98,8 +99,10 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=run_figures)
 
     command = commands.add_parser("train", help="train the weights again")
-    command.add_argument("--out", type=Path, help=f"default: {WEIGHTS.name}, or {FINER.name}, beside the code")
+    others = f"{FINER.name} or {FLOW.name}"
+    command.add_argument("--out", type=Path, help=f"default: {WEIGHTS.name}, or {others}, beside the code")
     command.add_argument("--finer", action="store_true", help="on from the bundled weights, with finer attention")
+    command.add_argument("--flow", action="store_true", help="on from the bundled weights, as a rectified flow")
     command.add_argument("--resume", action="store_true", help="go on after the last cycle that the log shows finished")
     command.add_argument("--no-compile", action="store_true", help="for machines without a C++ compiler; slower")
     command.add_argument("--classifier", action="store_true", help="the judge of the evaluation instead")
@@ -169,7 +172,7 @@ def run_evaluate(args: argparse.Namespace) -> None:
     from .classifier import load_classifier
 
     seed, scenes = (TUNE_SEED, "tuning") if args.tuning else (TEST_SEED, "held-out")
-    model = load_model(FINER if args.finer else WEIGHTS)
+    model = load_model(FINER if args.finer else FLOW if args.flow else WEIGHTS)
     if args.words:
         print(f"Area under the curve of each word's attention against the object, {args.per_kind} {scenes} scenes:")
         for word, area in words_find_objects(model, args.per_kind, seed).items():
@@ -186,7 +189,7 @@ def run_evaluate(args: argparse.Namespace) -> None:
         return
     edits = choose_edits(args.per_kind, seed, args.kind or tuple(KINDS))
     given = {"skip": args.skip, "cfg_target": args.cfg, "guidance_weight": args.guidance_weight}
-    given |= {"noise_shift": args.noise_shift, "clip_last": args.clip_last}
+    given |= {"noise_shift": args.noise_shift, "clip_last": args.clip_last, "flow": args.flow}
     of_p2p = {name: getattr(args, name) for name in ("cross_steps", "self_steps", "own_map", "gain", "blend_threshold")}
     runs = {
         label: (name, _changed(replace(settings, p2p=_changed(settings.p2p, of_p2p)), given))
@@ -231,12 +234,16 @@ def run_train(args: argparse.Namespace) -> None:
 
         print(train_classifier())
         return
-    from .train import FINER as FINER_CONFIG
-    from .train import train, with_finer_attention
+    from . import train as training
 
-    if args.finer:
-        start = with_finer_attention(load_model().requires_grad_(True))
-        train(args.out or FINER, FINER_CONFIG, args.resume, not args.no_compile, start)
+    train = training.train
+    if args.finer or args.flow:
+        begin, config, out = (
+            (training.as_flow, training.FLOW, FLOW)
+            if args.flow
+            else (training.with_finer_attention, training.FINER, FINER)
+        )
+        train(args.out or out, config, args.resume, not args.no_compile, begin(load_model().requires_grad_(True)))
     else:
         train(args.out or WEIGHTS, resume=args.resume, compile=not args.no_compile)
 

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .network import UNet, UNetConfig, denoise
+from .network import UNet, UNetConfig, denoise, denoise_flow
 from .text import TextEncoder, tokens
 
 if TYPE_CHECKING:  # ComfyUI imports this module as part of the pack, where the core has another name
@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # ComfyUI imports this module as part of the pack, where the 
 WEIGHTS = Path(__file__).parent / "weights.safetensors"
 FINER = Path(__file__).parent / "finer.safetensors"
 """The same model with attention at half the picture's side too; for measurements, the nodes do not show it."""
+FLOW = Path(__file__).parent / "flow.safetensors"
+"""The bundled model trained on as a rectified flow; for measurements too."""
 FORMAT = "ddpm-demo-1"
 
 
@@ -55,19 +57,21 @@ class DemoModel(nn.Module):
             cfg: 1 is the conditional prediction alone.
 
         Returns:
-            A function of x (N, C, H, W) = x_0 + sigma * eps and sigma (N,).
+            A function of x (N, C, H, W) = x_0 + sigma * eps and sigma (N,); of a flow model, x = (1 - sigma) x_0 +
+            sigma * eps.
         """
         cond = self.encode([captions] if isinstance(captions, str) else captions)
         uncond = self.encode([""])
+        predict_x_0 = denoise_flow if self.network.config.prediction == "flow" else denoise
 
         @torch.no_grad()
         def predict(x: Tensor, sigma: Tensor) -> Tensor:
             rows = len(x)
             contexts = cond.expand(rows, -1, -1)
             if cfg == 1.0:
-                return denoise(self.network, x, sigma, contexts)
+                return predict_x_0(self.network, x, sigma, contexts)
             contexts = torch.cat([contexts, uncond.expand(rows, -1, -1)])
-            both = denoise(self.network, x.repeat(2, 1, 1, 1), sigma.repeat(2), contexts)
+            both = predict_x_0(self.network, x.repeat(2, 1, 1, 1), sigma.repeat(2), contexts)
             x_0, x_0_uncond = both.chunk(2)
             return x_0_uncond + cfg * (x_0 - x_0_uncond)
 

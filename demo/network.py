@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -24,11 +24,13 @@ from torch import Tensor, nn
 
 GROUPS = 32
 NUM_TIMESTEPS = 1000
+Prediction = Literal["v", "flow"]
+"""v of arXiv 2202.00512 on Stable Diffusion's schedule, or the velocity of a rectified flow (arXiv 2209.03003)."""
 
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """Sizes of the network.
+    """Sizes of the network, and what it predicts.
 
     The depths are the numbers of transformer blocks after each residual block of the way down, in the middle and
     after each residual block of the way up, the last listed first, as the latent-diffusion configs do. Attention sits
@@ -45,6 +47,7 @@ class UNetConfig:
     output_depth: tuple[int, ...] = (0, 0, 0, 0, 0, 1)
     head_channels: int = 32
     context_dim: int = 64
+    prediction: Prediction = "v"
 
     def host_config(self) -> dict:
         """The keyword arguments that build the same network as a latent-diffusion `UNetModel`."""
@@ -375,3 +378,19 @@ def denoise(model: Callable, x: Tensor, sigma: Tensor, context: Tensor) -> Tenso
     c = (s**2 + 1).rsqrt()
     v = model(c * x, sigma_to_timestep(sigma).float(), context)
     return c**2 * x - c * s * v
+
+
+def flow_sigmas(steps: int) -> Tensor:
+    """(steps + 1,) the levels of the host's scheduler `simple` for a flow model without a shift of its levels."""
+    table = torch.arange(1, NUM_TIMESTEPS + 1, dtype=torch.float64) / NUM_TIMESTEPS
+    chosen = [table[-(1 + int(i * NUM_TIMESTEPS / steps))] for i in range(steps)]
+    return torch.stack([*chosen, torch.zeros((), dtype=torch.float64)])
+
+
+def denoise_flow(model: Callable, x: Tensor, sigma: Tensor, context: Tensor) -> Tensor:
+    """Predicted x_0 from x = (1 - sigma) x_0 + sigma eps, by a network that predicts the velocity u = eps - x_0.
+
+    Shapes as in `denoise`.
+    """
+    s = sigma.to(x.dtype).view(-1, *[1] * (x.ndim - 1))
+    return x - s * model(x, sigma.float() * NUM_TIMESTEPS, context)

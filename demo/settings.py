@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from ddpm_core import NoiseSchedule
 
-from .network import sgm_uniform_sigmas, uniform_sigmas
+from .network import flow_sigmas, sgm_uniform_sigmas, uniform_sigmas
 
 VARIATIONS = 4  # of an edit on the sheet
 SHIFT = 6  # pixels
@@ -73,6 +73,7 @@ class Settings:
     guidance_weight: float = 0.3  # of the gradient of zero-shot image-to-image (arXiv 2302.03027)
     noise_shift: int = 1
     clip_last: float = 0.121
+    flow: bool = False  # of the model that was trained on as a rectified flow
 
     @property
     def skip_steps(self) -> int:
@@ -80,8 +81,13 @@ class Settings:
         return round(self.skip * self.steps)
 
     def schedule(self) -> NoiseSchedule:
-        """The levels that the host's scheduler ddim_uniform gives for this model."""
-        return replace(NoiseSchedule.variance_exploding(uniform_sigmas(self.steps), self.eta), order=self.order)
+        """The levels that the host's scheduler gives for this model: ddim_uniform, or simple for the flow."""
+        levels = (
+            NoiseSchedule.flow(flow_sigmas(self.steps), self.eta)
+            if self.flow
+            else NoiseSchedule.variance_exploding(uniform_sigmas(self.steps), self.eta)
+        )
+        return replace(levels, order=self.order)
 
     def few_levels_to_run(self) -> NoiseSchedule:
         """Those of few steps, after the skip: of the host's sgm_uniform, whose cleanest level still has noise."""

@@ -86,6 +86,16 @@ def v_loss(model: DemoModel, x_0: Tensor, ids: Tensor, generator: torch.Generato
     return (v.float() - (a * eps - b * x_0)).square().mean()
 
 
+def flow_loss(model: DemoModel, x_0: Tensor, ids: Tensor, generator: torch.Generator) -> Tensor:
+    """The same of the velocity u = eps - x_0 (arXiv 2209.03003) at x = (1 - sigma) x_0 + sigma eps, sigma in (0, 1)."""
+    batch = len(x_0)
+    s = (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch
+    sigma, eps = s.view(-1, 1, 1, 1), torch.randn(x_0.shape, generator=generator)
+    with torch.autocast("cpu", torch.bfloat16, enabled=FAST_BFLOAT16):
+        u = model.network((1 - sigma) * x_0 + sigma * eps, s * NUM_TIMESTEPS, model.text_encoder(ids))
+    return (u.float() - (eps - x_0)).square().mean()
+
+
 def learning_rate(step: int, peak: float, config: TrainConfig) -> float:
     """Linear warm-up, then a cosine down to zero at the end of the cycle."""
     if step < config.warmup:
@@ -114,6 +124,17 @@ def update_ema(ema: nn.Module, model: nn.Module, step: int, decay: float) -> Non
 
 FINER = TrainConfig(learning_rates=(1e-3,), steps=2_500, seed=2)
 """From the bundled weights to those with finer attention."""
+
+
+FLOW = TrainConfig(learning_rates=(1e-3,), steps=1_500, scenes=20_000, seed=3)
+"""From the bundled weights to those of a rectified flow."""
+
+
+def as_flow(model: DemoModel) -> DemoModel:
+    """The same weights in a model that predicts the velocity of a flow, which it has to learn."""
+    flow = DemoModel.create(replace(model.network.config, prediction="flow"))
+    flow.load_state_dict(model.state_dict())
+    return flow
 
 
 def with_finer_attention(model: DemoModel) -> DemoModel:
@@ -195,12 +216,13 @@ def _train_cycle(
         model.parameters(), peak, weight_decay=config.weight_decay, betas=(0.9, 0.99), fused=True
     )
     unfinished = out.with_suffix(".unfinished.safetensors")
+    loss_of = flow_loss if model.network.config.prediction == "flow" else v_loss
     recent = []
     start = time.monotonic()
     for step, (x_0, tokens) in enumerate(islice(batches(images, ids, config, generator), config.steps)):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, peak, config)
-        loss = v_loss(model, x_0, tokens, generator)
+        loss = loss_of(model, x_0, tokens, generator)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -6,7 +6,7 @@ No model is named here. How a model noises and how it scales latents is read off
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import comfy.samplers
@@ -37,6 +37,13 @@ def levels(model: ModelPatcher, scheduler: str, steps: int) -> Tensor:
         chosen = table[1 + torch.arange(steps) * len(table) // steps]
         sigmas = torch.cat([chosen.flip(0), chosen.new_zeros(1)])
     return sigmas
+
+
+def levels_at(model: ModelPatcher, timesteps: Sequence[int]) -> Tensor:
+    """(T+1,) the sigmas of the model at timesteps of its training, then 0."""
+    model_sampling = model.get_model_object("model_sampling")
+    sigmas = torch.stack([model_sampling.sigma(torch.tensor(float(t))).cpu() for t in timesteps])
+    return torch.cat([sigmas, sigmas.new_zeros(1)])
 
 
 def schedule_for(model: ModelPatcher, sigmas: Tensor, eta: float, order: int = 1) -> NoiseSchedule:

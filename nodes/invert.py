@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..ddpm_core import NoiseMaps, manipulation, trajectories
 from ..ddpm_core.guidance import CFGSchedule
@@ -142,6 +143,10 @@ class CycleDiffusionInvert(_StochasticInversion):
         )
 
 
+def _named(sigmas: Tensor) -> str:
+    return f"to sigmas {', '.join(f'{sigma:.4g}' for sigma in sigmas.tolist())}"
+
+
 class TurboInvert(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -204,6 +209,12 @@ class TurboInvert(io.ComfyNode):
                 ),
                 inputs.sigmas(),
                 inputs.order(),
+                io.Sigmas.Input(
+                    "noise_sigmas",
+                    optional=True,
+                    tooltip="In place of noise_shift: the level of the noise that is there at each step, then 0. Edit "
+                    "Preset has TurboEdit's.",
+                ),
             ],
             outputs=[_noise_maps_output("The image as fixed noise for few steps.")],
             hidden=[io.Hidden.unique_id],
@@ -219,20 +230,25 @@ class TurboInvert(io.ComfyNode):
         cfg: float,
         noise_shift: int,
         clip_last: float,
+        noise_sigmas: Tensor | None = None,
         **settings: Any,
     ) -> io.NodeOutput:
+        chosen = Settings(**settings)
+        noise_levels = None
+        if noise_sigmas is not None:
+            noise_levels = host.schedule_for(model, noise_sigmas, chosen.eta).after(chosen.skip_steps)
         plan = Plan.of(
             model,
             latent_image,
-            Settings(**settings),
+            chosen,
             method="few steps",
             cfg=cfg,
             prompt=positive,
-            noise_shift=noise_shift,
+            noise_shift=noise_shift if noise_levels is None else _named(noise_levels.sigmas),
             clip_last=clip_last,
         )
         advice.tell(cls.hidden and cls.hidden.unique_id, advice.on_steps_of_few(plan.schedule.steps))
-        trajectory = partial(trajectories.few_steps, noise_shift=noise_shift)
+        trajectory = partial(trajectories.few_steps, noise_shift=noise_shift, noise_levels=noise_levels)
         sampler = InversionSampler(plan, trajectory, timesteps_per_call=1)
         return _noise_maps_of(sampler, guide.guider_for(model, positive, negative, cfg), clip_last)
 

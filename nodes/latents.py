@@ -146,7 +146,7 @@ def unscaled(noise_maps: NoiseMaps, x: Tensor) -> Tensor:
 
 
 def mask_rows(shape: torch.Size, cell: int | None, mask: Tensor) -> Tensor:
-    """(rows, 1, H, W) a MASK of the image, averaged over each latent cell; for a video (1, 1, F, H, W), one a frame.
+    """(rows, 1, H, W) a MASK of the image, averaged over each latent cell; for a video (1, 1, F, H, W).
 
     Args:
         shape: (rows, *S) of the latents that are edited.
@@ -164,11 +164,31 @@ def mask_rows(shape: torch.Size, cell: int | None, mask: Tensor) -> Tensor:
         )
     mask = mask.reshape((-1, *mask.shape[-2:])).float().cpu()
     cells = _cells(mask, shape[-2], shape[-1], cell)
-    count = shape[2] if len(shape) == 5 else shape[0]
-    if count % len(cells):
-        raise ValueError(f"there are {len(cells)} masks for {count} images: use one, or one for each")
-    cells = comfy.utils.repeat_to_batch_size(cells, count)
-    return cells[None, None] if len(shape) == 5 else cells[:, None]
+    if len(shape) == 5:
+        return _over_time(cells, shape[2])[None, None]
+    if shape[0] % len(cells):
+        raise ValueError(f"there are {len(cells)} masks for {shape[0]} images: use one, or one for each")
+    return comfy.utils.repeat_to_batch_size(cells, shape[0])[:, None]
+
+
+def _over_time(cells: Tensor, frames: int) -> Tensor:
+    """(frames, H, W) of masks for all frames of a video, for each of its latent frames, or for each of its own.
+
+    The VAEs of videos make a latent frame of the first frame alone, and one of each so many after it.
+
+    Raises:
+        ValueError: another number of masks.
+    """
+    count = len(cells)
+    if count in (1, frames):
+        return cells.expand(frames, -1, -1)
+    together, left = divmod(count - 1, max(frames - 1, 1))
+    if frames == 1 or not together or left:
+        raise ValueError(
+            f"there are {count} masks for a video of {frames} latent frames: use one, one for each frame of the video "
+            "that was encoded, or one for each latent frame"
+        )
+    return torch.cat([cells[:1], cells[1:].unflatten(0, (frames - 1, together)).mean(dim=1)])
 
 
 def mask_of_maps(noise_maps: NoiseMaps, mask: Tensor | None) -> Tensor | None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..ddpm_core.attention import METHODS
 from . import host
 from .types import CATEGORY, ModelPatcher, search_aliases
 
-_PAPER, _FLOWEDIT = "arXiv 2304.06140", "arXiv 2412.08629"
+_PAPER, _FLOWEDIT, _TURBOEDIT = "arXiv 2304.06140", "arXiv 2412.08629", "arXiv 2408.00735"
+_FEW_STEPS = "Invert Image (Few Steps), Guide from Source to Target with the source as negative"
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class Preset:
         self_start, self_steps: the same of self-attention, from one share to another.
         feature_steps: the same of the features of a residual block, which Plug-and-Play takes over.
         guidance_weight: of the gradient that holds on to the cross-attention of the source, lambda of zero-shot edits.
+        timesteps: of 1000, what the model is told at each step, in place of a scheduler.
+        noise_timesteps: those of the noise that is there (TurboEdit), where it is other than what is told.
         how: the inversion, and what else the numbers do not say.
     """
 
@@ -43,7 +47,17 @@ class Preset:
     self_steps: float = 0.0
     feature_steps: float = 0.0
     guidance_weight: float = 0.0
+    timesteps: tuple[int, ...] = ()
+    noise_timesteps: tuple[int, ...] = ()
     how: str = "Invert Image"
+
+    def levels(self, model: ModelPatcher) -> tuple[Tensor, Tensor]:
+        """(T+1,) the levels that the model is told, and those of the noise that is there, down to 0."""
+        if not self.timesteps:
+            sigmas = host.levels(model, self.scheduler, self.steps)
+            return sigmas, sigmas
+        sigmas = host.levels_at(model, self.timesteps)
+        return sigmas, host.levels_at(model, self.noise_timesteps) if self.noise_timesteps else sigmas
 
     def summary(self, steps: int) -> str:
         """The settings in words, for a schedule that really has `steps` steps."""
@@ -54,12 +68,17 @@ class Preset:
             f"lambda {self.guidance_weight:g}": self.guidance_weight,
         }
         return (
-            f"{steps} steps ({self.scheduler}), {self.skip_steps} skipped, cfg {self.source_cfg:g} and "
-            f"{self.target_cfg:g}, eta {self.eta:g}; "
+            f"{steps} steps ({self.scheduler or f'timesteps {self._told}'}), {self.skip_steps} skipped, cfg "
+            f"{self.source_cfg:g} and {self.target_cfg:g}, eta {self.eta:g}; "
             + "".join(f"{words}; " for words, number in attention.items() if number)
             + f"guidance of distilled models {self.source_guidance:g} and {self.target_guidance:g}; {self.how} "
             f"({self.source})"
         )
+
+    @property
+    def _told(self) -> str:
+        there = f" with the noise of {', '.join(map(str, self.noise_timesteps))}" if self.noise_timesteps else ""
+        return f"{', '.join(map(str, self.timesteps))}{there}"
 
 
 _PLUG_AND_PLAY, _MASACTRL = METHODS["Plug-and-Play"], METHODS["MasaCtrl"]
@@ -140,6 +159,21 @@ PRESETS = {
         self_steps=_MASACTRL.end,
         how="Invert Image with an empty prompt",
     ),
+    "TurboEdit, 4 steps (paper)": Preset(
+        4,
+        "",
+        0,
+        1.0,
+        1.5,
+        1.0,
+        _TURBOEDIT,
+        timesteps=(799, 599, 399, 199),
+        noise_timesteps=(599, 399, 199),
+        how=_FEW_STEPS,
+    ),
+    "TurboEdit, 3 steps (paper)": Preset(
+        3, "", 0, 1.0, 1.5, 1.0, _TURBOEDIT, timesteps=(799, 499, 199), noise_timesteps=(599, 299), how=_FEW_STEPS
+    ),
 }
 
 
@@ -191,13 +225,18 @@ class EditPreset(io.ComfyNode):
                 io.Float.Output(
                     display_name="guidance_weight", tooltip="lambda of zero-shot image-to-image; 0 for all others."
                 ),
+                io.Sigmas.Output(
+                    display_name="noise_sigmas",
+                    tooltip="For Invert Image (Few Steps): the noise that is there, cleaner than the model is told by "
+                    "TurboEdit; the same as sigmas for all others.",
+                ),
             ],
         )
 
     @classmethod
     def execute(cls, model: ModelPatcher, preset: str) -> io.NodeOutput:
         chosen = PRESETS[preset]
-        sigmas = host.levels(model, chosen.scheduler, chosen.steps)
+        sigmas, noise_sigmas = chosen.levels(model)
         return io.NodeOutput(
             sigmas,
             chosen.skip_steps,
@@ -212,4 +251,5 @@ class EditPreset(io.ComfyNode):
             chosen.self_steps,
             chosen.feature_steps,
             chosen.guidance_weight,
+            noise_sigmas,
         )

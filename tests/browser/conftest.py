@@ -7,11 +7,12 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from needs import missing
 from pipeline.server import ComfyServer
-from workflows.source.examples import SD15_MODEL, SDXL_MODEL, TURBO_MODEL
+from workflows.source.examples import EXAMPLES, VIDEO, models_of
 from workflows.source.front_end import ARGUMENTS, CANVAS, NODES_2, SETTINGS, WINDOW, FrontEnd, find_chromium
 
 SAVES_MAPS = Path(__file__).parents[2] / "workflows" / "api" / "save_and_reuse.json"
@@ -31,14 +32,17 @@ def chromium() -> str:
 def server(chromium, comfyui_path, tmp_path_factory):
     """A server that lists every file which the graphs name, before a page reads the lists.
 
-    The checkpoints are empty: tests/server executes the graphs that load them.
+    Those with weights are empty: tests/server and tests/host execute the graphs that load them.
     """
     base = tmp_path_factory.mktemp("comfyui")
-    for folder in ("models/checkpoints", "input", "user/default"):
+    for folder in ("input", "user/default"):
         (base / folder).mkdir(parents=True)
-    for model in (SD15_MODEL, SDXL_MODEL, TURBO_MODEL):
-        (base / "models" / "checkpoints" / model["name"]).touch()
+    for model in (model for name in EXAMPLES for model in models_of(name)):
+        path = base / "models" / model["directory"] / model["name"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
     shutil.copy(comfyui_path / "input" / "example.png", base / "input")
+    write_video(base / "input" / VIDEO)
     (base / "user" / "default" / "comfy.settings.json").write_text(json.dumps(SETTINGS))
     # One thread: PyTorch's others wait for each other in a loop where the browser takes a core, and runs take minutes.
     with pytest.MonkeyPatch.context() as patch:
@@ -46,6 +50,20 @@ def server(chromium, comfyui_path, tmp_path_factory):
         with ComfyServer(comfyui_path, base, log=base / "server.log") as running:
             running.run(json.loads(SAVES_MAPS.read_text()))
             yield running
+
+
+def write_video(path: Path) -> None:
+    """Five frames, which a front end can show."""
+    import av  # ComfyUI's own
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("h264", rate=16)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for k in range(5):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 40 * k, np.uint8))
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
 
 
 # Not for the session: as long as playwright is open its event loop runs in this thread, and other tests run their own.

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from workflows.source.examples import models_of
 from workflows.source.front_end import CANVAS
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
-OUTSIDE_WEIGHTS = {"text_edit_sd15", "text_edit_sdxl", "text_edit_turbo"}  # tests/server executes these
+OUTSIDE_WEIGHTS = {name for name in NAMES if models_of(name)}  # tests/server and tests/host execute these
 
 DRAWN = pytest.mark.parametrize("rendered", [CANVAS], indirect=True)  # Nodes 2.0 gives nodes sizes of its own
 

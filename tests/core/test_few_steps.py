@@ -15,6 +15,7 @@ from ddpm_core.trajectories import standard_normal
 COUNT = 40_000  # elements of the closed-form tests; errors below are five standard errors
 LIMIT = 15.5 / 128  # TurboEdit's norm of a latent of 4 x 64 x 64, as a root mean square
 TOLD = {4: [799, 599, 399, 199], 3: [799, 499, 199]}  # timesteps of 1000
+THERE = {4: [599, 399, 199], 3: [599, 299]}  # 200 below, and the image itself at the last
 
 
 def image(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -29,26 +30,26 @@ def rms(residual: torch.Tensor) -> torch.Tensor:
     return residual.flatten(1).square().mean(dim=1).sqrt()
 
 
-def sigmas_told(steps: int) -> torch.Tensor:
-    """(steps + 1,) the levels of SDXL at TurboEdit's timesteps, as a network has them in float32, then 0."""
+def sigmas_of(timesteps: list[int]) -> torch.Tensor:
+    """(len(timesteps) + 1,) the levels of SDXL at these timesteps, as a network has them in float32, then 0."""
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
-    abar = (1 - betas).cumprod(dim=0)[TOLD[steps]]
+    abar = (1 - betas).cumprod(dim=0)[timesteps]
     return torch.cat([(1 / abar - 1).sqrt().float().double(), torch.zeros(1, dtype=torch.float64)])
 
 
-def turbo_edit(source, target, x_0, sigmas, seeds, w):
-    """TurboEdit (arXiv 2408.00735): the network is told a level and given the state of the next, clean at the last.
+def turbo_edit(source, target, x_0, sigmas, there, seeds, w):
+    """TurboEdit (arXiv 2408.00735): the network is told a level and given the state of a cleaner one, of `there`.
 
     x^_s = kappa x_s + [mu(x^, source) - kappa mu(x, source)] + w [mu(x^, target) - mu(x^, source)]
 
     with kappa 1 but in the last step, and mu the mean of DDPM between the levels that are told, in its own process,
     which preserves the variance.
     """
-    abar, steps = 1 / (1 + sigmas**2), len(sigmas) - 1
+    abar, abar_there, steps = 1 / (1 + sigmas**2), 1 / (1 + there**2), len(sigmas) - 1
     x = []
     for i in range(steps):
         eps = standard_normal(x_0, seeds, steps - i)
-        x.append(abar[i + 1].sqrt() * x_0 + (1 - abar[i + 1]).sqrt() * eps)
+        x.append(abar_there[i].sqrt() * x_0 + (1 - abar_there[i]).sqrt() * eps)
     x.append(x_0)
 
     def mu(i: int, x_t: torch.Tensor, prompt) -> torch.Tensor:
@@ -70,16 +71,16 @@ def turbo_edit(source, target, x_0, sigmas, seeds, w):
 @pytest.mark.parametrize("steps", TOLD)
 @pytest.mark.parametrize("scaling", ["variance preserving", "variance exploding"])
 def test_an_edit_is_that_of_turbo_edit(denoiser, steps, scaling):
-    w, sigmas, seeds, target = 1.5, sigmas_told(steps), [3, 4], other_prompt(denoiser)
+    w, sigmas, there, seeds = 1.5, sigmas_of(TOLD[steps]), sigmas_of(THERE[steps]), [3, 4]
+    target = other_prompt(denoiser)
     x_0 = image(2, 4, 64, 64).double() * torch.tensor([1.0, 0.01]).view(2, 1, 1, 1)
-    expected, kappa = turbo_edit(denoiser, target, x_0, sigmas, seeds, w)
+    expected, kappa = turbo_edit(denoiser, target, x_0, sigmas, there, seeds, w)
     assert kappa[0] < 0.9 and kappa[1] == 1
 
     exploding = scaling == "variance exploding"
-    schedule = (
-        NoiseSchedule.variance_exploding(sigmas)
-        if exploding
-        else NoiseSchedule.variance_preserving(1 / (1 + sigmas**2))
+    schedule, noise_levels = (
+        NoiseSchedule.variance_exploding(part) if exploding else NoiseSchedule.variance_preserving(1 / (1 + part**2))
+        for part in (sigmas, there)
     )
 
     def scaled(prompt):
@@ -87,7 +88,11 @@ def test_an_edit_is_that_of_turbo_edit(denoiser, steps, scaling):
         return lambda x, sigma: prompt(x / torch.hypot(sigma.double(), torch.ones(())).view(-1, 1, 1, 1), sigma)
 
     source, target = (scaled(prompt) if exploding else prompt for prompt in (denoiser, target))
-    noise_maps = invert(source, trajectories.few_steps(x_0, schedule, seeds), schedule)
+    states = trajectories.few_steps(x_0, schedule, seeds, noise_levels=noise_levels)
+    if steps == 4:  # where the levels lie evenly, a shift by one of them is the same
+        shifted = trajectories.few_steps(x_0, schedule, seeds)
+        torch.testing.assert_close(states, shifted, rtol=1e-12, atol=1e-12)
+    noise_maps = invert(source, states, schedule)
     noise_maps = manipulation.clip_last(noise_maps, LIMIT)
     edited = sample(lambda x, s: source(x, s) + w * (target(x, s) - source(x, s)), noise_maps)
     assert (edited - expected).abs().max() <= 1e-9 * expected.abs().max()
@@ -137,7 +142,7 @@ def two_rows(denoiser):
     """Maps of two images, whose last residuals have an RMS above and below 0.1."""
 
     def make(order: int = 1):
-        schedule = replace(NoiseSchedule.variance_exploding(sigmas_told(4)), order=order)
+        schedule = replace(NoiseSchedule.variance_exploding(sigmas_of(TOLD[4])), order=order)
         x_0 = image(2, 4, 6, 6) * torch.tensor([1.0, 0.01]).view(2, 1, 1, 1)
         states = trajectories.few_steps(x_0, schedule, [3, 4])
         return invert(denoiser, states, schedule, info={"noise_shift": "1"})
@@ -200,3 +205,11 @@ def test_maps_of_different_shifts_are_not_mixed(two_rows):
     noise_maps = two_rows()
     with pytest.raises(ValueError, match="first noise maps have noise_shift 1, the second have None"):
         manipulation.interpolate(noise_maps, replace(noise_maps, info={}), 0.5)
+
+
+@pytest.mark.parametrize("given", [1, 4])
+def test_noise_levels_for_other_steps_are_refused(given):
+    schedule = NoiseSchedule.variance_exploding(sigmas_of(TOLD[3]))
+    levels = NoiseSchedule.variance_exploding(torch.arange(given, -1, -1).double())
+    with pytest.raises(ValueError, match=f"there are {given} levels of noise above 0 for 3 steps: give one for each"):
+        trajectories.few_steps(image(1, 1, 2, 2), schedule, [3], noise_levels=levels)

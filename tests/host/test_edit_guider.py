@@ -54,7 +54,7 @@ def plain(comfy, model, positive, negative, cfg):
     return made
 
 
-@pytest.mark.parametrize("kind", ["sd15", "sdxl", "flow"])
+@pytest.mark.parametrize("kind", ["sd15", "sdxl", "flow", "flux", "wan"])
 def test_h_edit_is_as_published(comfy, random_model, conditioning, latent, guider, predictions, kind):
     """D_src + w (D_tar - D_0) - w' (D_src - D_0), from three predictions of the host's without guidance."""
     model, image = random_model(kind), latent(kind, batch=2)

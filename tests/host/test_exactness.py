@@ -22,6 +22,10 @@ CASES = [
     ("flow", torch.float32, "simple", 20, 1.0),
     ("flow", torch.float16, "beta", 4, 0.5),
     ("flow", torch.bfloat16, "normal", 20, 0.25),
+    ("flux", torch.float32, "simple", 8, 1.0),
+    ("flux", torch.bfloat16, "beta", 4, 0.5),
+    ("wan", torch.float32, "simple", 8, 1.0),
+    ("wan", torch.float16, "beta", 4, 0.5),
 ]
 
 

@@ -73,6 +73,25 @@ def test_a_shift_in_pixels_moves_by_the_models_cells(comfy, pack, of_format, inv
         shifted(Unheard())
 
 
+@pytest.mark.parametrize("together", [1, 4, 8])
+def test_a_video_takes_a_mask_for_each_of_its_frames(pack, together):
+    """A latent frame is the first frame, or `together` of those after it."""
+    frames, shape = 1 + 2 * together, torch.Size((2, 16, 3, 8, 8))
+    mask = torch.zeros(frames, 64, 64)
+    mask[0], mask[-1, :, :32] = 1, 1
+    cells = pack.latents.mask_rows(shape, 8, mask)
+    assert cells.shape == (1, 1, 3, 8, 8)
+    assert cells[0, 0, 0].min() == 1 and cells[0, 0, 1].max() == 0
+    assert cells[0, 0, 2, :, :4].unique().tolist() == [1 / together] and cells[0, 0, 2, :, 4:].max() == 0
+    assert torch.equal(pack.latents.mask_rows(shape, 8, mask[:1]), torch.ones(1, 1, 3, 8, 8))
+
+
+@pytest.mark.parametrize(("masks", "frames"), [(2, 3), (4, 3), (6, 3), (2, 1)])
+def test_a_video_refuses_masks_of_another_number_of_frames(pack, masks, frames):
+    with pytest.raises(ValueError, match=f"{masks} masks for a video of {frames} latent frames: use one, one for each"):
+        pack.latents.mask_rows(torch.Size((1, 16, frames, 8, 8)), 8, torch.ones(masks, 64, 64))
+
+
 def test_a_mask_of_the_images_size_fits_cells_of_any_size(pack):
     mask = torch.zeros(1, 256, 256)
     mask[:, :64] = 1

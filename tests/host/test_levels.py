@@ -73,6 +73,8 @@ SETTINGS = {
     "zero-shot (paper)": ([50, 0, 1, 7.5, 0], [0, 0, 0, 0, 0.1]),
     "Plug-and-Play with these maps": ([50, 0, 1, 10, 1], [0, 0, 0.5, 0.8, 0]),
     "MasaCtrl with these maps": ([50, 0, 1, 7.5, 1], [0, 0.08, 1, 0, 0]),
+    "TurboEdit, 4 steps (paper)": ([4, 0, 1, 1.5, 1], [0, 0, 0, 0, 0]),
+    "TurboEdit, 3 steps (paper)": ([3, 0, 1, 1.5, 1], [0, 0, 0, 0, 0]),
 }
 DOCS = Path(__file__).parents[2] / "web" / "docs"
 
@@ -80,7 +82,7 @@ DOCS = Path(__file__).parents[2] / "web" / "docs"
 @pytest.mark.parametrize("preset", SETTINGS)
 def test_presets_of_other_methods_are_the_papers(pack, random_model, preset):
     """As the nodes give them, and as the help page prints them."""
-    sigmas, skip_steps, source_cfg, target_cfg, eta, *_, summary, cross, start, until, features, weight = pack.run(
+    sigmas, skip_steps, source_cfg, target_cfg, eta, *_, summary, cross, start, until, features, weight, _ = pack.run(
         "EditPreset", model=random_model("sd15"), preset=preset
     )
     numbers = [len(sigmas) - 1, skip_steps, source_cfg, target_cfg, eta], [cross, start, until, features, weight]
@@ -89,8 +91,9 @@ def test_presets_of_other_methods_are_the_papers(pack, random_model, preset):
     assert re.search(r"Invert Image.* \(arXiv \d{4}\.\d{5}", summary)
     row = next(line for line in (DOCS / "EditPreset.md").read_text().splitlines() if line.startswith(f"| {preset} |"))
     cells = [cell.strip() for cell in row.strip("|").split("|")]
+    spaced = "" if preset.startswith("TurboEdit") else ", `ddim_uniform`"
     assert cells[1:5] == [
-        f"{len(sigmas) - 1}, `ddim_uniform`", str(skip_steps), f"{source_cfg:g}, {target_cfg:g}", f"{eta:g}"
+        f"{len(sigmas) - 1}{spaced}", str(skip_steps), f"{source_cfg:g}, {target_cfg:g}", f"{eta:g}"
     ]  # fmt: skip
 
 
@@ -103,7 +106,8 @@ def test_presets_of_this_method_suit_its_maps(pack, random_model, invert):
             "EditPreset", model=random_model("sd15"), preset=preset
         )
         noise_maps = invert(random_model("sd15"), sigmas=sigmas[-3:], steps=1)
-        info = {"method": methods.get(preset.removesuffix(" (paper)"), "edit friendly"), "cfg": str(source_cfg)}
+        method = "few steps" if preset.startswith("TurboEdit") else methods.get(preset.removesuffix(" (paper)"))
+        info = {"method": method or "edit friendly", "cfg": str(source_cfg)}
         maps = dataclasses.replace(noise_maps, skipped=len(sigmas) - 3, info=info)
         assert advice.on_settings(maps, skip_steps, target_cfg) == ""
 

@@ -35,7 +35,7 @@ def sample_edits(pack, conditioning):
 EVERYWHERE = {"quantile": 0.0}
 
 
-@pytest.mark.parametrize("kind", ["sd15", "sdxl", "flow"])
+@pytest.mark.parametrize("kind", ["sd15", "sdxl", "flow", "flux", "wan"])
 def test_one_edit_everywhere_is_the_hosts_guidance_away_from_the_source(
     random_model, conditioning, latent, invert, sample, chain, sample_edits, kind
 ):

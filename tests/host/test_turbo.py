@@ -64,6 +64,44 @@ def test_the_model_is_told_turbo_edits_timesteps(random_model, few, kind):
     assert timesteps.tolist() == pytest.approx([799, 599, 399, 199], abs=1.5)
 
 
+PRESETS = {
+    "TurboEdit, 4 steps (paper)": ([799, 599, 399, 199], [599, 399, 199]),
+    "TurboEdit, 3 steps (paper)": ([799, 499, 199], [599, 299]),
+}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_tells_turbo_edits_timesteps_of_its_noise(pack, random_model, latent, few, sample, preset):
+    """States are of the noise that is there, rescaled to what the model is told; 200 below it, so clean at the last."""
+    model, image = random_model("sdxl"), latent("sdxl", batch=2)
+    sigmas, skip_steps, source_cfg, target_cfg, eta, *_, noise_sigmas = pack.run(
+        "EditPreset", model=model, preset=preset
+    )
+    assert (skip_steps, source_cfg, target_cfg, eta) == (0, 1.0, W, 1.0)
+    told, there = PRESETS[preset]
+    of_training = model.get_model_object("model_sampling").sigmas.double()
+    torch.testing.assert_close(sigmas.double(), torch.cat([of_training[told], torch.zeros(1)]), rtol=1e-5, atol=0)
+    given = {"sigmas": sigmas, "noise_sigmas": noise_sigmas, "skip_steps": skip_steps, "clip_last": 0.0}
+    noise_maps = few(model, "sdxl", latent_image=image, **given)
+    x_0 = noise_maps.image.double()
+    eps = (noise_maps.states[0].double() / (1 + of_training[told[0]] ** 2).sqrt()) * (
+        1 + of_training[there[0]] ** 2
+    ).sqrt() - x_0
+    assert (eps / of_training[there[0]]).std().item() == pytest.approx(1, rel=0.15)  # of 512 numbers
+    last = noise_maps.states[-2].double() / (1 + of_training[told[-1]] ** 2).sqrt()
+    torch.testing.assert_close(last, x_0, rtol=1e-5, atol=1e-5)
+    assert (sample(model, noise_maps, "sdxl", cfg=1.0) - image["samples"]).abs().max() <= EXACT
+
+
+def test_noise_sigmas_are_skipped_along(random_model, few):
+    model = random_model("sd15")
+    sigmas, there = torch.tensor([9.0, 5.0, 3.0, 1.0, 0.0]), torch.tensor([5.0, 3.0, 2.0, 0.5, 0.0])
+    noise_maps = few(model, sigmas=sigmas, noise_sigmas=there, skip_steps=1)
+    whole = few(model, sigmas=sigmas, noise_sigmas=there, skip_steps=0)
+    assert torch.equal(noise_maps.states, whole.states[1:])
+    assert noise_maps.info["noise_shift"] == "to sigmas 3, 2, 0.5, 0"
+
+
 @pytest.mark.parametrize("order", [1, 2])
 @pytest.mark.parametrize("kind", ["sd15", "sdxl", "flow"])
 def test_replay_returns_the_latent_without_the_clip(random_model, latent, few, sample, kind, order):

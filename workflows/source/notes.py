@@ -221,6 +221,79 @@ TEXT_EDIT_TURBO = """# Edit a picture in 4 steps
 ## Blurred or grainy: clip_last of Invert up or down.
 """
 
+TEXT_EDIT_SD3 = """# Edit a picture by words, with SD3.5
+
+## Needs a checkpoint of the SD3 family with its text encoders in models/checkpoints.
+
+## One pass, at the settings of FlowEdit: eta 0, 50 steps, the first 17 left out.
+
+# Your picture
+
+## 1. Choose it in Image.
+
+## 2. Source prompt: say what it shows.
+
+## 3. Target prompt: the same, with what is to change.
+
+## 4. Press Run.
+
+# Turn
+
+## To turn a setting of Edit, take its wire off; Edit shows its own value then.
+
+## skip_steps: more keeps more. target_cfg: more changes more.
+
+## eta up to 1: the paper's noise.
+"""
+
+TEXT_EDIT_FLUX = """# Edit a picture by words, with Flux
+
+## Needs a Flux dev checkpoint with its text encoders in models/checkpoints.
+
+## One pass, at the settings of FlowEdit: eta 0, 28 steps, the first 4 left out.
+
+## Flux dev is told its guidance with each prompt: 1.5 for the source, 5.5 for the target. cfg stays 1, so a step is one call.
+
+# Your picture
+
+## 1. Choose it in Image.
+
+## 2. Source prompt: say what it shows.
+
+## 3. Target prompt: the same, with what is to change.
+
+## 4. Press Run.
+
+# Turn
+
+## To turn a setting, take its wire off; the node shows its own value then.
+
+## skip_steps: more keeps more. Guidance of target: more changes more.
+"""
+
+TEXT_EDIT_VIDEO = """# Edit a video by words
+
+## Needs Wan 2.1, its text encoder and its VAE.
+
+# Your video
+
+## 1. Choose it in Video. Its first 33 frames are edited: 4 n + 1 is what the model takes.
+
+## 2. Source prompt: say what it shows.
+
+## 3. Target prompt: the same, with what is to change.
+
+## 4. Press Run.
+
+# Turn
+
+## Too little changes: lower skip_steps, or raise target_cfg.
+
+## Not enough memory: fewer frames, or a smaller crop. One pass keeps no noise maps.
+
+## A mask: one for all frames, or one for each.
+"""
+
 TOUR = """# Everything at once
 
 ## All that the pack does, on one scene. The picture below: edited by words, shifted; mirrored, recolored.

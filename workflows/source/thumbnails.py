@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from pipeline.server import ComfyServer
 
 from .build import FOLDER, temporary_server
-from .examples import EXAMPLES
+from .examples import EXAMPLES, models_of
 
 SIDE = 192
 ORDER = ("Original", "Painted")  # then the results as the graph lists them
@@ -26,7 +26,7 @@ def main() -> int:
     with temporary_server() as server:
         for name in sys.argv[1:] or EXAMPLES:
             graph = json.loads((FOLDER / "api" / f"{name}.json").read_text())
-            if any(node["class_type"] == "CheckpointLoaderSimple" for node in graph.values()):
+            if models_of(name):
                 images: list[Image.Image] = [Image.open(server.comfyui / "input" / "example.png")]
             else:
                 images = shown(server, graph)

@@ -4,17 +4,18 @@ name there.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ..graph import Workflow
 from .attention import compare_attention, prompt_to_prompt, zero_shot
-from .checkpoints import SD15_MODEL, SDXL_MODEL, TURBO_MODEL, text_edit_sd15, text_edit_sdxl, text_edit_turbo
+from .checkpoints import text_edit_sd15, text_edit_sdxl, text_edit_turbo
 from .first import load_and_edit, quick_start, save_and_reuse, settings_grid, variations
+from .flows import VIDEO, text_edit_flux, text_edit_sd3, text_edit_video
 from .inversions import compare_inversions, noise_statistics
 from .manipulation import color_edit, sdedit_comparison, shift_and_flip, tour
 from .masks import find_the_mask, local_edit, several_edits
 
-__all__ = ["EXAMPLES", "SD15_MODEL", "SDXL_MODEL", "TURBO_MODEL"]
+__all__ = ["EXAMPLES", "VIDEO", "models_of"]
 
 EXAMPLES: dict[str, Callable[[], Workflow]] = {
     example.__name__: example
@@ -23,6 +24,9 @@ EXAMPLES: dict[str, Callable[[], Workflow]] = {
         text_edit_sd15,
         text_edit_sdxl,
         text_edit_turbo,
+        text_edit_sd3,
+        text_edit_flux,
+        text_edit_video,
         variations,
         shift_and_flip,
         color_edit,
@@ -41,3 +45,8 @@ EXAMPLES: dict[str, Callable[[], Workflow]] = {
         tour,
     )
 }
+
+
+def models_of(name: str) -> list[Mapping[str, str]]:
+    """The files that an example needs from elsewhere: name, url and directory of each."""
+    return [model for node in EXAMPLES[name]().nodes for model in node.models]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .. import notes
 from ..blocks import IMAGE, IMAGE_ROOM, INVERT, RESULT, SAMPLE, WORDS, Pipeline, save
-from ..graph import Group, Node, Note, Workflow
+from ..graph import Group, Node, Note, Output, Workflow
 
 HUGGING_FACE = "https://huggingface.co"
 SD15_MODEL = {
@@ -17,13 +17,15 @@ SDXL_MODEL = {
     "url": f"{HUGGING_FACE}/stabilityai/stable-diffusion-xl-base-1.0/resolve/main/sd_xl_base_1.0.safetensors",
     "directory": "checkpoints",
 }
-
-
 TURBO_MODEL = {
     "name": "sd_xl_turbo_1.0_fp16.safetensors",
     "url": f"{HUGGING_FACE}/stabilityai/sdxl-turbo/resolve/main/sd_xl_turbo_1.0_fp16.safetensors",
     "directory": "checkpoints",
 }
+
+
+GIRL = "a drawing of a girl with yellow hair in a pink dress on a green hill"  # ComfyUI's example.png
+GIRL_IN_SNOW = GIRL.replace("green", "snowy")
 
 
 def text_edit_sd15() -> Workflow:
@@ -40,18 +42,11 @@ def text_edit_turbo() -> Workflow:
 
 def _text_edit(name: str, note: str, model: dict[str, str], side: int, few_steps: bool = False) -> Workflow:
     """At the paper's settings, which are the defaults of the nodes, or in few steps at TurboEdit's."""
-    loader = Node("CheckpointLoaderSimple", "Model", {"ckpt_name": model["name"]}, width=290, models=[model])
-    pipeline = Pipeline(loader["MODEL"], loader["CLIP"], loader["VAE"])
+    loader, pipeline = loaded(model)
     image = Node("LoadImage", "Image", {"image": "example.png"}, room=IMAGE_ROOM)
-    scale = Node(
-        "ImageScale",
-        f"Crop to {side}",
-        {"image": image["IMAGE"], "upscale_method": "lanczos", "width": side, "height": side, "crop": "center"},
-    )
+    scale = cropped(image["IMAGE"], side, side)
     encoded = pipeline.encode(scale["IMAGE"])
-    source = pipeline.source("a drawing of a girl with yellow hair in a pink dress on a green hill")
-    target = pipeline.target("a drawing of a girl with yellow hair in a pink dress on a snowy hill")
-    empty = pipeline.empty()
+    source, target, empty = pipeline.source(GIRL), pipeline.target(GIRL_IN_SNOW), pipeline.empty()
     if few_steps:
         invert = pipeline.invert("Invert", encoded["LATENT"], source, empty, "TurboInvert", seed=1)
         # away from the source prompt in place of the empty one
@@ -70,3 +65,15 @@ def _text_edit(name: str, note: str, model: dict[str, str], side: int, few_steps
             [Group("5  Result", RESULT, [[edited, save("Edited", edited["IMAGE"], name, width=420)]])],
         ]
     )
+
+
+def loaded(model: dict[str, str]) -> tuple[Node, Pipeline]:
+    """The loader of a checkpoint, and what is built from it."""
+    loader = Node("CheckpointLoaderSimple", "Model", {"ckpt_name": model["name"]}, width=290, models=[model])
+    return loader, Pipeline(loader["MODEL"], loader["CLIP"], loader["VAE"])
+
+
+def cropped(image: Output, width: int, height: int) -> Node:
+    """The middle of a picture, in the size that a model is made for."""
+    inputs = {"image": image, "upscale_method": "lanczos", "width": width, "height": height, "crop": "center"}
+    return Node("ImageScale", f"Crop to {width}" + f" x {height}" * (width != height), inputs)

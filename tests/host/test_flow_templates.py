@@ -1,0 +1,130 @@
+"""The templates for flow models, executed with random weights of SD3's, Flux's and Wan's layout.
+
+In this process, for their text encoders have one size, of many gigabytes: what the loaders of a graph would give is
+handed to it, and all else is the host's and the pack's own.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache, partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.random_weights import randomize
+
+API = Path(__file__).parents[2] / "workflows" / "api"
+KINDS = {"text_edit_sd3": "flow", "text_edit_flux": "flux", "text_edit_video": "wan"}
+CUT = "ImageFromBatch"  # older hosts define it only in a server
+SIDE, FRAMES = 64, 5
+
+
+class Words:
+    """A CLIP: a random conditioning of a kind of model for each text."""
+
+    def __init__(self, encode):
+        self.encode = encode
+
+    def tokenize(self, text: str) -> str:
+        return text
+
+    def encode_from_tokens_scheduled(self, text: str):
+        return self.encode(len(text))
+
+
+@pytest.fixture(scope="session")
+def random_vae(comfy):
+    """random_vae(kind): a VAE of 16 channels, of images or of videos."""
+
+    @cache
+    def make(kind: str):
+        import comfy.ldm.wan.vae
+        import comfy.taesd.taesd
+
+        if kind != "wan":
+            vae = comfy.taesd.taesd.TAESD(latent_channels=16)
+            for part in (vae.taesd_encoder, vae.taesd_decoder):
+                randomize(part, seed=3)
+        else:
+            sizes = {"dim": 96, "z_dim": 16, "dim_mult": [1, 2, 4, 4], "num_res_blocks": 2, "attn_scales": []}
+            vae = comfy.ldm.wan.vae.WanVAE(**sizes, temperal_downsample=[False, True, True])
+            randomize(vae, seed=3)
+        return comfy.sd.VAE(sd=vae.state_dict())
+
+    return make
+
+
+@pytest.fixture
+def run_template(pack, host_node, random_model, random_vae, conditioning):
+    """run_template(name): the inputs of each node by its title, and the rows of each call of the model."""
+
+    def loaded(kind: str, graph: dict, model) -> dict:
+        clip, vae = Words(lambda seed: conditioning(kind, seed)), random_vae(kind)
+        pixels = torch.rand((FRAMES if kind == "wan" else 1, 80, 72, 3), generator=torch.Generator().manual_seed(0))
+        given = {
+            "CheckpointLoaderSimple": (model, clip, vae),
+            "UNETLoader": (model,),
+            "CLIPLoader": (clip,),
+            "VAELoader": (vae,),
+            "LoadImage": (pixels, None),
+            "GetVideoComponents": (pixels, None, 16.0),
+            CUT: (pixels,),
+        }
+        return {node: given[entry["class_type"]] for node, entry in graph.items() if entry["class_type"] in given}
+
+    def run(name: str):
+        graph, kind = json.loads((API / f"{name}.json").read_text()), KINDS[name]
+        model, rows = random_model(kind).clone(), []
+
+        def count(apply, args):
+            rows.append(len(args["input"]))
+            return apply(args["input"], args["timestep"], **args["c"])
+
+        model.set_model_unet_function_wrapper(count)
+        outputs, seen = loaded(kind, graph, model), {}
+
+        def output_of(value):
+            if not (isinstance(value, list) and value[0] in graph):
+                return value
+            node, index = value
+            if node not in outputs:
+                node_id = graph[node]["class_type"]
+                run_node = partial(pack.run, node_id) if hasattr(pack, node_id) else partial(host_node, node_id)
+                outputs[node] = run_node(**inputs_of(node))
+            return outputs[node][index]
+
+        def inputs_of(node: str) -> dict:
+            title, inputs = graph[node]["_meta"]["title"], dict(graph[node]["inputs"])
+            if graph[node]["class_type"] == "ImageScale":
+                inputs |= {"width": SIDE, "height": SIDE}
+            seen[title] = {key: output_of(value) for key, value in inputs.items()}
+            return seen[title]
+
+        for node, entry in graph.items():
+            if entry["class_type"] in ("SaveImage", "CreateVideo"):
+                inputs_of(node)
+        return seen, rows
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "rows", "settings"),
+    [
+        ("text_edit_sd3", 33, 4, {"source_cfg": 3.5, "target_cfg": 13.5, "eta": 0.0, "skip_steps": 17}),
+        ("text_edit_flux", 24, 2, {"source_cfg": 1.0, "target_cfg": 1.0, "eta": 0.0, "skip_steps": 4}),
+        ("text_edit_video", 33, 4, {"source_cfg": 3.5, "target_cfg": 10.0, "eta": 0.0, "skip_steps": 17}),
+    ],
+)
+def test_a_template_edits_at_its_settings(run_template, name, steps, rows, settings):
+    seen, called = run_template(name)
+    edit = seen["Edit"]
+    assert {key: edit[key] for key in settings} == settings
+    assert called == [rows] * steps
+    edited = seen["Edited"]["images"] if name != "text_edit_video" else seen["Put together"]["images"]
+    assert edited.shape == (FRAMES if name == "text_edit_video" else 1, SIDE, SIDE, 3)
+    assert edited.isfinite().all() and edited.std() > 0.01
+    if name == "text_edit_flux":  # FlowEdit's for Flux, told with each prompt
+        assert [edit[which][0][1]["guidance"] for which in ("source", "target")] == [1.5, 5.5]
