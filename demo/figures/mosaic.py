@@ -11,7 +11,7 @@ from torch import Tensor
 DPI = 100
 SCALE = 3
 GAP = 2  # pixels of the small pictures
-TOP, LINE, LETTER = 8, 16, 6.4  # pixels of the figure
+TOP, LINE, LETTER = 8, 16, 7  # pixels of the figure
 
 
 def mosaic(

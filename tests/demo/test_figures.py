@@ -91,7 +91,7 @@ def test_a_table_says_the_same_in_each_form():
 
 def test_pages_are_filled_between_their_comments(tmp_path):
     tables = [Table(title, ("c",), {"r": (number,)}, (".1f",)).to_dict() for title, number in (("A", 1.0), ("B", 2.0))]
-    (tmp_path / RESULTS).write_text(json.dumps({"figures": {"fig1": {"tables": tables}}}))
+    (tmp_path / RESULTS).write_text(json.dumps({"figures": {"fig1": {"tables": tables, "seconds": 61.2}}}))
     page = tmp_path / "page.md"
     page.write_text("x\n<!-- figure fig1 table 2 -->\nold\n<!-- end -->\ny\n<!-- figure fig1 -->\n<!-- end -->\n")
     fill_pages(tmp_path, [page])
@@ -100,6 +100,7 @@ def test_pages_are_filled_between_their_comments(tmp_path):
     assert text.count("| r | 1.0 |") == 1 and "\nA\n\n|" in text and "old" not in text
     fill_pages(tmp_path, [page])
     assert page.read_text() == text
+    assert "| fig1 | 61 |\n| all | 61 |" in filled("<!-- times -->\n<!-- end -->", read(tmp_path / RESULTS))
     with pytest.raises(ValueError, match="shows figure fig2, which the results lack"):
         filled("<!-- figure fig2 -->\n<!-- end -->", read(tmp_path / RESULTS))
 
