@@ -6,8 +6,6 @@ textbook DDIM without guidance.
 
 from __future__ import annotations
 
-from functools import cache
-
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
@@ -23,7 +21,7 @@ from .subjects import Subjects
 
 FIRST = (1, 2, 4)  # steps whose predictions are replaced: a tenth of 20 is 2
 WEIGHTS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0)
-PAIRS = 24  # interpolated half way; the first two are shown as series
+PAIRS, SERIES = 24, 2  # interpolated half way, and at all weights
 SHOWN = 8
 REPLAYED = 24  # pictures that are sampled back from their latents
 TRUE, NOISED = "true predictions", "noised steps"
@@ -160,13 +158,12 @@ def interpolation(subjects: Subjects) -> Result:
         f"latent, {tenth} {TRUE}": subjects.inverted(true=tenth).states[0],
     }
     pairs = min(PAIRS, len(subjects.latents.image) // 2)
-    between = cache(lambda name, weight: _between(subjects, starts[name], weight, pairs))
-    shown = range(min(2, pairs))
-    rows = {f"{name}, pair {k + 1}": [between(name, weight)[k] for weight in WEIGHTS] for k in shown for name in starts}
+    shown = min(SERIES, pairs)
+    series = {name: [_between(subjects, start, weight, shown) for weight in WEIGHTS] for name, start in starts.items()}
+    rows = {f"{name}, pair {k + 1}": [part[k] for part in series[name]] for k in range(shown) for name in starts}
     ends = subjects.latents.image[: 2 * pairs]
-    numbers = {"the pictures themselves": _look(ends)} | {
-        f"half way, {name}": _look(between(name, 0.5)) for name in starts
-    }
+    numbers = {"the pictures themselves": _look(ends)}
+    numbers |= {f"half way, {name}": _look(_between(subjects, start, 0.5, pairs)) for name, start in starts.items()}
     columns = ("diversity", "share of plain pixels", "mean gradient")
     table = Table(f"{2 * pairs} pictures, and {pairs} half way between two", columns, numbers)
     return Result((table,), mosaic(rows, [f"{weight:g}" for weight in WEIGHTS]))
