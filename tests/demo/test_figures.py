@@ -15,7 +15,7 @@ from demo.__main__ import main
 from demo.evaluate import METHODS
 from demo.figures import FIGURES, fill_pages, make_figures
 from demo.figures.mosaic import mosaic
-from demo.figures.results import RESULTS, Table, blocks, filled, read, tables_of
+from demo.figures.results import RESULTS, Table, blocks, filled, made_with, read, tables_of
 from demo.figures.subjects import Sizes, rows_counted
 from demo.figures.text_edits import PLOTTED
 from demo.model import WEIGHTS, DemoModel
@@ -122,8 +122,10 @@ def test_the_page_walks_through_every_figure_and_its_picture():
     assert sum(path.stat().st_size for path in KEPT.iterdir()) < 3_000_000
 
 
-def test_the_results_are_of_the_bundled_weights():
-    assert read(KEPT / RESULTS)["made with"]["weights"] == hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
+def test_the_results_are_of_the_bundled_weights_in_the_sizes_of_the_command():
+    kept = read(KEPT / RESULTS)["made with"]
+    assert kept["weights"] == hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
+    assert kept["sizes"] == made_with(Sizes())["sizes"]
 
 
 def test_the_rows_of_a_network_are_counted(untrained):
