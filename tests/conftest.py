@@ -25,6 +25,18 @@ from needs import missing  # noqa: E402
 from pipeline.comfyui import find_comfyui  # noqa: E402
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    what = "only the tests that need ComfyUI; the others are the same with any version of it, and without"
+    parser.addoption("--needs-comfyui", action="store_true", help=what)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--needs-comfyui"):
+        needing = [item for item in items if "comfyui_path" in getattr(item, "fixturenames", ())]
+        config.hook.pytest_deselected(items=[item for item in items if item not in set(needing)])
+        items[:] = needing
+
+
 @pytest.fixture(scope="session")
 def comfyui_path() -> Path:
     """The folder of ComfyUI; without one the test is skipped, but in CI only where COMFYUI_PATH asks for none."""

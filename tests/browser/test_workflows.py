@@ -41,22 +41,42 @@ def api_form(name: str) -> dict:
     return json.loads((WORKFLOWS / "api" / f"{name}.json").read_text())
 
 
-def as_defined(graph: dict, definitions: dict) -> dict:
-    """A graph in the API format with what the host's nodes take: the page also posts widgets of its own."""
+def as_defined(graph: dict, definitions: dict, file: dict) -> dict:
+    """A graph in the API format with what the host's nodes take: the page also posts widgets of its own, and of what
+    newer nodes of the host take beyond those of the file, their defaults."""
     return {
-        node_id: node | {"inputs": {name: value for name, value in node["inputs"].items() if name in taken}}
+        node_id: node
+        | {
+            "inputs": {
+                name: value
+                for name, value in node["inputs"].items()
+                if name in taken and (name in file[node_id]["inputs"] or not is_default(value, taken[name]))
+            }
+        }
         for node_id, node in graph.items()
-        for taken in [{name for kind in definitions[node["class_type"]]["input"].values() for name in kind}]
+        for taken in [
+            {name: spec for kind in definitions[node["class_type"]]["input"].values() for name, spec in kind.items()}
+        ]
     }
+
+
+def is_default(value: object, spec: list) -> bool:
+    options = spec[1] if len(spec) > 1 else {}
+    return value == options.get("default", object())
 
 
 def assert_kept(saved: dict, file: dict) -> None:
     """A node that was saved again says what its file says, and newer front ends add only what they can do without."""
     assert saved.keys() - file.keys() <= {"widgets_values_named"}  # the values once more
     for key, value in file.items():
-        if key == "outputs":  # newer nodes have more of them
-            assert saved[key][: len(value)] == value
-            assert [output for output in saved[key][len(value) :] if output["links"]] == []
+        more = saved.get(key, [])[len(value) :] if isinstance(value, list) else []  # newer nodes have more of these
+        if key == "outputs":
+            assert saved.get(key, [])[: len(value)] == value
+            assert [output for output in more if output["links"]] == []
+        elif key == "widgets_values" and file["properties"].get("cnr_id") == "comfy-core":
+            assert saved.get(key, [])[: len(value)] == value
+        elif key == "size" and len(saved["outputs"]) > len(file["outputs"]):
+            assert saved[key][0] == value[0]  # the height follows the outputs
         elif key != "order":  # the front end sorts anew
             assert saved.get(key, []) == value, (file["title"], key)
 
@@ -88,7 +108,7 @@ def test_opens_as_it_is_meant(rendered, definitions, name):
     assert len(notes) == sum(node["type"] == "MarkdownNote" for node in nodes)
     assert [note for note in notes if note["needs"] > note["has"] + 1] == []
     assert rendered.exported().keys() == api_form(name).keys()
-    assert as_defined(rendered.exported(), definitions) == api_form(name)
+    assert as_defined(rendered.exported(), definitions, api_form(name)) == api_form(name)
     assert rendered.errors == []
 
 

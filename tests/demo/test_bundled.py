@@ -23,11 +23,12 @@ from demo.evaluate import METHODS, evaluate, mask_found
 from demo.scenes import CLASSIFIER_SEED, TEST_SEED, ShapeScene, render, sample_scene
 from demo.settings import ColorEdit, Settings
 from demo.sheet import COLUMNS, EXAMPLES, make_sheet, recolored
-from demo.train import FINER, TrainConfig, train, with_finer_attention
+from demo.train import FINER, FLOW, TrainConfig, train, with_finer_attention
 
 SHA256 = {
     bundled.WEIGHTS: "88318ebab3ccacf85be7ae78c942dd2e1663b857d8c2bf4c7b5b333e8e857e30",
     bundled.FINER: "ede4da29d7de12e0b5ebfa1ea3442f20700a992403c04896b31e54f6a84f482e",
+    bundled.FLOW: "22282e63cdf9168b61a8a68c762c1a28c6e94c001b06299b55b908fd423fb844",
     judge.WEIGHTS: "8f03cf2f40244e5e2ec68c375e60e7ed7188c40c0477a8545e007a41ab15ed52",
 }
 
@@ -52,8 +53,9 @@ def test_the_file_is_the_one_that_was_measured(path):
 
 def test_the_files_that_users_get_are_small():
     packed = (ROOT / ".comfyignore").read_text().split()
-    assert f"demo/{bundled.FINER.stem}.*" in packed  # for measurements alone
-    assert sum(path.stat().st_size for path in SHA256 if path != bundled.FINER) <= 8_000_000
+    for path in (bundled.FINER, bundled.FLOW):  # for measurements alone
+        assert f"demo/{path.stem}.*" in packed
+    assert sum(path.stat().st_size for path in (bundled.WEIGHTS, judge.WEIGHTS)) <= 8_000_000
 
 
 def test_the_judge_reads_scenes_it_has_not_seen(classifier):
@@ -191,7 +193,9 @@ def test_training_is_not_resumed_with_other_settings(tmp_path):
         train(tmp_path / "weights.safetensors", resume=True)
 
 
-@pytest.mark.parametrize(("path", "config"), [(bundled.WEIGHTS, TrainConfig()), (bundled.FINER, FINER)])
+@pytest.mark.parametrize(
+    ("path", "config"), [(bundled.WEIGHTS, TrainConfig()), (bundled.FINER, FINER), (bundled.FLOW, FLOW)]
+)
 def test_the_log_is_of_a_whole_training(path, config):
     log = json.loads(path.with_suffix(".json").read_text())
     assert log["config"] == json.loads(json.dumps(asdict(config)))

@@ -3,8 +3,16 @@
 import pytest
 import torch
 
-from demo.model import WEIGHTS, DemoModel, load_model
-from demo.network import all_sigmas, denoise, sgm_uniform_sigmas, sigma_to_timestep, uniform_sigmas
+from demo.model import FLOW, WEIGHTS, DemoModel, load_model
+from demo.network import (
+    all_sigmas,
+    denoise,
+    denoise_flow,
+    flow_sigmas,
+    sgm_uniform_sigmas,
+    sigma_to_timestep,
+    uniform_sigmas,
+)
 
 
 @pytest.fixture(params=["random", "bundled"])
@@ -71,3 +79,23 @@ def test_noise_levels_are_the_hosts(comfy, host_sampling):
     for steps in (3, 4, 5, 50):
         host = comfy.samplers.calculate_sigmas(host_sampling, "sgm_uniform", steps)
         torch.testing.assert_close(sgm_uniform_sigmas(steps), host, rtol=1e-6, atol=0)
+
+
+def test_the_flow_is_one_of_the_hosts(comfy):
+    """Levels, timesteps and prediction of the model that was trained on as a rectified flow."""
+    from comfy.model_sampling import CONST, ModelSamplingDiscreteFlow
+
+    class Sampling(ModelSamplingDiscreteFlow, CONST):
+        pass
+
+    sampling, model = Sampling(), load_model(FLOW)
+    for steps in (10, 25, 50):
+        host = comfy.samplers.calculate_sigmas(sampling, "simple", steps)
+        torch.testing.assert_close(flow_sigmas(steps).float(), host, rtol=1e-6, atol=0)
+    x, sigma = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(2)), torch.tensor([0.3, 0.9])
+    context = model.encode(["a boat"] * 2)
+    with torch.no_grad():
+        u = model.network(sampling.calculate_input(sigma, x), sampling.timestep(sigma).float(), context)
+        host = sampling.calculate_denoised(sigma, u, x)
+        ours = denoise_flow(model.network, x, sigma, context)
+    torch.testing.assert_close(ours, host, atol=1e-6, rtol=1e-6)

@@ -215,7 +215,7 @@ class Ci:
             "import os, sys\nOLDEST, NEWEST = '1', '2'\n"
             "if __name__ == '__main__':\n    print('CI', os.environ['CI'])\n"
             "    print('closing', repr(os.environ.get('COMFYUI_PATH')), *sys.argv[1:])\n"
-            "    sys.exit(sys.argv[-1] == os.environ.get('FAILING'))\n"
+            "    sys.exit(os.environ.get('FAILING') in (sys.argv[-1], sys.argv[-2]))\n"
         )
         self.folder, self.bin = folder, folder / "bin"
         self.bin.mkdir()
@@ -245,8 +245,8 @@ def test_ci_runs_all_three_and_ends_with_their_closing_lines(ci, failing):
     done = ci.run(**({"FAILING": failing} if failing else {}))
     assert [line.split(": ")[1] for line in done.stdout.splitlines()[-3:]] == [
         "closing '' test",  # set to nothing, as the README says it
-        "closing None test --comfyui 1",
-        "closing None test --comfyui 2",
+        "closing None test --comfyui 1 --needs-comfyui",
+        "closing None test --comfyui 2 --needs-comfyui",
     ]
     assert done.returncode == (1 if failing else 0), done.stderr
     assert "CI true" in done.stdout

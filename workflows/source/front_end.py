@@ -94,6 +94,19 @@ COVERED = """step => {
     })
     return [...groups, ...nodes].filter(covered).map(item => item.name)
 }"""
+# Asked at every frame that the page draws: a second where these are few, as without a GPU, less where they are many.
+STILL = """() => {
+    const {scale, offset} = app.canvas.ds
+    const boxes = [...document.querySelectorAll('[data-node-id], .dom-widget')].map(element => {
+        const {x, y, width, height} = element.getBoundingClientRect()
+        return [x, y, width, height].map(Math.round)
+    })
+    const sizes = app.graph.nodes.map(node => [...node.pos, ...node.size])
+    const now = JSON.stringify([scale, [...offset], sizes, boxes]), time = performance.now()
+    const seen = window.stillness
+    window.stillness = seen?.now === now ? {...seen, frames: seen.frames + 1} : {now, frames: 0, since: time}
+    return window.stillness.frames >= 10 && time - window.stillness.since > 200
+}"""
 GROUPS = """() => app.graph.groups.map(group => {
     const context = app.canvas.ctx
     context.save()
@@ -293,9 +306,10 @@ class FrontEnd:
         self.page.evaluate(f"{known} && app.ui.settings.setSettingValueAsync('{panel}', false)")
 
     def _settle(self) -> None:
-        """Wait until the page has drawn, and loaded its images."""
+        """Wait until the page has loaded what it shows, and nothing of the graph has moved for some frames."""
         self.page.wait_for_load_state("networkidle")
-        self.page.wait_for_timeout(1000)
+        self.page.evaluate("delete window.stillness")
+        self.page.wait_for_function(STILL)
 
     def _note_error(self, message: Any) -> None:
         if message.type == "error" and not any(part in message.location.get("url", "") for part in NOT_THERE_YET):

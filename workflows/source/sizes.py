@@ -52,7 +52,7 @@ class InputSlot:
         """Values of the further widgets that the front end adds behind this one and saves with the graph."""
         if self.options.get("control_after_generate") or self.name in ("seed", "noise_seed"):
             return ["fixed"]  # the same seed at each Run, so that what changes is what the reader changed
-        return ["image"] if self.options.get("image_upload") else []
+        return ["image"] if any(self.options.get(f"{kind}_upload") for kind in ("image", "video")) else []
 
 
 def input_slots(definition: Mapping[str, Any]) -> list[InputSlot]:

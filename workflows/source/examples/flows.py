@@ -31,6 +31,7 @@ WAN_MODEL, WAN_CLIP, WAN_VAE = (
     )
 )
 VIDEO = "video.mp4"
+PLAYER_ROOM = 250  # a little more than the least that the front end gives a player
 WIDTH, HEIGHT, FRAMES = 832, 480, 33  # of a video; frames 4 n + 1
 
 
@@ -50,7 +51,7 @@ def text_edit_video() -> Workflow:
     clip = Node("CLIPLoader", "Text encoder", {"clip_name": WAN_CLIP["name"], "type": "wan"}, models=[WAN_CLIP])
     vae = Node("VAELoader", "VAE", {"vae_name": WAN_VAE["name"]}, models=[WAN_VAE])
     pipeline = Pipeline(model["MODEL"], clip["CLIP"], vae["VAE"])
-    video = Node("LoadVideo", "Video", {"file": VIDEO}, room=IMAGE_ROOM)
+    video = Node("LoadVideo", "Video", {"file": VIDEO}, room=PLAYER_ROOM)
     parts = Node("GetVideoComponents", "Frames", {"video": video["VIDEO"]}, collapsed=True)
     inputs = {"image": parts["images"], "batch_index": 0, "length": FRAMES}
     cut = Node("ImageFromBatch", f"First {FRAMES} frames", inputs)
