@@ -47,7 +47,7 @@ class Table:
         """The heading and each row as they are shown."""
         forms = self.forms if len(self.forms) > 1 else self.forms * len(self.columns)
         shown = [
-            [name, *("" if math.isnan(value) else f"{value:{form}}" for value, form in zip(row, forms, strict=True))]
+            [name, *(_shown(value, form) for value, form in zip(row, forms, strict=True))]
             for name, row in self.rows.items()
         ]
         return [["", *self.columns], *shown]
@@ -77,6 +77,12 @@ class Table:
         """The table of to_dict."""
         rows = {name: [math.nan if value is None else value for value in row] for name, row in kept["rows"].items()}
         return cls(kept["title"], tuple(kept["columns"]), rows, tuple(kept["forms"]))
+
+
+def _shown(value: float, form: str) -> str:
+    """A number; nothing for NaN, and no sign of a zero."""
+    shown = "" if math.isnan(value) else f"{value:{form}}"
+    return shown if any(digit in shown for digit in "123456789") else shown.removeprefix("-")
 
 
 @dataclass(frozen=True)

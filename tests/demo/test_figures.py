@@ -82,11 +82,11 @@ def test_every_method_is_in_the_plot_of_all():
 
 
 def test_a_table_says_the_same_in_each_form():
-    table = Table("title", ("a", "b"), {"x": (1.23456, math.nan), "y": (2.0, 0.5)}, (".2f", ".0%"))
-    assert table.markdown() == "|  | a | b |\n|---|---|---|\n| x | 1.23 |  |\n| y | 2.00 | 50% |"
+    table = Table("title", ("a", "b"), {"x": (1.23456, math.nan), "y": (-0.004, 0.5)}, (".2f", ".0%"))
+    assert table.markdown() == "|  | a | b |\n|---|---|---|\n| x | 1.23 |  |\n| y | 0.00 | 50% |"
     again = Table.from_dict(json.loads(json.dumps(table.to_dict())))
     assert again.markdown() == table.markdown()
-    assert str(table).splitlines() == ["title", "      a    b", "x  1.23     ", "y  2.00  50%"]
+    assert str(table).splitlines() == ["title", "      a    b", "x  1.23     ", "y  0.00  50%"]
 
 
 def test_pages_are_filled_between_their_comments(tmp_path):
