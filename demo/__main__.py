@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--words", action="store_true", help="which words find the object, in place of the edits")
     command.set_defaults(run=run_evaluate)
 
-    command = commands.add_parser("figures", help="the papers' figures and numbers on this model, a quarter of an hour")
+    command = commands.add_parser("figures", help="the papers' figures and numbers on this model, some 20 minutes")
     command.add_argument("--out", type=Path, default=Path("output/figures"))
     command.add_argument("--only", nargs="+", metavar="FIG", help="only these, such as fig11; a wrong name lists all")
     command.add_argument(
