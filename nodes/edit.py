@@ -41,7 +41,7 @@ class EditFriendlyEdit(io.ComfyNode):
                 inputs.cfg(
                     "target_cfg", 15.0, "Guidance towards the target prompt. The paper uses 15; 7 to 18 is useful."
                 ),
-                inputs.eta_of_edit(0.0, " 0 draws no noise between the steps: FlowEdit's rule on flow models."),
+                inputs.eta_of_edit(0.0, " On flow models 1 is DDS, 0 is FlowEdit, and the rest lies between them."),
                 inputs.scheduler(),
                 inputs.seed(),
                 inputs.skip_steps_of_edit(),
