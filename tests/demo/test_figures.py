@@ -58,7 +58,7 @@ def test_every_figure_can_be_made(untrained, tmp_path):
         assert all(str(table) in "\n".join(said) for table in tables), name
     numbers_alone = {"table1", "table2", "exactness"}
     assert {path.stem for path in tmp_path.glob("*.png")} == set(FIGURES) - numbers_alone
-    assert all(Image.open(path).size > (300, 100) for path in tmp_path.glob("*.png"))
+    assert all(min(Image.open(path).size) > 100 for path in tmp_path.glob("*.png"))
 
 
 def test_a_figure_made_again_stands_beside_the_others(untrained, tmp_path):

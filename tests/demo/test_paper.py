@@ -45,7 +45,7 @@ def test_a_small_shift_of_edit_friendly_maps_moves_the_picture_best(pictures):
 
 
 def test_the_replay_of_ddim_drifts_with_guidance():
-    scenes = Scenes.of(Subjects(load_model(), Sizes(edit_steps=10)), 4)
+    scenes = Scenes.of(Subjects(load_model(), Sizes(edit_steps=20)), 4)
 
     def error(cfg: float) -> float:
         denoiser = scenes.model.denoiser(scenes.captions, cfg)
