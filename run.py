@@ -14,14 +14,18 @@ from pathlib import Path
 from pipeline.comfyui import OWN_FOLDER, find_comfyui, find_version, in_ci, is_comfyui, version_of
 
 ROOT = Path(__file__).resolve().parent
-PINS = ROOT / "requirements-dev.txt"
+PINS = tuple(ROOT / f"requirements-{what}.txt" for what in ("dev", "cluster", "evaluation"))
 OLDEST, NEWEST = "0.3.64", "0.33.0"  # the versions of ComfyUI that the suite is held to; each has pins of its own
 WITHOUT = "none"
 SOURCE = "https://github.com/comfyanonymous/ComfyUI"
 
 CORE = ["torch", "numpy", "safetensors", "pillow", "matplotlib"]
 SERVER = ["requests", "tqdm"]
-TEST = ["pytest", "hypothesis", "playwright", "mypy", "ruff", "comfy-cli"]
+CLUSTER = ["ray", "pyarrow", "pandas", "fsspec"]
+EVALUATION = ["torchmetrics", "torchvision", "timm", "transformers", "pyyaml", "scikit-image"]
+OBJECT_STORE = ["moto", "boto3", "flask", "flask-cors"]  # a server of S3 for tests
+OTHERS = ["pytest", "hypothesis", "playwright", "mypy", "ruff", "comfy-cli"]
+TEST = [*CLUSTER, *EVALUATION, *OBJECT_STORE, *OTHERS]
 
 EPILOG = f"""Which ComfyUI: the one in the environment variable COMFYUI_PATH (set to nothing: none), else the one that
 this pack is installed in, else comfy-cli's, else {OLDEST} by git into .comfyui, where the network gives it.
@@ -146,7 +150,7 @@ class Environment:
             SetupError: there is no way to make it, or pip failed.
         """
         files = [] if self.comfyui is None else [self.comfyui / "requirements.txt"]
-        pins = [PINS, *([] if self.comfyui is None else [_pins_of(version_of(self.comfyui))])]
+        pins = [*PINS, _pins_of(NEWEST if self.comfyui is None else version_of(self.comfyui))]
         wanted = repr((packages, [path.read_text(encoding="utf-8") for path in [*files, *pins]]))
         stamp = self.folder / f"installed-{hashlib.sha256(wanted.encode()).hexdigest()[:16]}"
         if stamp.exists() and self.python.exists():

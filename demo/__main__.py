@@ -90,6 +90,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--words", action="store_true", help="which words find the object, in place of the edits")
     command.set_defaults(run=run_evaluate)
 
+    command = commands.add_parser("dataset", help="write held-out edits as a data set, and graphs that make them")
+    command.add_argument("--out", type=Path, default=Path("output/scenes"))
+    command.add_argument("--per-kind", type=int, default=12)
+    command.add_argument("--kind", choices=tuple(KINDS), action="append", help="only this kind of edit (repeatable)")
+    command.set_defaults(run=run_dataset)
+
     command = commands.add_parser("figures", help="the papers' figures and numbers on this model, some 20 minutes")
     command.add_argument("--out", type=Path, default=Path("output/figures"))
     command.add_argument("--only", nargs="+", metavar="FIG", help="only these, such as fig11; a wrong name lists all")
@@ -214,6 +220,17 @@ def run_evaluate(args: argparse.Namespace) -> None:
 def _changed(settings: S, values: dict[str, Any]) -> S:
     """The settings with the values that are given."""
     return replace(settings, **{name: value for name, value in values.items() if value is not None})
+
+
+def run_dataset(args: argparse.Namespace) -> None:
+    """Write a data set in PIE-Bench's layout, and a graph for each method."""
+    from . import data_set
+
+    args.out.mkdir(parents=True, exist_ok=True)
+    made = data_set.entries(args.per_kind, args.kind or tuple(KINDS))
+    print(f"{data_set.write(args.out, made)}: {len(made)} edits")
+    for path in data_set.write_graphs(args.out / "graphs"):
+        print(path)
 
 
 def run_figures(args: argparse.Namespace) -> None:

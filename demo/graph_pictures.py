@@ -142,6 +142,19 @@ def _report(graphs: Graphs) -> Image.Image:
     return draw_tiles(tiles)
 
 
+def _measure(graphs: Graphs) -> Image.Image:
+    tiles, free = [], {"Edit under the mask.mask": None}
+    for note, changes in (("masked", {}), ("skip 6", free), ("skip 0", free | {"Edit under the mask.skip_steps": 0})):
+        graph = json.loads((GRAPHS / "find_the_mask.json").read_text(encoding="utf-8"))
+        report = next(node for node in graph.values() if node["class_type"] == "EditReport")["inputs"]
+        inputs = {name: report[name] for name in ("source", "edited", "mask")}
+        graph["measure"] = {"class_type": "MeasureEdit", "inputs": inputs, "_meta": {"title": "Measured"}}
+        shown = graphs.show(changed(graph, changes))
+        published, within = re.findall(r"PSNR dB ([\d.]+|inf)", shown.texts["Measured"])[:2]
+        tiles.append(shown.tile("Edited", f"{note}: {published}, {within}"))
+    return draw_tiles([shown.tile("Original", "original"), *tiles])
+
+
 def _grid(graphs: Graphs) -> Image.Image:
     return graphs.run("settings_grid").pictures["Sheet"].quantize(256)
 
@@ -182,6 +195,7 @@ GRAPH_PICTURES: dict[str, Callable[[Graphs], Image.Image]] = {
     "DifferenceMask": _difference_mask,
     "WordMask": _word_mask,
     "EditReport": _report,
+    "MeasureEdit": _measure,
     "EditGrid": _grid,
     "EditDirection": _direction,
     "EncodeSentences": _sentences,

@@ -12,6 +12,7 @@ from .invert import CycleDiffusionInvert, DDIMInvert, EditFriendlyInvert, NullTe
 from .levels import NoiseLevels
 from .manipulate import LatentShift, MaskColorEdit, NoiseMapsFlip, NoiseMapsInterpolate
 from .masks import DifferenceMask
+from .measure import MeasureEdit
 from .presets import EditPreset
 from .prompt_to_prompt import PromptToPrompt, ShareAttention
 from .report import EditReport
@@ -56,6 +57,7 @@ class EditFriendlyDDPM(ComfyExtension):
             DifferenceMask,
             WordMask,
             EditReport,
+            MeasureEdit,
             NoiseMapsPreview,
             NoiseMapsStatistics,
             SaveNoiseMaps,

@@ -105,14 +105,14 @@ def changes_of(source: Tensor, edited: Tensor, mask: Tensor | None) -> list[tupl
         ValueError: sizes that differ by more than a VAE crops, batches that do not go together, an empty mask.
     """
     height, width = edited.shape[1:3]
-    cropped = _cropped(source[..., :3], height, width, "source")
-    _check_batch(len(source), len(edited), "source images")
+    cropped = cropped_to(source[..., :3], height, width, "source")
+    check_batch(len(source), len(edited), "source images")
     if mask is not None:
         mask = mask.reshape(-1, *mask.shape[-2:])
-        _check_batch(len(mask), len(edited), "masks")
+        check_batch(len(mask), len(edited), "masks")
         if not mask.any():
             raise ValueError("the mask is empty, so there is no inside to measure: paint one, or connect none")
-        mask = _cropped(mask[..., None], height, width, "mask")[..., 0].float().cpu()
+        mask = cropped_to(mask[..., None], height, width, "mask")[..., 0].float().cpu()
     return [
         measure(
             cropped[k % len(cropped)].float().cpu(),
@@ -123,12 +123,12 @@ def changes_of(source: Tensor, edited: Tensor, mask: Tensor | None) -> list[tupl
     ]
 
 
-def _check_batch(count: int, edited: int, what: str) -> None:
+def check_batch(count: int, edited: int, what: str) -> None:
     if edited % count:
         raise ValueError(f"there are {count} {what} for {edited} edited images: use one, or one for each image")
 
 
-def _cropped(image: Tensor, height: int, width: int, what: str) -> Tensor:
+def cropped_to(image: Tensor, height: int, width: int, what: str) -> Tensor:
     """(N, height, width, C) the middle of an image: what a VAE keeps of one that is no whole number of cells."""
     rows, columns = image.shape[1] - height, image.shape[2] - width
     if not (0 <= rows < _LARGEST_CELL and 0 <= columns < _LARGEST_CELL):

@@ -1,4 +1,4 @@
-"""Many pictures on running ComfyUI servers, over their HTTP API: client, server, template and the edits of a folder.
+"""Many pictures on ComfyUI servers, over their HTTP API: client, server, template, the job, and its front ends.
 
 Knows nothing of the method, the nodes or the demo model; graphs are what connects them.
 """

@@ -1,114 +1,181 @@
-"""Edits done one after the other on a server, whose results go into a folder; what is finished is not done again."""
+"""Edits done on one or several servers, a thread for each, from one queue."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import time
-import uuid
-from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping
+from queue import Empty, Queue
+from typing import Any
 
-from tqdm import tqdm
+from .client import ComfyClient, GraphError, ServerGone
+from .edits import Broken, by_picture
+from .job import MOST_DEATHS, Job, Outcome
+from .template import Edit
 
-from . import results
-from .client import ComfyClient, GraphError, ServerGone, images_of
-from .edits import PICTURES, Broken
-from .template import PARAMETERS, Edit, EditError, Template, digest_of
+ASK_AGAIN = 30.0  # seconds until a server that is gone is asked whether it is back
+LOOK_UP = 0.5  # seconds after which the main thread sees a Ctrl-C, which wakes it from no lock on Windows
 
-SERVER_FOLDER = "edit_folder"  # below the server's input and output folders
-
-
-@dataclass
-class Tally:
-    edited: int = 0
-    finished_before: int = 0
-    failures: dict[str, list[str]] = field(default_factory=dict)  # names by reason
+Group = list[Edit | Broken]
 
 
 class Batch:
-    """Edits on one server, into one folder, which exists."""
+    """Edits of a job on servers. One that is gone gives its edits back to the others, and is asked again."""
 
-    def __init__(self, client: ComfyClient, template: Template, out: Path):
-        self.client = client
-        self.template = template
-        self.out = out
-        self.version = client.version()
-        self.tally = Tally()
+    def __init__(self, clients: list[ComfyClient], job: Job):
+        self.clients = clients
+        self.job = job
+        self._said: Queue[Outcome | BaseException | None] = Queue()  # an error that ends all; None: a thread has ended
+        self._deaths: Counter[str] = Counter()
 
-    def run(self, edits: list[Edit | Broken]) -> None:
-        """Do what is not finished; failures of single edits go into the tally.
+    def run(self, edits: Iterable[Edit | Broken], tell: Callable[[Outcome], object]) -> None:
+        """Do what is not finished, and tell what becomes of each edit, as it comes.
 
         Raises:
-            ServerGone: the server stopped; what was finished is kept.
+            GraphError: all servers are gone; what was finished is kept.
+            StoreError: no result can be kept any more.
         """
-        with tqdm(edits, unit="picture", dynamic_ncols=True) as bar:
-            for edit in bar:
-                bar.set_postfix_str(edit.name)
-                try:
-                    self._do(edit)
-                except ServerGone as error:
-                    if not self.client.is_up():
-                        raise
-                    self._failed(edit, str(error))
-                except (GraphError, EditError, OSError) as error:
-                    self._failed(edit, str(error))
+        work = _Work(by_picture(edits), len(self.clients))
+        threads = [threading.Thread(target=self._serve, args=(client, work), daemon=True) for client in self.clients]
+        for thread in threads:
+            thread.start()
+        try:
+            self._listen(tell)
+        finally:
+            work.close()
+            for client in self.clients:
+                client.stopped.set()
+            for thread in threads:
+                thread.join()
 
-    def _failed(self, edit: Edit | Broken, reason: str) -> None:
-        if reason not in self.tally.failures:
-            tqdm.write(f"FAILED {edit.name}: {reason}")
-        self.tally.failures.setdefault(reason, []).append(edit.name)
+    def _listen(self, tell: Callable[[Outcome], object]) -> None:
+        ended = 0
+        while ended < len(self.clients):
+            try:
+                said = self._said.get(timeout=LOOK_UP)
+            except Empty:
+                continue
+            if isinstance(said, BaseException):
+                raise said
+            if said is None:
+                ended += 1
+            else:
+                tell(said)
 
-    def _do(self, edit: Edit | Broken) -> None:
-        if isinstance(edit, Broken):
-            raise EditError(edit.reason)
-        content = _content_of(edit.picture)
-        picture_digest = hashlib.sha256(content).hexdigest()
-        uploaded = f"{picture_digest[:24]}{edit.picture.suffix.lower()}"
-        graph = self.template.filled(edit, f"{SERVER_FOLDER}/{uploaded}")
-        digest = digest_of(graph)
-        stem = results.stem_of(edit.picture, digest)
-        if results.is_finished(self.out, stem, digest):
-            self.tally.finished_before += 1
-            return
+    def _serve(self, client: ComfyClient, work: _Work) -> None:
+        """All that one server does."""
+        try:
+            self._take_from(work, client)
+        except KeyboardInterrupt:  # the main thread's
+            pass
+        except BaseException as error:  # whatever it is, the main thread is to end with it
+            self._said.put(error)
+        self._said.put(None)
 
-        started = time.monotonic()
-        # A new name each time: the server takes the same graph as done already, even where its file has been deleted.
-        graph[self.template.output]["inputs"]["filename_prefix"] = (
-            f"{SERVER_FOLDER}/{stem[-results.KEY_LENGTH :]}_{uuid.uuid4().hex[:8]}"
-        )
-        self.client.upload(content, uploaded, SERVER_FOLDER)
-        files = images_of(self.client.run(graph), graph, self.template.output)
-        names = results.names_of(stem, [_suffix_of(file) for file in files])
-        # All of them first: where one cannot be had, none is left behind that has no record.
-        pictures = {name: self.client.view(file) for name, file in zip(names, files, strict=True)}
-        record = {
-            "picture": edit.picture.name,
-            "picture_sha256": picture_digest,
-            "source": edit.source,
-            "target": edit.target,
-            **self.template.settings_of(graph),
-            "set": {name: text for name, text in edit.settings.items() if name not in PARAMETERS},
-            "outputs": names,
-            "seconds": round(time.monotonic() - started, 2),
-            "comfyui_version": self.version,
-            "digest": digest,
-            "graph": graph,
-        }
-        results.write(self.out, pictures | {results.record_of(stem): json.dumps(record, indent=2).encode()})
-        self.tally.edited += 1
+    def _take_from(self, work: _Work, client: ComfyClient) -> None:
+        host = None
+        while (group := work.take()) is not None:
+            try:
+                host = host or client.host()
+                self._do(group, client, host)
+            except GraphError:
+                host = None
+                work.give_back(group)
+                if work.is_nobody_left():
+                    raise
+                if not self._comes_back(client, work):
+                    return
+                work.is_back()
+            else:
+                work.finish()
+
+    def _comes_back(self, client: ComfyClient, work: _Work) -> bool:
+        """Ask a server that is gone from time to time; False where all is done without it."""
+        while not work.is_over(ASK_AGAIN):
+            if client.is_up():
+                return True
+        return False
+
+    def _do(self, group: Group, client: ComfyClient, host: Mapping[str, Any]) -> None:
+        """The edits of a group, each taken out of it when it is done."""
+        while group and not client.stopped.is_set():
+            edit = group[0]
+            try:
+                self._said.put(self.job.run(edit, client, host))
+            except ServerGone as error:
+                self._deaths[edit.name] += 1
+                if self._deaths[edit.name] < MOST_DEATHS:
+                    raise
+                self._said.put(self.job.give_up(edit, error))
+                group.pop(0)
+                raise
+            group.pop(0)
 
 
-def _content_of(picture: Path) -> bytes:
-    try:
-        return picture.read_bytes()
-    except (FileNotFoundError, ValueError) as error:  # a name with a NUL in it is a ValueError
-        raise EditError(f"there is no file {picture}") from error
+class _Work:
+    """Groups of edits that servers take and finish, or give back."""
 
+    def __init__(self, groups: Iterable[Group], servers: int):
+        self._groups = iter(groups)
+        self._returned: deque[Group] = deque()
+        self._at_end = False
+        self._taken = 0
+        self._present = servers
+        self._closed = False
+        self._changed = threading.Condition()
 
-def _suffix_of(file: dict) -> str:
-    """The ending of a file that the server names, which is to become part of a name on this machine."""
-    suffix = PurePath(file["filename"]).suffix
-    if suffix.lower() not in PICTURES:
-        raise GraphError(f"the run saved {file['filename']!r}, which is not the name of a picture")
-    return suffix
+    def take(self) -> Group | None:
+        """The next group; None at the end, which is not before all that was taken is finished."""
+        with self._changed:
+            while not self._closed:
+                if self._returned:
+                    group = self._returned.popleft()
+                else:
+                    group = next(self._groups, [])
+                    self._at_end = not group
+                if group:
+                    self._taken += 1
+                    return group
+                if not self._taken:
+                    break
+                self._changed.wait()
+            return None
+
+    def finish(self) -> None:
+        """A group that was taken is done."""
+        with self._changed:
+            self._taken -= 1
+            self._changed.notify_all()
+
+    def give_back(self, group: Group) -> None:
+        """What is left of a group that was taken, by a server that is gone."""
+        with self._changed:
+            self._taken -= 1
+            self._present -= 1
+            if group:
+                self._returned.appendleft(group)
+            self._changed.notify_all()
+
+    def is_nobody_left(self) -> bool:
+        """Whether all servers are gone."""
+        with self._changed:
+            return self._present == 0
+
+    def is_back(self) -> None:
+        """One that was gone is there again."""
+        with self._changed:
+            self._present += 1
+
+    def is_over(self, seconds: float) -> bool:
+        """Whether all is done, after waiting so long for it."""
+        with self._changed:
+            return self._changed.wait_for(self._is_over, seconds)
+
+    def close(self) -> None:
+        """Nothing further is to be taken."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _is_over(self) -> bool:
+        return self._closed or (self._at_end and not self._returned and not self._taken)

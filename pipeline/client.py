@@ -10,6 +10,7 @@ import base64
 import contextlib
 import ipaddress
 import re
+import threading
 import time
 import uuid
 from collections.abc import Mapping
@@ -22,7 +23,8 @@ from requests.auth import AuthBase
 from urllib3.util import Retry
 
 REQUEST_TIMEOUT = 60  # seconds without a byte from the server
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0  # seconds between two looks at a run
+FIRST_PAUSE, LONGEST_PAUSE = 0.02, 1.0  # seconds between two looks at a run
+PAUSE = 0.02  # of the time that it has taken so far, so that at most this share of it is lost
 GATEWAY_ERRORS = (502, 503, 504)  # a proxy answers in place of a server that is down
 NOT_LET_IN = (401, 403, 407)
 OURS = {"content-type", "content-length", "transfer-encoding"}  # differ from request to request
@@ -38,6 +40,10 @@ class GraphError(RuntimeError):
 
 class ServerGone(GraphError):
     """No ComfyUI answers at the address: nothing does, or a proxy in its place, or it lets nobody in."""
+
+
+class RunDropped(GraphError):
+    """The server is there and does not know the run any more, so it may be asked for again."""
 
 
 class ComfyClient:
@@ -58,6 +64,7 @@ class ComfyClient:
     def __init__(self, url: str, timeout: float | None = None, headers: Mapping[str, str] | None = None):
         self.url, authorization = _without_password(url)
         self.timeout = timeout
+        self.stopped = threading.Event()  # set by another thread, it ends a run that is waited for as Ctrl-C does
         self._session = requests.Session()
         self._session.headers.update(_checked(headers or {}))
         if authorization is not None:
@@ -92,6 +99,13 @@ class ComfyClient:
     def version(self) -> str:
         """The server's version of ComfyUI."""
         return _part(self.system(), str, "comfyui_version")
+
+    def host(self) -> dict[str, str | None]:
+        """What a record says of the server: its version, and the device, for others round otherwise."""
+        answer = self.get("/system_stats")
+        device = _find(answer, "devices", 0, "name")
+        version = _part(_part(answer, dict, "system"), str, "comfyui_version")
+        return {"comfyui_version": version, "device": device if isinstance(device, str) else None}
 
     def upload(self, content: bytes, name: str, subfolder: str) -> str:
         """Put a picture into the server's input folder, over one of that name; what LoadImage calls it."""
@@ -129,19 +143,19 @@ class ComfyClient:
 
     def result(self, prompt_id: str) -> dict:
         """Wait for a run; its outputs by node id."""
-        deadline = None if self.timeout is None else time.monotonic() + self.timeout
-        pause = FIRST_PAUSE
+        started = time.monotonic()
         while (entry := self._history(prompt_id)) is None:
             if not self._in_queue(prompt_id):
                 entry = self._history(prompt_id)  # it may have ended between the two questions
                 if entry is None:
-                    raise GraphError("the server dropped the run: it was restarted, or its queue was cleared")
+                    raise RunDropped("the server dropped the run: it was restarted, or its queue was cleared")
                 break
-            if deadline is not None and time.monotonic() > deadline:
+            taken = time.monotonic() - started
+            if self.timeout is not None and taken > self.timeout:
                 self.cancel(prompt_id)
                 raise GraphError(f"the graph did not finish within {self.timeout:g} s, and was cancelled")
-            time.sleep(pause)
-            pause = min(1.5 * pause, LONGEST_PAUSE)
+            if self.stopped.wait(min(max(FIRST_PAUSE, PAUSE * taken), LONGEST_PAUSE)):
+                raise KeyboardInterrupt
         status = _find(entry, "status", "status_str")
         if status is None:
             raise GraphError("the server does not say whether the run succeeded: its history has no status for it")
@@ -163,6 +177,10 @@ class ComfyClient:
         """Stop one run, waiting or running; those of others go on."""
         self._request("POST", "/queue", json={"delete": [prompt_id]})
         self._request("POST", "/interrupt", json={"prompt_id": prompt_id})
+
+    def free(self) -> None:
+        """Have the server let go of its models and of what it remembers, before its next run."""
+        self._request("POST", "/free", json={"unload_models": True, "free_memory": True})
 
     def interrupt(self) -> None:
         """Press the Cancel button."""

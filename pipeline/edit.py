@@ -4,9 +4,23 @@ examples:
   python -m pipeline edit pictures/ --source "a photo of a cat" --target "a photo of a dog" --out edited/
   python -m pipeline edit --prompts list.csv --checkpoint v1-5-pruned-emaonly.safetensors --steps 50 --skip-steps 18
 
+  python -m pipeline edit pictures/ ... --server http://10.0.0.1:8188 --server http://10.0.0.2:8188
+  python -m pipeline edit --prompts s3://bucket/list.parquet --out s3://bucket/edited --shard 3/16
+
+  python -m pipeline edit --dataset PIE/mapping_file.json --checkpoint v1-4.safetensors --seed 1234 --out runs/ef
+  ... --sweep cfg=15,skip_steps=36 --sweep cfg=12,skip_steps=36 --sweep cfg=9,skip_steps=36
+
 list.csv has a header and a row per edit: picture, source, target, and if you like any parameter by its name above
 (skip_steps, with underscores) or as "Title.input". An empty cell leaves a parameter as the options have it.
-Pictures are looked for beside the CSV, or in the folder if one is named too.
+Pictures are looked for beside the list, or in the folder if one is named too. A list may be parquet; it, the pictures
+and the results may be in an object store (s3://, gs://), for which pyarrow is needed.
+
+--dataset makes the pictures of a data set that `python -m pipeline evaluate` measures: PIE-Bench, its parquet copy, the
+official yaml, CSV or parquet with named columns. --sweep does all edits once with each setting, whatever lists them.
+
+several servers share the pictures; edits of one picture that follow each other go to the same server, which remembers
+its inversion. A server that is gone gives its picture back to the others and is asked again; when all are gone, the
+command ends. --shard I/N does part I (from 0) of N, the same in every run, where a cluster runs the command N times.
 
 what is filled into a graph (--graph: "Export (API)" in ComfyUI's menu):
   the picture     the LoadImage titled "Image", or the only LoadImage
@@ -17,7 +31,8 @@ what is filled into a graph (--graph: "Export (API)" in ComfyUI's menu):
 results: NAME_KEY.png (NAME_KEY_v0.png, ... for several) and NAME_KEY.json beside it, where KEY comes from the picture's
 content, the prompts and all settings. The JSON is written last: an edit with its JSON and pictures is finished and is
 skipped next time; with anything changed it gets another KEY and stands beside the first. Results that lie in the folder
-of the pictures are not edited again.
+of the pictures are not edited again. What fails has a record in the folder "failed", until it succeeds. Two commands
+may write into one folder at once: what both do is done twice, and whole.
 
 a server behind a password or a token: --server https://USER:PASSWORD@HOST, or --header "Authorization: Bearer TOKEN".
 Other users of this machine can read a command line: --header @FILE reads the headers from a file, one a line. Neither
@@ -30,46 +45,42 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from .batch import Batch, Tally
-from .client import ComfyClient, GraphError
-from .comfyui import PACK
-from .edits import Broken, PromptList, pictures_of
-from .template import PARAMETERS, PROMPTS, Edit, EditError, Template, UsageError, read_graph
+from tqdm import tqdm
 
-DEFAULT_GRAPH = PACK / "workflows" / "api" / "text_edit_sd15.json"
+from .batch import Batch
+from .client import ComfyClient
+from .edits import Shard
+from .job import Job
+from .plan import add_options, plan_of
+from .store import store_at
+from .tally import Tally
+from .template import UsageError
 
-
-class Plan(NamedTuple):
-    """What the command line asks for."""
-
-    template: Template
-    edits: list[Edit | Broken]
-    left_out: int  # results in the folder of the pictures
-    client: ComfyClient
+DEFAULT_SERVER = "http://127.0.0.1:8188"
 
 
 def run(options: argparse.Namespace) -> int:
     """Do what the command line asks for; its exit status."""
     try:
-        plan = _plan(options)
-        options.out.mkdir(parents=True, exist_ok=True)
+        plan = plan_of(options)
+        clients = _clients(options)
+        shard = Shard.of(options.shard)
+        edits = list(filter(shard.has, plan.edits))
+        store = store_at(options.out)
+        store.prepare()
     except (UsageError, OSError) as error:
         options.refuse(str(error))
     if plan.left_out:
-        print(f"Left out {plan.left_out} results of earlier edits in {options.folder}")
-    batch, stop, status = None, None, 1
-    try:
-        batch = Batch(plan.client, plan.template, options.out)
-        batch.run(plan.edits)
-        status = 1 if batch.tally.failures else 0
-    except GraphError as error:
-        stop = f"Stopped: {error}."
-    except KeyboardInterrupt:
-        stop, status = "Interrupted.", 130
-    _report(Tally() if batch is None else batch.tally, len(plan.edits), options.out, stop)
-    return status
+        tqdm.write(f"Left out {plan.left_out} results of earlier edits in {options.folder}")
+    tally = Tally()
+
+    def do() -> None:
+        with tally.watched(len(edits)) as tell:
+            Batch(clients, Job(plan.template, store)).run(edits, tell)
+
+    return tally.ended(do, len(edits), options.out)
 
 
 def add_command(commands: Any) -> None:
@@ -84,11 +95,10 @@ def add_command(commands: Any) -> None:
         allow_abbrev=False,
     )
     parser.set_defaults(run=run, refuse=parser.error)
-    parser.add_argument("folder", type=Path, nargs="?", help="the folder of the pictures")
-    parser.add_argument("--prompts", type=Path, metavar="CSV", help="a list of edits, in place of one for all")
-    parser.add_argument("--source", metavar="TEXT", help='what the pictures show; may be ""')
-    parser.add_argument("--target", metavar="TEXT", help="what they are to show")
-    parser.add_argument("--server", default="http://127.0.0.1:8188", metavar="URL", help="default: %(default)s")
+    add_options(parser)
+    parser.add_argument(
+        "--server", action="append", metavar="URL", help=f"default: {DEFAULT_SERVER}; several share the pictures"
+    )
     parser.add_argument(
         "--header",
         action="append",
@@ -96,53 +106,15 @@ def add_command(commands: Any) -> None:
         metavar="'NAME: VALUE'",
         help="sent with every request; may be repeated; @FILE reads such lines from a file",
     )
-    parser.add_argument("--out", type=Path, default=Path("edited"), metavar="FOLDER", help="default: %(default)s")
-    parser.add_argument(
-        "--graph", type=Path, default=DEFAULT_GRAPH, metavar="JSON", help=f"default: workflows/api/{DEFAULT_GRAPH.name}"
-    )
-    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="longest wait for one picture, queue included")
-    for name, parameter in PARAMETERS.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", metavar="VALUE", help=parameter.help)
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="TITLE.INPUT=VALUE", help="any other input; may be repeated"
-    )
 
 
-def _plan(options: argparse.Namespace) -> Plan:
-    """What to do, on which server; UsageError before anything is run."""
-    if options.folder is None and options.prompts is None:
-        raise UsageError("name a folder of pictures, or a list with --prompts")
-    settings = {name: value for name in PARAMETERS if (value := getattr(options, name)) is not None}
-    for setting in options.set:
-        name, equals, value = setting.partition("=")
-        if not equals or "." not in name:
-            raise UsageError(f"--set {setting}: write it as TITLE.INPUT=VALUE")
-        settings[name] = value
-    template = Template(read_graph(options.graph))
-    rows = None if options.prompts is None else PromptList(options.prompts)
-    columns = set() if rows is None else set(rows.columns)
-    template.check(
-        settings.keys() | (columns - {"picture", *PROMPTS}),
-        source=options.source is not None or "source" in columns,
-        target=options.target is not None or "target" in columns,
-    )
-    given = options.source, options.target, settings
-    try:
-        template.filled(Edit("the options", Path(), *given), "")
-    except EditError as error:
-        raise UsageError(str(error)) from error
-    client = _client(options)
-    if rows is not None:
-        return Plan(template, list(rows.edits(options.folder or options.prompts.parent, *given)), 0, client)
-    pictures, left_out = pictures_of(options.folder)
-    return Plan(template, [Edit(path.name, path, *given) for path in pictures], left_out, client)
-
-
-def _client(options: argparse.Namespace) -> ComfyClient:
-    url = options.server if "://" in options.server else f"http://{options.server}"
+def _clients(options: argparse.Namespace) -> list[ComfyClient]:
+    """A client for each server; one that is named twice, perhaps once without its password, counts as named last."""
     headers = _headers(options.header)
+    urls = [url if "://" in url else f"http://{url}" for url in options.server or [DEFAULT_SERVER]]
     try:
-        return ComfyClient(url, options.timeout, headers)
+        clients = [ComfyClient(url, options.timeout, headers) for url in urls]
+        return list({client.url: client for client in clients}.values())
     except ValueError as error:
         raise UsageError(str(error)) from None
 
@@ -163,15 +135,3 @@ def _lines_of(file: str) -> list[str]:
         return [line for line in Path(file).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, ValueError) as error:
         raise UsageError(f"the headers {file} cannot be read: {type(error).__name__}") from None
-
-
-def _report(tally: Tally, count: int, out: Path, stop: str | None) -> None:
-    """What was done, what failed and why, and how to go on."""
-    failed = sum(map(len, tally.failures.values()))
-    print(
-        f"{tally.edited} edited, {tally.finished_before} finished before, {failed} failed, of {count}. Results: {out}"
-    )
-    for reason, names in tally.failures.items():
-        print(f"  {', '.join(names)}: {reason}")
-    if stop:
-        print(f"{stop} What is finished is kept; the same command goes on with the rest.")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
+import hashlib
+import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from .results import results_among
+from .store import Place, below, path_in, store_at
+from .tables import read_table
 from .template import PROMPTS, Edit, UsageError
 
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
@@ -21,7 +24,7 @@ class Broken:
     reason: str
 
 
-def pictures_of(folder: Path) -> tuple[list[Path], int]:
+def pictures_of(folder: Place) -> tuple[list[Place], int]:
     """The pictures in a folder, by name, and how many results of earlier edits among them are left out.
 
     Other files, and folders below, are none.
@@ -29,11 +32,12 @@ def pictures_of(folder: Path) -> tuple[list[Path], int]:
     Raises:
         UsageError: there is no folder, or no picture in it.
     """
-    if not folder.is_dir():
+    if isinstance(folder, Path) and not folder.is_dir():
         raise UsageError(f"{folder} is not a folder")
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES and path.is_file())
-    results = results_among(found)
-    pictures = [path for path in found if path not in results]
+    store = store_at(folder)
+    found = sorted(name for name in store.names() if PurePath(name).suffix.lower() in PICTURES)
+    results = results_among(store, found)
+    pictures = [below(folder, name) for name in found if name not in results]
     if not pictures:
         reason = f"looked for {' '.join(sorted(PICTURES))}"
         if results:
@@ -42,27 +46,48 @@ def pictures_of(folder: Path) -> tuple[list[Path], int]:
     return pictures, len(results)
 
 
-class PromptList:
-    """The rows of a CSV file with a header; row numbers are those of a spreadsheet, the header being row 1."""
+def by_picture(edits: Iterable[Edit | Broken]) -> Iterator[list[Edit | Broken]]:
+    """Edits that follow each other and are of the same picture, together: a server remembers its inversion."""
+    return (list(group) for _, group in itertools.groupby(edits, picture_of))
 
-    def __init__(self, path: Path):
+
+@dataclass(frozen=True)
+class Shard:
+    """Part `index`, from 0, of `count`: the same pictures in every run, all edits of a picture in the same part."""
+
+    index: int = 0
+    count: int = 1
+
+    @classmethod
+    def of(cls, text: str) -> Shard:
+        """From I/N; UsageError where that is no part."""
+        index, slash, count = text.partition("/")
+        if not (slash and index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+            raise UsageError(f"--shard {text}: write it as I/N, with I from 0 to N - 1")
+        return cls(int(index), int(count))
+
+    def has(self, edit: Edit | Broken) -> bool:
+        """Whether an edit belongs to this part."""
+        digest = hashlib.sha256(picture_of(edit).encode("utf-8", "surrogatepass")).hexdigest()
+        return int(digest, 16) % self.count == self.index
+
+
+class PromptList:
+    """The rows of a table with a column for pictures, CSV or parquet."""
+
+    def __init__(self, path: Place):
         self.path = path
-        try:
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                self.rows = list(csv.reader(file))
-        except (OSError, ValueError, csv.Error) as error:
-            raise UsageError(f"the list {path} cannot be read: {error}") from error
-        self.columns = [name.strip() for name in self.rows[0]] if self.rows else []
+        self.columns, self._rows = read_table(path)
         if "picture" not in self.columns or len(set(self.columns)) < len(self.columns):
             raise UsageError(f"{path} needs a header of different names, picture among them; it is: {self.columns}")
         self.settings = set(self.columns) - {"picture", *PROMPTS}
 
     def edits(
-        self, folder: Path, source: str | None, target: str | None, settings: dict[str, str]
+        self, folder: Place, source: str | None, target: str | None, settings: dict[str, str]
     ) -> Iterator[Edit | Broken]:
-        """The edits of the rows; what a row lacks comes from the arguments."""
-        for number, cells in enumerate(self.rows[1:], start=2):
-            name = f"row {number} of {self.path.name}"
+        """The edits of the rows, once; what a row lacks comes from the arguments."""
+        for number, cells in self._rows:
+            name = f"row {number} of {path_in(self.path).name}"
             if not any(cells):
                 continue
             if len(cells) != len(self.columns):
@@ -76,4 +101,9 @@ class PromptList:
                 yield Broken(name, f"the {'target' if row['picture'] else 'picture'} is empty")
                 continue
             prompts = row.get("source", source), row.get("target", target)
-            yield Edit(f"{name} ({row['picture']})", folder / row["picture"], *prompts, settings | own)
+            yield Edit(f"{name} ({row['picture']})", below(folder, row["picture"]), *prompts, settings | own)
+
+
+def picture_of(edit: Edit | Broken) -> str:
+    """The picture that an edit is of, as it was named."""
+    return edit.name if isinstance(edit, Broken) else PurePath(edit.picture).as_posix()

@@ -1,26 +1,28 @@
-"""The folder of results: how a result is called, when an edit is finished, and how its files come to be whole.
+"""The results in a store: how a result is called, when an edit is finished, and which pictures are results.
 
 NAME_KEY.png, or NAME_KEY_v0.png, ... for several, and NAME_KEY.json, the record, which names them. NAME is that of the
-picture, KEY the beginning of the edit's digest.
+picture, KEY the beginning of the edit's digest. An edit that failed has its record in the folder `failed` until it
+succeeds.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import uuid
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable
+from pathlib import PurePath
 from typing import Any
+
+from .store import Place, Store, path_in
 
 KEY_LENGTH = 12
 RESULT = re.compile(rf"(?P<stem>.*_(?P<key>[0-9a-f]{{{KEY_LENGTH}}}))(_v\d+)?")  # the stem of a result's name
+FAILED = "failed"  # the folder of those that did not succeed
 
 
-def stem_of(picture: Path, digest: str) -> str:
+def stem_of(picture: Place, digest: str) -> str:
     """NAME_KEY."""
-    return f"{picture.stem}_{digest[:KEY_LENGTH]}"
+    return f"{path_in(picture).stem}_{digest[:KEY_LENGTH]}"
 
 
 def names_of(stem: str, suffixes: list[str]) -> list[str]:
@@ -33,50 +35,37 @@ def record_of(stem: str) -> str:
     return f"{stem}.json"
 
 
-def is_finished(folder: Path, stem: str, digest: str) -> bool:
+def failure_of(stem: str) -> str:
+    """What the record of a failure is called."""
+    return f"{FAILED}/{record_of(stem)}"
+
+
+def is_finished(store: Store, stem: str, digest: str) -> bool:
     """Whether an edit's record is there and all results that it names."""
-    record = _read(folder / record_of(stem))
+    record = _parsed(store.read(record_of(stem)))
     names = record["outputs"]
-    return record["digest"] == digest and names != [] and all((folder / name).is_file() for name in names)
+    return record["digest"] == digest and names != [] and all(map(store.has, names))
 
 
-def results_among(pictures: Iterable[Path]) -> set[Path]:
+def results_among(store: Store, pictures: Iterable[str]) -> set[str]:
     """Those that are results: a record beside them names them. A name alone proves nothing."""
-    return {picture for picture in pictures if _is_result(picture)}
+    return {picture for picture in pictures if _is_result(store, picture)}
 
 
-def write(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write files by name, of which the last is there only if all are, and none is ever there in part.
-
-    They are written beside, under names that no other process takes, then renamed.
-    """
-    parts: dict[Path, Path] = {}
-    try:
-        for name, content in files.items():
-            part = folder / f"{uuid.uuid4().hex}.part"
-            parts[part] = folder / name
-            part.write_bytes(content)
-        for part, path in parts.items():
-            os.replace(part, path)
-    finally:
-        for part in parts:
-            part.unlink(missing_ok=True)
-
-
-def _is_result(picture: Path) -> bool:
-    match = RESULT.fullmatch(picture.stem)
+def _is_result(store: Store, picture: str) -> bool:
+    match = RESULT.fullmatch(PurePath(picture).stem)
     if match is None:
         return False
-    record = _read(picture.with_name(record_of(match["stem"])))
-    return record["digest"].startswith(match["key"]) and picture.name in record["outputs"]
+    record = _parsed(store.read(record_of(match["stem"])))
+    return record["digest"].startswith(match["key"]) and picture in record["outputs"]
 
 
-def _read(record: Path) -> dict[str, Any]:
+def _parsed(record: bytes | None) -> dict[str, Any]:
     """The digest and the outputs of a record; empty ones where there is none, or it is not one of ours."""
     try:
-        content = json.loads(record.read_text(encoding="utf-8"))
+        content = json.loads(record or b"")
         digest, outputs = content["digest"], content["outputs"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         digest, outputs = "", []
     sound = isinstance(digest, str) and isinstance(outputs, list) and all(isinstance(name, str) for name in outputs)
     return {"digest": digest, "outputs": outputs} if sound else {"digest": "", "outputs": []}

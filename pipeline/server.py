@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import socket
 import subprocess
 import sys
@@ -26,13 +28,29 @@ class ComfyServer(ComfyClient):
         base: an existing folder for its models, inputs and outputs; the pack is copied below it, as an install would.
         log: the file that the server's output is added to; the console if None.
         previews: whether nodes that sample show each step; drawing that takes time.
+        python: ComfyUI's interpreter, which is not told where this one finds modules; the one that runs this if None.
+        gpu: whether it computes on a GPU; what torch sees here if None.
+        models: a folder of models beside those of the base, with the folders of ComfyUI's `models` in it.
     """
 
-    def __init__(self, comfyui: Path, base: Path, log: Path | None = None, timeout: float = 300, previews: bool = True):
+    def __init__(
+        self,
+        comfyui: Path,
+        base: Path,
+        log: Path | None = None,
+        timeout: float = 300,
+        previews: bool = True,
+        python: Path | None = None,
+        gpu: bool | None = None,
+        models: Path | None = None,
+    ):
         self.comfyui = comfyui
         self.base = base
         self.log = log
         self.previews = previews
+        self.python = python
+        self.gpu = gpu
+        self.models = models
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -45,7 +63,12 @@ class ComfyServer(ComfyClient):
             (self.base / folder).mkdir(parents=True, exist_ok=True)
         with contextlib.nullcontext() if self.log is None else self.log.open("a", encoding="utf-8") as output:
             self.process = subprocess.Popen(
-                self._command(), stdin=subprocess.PIPE, stdout=output, stderr=output, cwd=self.comfyui
+                self._command(),
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                cwd=self.comfyui,
+                env=None if self.python is None else {k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
             )
         try:
             self._wait_until_up()
@@ -73,17 +96,30 @@ class ComfyServer(ComfyClient):
                 raise
             raise ServerGone(self._end("the server stopped")) from error
 
+    def is_up(self) -> bool:
+        """Whether it answers; without asking where its process has ended."""
+        return self.process.poll() is None and super().is_up()
+
     def path_of(self, file: dict) -> Path:
         """Where a file lies that an output names."""
         return self.base / file["type"] / file["subfolder"] / file["filename"]
 
     def _command(self) -> list[str]:
-        command = [sys.executable, str(Path(supervised.__file__)), str(self.comfyui / "main.py")]
+        command = [str(self.python or sys.executable), str(Path(supervised.__file__)), str(self.comfyui / "main.py")]
         command += ["--base-directory", str(self.base)]
         command += ["--port", self.url.rsplit(":", 1)[1], "--database-url", "sqlite:///:memory:"]
         command += ["--disable-auto-launch", "--disable-api-nodes"]
         command += ["--preview-method", "auto" if self.previews else "none"]
-        return command if _has_gpu() else [*command, "--cpu"]
+        if self.models is not None:
+            command += ["--extra-model-paths-config", str(self._model_paths(self.models))]
+        return command if (_has_gpu() if self.gpu is None else self.gpu) else [*command, "--cpu"]
+
+    def _model_paths(self, models: Path) -> Path:
+        """A file that tells ComfyUI of the folders in `models`, in its YAML, of which JSON is a part."""
+        folders = {folder.name: folder.name for folder in sorted(models.iterdir()) if folder.is_dir()}
+        file = self.base / "extra_model_paths.yaml"
+        file.write_text(json.dumps({"models": {"base_path": str(models)} | folders}), encoding="utf-8")
+        return file
 
     def _wait_until_up(self) -> None:
         deadline = time.monotonic() + self.start_timeout

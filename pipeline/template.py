@@ -64,7 +64,7 @@ class Edit:
     """One edit to do; `settings` are texts by the names of PARAMETERS or by "Title.input"."""
 
     name: str  # for messages
-    picture: Path
+    picture: Path | str  # a file of this machine, or the address of one in an object store
     source: str | None
     target: str | None
     settings: dict[str, str]
@@ -81,6 +81,12 @@ class Template:
         self.output = _the_one(graph, "SaveImage", "Edited")
         self.graph = _leading_to(graph, self.output)
         self.picture = _the_one(self.graph, "LoadImage", "Image")
+
+    @property
+    def prompts(self) -> tuple[bool, bool]:
+        """Whether the graph takes a source and a target prompt."""
+        source, target = (bool(self._titled(title)) for title in PROMPTS.values())
+        return source, target
 
     def check(self, names: set[str], source: bool, target: bool) -> None:
         """Refuse settings that the graph has no place for, and prompts that it lacks or does not take.

@@ -31,6 +31,7 @@ NODE_IDS = (
     "DifferenceMask",
     "WordMask",
     "EditReport",
+    "MeasureEdit",
     "SaveNoiseMaps",
     "LoadNoiseMaps",
     "LoadDemoModel",

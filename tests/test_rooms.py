@@ -13,7 +13,7 @@ import run
 
 ROOT = Path(__file__).parents[1]
 OWN = {path.stem for folder in (ROOT, ROOT / "tests") for path in folder.iterdir()}
-IMPORTED_AS = {"pillow": "PIL", "comfy-cli": "comfy_cli"}
+IMPORTED_AS = {"pillow": "PIL", "comfy-cli": "comfy_cli", "pyyaml": "yaml", "scikit-image": "skimage"}
 BROUGHT_ALONG = {"urllib3", "packaging", "tomlkit"}  # by requests, pytest and comfy-cli
 INSTALLED = {IMPORTED_AS.get(name, name) for name in (*run.CORE, *run.SERVER, *run.TEST)} | BROUGHT_ALONG
 HOST = {
@@ -29,11 +29,12 @@ HOST = {
 # What each room may import of the pack, beside itself.
 MAY_KNOW = {
     "ddpm_core": set(),
-    "pipeline": set(),
-    "demo": {"ddpm_core", "pipeline"},
-    "nodes": {"ddpm_core", "demo"},
+    "evaluation": set(),
+    "pipeline": {"evaluation"},
+    "demo": {"ddpm_core", "evaluation", "pipeline"},
+    "nodes": {"ddpm_core", "demo", "evaluation"},
     "workflows": {"demo", "pipeline"},
-    "benchmarks": {"ddpm_core", "nodes", "demo", "pipeline"},
+    "benchmarks": {"ddpm_core", "evaluation", "nodes", "demo", "pipeline"},
 }
 ROOMS = {*MAY_KNOW, "tests"}
 # ComfyUI loads these as part of the pack, where the core is no module of that name.
@@ -103,7 +104,42 @@ def test_the_nodes_come_into_the_demo_only_through_what_needs_no_core():
     assert all("ddpm_core" not in imports_of(ROOT / name, at_import=True) for name in loaded)
 
 
-@pytest.mark.parametrize("room", ["tests", "ddpm_core", "demo", "pipeline", "workflows"])
+def test_the_nodes_measure_with_what_every_comfyui_has():
+    """What the nodes use of the evaluation imports nothing else, so nothing has to be installed for them."""
+    used, waiting = set(), ["__init__", "pictures", "protocols"]
+    while waiting:
+        if (name := waiting.pop()) not in used:
+            used.add(name)
+            waiting += _modules_of("evaluation", ROOT / "evaluation" / f"{name}.py", level=1)
+    asked = [name for path in files_of("nodes") for name in _modules_of("evaluation", path, level=2)]
+    assert asked and set(asked) <= used
+    allowed = {"torch", "numpy", "PIL", "evaluation", *sys.stdlib_module_names}
+    assert all(imports_of(ROOT / "evaluation" / f"{name}.py") <= allowed for name in used)
+
+
+def _modules_of(room: str, path: Path, level: int) -> list[str]:
+    """The modules of a room that a file imports by a relative import of that level."""
+    names = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.ImportFrom) or node.level != level:
+            continue
+        parts = (node.module or "").split(".")
+        if level == 2 and parts[0] != room:
+            continue
+        inside = parts[1:] if level == 2 else [part for part in parts if part]
+        modules = inside[:1] or [alias.name for alias in node.names]
+        names += [name for name in modules if (ROOT / room / f"{name}.py").exists()]
+    return names
+
+
+def test_data_sets_are_read_without_what_measuring_needs():
+    """So `pipeline edit` reads them on a machine that has no torch."""
+    for name in ("__init__", "cases", "formats"):
+        path = ROOT / "evaluation" / f"{name}.py"
+        assert imports_of(path, at_import=True) <= {"evaluation", *sys.stdlib_module_names}
+
+
+@pytest.mark.parametrize("room", ["tests", "ddpm_core", "evaluation", "demo", "pipeline", "workflows"])
 def test_without_comfyui_a_room_imports_only_what_is_installed(room):
     """So the suite can be collected, and says of itself what needs ComfyUI."""
     missing = {

@@ -100,8 +100,12 @@ def test_an_odd_answer_fails_that_picture_and_the_next_is_edited(
     assert "1 edited, 0 finished before, 1 failed, of 2" in said
     (failed,) = [line for line in said.splitlines() if line.startswith("FAILED a.png: ")]
     assert message in failed
-    assert sorted(path.name[:2] + path.suffix for path in (tmp_path / "edited").iterdir()) == ["b_.json", "b_.png"]
+    out = tmp_path / "edited"
+    assert sorted(path.name[:2] + path.suffix for path in out.iterdir()) == ["b_.json", "b_.png", "fa"]
+    (record,) = (out / "failed").iterdir()
+    assert message in json.loads(record.read_text())["error"] and record.name.startswith("a_")
     assert edit(pictures, *PROMPTS) == 0
+    assert sorted(path.name[:2] + path.suffix for path in out.iterdir()) == ["a_.json", "a_.png", "b_.json", "b_.png"]
 
 
 def test_a_second_picture_that_cannot_be_had_leaves_no_first_one(stand_in, edit, pictures, tmp_path):
@@ -113,7 +117,7 @@ def test_a_second_picture_that_cannot_be_had_leaves_no_first_one(stand_in, edit,
     stand_in.once[f"GET /history/{RUN}"] = history(outputs={"6": {"images": [SAVED, SAVED]}})
     stand_in.once["GET /view"] = Answer(b"", 404)
     assert edit(pictures, *PROMPTS) == 1
-    assert not list((tmp_path / "edited").iterdir())
+    assert [path.name for path in (tmp_path / "edited").iterdir()] == ["failed"]
 
 
 @pytest.mark.parametrize(
@@ -180,6 +184,19 @@ def test_a_name_that_the_console_cannot_show_does_not_end_the_batch(stand_in, ed
     assert b"FAILED a\\u65e5.png: " in console.buffer.getvalue()
 
 
+def test_a_folder_that_the_first_version_began_is_finished(stand_in, edit, pictures, tmp_path, capsys):
+    """It was written by the code before there were jobs; the key of an edit is not to change."""
+    record = (Path(__file__).parent / "record_of_the_first_version.json").read_text()
+    (tmp_path / "edited").mkdir()
+    (tmp_path / "edited" / "a_dce623ec483d.json").write_text(record)
+    (tmp_path / "edited" / "a_dce623ec483d.png").write_bytes(PNG)
+    assert edit(pictures, *PROMPTS, "--steps", 5, "--set", "Source prompt.text=a cat on a mat") == 0
+    assert "1 edited, 1 finished before, 0 failed, of 2" in capsys.readouterr().out
+    assert [asked for asked, _ in stand_in.heard].count("POST /prompt") == 1
+    (written,) = (tmp_path / "edited").glob("b_*.json")
+    assert list(json.loads(record)) == [name for name in json.loads(written.read_text()) if name != "device"]
+
+
 @pytest.mark.parametrize("how", ["address", "option", "file"])
 def test_password_and_token_go_to_the_server_and_nowhere_else(stand_in, edit, pictures, tmp_path, capfd, how):
     """One picture fails and one is edited; neither console nor records hold it."""
@@ -196,7 +213,8 @@ def test_password_and_token_go_to_the_server_and_nowhere_else(stand_in, edit, pi
     assert {sent["Authorization"] for _, sent in stand_in.heard} == {expected}
     assert {sent.get("X-Team") for _, sent in stand_in.heard} == {None if how == "address" else "two"}
     assert {"POST /upload/image", "GET /view"} <= {asked for asked, _ in stand_in.heard}
-    written = [path.read_bytes().decode("latin-1") for path in (tmp_path / "edited").iterdir()]
+    written = [path.read_bytes().decode("latin-1") for path in (tmp_path / "edited").rglob("*.*")]
+    assert len(written) == 3  # a picture, its record, and the record of a failure
     for text in (said.out, said.err, *written):
         assert SECRET not in text and expected not in text
 

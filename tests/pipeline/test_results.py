@@ -1,4 +1,4 @@
-"""The folder of results: which files are results, and that they are whole."""
+"""The results in a store: which files are results, and that they are whole."""
 
 import json
 import threading
@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import results
+from pipeline.store import LocalStore
 
 DIGEST = "1a2b3c4d5e6f" + 52 * "0"
 
@@ -15,7 +16,7 @@ def finish(folder, stem: str, suffixes: list[str]) -> list[str]:
     names = results.names_of(stem, suffixes)
     record = {"digest": DIGEST, "outputs": names}
     files = dict.fromkeys(names, b"picture") | {results.record_of(stem): json.dumps(record).encode()}
-    results.write(folder, files)
+    LocalStore(folder).write(files)
     return names
 
 
@@ -24,7 +25,8 @@ def test_a_result_is_what_a_record_beside_it_names(tmp_path):
     several = finish(tmp_path, results.stem_of(tmp_path / "my_cat.jpg", DIGEST), [".png", ".png"])
     assert one == ["tom_1a2b3c4d5e6f.png"]
     assert several == ["my_cat_1a2b3c4d5e6f_v0.png", "my_cat_1a2b3c4d5e6f_v1.png"]
-    assert results.results_among(tmp_path.glob("*.png")) == {tmp_path / name for name in one + several}
+    found = {path.name for path in tmp_path.glob("*.png")}
+    assert results.results_among(LocalStore(tmp_path), found) == found == {*one, *several}
 
 
 @pytest.mark.parametrize(
@@ -45,19 +47,19 @@ def test_a_picture_whose_name_merely_looks_like_a_result_is_a_picture(tmp_path, 
     picture.touch()
     if record is not None:
         picture.with_suffix(".json").write_text(record)
-    assert results.results_among([picture]) == set()
+    assert results.results_among(LocalStore(tmp_path), [picture.name]) == set()
 
 
 def test_an_edit_is_finished_with_its_record_and_all_its_pictures(tmp_path):
-    stem = results.stem_of(tmp_path / "tom.png", DIGEST)
-    assert not results.is_finished(tmp_path, stem, DIGEST)
+    stem, store = results.stem_of(tmp_path / "tom.png", DIGEST), LocalStore(tmp_path)
+    assert not results.is_finished(store, stem, DIGEST)
     finish(tmp_path, stem, [])
-    assert not results.is_finished(tmp_path, stem, DIGEST)  # of a run that saved nothing
+    assert not results.is_finished(store, stem, DIGEST)  # of a run that saved nothing
     names = finish(tmp_path, stem, [".png", ".png"])
-    assert results.is_finished(tmp_path, stem, DIGEST)
-    assert not results.is_finished(tmp_path, stem, DIGEST[::-1])
+    assert results.is_finished(store, stem, DIGEST)
+    assert not results.is_finished(store, stem, DIGEST[::-1])
     (tmp_path / names[1]).unlink()
-    assert not results.is_finished(tmp_path, stem, DIGEST)
+    assert not results.is_finished(store, stem, DIGEST)
 
 
 def test_clients_that_write_the_same_results_do_not_disturb_each_other(tmp_path):
@@ -68,7 +70,7 @@ def test_clients_that_write_the_same_results_do_not_disturb_each_other(tmp_path)
     def write(content: bytes) -> None:
         try:
             for _ in range(25):
-                results.write(tmp_path, {"a.png": content, "a.json": content})
+                LocalStore(tmp_path).write({"a.png": content, "a.json": content})
                 assert (tmp_path / "a.png").read_bytes() in contents
         except Exception as error:
             errors.append(error)
@@ -94,10 +96,10 @@ def test_where_one_file_cannot_be_written_none_is(tmp_path, monkeypatch, stopped
 
     monkeypatch.setattr(Path, "write_bytes", write_bytes)
     with pytest.raises(type(stopped)):
-        results.write(tmp_path, {"a.png": b"the picture", "a.json": b"the record"})
+        LocalStore(tmp_path).write({"a.png": b"the picture", "a.json": b"the record"})
     assert not list(tmp_path.iterdir())
 
 
 def test_a_name_of_the_greatest_length_has_a_part_too(tmp_path):
-    results.write(tmp_path, {f"{251 * 'n'}.png": b"picture"})
+    LocalStore(tmp_path).write({f"{251 * 'n'}.png": b"picture"})
     assert [path.stat().st_size for path in tmp_path.iterdir()] == [7]

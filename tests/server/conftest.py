@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
 from benchmarks.random_weights import save_sd15_files
 from pipeline.server import ComfyServer
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +25,18 @@ def server(comfy, comfyui_path, tmp_path_factory):
     shutil.copy(comfyui_path / "input" / "example.png", base / "input")
     with ComfyServer(comfyui_path, base, log=base / "server.log") as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def demo_graph(tmp_path_factory) -> Path:
+    """The quick start with a picture from outside in place of its scene, and few steps."""
+    graph = json.loads((ROOT / "workflows" / "api" / "quick_start.json").read_text())
+    graph["2"] = {"class_type": "LoadImage", "inputs": {"image": "none.png"}, "_meta": {"title": "Image"}}
+    graph["7"]["inputs"]["steps"] = 3
+    graph["9"]["inputs"]["skip_steps"] = 1
+    path = tmp_path_factory.mktemp("graph") / "demo.json"
+    path.write_text(json.dumps(graph))
+    return path
 
 
 def image_module():

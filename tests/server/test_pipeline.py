@@ -22,18 +22,6 @@ SOURCE, TARGET = "a red circle left on a blue ground", "a green circle left on a
 PROMPTS = ["--source", SOURCE, "--target", TARGET]
 
 
-@pytest.fixture(scope="module")
-def demo_graph(tmp_path_factory) -> Path:
-    """The quick start with a picture from outside in place of its scene, and few steps."""
-    graph = json.loads((ROOT / "workflows" / "api" / "quick_start.json").read_text())
-    graph["2"] = {"class_type": "LoadImage", "inputs": {"image": "none.png"}, "_meta": {"title": "Image"}}
-    graph["7"]["inputs"]["steps"] = 3
-    graph["9"]["inputs"]["skip_steps"] = 1
-    path = tmp_path_factory.mktemp("graph") / "demo.json"
-    path.write_text(json.dumps(graph))
-    return path
-
-
 @pytest.fixture
 def pictures(tmp_path) -> Path:
     """Three pictures, each of another colour."""

@@ -1,0 +1,3 @@
+"""What a ComfyUI says of its version."""
+
+__version__ = "0.0.0"

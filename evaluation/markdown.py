@@ -1,0 +1,108 @@
+"""The tables as people read them, in Markdown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from . import published
+from .intervals import RESAMPLES, Mean
+from .protocols import PROTOCOLS, QUIRKS, Metric, columns_of
+from .tables import Difference, Scores, differences
+
+_ARROWS = {"up": " \u2191", "down": " \u2193", "": ""}
+_TITLES = {
+    "pie-bench": "as published, quirks and all",
+    "masked": "over what was not to change alone",
+    "whole": "the whole picture",
+    "ef-paper": "the terms of arXiv 2304.06140, Tables 1 and 2",
+}
+
+
+def page(scores: Mapping[str, Scores], notes: Iterable[str], compared: bool) -> str:
+    """All tables, what is missing, and what the numbers are.
+
+    Args:
+        notes: lines on the data set, the pictures and the weights.
+        compared: whether the published rows stand beneath.
+    """
+    parts = ["# Evaluation", *(f"- {note}" for note in [*notes, *_lacking(scores)]), ""]
+    for protocol in PROTOCOLS:
+        columns = [metric for metric in columns_of(protocol) if any(own.mean(metric).count for own in scores.values())]
+        if not columns:
+            continue
+        parts += [f"## {protocol}: {_TITLES[protocol]}", "", *_table(protocol, columns, scores, compared), ""]
+    return "\n".join([*parts, *_paired(scores), *_small_print()]) + "\n"
+
+
+def _table(protocol: str, columns: Sequence[Metric], scores: Mapping[str, Scores], compared: bool) -> list[str]:
+    lines = _head(["", *(f"{metric.heading}{_ARROWS[metric.better]}" for metric in columns), "cases"])
+    for name, own in scores.items():
+        means = [own.mean(metric) for metric in columns]
+        cells = [shown(metric, mean) for metric, mean in zip(columns, means, strict=True)]
+        lines.append(_line([name, *cells, _counts(means)]))
+    if protocol == "pie-bench" and compared:
+        for row in published.ROWS:
+            values = (getattr(row, metric.name.partition(".")[2], None) for metric in columns)
+            cells = ["-" if value is None else f"{value:.2f}" for value in values]
+            lines.append(_line([f"*published, not measured here: {row.method} ({row.source})*", *cells, ""]))
+    return lines
+
+
+def _paired(scores: Mapping[str, Scores]) -> list[str]:
+    pairs = differences(scores)
+    if not pairs:
+        return []
+    lines = ["## Paired differences", "", "The second method less the first, case by case; * where 0 is outside.", ""]
+    for protocol in PROTOCOLS:
+        columns = [metric for metric in columns_of(protocol) if metric.better and any(_count(p, metric) for p in pairs)]
+        if columns:
+            lines += _head([protocol, *(metric.heading for metric in columns)])
+            lines += [_difference(pair, columns) for pair in pairs if not pair.refused] + [""]
+    return [*lines, *(f"- Refused: {pair.refused}." for pair in pairs if pair.refused), ""]
+
+
+def _count(pair: Difference, metric: Metric) -> int:
+    return pair.means[metric.name].count if pair.means else 0
+
+
+def _difference(pair: Difference, columns: Sequence[Metric]) -> str:
+    means = [pair.means[metric.name] for metric in columns]
+    marks = [" \\*" if mean.low > 0 or mean.high < 0 else "" for mean in means]
+    cells = [shown(metric, mean) + mark for metric, mean, mark in zip(columns, means, marks, strict=True)]
+    return _line([f"{pair.second} less {pair.first}", *cells])
+
+
+def shown(metric: Metric, mean: Mean) -> str:
+    """A mean with its interval, scaled as published tables are."""
+    text = metric.shown(mean.mean)
+    return text if math.isnan(mean.low) else f"{text} [{metric.shown(mean.low)}, {metric.shown(mean.high)}]"
+
+
+def _counts(means: Sequence[Mean]) -> str:
+    """How many cases went into the columns, and how many infinite values there were."""
+    counts = sorted({mean.count for mean in means}, reverse=True)
+    infinite = max(mean.infinite for mean in means)
+    return " / ".join(map(str, counts)) + (f", {infinite} infinite" if infinite else "")
+
+
+def _lacking(scores: Mapping[str, Scores]) -> list[str]:
+    lines = []
+    for name, own in scores.items():
+        if own.outcome.missing:
+            lines.append(f"{name} lacks {len(own.outcome.missing)}: {', '.join(own.outcome.missing)}")
+        lines += [f"{name}: {', '.join(ids)}: {reason}" for reason, ids in own.outcome.failed.items()]
+    return lines
+
+
+def _small_print() -> list[str]:
+    intervals = f"In brackets: 95% percentile bootstrap intervals over cases, {RESAMPLES} resamples."
+    return ["## What the numbers are", "", f"- {intervals}", *(f"- {quirk}" for quirk in QUIRKS)]
+
+
+def _head(cells: Sequence[str]) -> list[str]:
+    return [_line(cells), _line(["---"] * len(cells))]
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"

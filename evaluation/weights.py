@@ -1,0 +1,159 @@
+"""The networks that metrics need, from a folder that the user names; nothing is ever downloaded."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import EvaluationError
+from .protocols import METRICS, Networks
+
+REQUIREMENTS = "requirements-evaluation.txt"
+PINNED = {"timm", "torchmetrics"}  # there; ComfyUI brings the others
+_OF_CLIP = ("config.json", "model.safetensors", "vocab.json", "merges.txt")
+_READ_TOO = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")  # where they are there
+
+
+def _clip(path: Path, device: str) -> Any:
+    from .clip import FolderClip
+
+    return FolderClip(path, device)
+
+
+def _dino(path: Path, device: str) -> Any:
+    from .structure import DinoStructure
+
+    return DinoStructure(path, device)
+
+
+def _squeeze(path: Path, device: str) -> Any:
+    from .perceptual import LocalLpips
+
+    return LocalLpips("squeeze", path, device)
+
+
+def _alex(path: Path, device: str) -> Any:
+    from .perceptual import LocalLpips
+
+    return LocalLpips("alex", path, device)
+
+
+@dataclass(frozen=True)
+class Network:
+    """What a network is called here and where it lies in the folder of the weights.
+
+    Args:
+        place: a file, or a folder that has the files `parts`.
+        packages: that it is read with.
+        digest: how the SHA-256 of the published file begins, where that is known.
+    """
+
+    place: str
+    load: Callable[[Path, str], Any]
+    packages: tuple[str, ...]
+    parts: tuple[str, ...] = ()
+    digest: str = ""
+
+    def files(self, folder: Path) -> list[Path]:
+        """Its files that are there."""
+        named = [*self._needed(folder), *(folder / self.place / name for name in _READ_TOO if self.parts)]
+        return [file for file in named if file.is_file()]
+
+    def missing(self, folder: Path) -> str:
+        """The first file that is not there; "" where all are."""
+        return next((str(file) for file in self._needed(folder) if not file.is_file()), "")
+
+    def _needed(self, folder: Path) -> list[Path]:
+        place = folder / self.place
+        return [place / name for name in self.parts] if self.parts else [place]
+
+
+NETWORKS = {
+    "clip_l14": Network("clip-vit-large-patch14", _clip, ("transformers", "safetensors"), _OF_CLIP),
+    "clip_b32": Network("clip-vit-base-patch32", _clip, ("transformers", "safetensors"), _OF_CLIP),
+    "dino": Network("dino_vitbase8_pretrain.pth", _dino, ("timm",)),
+    "lpips_squeeze": Network(
+        "squeezenet1_1-b8a52dc0.pth", _squeeze, ("torchmetrics", "torchvision"), digest="b8a52dc0"
+    ),
+    "lpips_alex": Network("alexnet-owt-7be5be79.pth", _alex, ("torchmetrics", "torchvision"), digest="7be5be79"),
+}
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What was found.
+
+    Args:
+        networks: by the names that metrics need them by.
+        digests: SHA-256 of each file that was read, by its path in the folder.
+        notes: a line for each network that is not there, and for each file that is not the published one.
+    """
+
+    networks: Networks
+    digests: dict[str, str]
+    notes: tuple[str, ...]
+
+
+def load(folder: Path | None, device: str = "cpu") -> Weights:
+    """The networks whose files are in the folder; none without a folder.
+
+    Raises:
+        EvaluationError: there is no such folder, or a file in it is damaged or of something else.
+    """
+    if folder is not None and not folder.is_dir():
+        raise EvaluationError(f"there is no folder of weights {folder}")
+    networks: dict[str, Any] = {}
+    digests: dict[str, str] = {}
+    notes = []
+    for name, network in NETWORKS.items():
+        reason = _reason_against(network, folder)
+        if folder is None or reason:
+            notes.append(f"Without {', '.join(_metrics_of(name))}: {reason}")
+            continue
+        networks[name] = _loaded(network, folder, device)
+        found = {file.relative_to(folder).as_posix(): _digest_of(file) for file in network.files(folder)}
+        digests |= found
+        notes += [
+            f"{file} is not the published file: its SHA-256 begins with {digest[:8]}"
+            for file, digest in found.items()
+            if not digest.startswith(network.digest)
+        ]
+    return Weights(networks, digests, tuple(notes))
+
+
+def _reason_against(network: Network, folder: Path | None) -> str:
+    """Why a network cannot be had, in words; "" where it can."""
+    if folder is None:
+        return f"it takes {network.place} in a folder named with --weights"
+    if missing := network.missing(folder):
+        return f"there is no {missing}"
+    lacking = [package for package in network.packages if importlib.util.find_spec(package) is None]
+    install = f"-r {REQUIREMENTS}" if set(lacking) & PINNED else " ".join(lacking)
+    return f"it takes {' and '.join(lacking)}: pip install {install}" if lacking else ""
+
+
+def _loaded(network: Network, folder: Path, device: str) -> Any:
+    try:
+        return network.load(folder / network.place, device)
+    except Exception as error:  # each library has its own for a file that is none
+        what = " ".join(str(error).split())[:200] or type(error).__name__
+        raise EvaluationError(
+            f"the weights {folder / network.place} cannot be read: {what}. Is the file whole, and what its name says? "
+            "Get it again, or take it out of the folder"
+        ) from error
+
+
+def _metrics_of(network: str) -> list[str]:
+    return [metric.name for metric in METRICS if metric.needs == network]
+
+
+def _digest_of(file: Path) -> str:
+    with file.open("rb") as content:
+        digest = hashlib.sha256()
+        while block := content.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,71 @@
+"""The table of a run: what has become of each edit, in parquet beside the results."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow.parquet import ParquetWriter
+
+from .job import Outcome
+from .store import Store
+
+FOLDER = "runs"
+AT_ONCE = 1000  # outcomes that are kept in memory
+SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in ("name", "status", "key", "error", "host")),
+        ("tries", pa.int32()),
+        ("seconds", pa.float64()),
+        ("outputs", pa.list_(pa.string())),
+    ]
+)
+
+
+def new_run() -> str:
+    """A name for a run: when it began, and what tells it from others of that second."""
+    return f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:8]}"
+
+
+def begun(run: str) -> str:
+    """The file that is in the store while a run goes on."""
+    return f"{FOLDER}/{run}.begun"
+
+
+class RunTable:
+    """`with RunTable(store, run) as table:` keeps the outcomes that it is given, however the run ends."""
+
+    def __init__(self, store: Store, run: str):
+        self.store = store
+        self.run = run
+        self._rows: list[dict[str, Any]] = []
+
+    def __enter__(self) -> RunTable:
+        self.store.write({begun(self.run): b""})
+        with contextlib.ExitStack() as stack:
+            self._file = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "run.parquet"
+            self._writer = stack.enter_context(ParquetWriter(self._file, SCHEMA))
+            self._open = stack.pop_all()
+        return self
+
+    def add(self, outcome: Outcome, host: str) -> None:
+        self._rows.append({**vars(outcome), "host": host})
+        if len(self._rows) >= AT_ONCE:
+            self._flush()
+
+    def __exit__(self, *_: object) -> None:
+        with self._open:
+            self._flush()
+            self._writer.close()
+            with contextlib.suppress(OSError):  # where the store is full, that has ended the run, which says so
+                self.store.write({f"{FOLDER}/{self.run}.parquet": self._file.read_bytes()})
+                self.store.delete(begun(self.run))
+
+    def _flush(self) -> None:
+        self._writer.write_table(pa.Table.from_pylist(self._rows, SCHEMA))
+        self._rows.clear()
