@@ -13,7 +13,7 @@ from ddpm_core import manipulation, statistics, trajectories
 from ddpm_core.inversion import invert
 from ddpm_core.sampling import generate, sample
 
-from ..edits import structurekept_by
+from ..edits import structure_kept
 from ..scenes import COLORS, TEST_SEED, TIMES, LandscapeScene, Scene, ShapeScene, render, sample_scene
 from ..settings import ColorEdit, Settings
 from .mosaic import mosaic
@@ -52,7 +52,7 @@ def figure_2(subjects: Subjects) -> Result:
     numbers = {}
     for name in names:
         pairs = zip(edited[name].clamp(-1, 1), captioned.images, strict=True)
-        structure = torch.tensor([structurekept_by(*pair) for pair in pairs]).mean().item()
+        structure = torch.tensor([structure_kept(*pair) for pair in pairs]).mean().item()
         numbers[name] = [structure, _flip_error(subjects, name)[0], _shift_error(subjects, name, SHIFT)[0]]
     columns = (
         f"structure under another caption ({sizes.captioned} pictures)",
@@ -201,5 +201,5 @@ def _painting(images: Tensor, paints: Tensor, masks: Tensor, results: Tensor) ->
     """Over the scenes, how far results went from image to paint, the mean absolute error outside, and structure."""
     before, after = ((masks * (part - paints)).abs().flatten(1).sum(dim=1) for part in (images, results))
     outside = ((1 - masks) * (results - images).abs() / 2).sum(dim=(1, 2, 3)) / (3 * (1 - masks).sum(dim=(1, 2, 3)))
-    structure = torch.tensor([structurekept_by(*pair) for pair in zip(results, images, strict=True)])
+    structure = torch.tensor([structure_kept(*pair) for pair in zip(results, images, strict=True)])
     return [(1 - after / before).mean().item(), outside.mean().item(), structure.mean().item()]

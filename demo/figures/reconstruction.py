@@ -25,7 +25,7 @@ from ddpm_core.null_text import GuidedDenoiser, null_text
 from ddpm_core.sampling import sample
 from ddpm_core.schedule import NoiseSchedule
 
-from ..edits import structurekept_by
+from ..edits import structure_kept
 from ..model import DemoModel
 from ..scenes import TEST_SEED, render, sample_scene
 from ..settings import Settings
@@ -78,7 +78,7 @@ class Scenes:
     def structure(self, results: Tensor) -> float:
         """Mean over the scenes."""
         pairs = zip(results.clamp(-1, 1), self.images, strict=True)
-        return torch.tensor([structurekept_by(*pair) for pair in pairs]).mean().item()
+        return torch.tensor([structure_kept(*pair) for pair in pairs]).mean().item()
 
     def under(self, scales: list[float]) -> Denoiser:
         """The model under the captions, with a scale of guidance for each step."""
