@@ -149,7 +149,7 @@ def interpolate(a: NoiseMaps, b: NoiseMaps, weight: float, kind: Interpolation =
     _check_mixable(a, b)
     if weight in (0, 1):
         return b if weight else a
-    mix = _slerp if kind == "spherical" else torch.lerp
+    mix = slerp if kind == "spherical" else torch.lerp
     image = torch.lerp(a.image, b.image, weight)
     states = [
         signal * image + mix(a.states[i] - signal * a.image, b.states[i] - signal * b.image, weight)
@@ -195,8 +195,11 @@ def _embeddings(noise_maps: NoiseMaps) -> tuple[int, ...] | None:
     return None if noise_maps.uncond is None else tuple(noise_maps.uncond.shape)
 
 
-def _slerp(a: Tensor, b: Tensor, weight: float) -> Tensor:
-    """Spherical interpolation of each row of a and b, (B, *S); linear where the two point the same or opposite way."""
+def slerp(a: Tensor, b: Tensor, weight: float) -> Tensor:
+    """Spherical interpolation of each row of a and b, (B, *S); linear where the two point the same or opposite way.
+
+    Source: arXiv 2410.23530v2, Eq. 6. weight 0 gives a, 1 gives b.
+    """
     flat_a, flat_b = a.flatten(1).double(), b.flatten(1).double()
     cos = torch.nn.functional.cosine_similarity(flat_a, flat_b, dim=1).clamp(-1, 1)
     angle = cos.arccos()

@@ -1,8 +1,8 @@
-"""Numbers that tell inversions apart: of noise maps over the steps, and of their noisiest state.
+"""Numbers that tell inversions apart: of noise maps over the steps, of their noisiest state, and of their results.
 
-Source: arXiv 2304.06140, Figs. 5, 6, 12 (size of z, correlation and angles of consecutive z); arXiv 2410.23530, "There
-and Back Again", for the noisiest state of a DDIM inversion, which should be Gaussian and is not where the image is
-plain.
+Source: arXiv 2304.06140, Figs. 5, 6, 12 (size of z, correlation and angles of consecutive z), App. A (shifts), Sec. 6
+(diversity); arXiv 2410.23530v2, "There and Back Again", for the noisiest state of a DDIM inversion, which should be
+Gaussian and is not where the image is plain.
 
 Shapes: `B` rows, `T` steps, `*S` sample axes, such as (C, H, W).
 """
@@ -35,6 +35,34 @@ def z_angles(noise_maps: NoiseMaps) -> Tensor:
     """(T-2, B) degrees between z_t and the z of the next step, as vectors: 90 for independent noise (Fig. 5)."""
     z = _rows(_z_of_two_steps(noise_maps))
     return _degrees(z[:-1], z[1:])
+
+
+def shift_errors(images: Tensor, moved: Tensor, by: int) -> Tensor:
+    """(B,) mean squared error of what was sampled from maps moved `by` columns to the right, over the valid pixels.
+
+    Source: App. A, Fig. 11. Valid are those that the shift brought from within the image.
+
+    Args:
+        images, moved: (B, C, H, W) in [-1, 1]; the error is of a range of 1.
+        by: columns, 0 to W - 1.
+    """
+    valid = images[..., : images.shape[-1] - by]
+    return ((moved[..., by:] - valid) / 2).square().flatten(1).mean(dim=1)
+
+
+def mean_and_sem(values: Tensor) -> tuple[float, float]:
+    """The mean of values (N,) and its standard error (Fig. 11), which is NaN of a single one."""
+    return values.mean().item(), values.std().item() / len(values) ** 0.5 if len(values) > 1 else float("nan")
+
+
+def diversity(images: Tensor) -> float:
+    """Mean over all pairs of images (N, *S) in [-1, 1] of their mean absolute difference, of a range of 1.
+
+    Source: Sec. 6, which takes the LPIPS distance of the pairs of 8 results of one edit. Deviation: pixels.
+    NaN of a single image.
+    """
+    first, second = torch.triu_indices(len(images), len(images), offset=1)
+    return ((images[first] - images[second]).abs() / 2).mean().item()
 
 
 def latent(noise_maps: NoiseMaps) -> Tensor:
@@ -96,8 +124,45 @@ def plain_and_other_std(noise_maps: NoiseMaps, threshold: float = 0.025) -> tupl
     """
     if noise_maps.image.ndim != 4:
         return float("nan"), float("nan")
-    x, plain = latent(noise_maps).movedim(1, -1), plain_mask(_in_unit_range(noise_maps.image), threshold)
-    return _std(x[plain]), _std(x[~plain])
+    plain, other = _parts(latent(noise_maps), noise_maps.image, threshold)
+    return _std(plain), _std(other)
+
+
+def plain_and_other_error(noise_maps: NoiseMaps, native: NoiseMaps, threshold: float = 0.025) -> tuple[float, float]:
+    """Mean absolute error of the noisiest state, for the noise of native maps, where the image is plain and where not.
+
+    Source: arXiv 2410.23530v2, Tab. 5. NaN as in plain_and_other_std.
+
+    Args:
+        native: the maps of eta 0 that generated the images.
+    """
+    plain, other = _parts((latent(noise_maps) - latent(native)).abs(), noise_maps.image, threshold)
+    return plain.mean().item(), other.mean().item()
+
+
+def step_errors(true: Tensor, taken: Tensor, image: Tensor, threshold: float = 0.025) -> tuple[Tensor, Tensor]:
+    """The errors of `trajectories.ddim_noises` step by step, where the image is plain and where it is not.
+
+    Source: arXiv 2410.23530v2, App. D, Eqs. 15 and 16: absolute errors over the mean absolute prediction of their step.
+    Their sum over a range of steps is its Eq. 17.
+
+    Args:
+        true, taken: (T, B, C, H, W).
+        image: (B, C, H, W).
+
+    Returns:
+        Two (T,); NaN where no part of the images is plain, or none is not.
+    """
+    sizes = true.abs().flatten(1).mean(dim=1)
+    parts = [_parts(error, image, threshold) for error in (taken - true).abs()]
+    plain, other = (torch.stack([part.mean() for part in each]) for each in zip(*parts, strict=True))
+    return plain / sizes, other / sizes
+
+
+def _parts(values: Tensor, image: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    """The values (B, C, H, W) where the image is plain, and the others."""
+    values, plain = values.movedim(1, -1), plain_mask(_in_unit_range(image), threshold)
+    return values[plain], values[~plain]
 
 
 def _in_unit_range(image: Tensor) -> Tensor:
@@ -115,6 +180,31 @@ def triangle_angles(noise: Tensor, image: Tensor, inverted: Tensor) -> Tensor:
     """
     corners = [part.flatten(1) for part in (noise, image, inverted)]
     return torch.stack([_degrees(corners[k - 1] - corners[k], corners[k - 2] - corners[k]) for k in range(3)])
+
+
+def most_probable_triangle(angles: Tensor) -> tuple[float, float, float]:
+    """Of triangle_angles (3, B), the triangle whose corners are most probable.
+
+    Source: arXiv 2410.23530v2, App. B.1, Eq. 12: whole degrees that add up to 180, with the largest product of the
+    shares that each has in the histogram of its corner. NaN where no such triangle has a share of its own.
+    """
+    shares = [torch.bincount(corner.round().long(), minlength=181) / angles.shape[1] for corner in angles]
+    first, second = torch.meshgrid(torch.arange(181), torch.arange(181), indexing="ij")
+    third = 180 - first - second
+    joint = shares[0][first] * shares[1][second] * shares[2][third.clamp(min=0)] * (third >= 0)
+    if not joint.any():
+        return (float("nan"),) * 3
+    best = int(joint.argmax())
+    return best // 181, best % 181, 180 - best // 181 - best % 181
+
+
+def share_assigned(a: Tensor, b: Tensor) -> float:
+    """The share of rows of a (B, *S) whose nearest row of b (B, *S) is their own.
+
+    Source: arXiv 2410.23530v2, Sec. 4.3 and App. E.1: whether the noise of an image can be told from that of others.
+    """
+    nearest = torch.cdist(a.flatten(1).double(), b.flatten(1).double()).argmin(dim=1)
+    return (nearest == torch.arange(len(a))).double().mean().item()
 
 
 def angles_to_noise(noise_maps: NoiseMaps, native: NoiseMaps) -> tuple[float, float, float]:

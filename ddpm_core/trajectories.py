@@ -176,7 +176,7 @@ def ddim(
         if i in known:
             x_t = known[i].to(device)
         else:
-            x_t, denoised = _ddim_step_back(denoiser, x_s, schedule, i, fixed_point_iterations)
+            x_t, denoised, _ = _ddim_step_back(denoiser, x_s, schedule, i, fixed_point_iterations)
             if callback is not None:
                 done = schedule.steps - len(known) - i - 1
                 callback({"x": x_t, "i": done, "sigma": schedule.step(i).sigma, "denoised": denoised})
@@ -210,8 +210,8 @@ def _known_states(
 
 def _ddim_step_back(
     denoiser: Denoiser, x_s: Tensor, schedule: NoiseSchedule, i: int, iterations: int
-) -> tuple[Tensor, Tensor]:
-    """x_t with mu_t(x_t) = x_s, and the prediction that led to it; both (B, *S)."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """x_t with mu_t(x_t) = x_s, and the prediction of x_0 that led to it, and of the noise; all (B, *S)."""
     (a_t, a_s), (b_t, b_s) = schedule.signal[i : i + 2].tolist(), schedule.noise[i : i + 2].tolist()
     # x_s in the place of x_t: as large as a state of level t, which is x_s itself where a^2 + b^2 = 1
     x_t = x_s * (schedule.scale(i) / schedule.scale(i + 1))
@@ -219,7 +219,35 @@ def _ddim_step_back(
         denoised = denoise(denoiser, x_t[None], [schedule.step(i).sigma])[0]
         eps = (x_t - a_t * denoised) / b_t
         x_t = (a_t / a_s) * x_s + (b_t - a_t * b_s / a_s) * eps
-    return x_t, denoised
+    return x_t, denoised, eps
+
+
+@torch.no_grad()
+def ddim_noises(denoiser: Denoiser, native: NoiseMaps) -> tuple[Tensor, Tensor]:
+    """The noise that the model predicted in each step of a generation, and what textbook DDIM inversion takes for it.
+
+    Source: arXiv 2410.23530v2, Eq. 5 and App. D. Each step is inverted from the true state one level cleaner, so that
+    none inherits the error of another.
+
+    Args:
+        denoiser: the model of the generation.
+        native: the maps of eta 0 that generated the images.
+
+    Returns:
+        Two (T, B, *S): the true predictions and those taken, the noisiest level first. After T calls.
+
+    Raises:
+        ValueError: maps of an eta above 0.
+    """
+    schedule, states = native.schedule, native.states
+    if schedule.eta != 0:
+        raise ValueError(f"these noise maps have eta {schedule.eta:g}: generate with eta 0, as DDIM inversion inverts")
+    true, taken = [], []
+    for i in range(schedule.steps):
+        a_t, b_t = schedule.signal[i].item(), schedule.noise[i].item()
+        true.append((states[i] - a_t * native.prediction(i)) / b_t)
+        taken.append(_ddim_step_back(denoiser, states[i + 1], schedule, i, 0)[2])
+    return torch.stack(true), torch.stack(taken)
 
 
 class Purpose(enum.Enum):

@@ -96,9 +96,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--kind", choices=tuple(KINDS), action="append", help="only this kind of edit (repeatable)")
     command.set_defaults(run=run_dataset)
 
-    command = commands.add_parser("figures", help="the paper's figures and numbers on this model, some minutes")
+    command = commands.add_parser("figures", help="the papers' figures and numbers on this model, some 20 minutes")
     command.add_argument("--out", type=Path, default=Path("output/figures"))
-    command.add_argument("--pictures", type=int, default=32)
+    command.add_argument("--only", nargs="+", metavar="FIG", help="only these, such as fig11; a wrong name lists all")
+    command.add_argument(
+        "--pages", type=Path, nargs="+", default=(), help="pages whose tables to fill with the results"
+    )
     command.set_defaults(run=run_figures)
 
     command = commands.add_parser("train", help="train the weights again")
@@ -232,9 +235,12 @@ def run_dataset(args: argparse.Namespace) -> None:
 
 def run_figures(args: argparse.Namespace) -> None:
     """Write the figures and print the tables."""
-    from .figures import make_figures
+    from .figures import FIGURES, fill_pages, make_figures
 
-    make_figures(load_model(), args.out, args.pictures, lambda table: print(table, flush=True))
+    if unknown := [name for name in args.only or () if name not in FIGURES]:
+        raise ValueError(f"there is no figure {', '.join(unknown)}: use some of {', '.join(FIGURES)}")
+    make_figures(load_model(), args.out, args.only or (), report=lambda text: print(text, flush=True))
+    fill_pages(args.out, args.pages)
     print(f"The figures: {args.out}")
 
 

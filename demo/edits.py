@@ -49,11 +49,20 @@ KINDS: dict[str, Sequence[str]] = {
 
 @dataclass(frozen=True)
 class Edit:
-    """A source scene and its ground truth: the same scene with the attribute `kind` changed."""
+    """A source scene and its ground truth: the same scene with the attribute `kind` changed.
+
+    `variation` v draws the noise of seed + v.
+    """
 
     kind: str
     source: Scene
     target: Scene
+    variation: int = 0
+
+    @property
+    def seed(self) -> int:
+        """Of the noise."""
+        return self.source.seed + self.variation
 
 
 @dataclass
@@ -188,7 +197,7 @@ def area_under_curve(score: Tensor, truth: Tensor) -> float:
     return math.nan if not n or not m else ((ranks[inside].sum().item() - n * (n + 1) / 2) / (n * m))
 
 
-def structurekept_by(image: Tensor, source: Tensor) -> float:
+def structure_kept(image: Tensor, source: Tensor) -> float:
     """Correlation of the gradient magnitudes of two images (3, H, W)."""
     magnitudes = torch.stack([_gradient_magnitude(image).flatten(), _gradient_magnitude(source).flatten()])
     return torch.corrcoef(magnitudes)[0, 1].item()
@@ -208,7 +217,7 @@ def score(edits: Sequence[Edit], sources: Tensor, results: Tensor, classifier: C
             edit=edit,
             success=read_attribute(result, edit, classifier) == getattr(edit.target, edit.kind),
             error=error_outside(result, edit),
-            structure=structurekept_by(result, source),
+            structure=structure_kept(result, source),
         )
         for edit, source, result in zip(edits, sources, results.clamp(-1, 1), strict=True)
     ]

@@ -50,6 +50,8 @@ from .zero_shot import DemoGuidance
 Method = Callable[[DemoModel, list[Edit], Tensor, Settings], Tensor]
 """(model, edits, source images (B, 3, H, W), settings) -> edited images (B, 3, H, W)."""
 
+MapsOf = Callable[[DemoModel, list[Edit], Tensor, Settings], NoiseMaps]
+
 METHODS: dict[str, Method] = {}
 
 
@@ -178,10 +180,19 @@ for _name, _what in SHARING.items():
 @method("zero-shot + edit friendly")
 def zero_shot_edit(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> Tensor:
     """Cross-attention guidance on edit-friendly noise maps, as the paper combines them (Tab. 4)."""
+    return _zero_shot(_edit_friendly_maps, model, edits, images, settings)
+
+
+@method("zero-shot + DDIM")
+def zero_shot_ddim(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> Tensor:
+    """The same on the states of textbook DDIM inversion, as the paper compares with (Fig. 10, Tab. 2)."""
+    return _zero_shot(_ddim_maps, model, edits, images, settings)
+
+
+def _zero_shot(maps_of: MapsOf, model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> Tensor:
     captions = [edit.source.caption for edit in edits], [edit.target.caption for edit in edits]
     guidance = DemoGuidance(model, *captions, settings.cfg_target)
-    noise_maps = _edit_friendly_maps(model, edits, images, settings)
-    return zero_shot(guidance, noise_maps, weight=settings.guidance_weight)
+    return zero_shot(guidance, maps_of(model, edits, images, settings), weight=settings.guidance_weight)
 
 
 def _p2p_edit(edit: Edit, settings: Settings) -> attention.Edit:
@@ -197,7 +208,7 @@ def color_words(edit: Edit) -> tuple[str, ...]:
 
 
 def _with_attention(
-    maps_of: Callable[[DemoModel, list[Edit], Tensor, Settings], NoiseMaps],
+    maps_of: MapsOf,
     attention_of: Callable[[Edit, Settings], attention.Edit],
     model: DemoModel,
     edits: list[Edit],
@@ -274,7 +285,7 @@ def _guided(model: DemoModel, edits: list[Edit], settings: Settings, guidance: G
 
 
 def _seeds(edits: Sequence[Edit]) -> list[int]:
-    return [edit.source.seed for edit in edits]
+    return [edit.seed for edit in edits]
 
 
 def mask_found(
@@ -432,7 +443,12 @@ RUNS: dict[str, tuple[str, Settings]] = {
     **{name: (name, Settings()) for name in METHODS if "P2P" in name or name.split(" + ")[0] in SHARING},
     **{
         name: (name, Settings())
-        for name in ("zero-shot + edit friendly", "edit friendly, source as negative", "edit friendly, h-Edit")
+        for name in (
+            "zero-shot + edit friendly",
+            "zero-shot + DDIM",
+            "edit friendly, source as negative",
+            "edit friendly, h-Edit",
+        )
     },
     # as in TurboEdit, and without what it adds for models that are distilled to few steps, which this one is not
     "few steps": ("few steps", Settings(steps=5, skip=0.2, cfg_target=1.5)),

@@ -50,6 +50,29 @@ def test_edit_friendly_noise_turns_back_on_itself(gaussian):
     assert (shares["native"] - 1 / 6).abs().max() < 0.02  # in the plane, independent directions are uniform
 
 
+def test_only_what_a_shift_brought_from_within_the_image_counts():
+    """Fig. 11: off by 0.2 of a range of 2, that is 0.1 of 1, whatever stands in the columns that came free."""
+    images = normal(3, 2, 4, 8)
+    moved = images.roll(3, -1) + 0.2
+    moved[..., :3] = 100.0
+    assert statistics.shift_errors(images, moved, 3).tolist() == pytest.approx([0.01] * 3)
+    assert statistics.shift_errors(images, images + 2, 0).tolist() == pytest.approx([1.0] * 3)
+
+
+def test_mean_and_its_standard_error():
+    assert statistics.mean_and_sem(torch.tensor([1.0, 3.0, 5.0, 7.0])) == pytest.approx((4, math.sqrt(20 / 3) / 2))
+    mean, error = statistics.mean_and_sem(torch.tensor([2.0]))
+    assert mean == 2
+    assert math.isnan(error)
+
+
+def test_diversity_is_over_all_pairs():
+    images = torch.tensor([0.0, 0.5, 1.0]).view(3, 1, 1, 1).expand(3, 3, 4, 4)
+    assert statistics.diversity(images) == pytest.approx((0.25 + 0.5 + 0.25) / 3)
+    assert statistics.diversity(images[:1].expand(4, 3, 4, 4)) == 0
+    assert math.isnan(statistics.diversity(images[:1]))
+
+
 def test_kl_is_the_closed_form():
     x = torch.stack([normal(4, 64, 64), 0.5 + 2 * normal(4, 64, 64, seed=1)])
     expected = 0.5 * (0.25 + 4 - 1 - math.log(4))
@@ -106,6 +129,48 @@ def test_plain_areas_of_a_latent_do_not_depend_on_its_scale():
         for x in (image, 7 * image + 2)
     )
     assert of_image == of_scaled
+
+
+def half_plain(rows: int) -> torch.Tensor:
+    """(rows, 3, 8, 16) in [-1, 1]: one color on the left, stripes on the right; what touches both is not plain."""
+    image = torch.zeros(rows, 3, 8, 16)
+    image[..., 8::2] = 1.0
+    return image
+
+
+def test_errors_in_plain_and_in_other_areas():
+    image, noise = half_plain(2), normal(2, 3, 8, 16)
+    plain = statistics.plain_mask((image + 1) / 2)[:, None]
+    schedule = NoiseSchedule.variance_exploding(torch.tensor([3.0, 0.0]), eta=0.0)
+    native, found = (
+        NoiseMaps(schedule, torch.stack([schedule.scale(0) * part, image]), torch.zeros(1, *image.shape))
+        for part in (noise, noise + torch.where(plain, 0.25, -1.0))
+    )
+    assert statistics.plain_and_other_error(found, native) == pytest.approx((0.25, 1.0), rel=1e-5)
+
+
+def test_errors_of_steps_are_in_units_of_the_size_of_their_prediction():
+    """Eqs. 15 and 16 of arXiv 2410.23530v2; the second step has twice the predictions and twice the errors."""
+    image, signs = half_plain(2), torch.sign(normal(2, 3, 8, 16))
+    plain = statistics.plain_mask((image + 1) / 2)[:, None]
+    true = torch.stack([signs, 2 * signs])
+    wrong = torch.where(plain, 0.5, 0.1).expand_as(signs)
+    of_plain, of_other = statistics.step_errors(true, true + torch.stack([wrong, -2 * wrong]), image)
+    assert of_plain.tolist() == pytest.approx([0.5, 0.5])
+    assert of_other.tolist() == pytest.approx([0.1, 0.1])
+
+
+def test_the_most_probable_triangle_is_by_the_product_of_its_corners():
+    """Eq. 12 of arXiv 2410.23530v2: 30, 60 and 90 each are the most frequent of their corner, in no row together."""
+    rows = torch.tensor([[30.2, 61, 88.8], [29.8, 70, 80.2], [40, 60.3, 79.7], [42, 59.9, 78.1], [20, 69.6, 90.4]])
+    assert statistics.most_probable_triangle(torch.cat([rows, torch.tensor([[25, 65.5, 89.5]])]).T) == (30, 60, 90)
+    assert all(math.isnan(angle) for angle in statistics.most_probable_triangle(torch.tensor([[10.4, 20.4, 149.2]]).T))
+
+
+def test_rows_are_assigned_to_the_nearest():
+    a = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0], [10.0, 10.0]]).view(4, 1, 1, 2)
+    assert statistics.share_assigned(a, a + 1) == 1
+    assert statistics.share_assigned(a, a[[0, 2, 1, 3]]) == 0.5
 
 
 def test_triangle():

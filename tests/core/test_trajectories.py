@@ -183,6 +183,23 @@ def test_true_predictions_lead_back_along_the_generation(family, denoiser):
     assert errors[1] < errors[0]
 
 
+def test_the_noise_of_each_step_and_what_the_inversion_takes_for_it(family, denoiser):
+    """Eq. 5 of arXiv 2410.23530v2, written out: both at the step's own level, at its state and at the cleaner one's,
+    which is as large as a state of this level."""
+    schedule, seeds = family(10, 0.0), [3, 4]
+    native = generate(denoiser, pure_noise(image(2, 4, 8, 8), schedule, seeds), schedule, seeds)
+    true, taken = trajectories.ddim_noises(denoiser, native)
+    for i in range(schedule.steps):
+        a, b = schedule.signal[i].item(), schedule.noise[i].item()
+        level = schedule.sigmas[i].float().expand(2)
+        cleaner = native.states[i + 1] * (schedule.scale(i) / schedule.scale(i + 1))
+        for found, x in ((true[i], native.states[i]), (taken[i], cleaner)):
+            assert torch.allclose(found, (x - a * denoiser(x, level)) / b, atol=1e-4)
+    noisy = generate(denoiser, native.states[0], family(10, 1.0), seeds)
+    with pytest.raises(ValueError, match="have eta 1: generate with eta 0"):
+        trajectories.ddim_noises(denoiser, noisy)
+
+
 def test_native_maps_that_are_not_of_this_inversion_are_refused(family, denoiser):
     schedule, x_0 = family(10, 0.0), image(1, 4, 8, 8)
     native = generate(denoiser, pure_noise(x_0, schedule, [3]), schedule, [3])

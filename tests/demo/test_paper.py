@@ -1,16 +1,21 @@
 """What the papers say of the inversions, on pictures that the demo model generated. The full numbers: `figures`."""
 
 import pytest
-from PIL import Image
 
-from ddpm_core import sample, statistics, trajectories, without_residuals
-from demo import figures
+from ddpm_core import sample, statistics, trajectories
+from demo.figures.reconstruction import Scenes
+from demo.figures.subjects import Sizes, Subjects, generate_pictures
 from demo.model import load_model
 
 
 @pytest.fixture(scope="module")
+def subjects():
+    return Subjects(load_model(), Sizes(latents=8))
+
+
+@pytest.fixture(scope="module")
 def pictures():
-    return figures.generate_pictures(load_model(), count=8, steps=20)
+    return generate_pictures(load_model(), count=8, steps=20)
 
 
 def test_size_and_correlation_of_z(pictures):
@@ -32,36 +37,44 @@ def test_every_exact_method_returns_the_pictures(pictures):
 
 def test_a_small_shift_of_edit_friendly_maps_moves_the_picture_best(pictures):
     """Fig. 11."""
-    errors = {
-        name: figures.shift_error(pictures.images, figures.shifted(pictures, name, 2, "copy"), 2)[0]
-        for name in figures.EXACT
+    error = {
+        name: statistics.shift_errors(pictures.images, pictures.shifted(name, 2), 2).mean().item()
+        for name in pictures.maps
     }
-    assert errors["edit friendly"] < min(errors["native"], errors["CycleDiffusion"])
+    assert error["edit friendly"] < min(error["native"], error["CycleDiffusion"]) / 2
 
 
-def test_the_replay_of_ddim_drifts_with_guidance(pictures):
+def test_the_replay_of_ddim_drifts_with_guidance():
+    scenes = Scenes.of(Subjects(load_model(), Sizes(edit_steps=20)), 4)
+
     def error(cfg: float) -> float:
-        denoiser = pictures.denoiser(cfg)
-        states = trajectories.ddim(denoiser, pictures.images, pictures.schedule, pictures.seeds)
-        replayed = sample(denoiser, without_residuals(pictures.schedule, states))
-        return (replayed - pictures.images).abs().mean().item()
+        denoiser = scenes.model.denoiser(scenes.captions, cfg)
+        return scenes.error(scenes.replay(denoiser, scenes.ddim(denoiser)))
 
     assert error(1.0) < error(7.5) / 2
 
 
-def test_what_makes_plain_areas_of_ddim_latents_gaussian(pictures):
+def test_what_makes_plain_areas_of_ddim_latents_gaussian(subjects):
     """arXiv 2410.23530: they vary too little there; with the first predictions the true ones they do not, and the
     latent is nearly the noise that made the picture. Noising those steps makes them vary, without finding that noise.
     """
-    found = figures.ddim_latents(pictures, first=(2,))
-    plain, other, _, to_noise, *_ = found["DDIM"]
+    native, textbook = subjects.latents, subjects.inverted()
+    plain, other = statistics.plain_and_other_std(textbook)
     assert plain < other
-    for way in ("2 true predictions", "2 noised steps"):
-        assert abs(1 - found[f"DDIM, {way}"][0]) < abs(1 - plain)
-    assert found["DDIM, 2 true predictions"][3] > max(to_noise, 0.95)
-    assert found["DDIM, 2 noised steps"][3] < 0.5
+    for ours in (subjects.inverted(true=2), subjects.inverted(noised=2)):
+        assert abs(1 - statistics.plain_and_other_std(ours)[0]) < abs(1 - plain)
+
+    def away(maps) -> float:
+        return (statistics.latent(maps) - statistics.latent(native)).abs().mean().item()
+
+    assert away(subjects.inverted(true=2)) < away(textbook) / 3
+    assert away(subjects.inverted(noised=2)) > away(textbook)
 
 
-def test_a_picture_of_the_figures(pictures, tmp_path):
-    figures.figure_7(pictures, count=2).savefig(tmp_path / "fig7.png")
-    assert Image.open(tmp_path / "fig7.png").size == (900, 440)
+def test_the_first_steps_of_the_inversion_err_most_where_the_picture_is_plain(subjects):
+    """arXiv 2410.23530v2, Fig. 4 and Tab. 6."""
+    native = subjects.latents
+    noises = trajectories.ddim_noises(subjects.model.denoiser(""), native)
+    plain, other = statistics.step_errors(*noises, native.image)
+    assert plain[-1] > other[-1]
+    assert plain[-2:].sum() > plain[:-2].sum()

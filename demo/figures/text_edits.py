@@ -1,0 +1,178 @@
+"""Figs. 4, 14, 15 and 16 and Tabs. 1 and 2 of arXiv 2304.06140: edits by words, in the measures of `demo.edits`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from ddpm_core import statistics, trajectories
+from ddpm_core.inversion import invert
+from ddpm_core.sampling import sample
+
+from ..edits import Edit, has_outside, kept_by, score, source_images, summary
+from ..settings import Settings
+from .mosaic import mosaic
+from .results import Result, Table
+from .subjects import STRENGTHS, EditRun, Subjects
+
+MEASURES, FORMS = ("success", "error", "structure"), (".2f", ".3f", ".2f")
+SKIPS, STRENGTHS_OF_CFG = (0.0, 0.1, 0.25, 0.5), (1.0, 2.0, 4.0, 7.0)  # of Fig. 14
+SHOWN = 5  # variations, as in Fig. 16
+
+# The methods of Fig. 15, and at how many of the strengths; those that only vary another share its mark.
+ALL = tuple(STRENGTHS)
+PLOTTED: dict[str, Sequence[str]] = {
+    "edit friendly": ALL,
+    "edit friendly + mask": ALL,
+    "edit friendly, source as negative": ALL,
+    "edit friendly, h-Edit": ALL,
+    "few steps": ALL,
+    "CycleDiffusion": ALL,
+    "DDIM": ALL,
+    "SDEdit": ALL,
+    "P2P + edit friendly": ALL,
+    "P2P + DDIM": ALL,
+    "Plug-and-Play + edit friendly": ALL,
+    "MasaCtrl at 1/4 + edit friendly": ("tuned",),
+    "values only + edit friendly": ("tuned",),
+    "zero-shot + edit friendly": ("tuned", "strong"),
+    "zero-shot + DDIM": ("tuned",),
+}
+TABLE_1 = ("DDIM", "Plug-and-Play + edit friendly", "P2P + DDIM", "P2P + edit friendly", "edit friendly")
+TABLE_2 = ("zero-shot + DDIM", "zero-shot + edit friendly")
+
+
+# --- Fig. 4 -----------------------------------------------------------------------------------------------------------
+
+
+def figure_4(subjects: Subjects) -> Result:
+    """One edit of each kind by CycleDiffusion and by the edit-friendly inversion."""
+    edits = subjects.shown_edits
+    rows = [subjects.edits.index(edit) for edit in edits]
+    runs = {name: subjects.run(name, "tuned") for name in ("CycleDiffusion", "edit friendly")}
+    parts = {"scene": list(source_images(edits))} | {name: list(run.images[rows]) for name, run in runs.items()}
+    picture = mosaic(parts, [_named(edit) for edit in edits])
+    numbers = {name: run.summary for name, run in runs.items()}
+    return Result((Table(_of_edits(subjects), MEASURES, numbers, FORMS),), picture)
+
+
+def _named(edit: Edit) -> str:
+    """What an edit changes, in two short lines."""
+    before, after = (getattr(scene, edit.kind) for scene in (edit.source, edit.target))
+    return f"{before}\nto {after}"
+
+
+def _of_edits(subjects: Subjects) -> str:
+    return f"{len(subjects.edits)} held-out edits, {subjects.sizes.per_kind} a kind, {subjects.sizes.edit_steps} steps"
+
+
+# --- Fig. 14 ----------------------------------------------------------------------------------------------------------
+
+
+def figure_14(subjects: Subjects) -> Result:
+    """One inversion of each scene, edited with each pair of skip and strength."""
+    edits, steps = subjects.shown_edits, subjects.sizes.edit_steps
+    images, schedule = source_images(edits), Settings(steps=steps).schedule()
+    source = subjects.model.denoiser([edit.source.caption for edit in edits], Settings.cfg_source)
+    noise_maps = invert(source, trajectories.edit_friendly(images, schedule, [edit.seed for edit in edits]), schedule)
+    shown = max(range(len(edits)), key=lambda k: edits[k].kind == "time")
+    pictures: dict[str, list[Tensor]] = {}
+    numbers = {}
+    for skip in SKIPS:
+        for cfg in STRENGTHS_OF_CFG:
+            target = subjects.model.denoiser([edit.target.caption for edit in edits], cfg)
+            results = sample(target, noise_maps, skip_steps=round(skip * steps))
+            numbers[f"skip {skip:g}, strength {cfg:g}"] = summary(score(edits, images, results, subjects.classifier))
+            pictures.setdefault(f"skip {skip:g}", [images[shown]]).append(results[shown])
+    caption = f"{edits[shown].source.caption} -> {edits[shown].target.caption}"
+    picture = mosaic(pictures, ["scene", *(f"strength {cfg:g}" for cfg in STRENGTHS_OF_CFG)], title=caption)
+    return Result(
+        (Table(f"{len(edits)} held-out edits, one a kind, {steps} steps", MEASURES, numbers, FORMS),), picture
+    )
+
+
+# --- Fig. 15 ----------------------------------------------------------------------------------------------------------
+
+
+def figure_15(subjects: Subjects) -> Result:
+    """Success against error of every method, from its weakest to its strongest setting."""
+    runs = {(name, each): subjects.run(name, each) for name, strengths in PLOTTED.items() for each in strengths}
+    numbers = {
+        f"{name}, {strength}": (*run.summary, run.rows / len(subjects.edits)) for (name, strength), run in runs.items()
+    }
+    table = Table(_of_edits(subjects), (*MEASURES, "rows of the network an edit"), numbers, (*FORMS, ".0f"))
+    return Result((table,), plot_all(table))
+
+
+def plot_all(table: Table) -> Figure:
+    """The plot of the table of Fig. 15, with a line through the settings of a method."""
+    figure = Figure(figsize=(10.5, 5.2), dpi=100, layout="constrained")
+    by_error, by_structure = figure.subplots(1, 2, sharey=True)
+    for k, (name, strengths) in enumerate(PLOTTED.items()):
+        rows = [table.rows[f"{name}, {strength}"] for strength in strengths]
+        success, error, structure, _ = zip(*rows, strict=True)
+        style: dict[str, Any] = {"marker": "osD^vPX*"[k % 8], "ms": 6, "lw": 1, "color": f"C{k % 10}", "label": name}
+        by_error.plot(error, success, **style)
+        by_structure.plot([1 - value for value in structure], success, **style)
+    by_error.set(xlabel="error where nothing was to change", ylabel="success", title=table.title)
+    by_structure.set(xlabel="1 - structure", title="the same edits")
+    figure.legend(*by_error.get_legend_handles_labels(), loc="outside right upper", fontsize="x-small")
+    return figure
+
+
+# --- Fig. 16, Tabs. 1 and 2 -------------------------------------------------------------------------------------------
+
+
+def figure_16(subjects: Subjects) -> Result:
+    """Variations of one edit, each by an inversion of its own."""
+    edits, found = subjects.varied_edits, subjects.varied("edit friendly")
+    rows = {
+        f"{edit.source.caption}\n-> {edit.target.caption}".replace(" on ", "\non "): [image, *results[:SHOWN]]
+        for edit, image, results in zip(edits, source_images(edits), found, strict=True)
+    }
+    picture = mosaic(rows, ["scene", *(f"variation {v + 1}" for v in range(min(SHOWN, found.shape[1])))])
+    numbers = {
+        f"{edit.kind}: {edit.target.caption}": [statistics.diversity(results)]
+        for edit, results in zip(edits, found, strict=True)
+    }
+    title = f"Mean absolute difference of pairs of {subjects.sizes.variations} variations"
+    return Result((Table(title, ("diversity",), numbers),), picture)
+
+
+def table_1(subjects: Subjects) -> Result:
+    """The methods of Tab. 1."""
+    return Result((_compared(subjects, TABLE_1),))
+
+
+def table_2(subjects: Subjects) -> Result:
+    """The methods of Tab. 2."""
+    return Result((_compared(subjects, TABLE_2),))
+
+
+def _compared(subjects: Subjects, names: Sequence[str]) -> Table:
+    runs = {name: subjects.run(name, "tuned") for name in names}
+    numbers = {
+        name: (*run.summary, *_diversities(subjects, name), *_costs(runs, names[-1], run)) for name, run in runs.items()
+    }
+    columns = (*MEASURES, "diversity", "outside the edit", "rows, ratio", "processor time, ratio")
+    return Table(
+        f"{_of_edits(subjects)}; costs over those of the last row",
+        columns,
+        numbers,
+        (*FORMS, ".3f", ".3f", ".2f", ".2f"),
+    )
+
+
+def _diversities(subjects: Subjects, method: str) -> tuple[float, float]:
+    """Of the variations of each edit, averaged over the edits; and the same where nothing was to change."""
+    found, kept = subjects.varied(method), [kept_by(edit) for edit in subjects.varied_edits]
+    whole = [statistics.diversity(each) for each in found]
+    outside = [statistics.diversity(each[..., k]) for each, k in zip(found, kept, strict=True) if has_outside(k)]
+    return sum(whole) / len(whole), sum(outside) / len(outside) if outside else float("nan")
+
+
+def _costs(runs: Mapping[str, EditRun], unit: str, run: EditRun) -> tuple[float, float]:
+    return run.rows / runs[unit].rows, run.seconds / runs[unit].seconds
