@@ -56,8 +56,8 @@ def is_valid(slot: InputSlot, value: object) -> bool:
     """Whether the host takes a value; links, and files that only some machines have, are for the tests that run it."""
     if isinstance(value, list) or slot.name in FILES:
         return True
-    if "options" in slot.options:
-        return value in slot.options["options"]
+    if "options" in slot.options:  # in newer hosts some bring inputs of their own along
+        return value in [option["key"] if isinstance(option, dict) else option for option in slot.options["options"]]
     if isinstance(value, int | float) and "min" in slot.options:
         return slot.options["min"] <= value <= slot.options["max"]
     return isinstance(value, VALUES[slot.type])
