@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any
 
 import comfy.samplers
@@ -40,6 +41,11 @@ class ScalesOfRun:
     def __init__(self, sigmas: Tensor, schedule: CFGSchedule, first: float, last: float):
         self._levels = LevelsOfRun(sigmas)
         self._scales = cfg_scales(max(1, len(self._levels)), schedule, first, last)
+
+    @property
+    def are_all_1(self) -> bool:
+        """Whether there is no guidance at all."""
+        return all(math.isclose(scale, 1.0) for scale in self._scales)
 
     def at(self, timestep: Tensor) -> float:
         """The scale of the step that a call belongs to."""

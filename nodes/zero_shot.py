@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch import Tensor
 from ..ddpm_core import NoiseMaps, zero_shot
 from ..ddpm_core.attention import attention_maps
 from ..ddpm_core.directions import common_length, repeated
+from ..ddpm_core.guidance import CFGSchedule
 from ..ddpm_core.zero_shot import attend, map_distance
 from . import conds, guide, host, inputs, latents, newest
 from .attention import Blocks, Key
@@ -66,10 +66,10 @@ class _Comparing:
 class HostGuidance:
     """A running guider as the core's `AttentionGuidance`. Its patches live in options of its own, for one call each."""
 
-    def __init__(self, guider: comfy.samplers.CFGGuider, model_options: dict[str, Any], cfg: float):
+    def __init__(self, guider: comfy.samplers.CFGGuider, model_options: dict[str, Any], scales: guide.ScalesOfRun):
         self._model = guider.inner_model
         self._options = model_options
-        self._cfg = cfg
+        self._scales = scales
         self._blocks = Blocks.of(self._model.diffusion_model).keys
         _check_options(model_options)
         names = (("source", "source"), ("positive", "target"), ("negative", "negative"))  # the host's and the node's
@@ -77,7 +77,7 @@ class HostGuidance:
         source, target = _of_one_length(source, target)
         # The places of a call tell patches which half they see: the positive comes first.
         self._pairs: list[tuple[_Call, _Call]] = [([source], [target]), ([None, negative], [None, negative])]
-        if math.isclose(cfg, 1.0) and not model_options.get("disable_cfg1_optimization", False):
+        if scales.are_all_1 and not model_options.get("disable_cfg1_optimization", False):
             self._pairs = self._pairs[:1]
 
     @property
@@ -114,7 +114,7 @@ class HostGuidance:
         return comfy.samplers.cfg_function(
             self._model,
             *predictions,
-            self._cfg,
+            self._scales.at(sigma),
             moved[-1],
             sigma,
             self._options,
@@ -183,9 +183,16 @@ def _check_options(model_options: dict[str, Any]) -> None:
 class ZeroShotSampler(CoreSampler):
     """Samples from noise maps under cross-attention guidance, in a guider that has a `source` beside its prompts."""
 
-    def __init__(self, noise_maps: NoiseMaps, cfg: float, weight: float, skip_steps: int, mask: Tensor | None):
+    def __init__(
+        self,
+        noise_maps: NoiseMaps,
+        schedule: tuple[CFGSchedule, float, float],
+        weight: float,
+        skip_steps: int,
+        mask: Tensor | None,
+    ):
         self.noise_maps = noise_maps
-        self.cfg = cfg
+        self.schedule = schedule
         self.weight = weight
         self.skip_steps = skip_steps
         self.mask = mask
@@ -193,7 +200,7 @@ class ZeroShotSampler(CoreSampler):
 
     def run(self, run: Run) -> Tensor:
         guider, options = run.guider, run.extra_args["model_options"]
-        guidance = HostGuidance(guider, options, self.cfg)
+        guidance = HostGuidance(guider, options, guide.ScalesOfRun(self.sigmas, *self.schedule))
         with (
             run.progress(len(self.sigmas) - 1) as progress,
             host.gradients([guider.inner_model, *conds.control_models(guider.conds.values())]),
@@ -250,6 +257,8 @@ class ZeroShotImageToImage(io.ComfyNode):
                     tooltip="T_skip: steps left out at the noisy end, 0 in the paper. More keeps more of the image.",
                 ),
                 inputs.mask(),
+                inputs.cfg_schedule("constant", optional=True),
+                inputs.end_cfg(optional=True),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The edited image, for VAE Decode.")],
         )
@@ -266,6 +275,8 @@ class ZeroShotImageToImage(io.ComfyNode):
         guidance_weight: float,
         skip_steps: int,
         mask: Tensor | None = None,
+        cfg_schedule: CFGSchedule = "constant",
+        end_cfg: float = 1.0,
     ) -> io.NodeOutput:
         host.check_same_model(noise_maps, model)
         Blocks.of(model.get_model_object("diffusion_model"))
@@ -276,7 +287,8 @@ class ZeroShotImageToImage(io.ComfyNode):
             )
         model = newest.with_lasting_weights(model)
         allowed = latents.mask_of_maps(noise_maps, mask)
-        sampler = ZeroShotSampler(noise_maps, cfg, guidance_weight, skip_steps, allowed)
+        schedule = cfg_schedule, cfg, end_cfg
+        sampler = ZeroShotSampler(noise_maps, schedule, guidance_weight, skip_steps, allowed)
         guider = guide.guider_for(model, target, negative, cfg)
         guider.inner_set_conds({"positive": target, "negative": negative, "source": source})
         samples = host.run_on_maps(guider, sampler, sampler.sigmas, noise_maps)

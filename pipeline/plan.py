@@ -12,7 +12,17 @@ from . import data_set
 from .comfyui import PACK
 from .edits import Broken, PromptList, pictures_of
 from .store import folder_of, path_in, place_of
-from .template import PARAMETERS, PROMPTS, Edit, EditError, Template, UsageError, read_graph
+from .template import (
+    INVERSIONS,
+    PARAMETERS,
+    PROMPTS,
+    Edit,
+    EditError,
+    Template,
+    UsageError,
+    read_graph,
+    with_inversion,
+)
 
 DEFAULT_GRAPH = PACK / "workflows" / "api" / "text_edit_sd15.json"
 
@@ -37,6 +47,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--graph", type=Path, default=DEFAULT_GRAPH, metavar="JSON", help=f"default: workflows/api/{DEFAULT_GRAPH.name}"
     )
+    parser.add_argument("--inversion", choices=INVERSIONS, help="in the place of the one that the graph has")
     parser.add_argument(
         "--shard", default="0/1", metavar="I/N", help="only the pictures of part I, from 0, of N; default: %(default)s"
     )
@@ -60,7 +71,8 @@ def plan_of(options: argparse.Namespace) -> Plan:
     if options.folder is None and options.prompts is None and options.dataset is None:
         raise UsageError("name a folder of pictures, or a list with --prompts, or a data set with --dataset")
     settings, sweep = _settings(options), list(map(_setting, options.sweep))
-    template = Template(read_graph(options.graph))
+    graph = read_graph(options.graph)
+    template = Template(graph if options.inversion is None else with_inversion(graph, options.inversion))
     if sweep:
         for setting in sweep:
             template.check(set(setting), *template.prompts)

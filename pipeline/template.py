@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 PROMPTS = {"source": "Source prompt", "target": "Target prompt"}
-TEXT_INPUTS = {"text", "text_g", "text_l", "clip_g", "clip_l", "t5xxl"}  # of the host's text encoders
+TEXT_INPUTS = {"text", "text_g", "text_l", "clip_g", "clip_l", "t5xxl", "value"}  # of its text encoders and strings
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,10 @@ class Parameter:
         return " or ".join(f"{class_type}.{name}" for class_type, name in self.places)
 
 
-INVERSIONS = ("EditFriendlyInvert", "CycleDiffusionInvert")  # which have the same inputs
+INVERSIONS = (
+    "EditFriendlyInvert",
+    "CycleDiffusionInvert",
+)  # with the same inputs: each can stand for the other
 
 
 def _of_inversion(name: str) -> tuple[tuple[str, str], ...]:
@@ -146,6 +149,18 @@ class Template:
 
     def _titled(self, title: str) -> list[str]:
         return [node for node in self.graph if _title(self.graph, node) == title]
+
+
+def with_inversion(graph: dict, inversion: str) -> dict:
+    """The graph with one of INVERSIONS in the place of those that it has; UsageError where it has none."""
+    if not any(_of_class(graph, class_type) for class_type in INVERSIONS):
+        raise UsageError(
+            f"--inversion {inversion}: the graph has no {' or '.join(INVERSIONS)} in whose place to put it"
+        )
+    return {
+        node: {**entry, "class_type": inversion} if entry["class_type"] in INVERSIONS else entry
+        for node, entry in graph.items()
+    }
 
 
 def read_graph(path: Path) -> dict:

@@ -48,7 +48,8 @@ def guided(comfy, pack, module, conditioning):
             def run(self, run):
                 models = [run.guider.inner_model]
                 with pack.host.gradients(models):
-                    guidance = module.HostGuidance(run.guider, run.extra_args["model_options"], cfg)
+                    scales = pack.guide.ScalesOfRun(run.sigmas, "constant", cfg, 1.0)
+                    guidance = module.HostGuidance(run.guider, run.extra_args["model_options"], scales)
                     self.found = inspect(guidance, x.clone(), torch.full((len(x),), sigma))
                 return run.latent
 
@@ -74,6 +75,15 @@ def test_weight_0_is_the_sampler_with_fixed_noise(
     moved = zero_shot(model, noise_maps, kind, cfg=cfg)
     assert moved.isfinite().all()
     assert (moved - plain).abs().max() > 100 * EXACT
+
+
+def test_the_scale_follows_its_schedule(random_model, conditioning, latent, invert, sample, zero_shot):
+    model, falling = random_model("sd15"), {"cfg": 7.5, "cfg_schedule": "linear", "end_cfg": 1.0}
+    noise_maps = invert(model, latent_image=latent("sd15", batch=2))
+    plain = sample(model, noise_maps, positive=conditioning("sd15", 9), skip_steps=1, **falling)
+    assert (zero_shot(model, noise_maps, guidance_weight=0.0, **falling) - plain).abs().max() <= EXACT
+    constant = zero_shot(model, noise_maps, guidance_weight=0.0, cfg=7.5)
+    assert (constant - plain).abs().max() > 100 * EXACT
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.template import Edit, Template, UsageError, read_graph
+from pipeline.comfyui import PACK
+from pipeline.template import Edit, Template, UsageError, digest_of, read_graph, with_inversion
 from stand_in import GRAPH
 
 
@@ -30,3 +31,28 @@ def test_a_node_without_a_title_is_no_obstacle(tmp_path, meta):
         "a dog",
         5,
     ]
+
+
+API = PACK / "workflows" / "api"
+
+
+def test_another_inversion_takes_the_place_of_the_graphs():
+    """With all that the graph says of it, and another key."""
+    graph = read_graph(API / "text_edit_sd15.json")
+    changed = with_inversion(graph, "CycleDiffusionInvert")
+    kinds = {node: (graph[node]["class_type"], entry["class_type"]) for node, entry in changed.items()}
+    assert {pair for pair in kinds.values() if pair[0] != pair[1]} == {("EditFriendlyInvert", "CycleDiffusionInvert")}
+    assert all(changed[node]["inputs"] == graph[node]["inputs"] for node in graph)
+    assert digest_of(changed) != digest_of(graph)
+    Template(changed).check({"steps", "eta", "source_cfg"}, source=True, target=True)
+    with pytest.raises(UsageError, match="--inversion CycleDiffusionInvert: the graph has no EditFriendlyInvert or"):
+        with_inversion(read_graph(API / "text_edit_turbo.json"), "CycleDiffusionInvert")
+
+
+def test_prompts_go_into_strings_too():
+    """The graph of Prompt-to-Prompt, which aligns the texts themselves."""
+    template = Template(read_graph(API / "text_edit_p2p.json"))
+    template.check(set(), source=True, target=True)
+    filled = template.filled(Edit("one", Path("a.png"), "a cat", "a dog", {}), "a.png")
+    strings = [node["inputs"]["value"] for node in filled.values() if node["class_type"] == "PrimitiveStringMultiline"]
+    assert sorted(strings) == ["a cat", "a dog"]

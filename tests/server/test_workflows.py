@@ -21,6 +21,7 @@ NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
 OUTSIDE_WEIGHTS = {name for name in NAMES if models_of(name)}
 CHECKPOINTS = {  # tests/host executes the others, whose text encoders have one size, of many gigabytes
     "text_edit_sd15": save_sd15_checkpoint,
+    "text_edit_p2p": save_sd15_checkpoint,
     "text_edit_sdxl": save_sdxl_checkpoint,
     "text_edit_turbo": save_sdxl_checkpoint,
 }

@@ -57,7 +57,7 @@ class Pipeline:
         inputs = {"clip": self.clip, "text": ""}
         return Node("CLIPTextEncode", "Empty prompt", inputs, room=COLLAPSED_TEXT_ROOM, collapsed=True)
 
-    def prompt_to_prompt(self, title: str, source: str | Output, target: str, **values: Any) -> Node:
+    def prompt_to_prompt(self, title: str, source: str | Output, target: str | Output, **values: Any) -> Node:
         inputs = {"clip": self.clip, "source_text": source, "target_text": target}
         return Node("PromptToPrompt", title, inputs | values, room=2 * TEXT_ROOM)
 

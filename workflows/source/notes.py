@@ -198,6 +198,31 @@ TEXT_EDIT_SD15 = """# Edit a picture by words
 
 TEXT_EDIT_SDXL = TEXT_EDIT_SD15.replace("SD 1.5", "SDXL")
 
+TEXT_EDIT_P2P = """# Edit a picture, keep its layout
+
+## Needs a checkpoint of the SD 1.5 family in models/checkpoints.
+
+## Prompt-to-Prompt with these noise maps, at the paper's settings: each word acts where the one in its place did.
+
+# Your picture
+
+## 1. Choose it in Image.
+
+## 2. Source prompt: say what it shows.
+
+## 3. Target prompt: change only the words that you mean to change.
+
+## 4. Press Run.
+
+# Turn
+
+## Too little changes: cross_steps of Words (0.6 to 0.3), or a lower skip_steps.
+
+## reweight of Words: snowy: 2.
+
+## Not for moving things: it pins them down. For that, text_edit_sd15.
+"""
+
 TEXT_EDIT_TURBO = """# Edit a picture in 4 steps
 
 ## Needs an SDXL-Turbo checkpoint in models/checkpoints; lightning and LCM models are of the kind, too.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 from ..graph import Workflow
 from .attention import compare_attention, prompt_to_prompt, zero_shot
-from .checkpoints import text_edit_sd15, text_edit_sdxl, text_edit_turbo
+from .checkpoints import text_edit_p2p, text_edit_sd15, text_edit_sdxl, text_edit_turbo
 from .first import load_and_edit, quick_start, save_and_reuse, settings_grid, variations
 from .flows import VIDEO, text_edit_flux, text_edit_sd3, text_edit_video
 from .inversions import compare_inversions, noise_statistics
@@ -23,6 +23,7 @@ EXAMPLES: dict[str, Callable[[], Workflow]] = {
         quick_start,
         text_edit_sd15,
         text_edit_sdxl,
+        text_edit_p2p,
         text_edit_turbo,
         text_edit_sd3,
         text_edit_flux,

@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from .. import notes
-from ..blocks import IMAGE, IMAGE_ROOM, INVERT, RESULT, SAMPLE, WORDS, Pipeline, save
+from ..blocks import (
+    IMAGE,
+    IMAGE_ROOM,
+    INVERT,
+    RESULT,
+    SAMPLE,
+    SOURCE_COLORS,
+    TARGET_COLORS,
+    TEXT_ROOM,
+    WORDS,
+    Pipeline,
+    save,
+)
 from ..graph import Group, Node, Note, Output, Workflow
 
 HUGGING_FACE = "https://huggingface.co"
@@ -38,6 +50,37 @@ def text_edit_sdxl() -> Workflow:
 
 def text_edit_turbo() -> Workflow:
     return _text_edit("text_edit_turbo", notes.TEXT_EDIT_TURBO, TURBO_MODEL, side=512, few_steps=True)
+
+
+def text_edit_p2p() -> Workflow:
+    """Prompt-to-Prompt with these maps, at the paper's settings (Tab. 3)."""
+    loader, pipeline = loaded(SD15_MODEL)
+    image = Node("LoadImage", "Image", {"image": "example.png"}, room=IMAGE_ROOM)
+    scale = cropped(image["IMAGE"], 512, 512)
+    encoded = pipeline.encode(scale["IMAGE"])
+    source, target = (
+        Node("PrimitiveStringMultiline", title, {"value": text}, room=TEXT_ROOM, colors=colors)
+        for title, text, colors in (
+            ("Source prompt", GIRL, SOURCE_COLORS),
+            ("Target prompt", GIRL_IN_SNOW, TARGET_COLORS),
+        )
+    )
+    words = pipeline.prompt_to_prompt("Words", source["STRING"], target["STRING"])
+    empty = pipeline.empty()
+    invert = pipeline.invert("Invert", encoded["LATENT"], words["source"], empty, seed=1)
+    held = {"attention": words["attention"], "cfg": 9.0, "skip_steps": 12}
+    edit = pipeline.sample("Edit", invert, words["target"], empty, **held)
+    edited = pipeline.decode(edit["latent"])
+    return Workflow(
+        [
+            [Note(notes.TEXT_EDIT_P2P)],
+            [Group("1  Image and model", IMAGE, [[loader, image, scale, encoded]])],
+            [Group("2  Words", WORDS, [[source, target, words, empty]])],
+            [Group("3  Invert", INVERT, [[invert]])],
+            [Group("4  Edit", SAMPLE, [[edit]])],
+            [Group("5  Result", RESULT, [[edited, save("Edited", edited["IMAGE"], "text_edit_p2p", width=420)]])],
+        ]
+    )
 
 
 def _text_edit(name: str, note: str, model: dict[str, str], side: int, few_steps: bool = False) -> Workflow:
