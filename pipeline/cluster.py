@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -95,18 +94,8 @@ def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
 
-def add_command(commands: Any) -> None:
-    """Add `cluster` to the subparsers of the command line."""
-    title, _, rest = (__doc__ or "").partition("\n\n")
-    parser = commands.add_parser(
-        "cluster",
-        help="the same on many GPUs, by Ray",
-        description=title,
-        epilog=rest,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.set_defaults(run=run, refuse=parser.error)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `cluster` can be told."""
     add_options(parser)
     parser.add_argument("--address", metavar="ADDRESS", help="a Ray cluster, or auto; default: it starts one here")
     parser.add_argument("--workers", type=int, metavar="N", help="default: one a GPU")

@@ -45,7 +45,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -83,18 +82,8 @@ def run(options: argparse.Namespace) -> int:
     return tally.ended(do, len(edits), options.out)
 
 
-def add_command(commands: Any) -> None:
-    """Add `edit` to the subparsers of the command line."""
-    title, _, rest = (__doc__ or "").partition("\n\n")
-    parser = commands.add_parser(
-        "edit",
-        help="edit a folder of pictures, or a list of them",
-        description=title,
-        epilog=rest,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.set_defaults(run=run, refuse=parser.error)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `edit` can be told."""
     add_options(parser)
     parser.add_argument(
         "--server", action="append", metavar="URL", help=f"default: {DEFAULT_SERVER}; several share the pictures"

@@ -29,7 +29,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
@@ -42,18 +42,8 @@ if TYPE_CHECKING:
     from evaluation.measuring import Outcome
 
 
-def add_command(commands: Any) -> None:
-    """Add `evaluate` to the subparsers of the command line."""
-    title, _, rest = (__doc__ or "").partition("\n\n")
-    parser = commands.add_parser(
-        "evaluate",
-        help="measure edited pictures against a data set",
-        description=title,
-        epilog=rest,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.set_defaults(run=run, refuse=parser.error)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `evaluate` can be told."""
     parser.add_argument("data", type=Path, metavar="DATA", help="a data set: a file, or a folder of PIE-Bench")
     data_set.add_format(parser)
     parser.add_argument(
