@@ -117,6 +117,7 @@ def test_server_worker_and_driver_are_killed_and_each_edit_is_done_once(
 ):
     """The first two edits are another command's, as is the last look."""
     arguments = ["--prompts", every, "--source", SOURCE, "--graph", str(demo_graph), "--out", str(tmp_path / "edited")]
+    arguments += ["--steps", "30", "--skip-steps", "10"]  # long enough for the command to be killed in the middle
     edit = ["edit", *arguments, "--server", server.url]
     (tmp_path / "first.csv").write_text("\n".join((tmp_path / "list.csv").read_text().splitlines()[:3]))
     assert main([*edit, "--prompts", str(tmp_path / "first.csv")]) == 0
