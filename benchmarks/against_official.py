@@ -58,7 +58,6 @@ class Bench:
 
     def __init__(self, host, cells: int, steps: int, skip: int):
         self.host, self.steps, self.skip = host, steps, skip
-        self.scheduler = "simple" if host.channels == 16 else "ddim_uniform"  # of flow models, and of the paper
         self.latent = {
             "samples": torch.randn((1, host.channels, cells, cells), generator=torch.Generator().manual_seed(0))
         }
@@ -115,7 +114,7 @@ class Bench:
 
         guider = host.comfy.samplers.CFGGuider(host.model)
         guider.inner_set_conds({"positive": self.target, "source": self.source, "negative": self.negative})
-        sigmas = host.seam.levels(host.model, self.scheduler, self.steps)
+        sigmas = host.seam.levels(host.model, self.host.scheduler, self.steps)
         noise = torch.zeros_like(self.latent["samples"])
         return guider.sample(noise, self.latent["samples"], Official(), sigmas, seed=0)
 
@@ -129,7 +128,7 @@ class Bench:
             steps=self.steps,
             cfg=SOURCE_CFG,
             eta=1.0,
-            scheduler=self.scheduler,
+            scheduler=self.host.scheduler,
             seed=0,
             skip_steps=self.skip,
             variations=1,
@@ -159,7 +158,7 @@ class Bench:
             source_cfg=SOURCE_CFG,
             target_cfg=TARGET_CFG,
             eta=1.0,
-            scheduler=self.scheduler,
+            scheduler=self.host.scheduler,
             seed=0,
             skip_steps=self.skip,
             variations=1,
@@ -185,7 +184,7 @@ class Bench:
     def euler_ancestral(self) -> None:
         guider = self.host.guide.guider_for(self.host.model, self.target, self.negative, TARGET_CFG)
         sampler = self.host.comfy.samplers.sampler_object("euler_ancestral")
-        sigmas = self.host.seam.levels(self.host.model, self.scheduler, self.steps)
+        sigmas = self.host.seam.levels(self.host.model, self.host.scheduler, self.steps)
         samples = self.latent["samples"]
         guider.sample(torch.randn(samples.shape), samples, sampler, sigmas, seed=0)
 

@@ -41,10 +41,11 @@ FULL = {
     },
 }
 KINDS = {"sd15": "sd15", "sdxl": "sdxl", "sd3": "flow"}  # what `random_weights` calls them
+SCHEDULERS = {"sd15": "ddim_uniform", "sdxl": "ddim_uniform", "sd3": "simple"}  # the paper's, and that of flow models
 
 
 def open_host(layout: str, full: bool, dtype: torch.dtype | None = None) -> SimpleNamespace:
-    """The host's modules, our nodes by id, a MODEL, its latents' channels, and prompt(seed), a random CONDITIONING.
+    """The host's modules, our nodes by id, a MODEL with its channels and scheduler, prompt(seed) for a CONDITIONING.
 
     Args:
         dtype: of the weights; None for what the host would choose on this machine.
@@ -97,6 +98,7 @@ def open_host(layout: str, full: bool, dtype: torch.dtype | None = None) -> Simp
         run=lambda node_id, **inputs: outputs(node_id, **inputs)[0],
         model=model,
         channels=CHANNELS[kind],
+        scheduler=SCHEDULERS[layout],
         dtype=dtype,
         device=device,
         prompt=prompt,

@@ -21,7 +21,7 @@ from pipeline.comfyui import find_comfyui, version_of
 from . import sheet, tour
 from .drawing import draw_sheet, read_picture
 from .edits import KINDS, PAIRS, choose_edits, choose_two_edits
-from .evaluate import METHODS, RUNS, evaluate, mask_found, two_edits, words_find_objects
+from .evaluate import FOR_FLOWS, METHODS, RUNS, evaluate, mask_found, two_edits, words_find_objects
 from .model import FINER, FLOW, WEIGHTS, load_model
 from .scenes import TEST_SEED, TUNE_SEED, render, scene_of_caption
 from .settings import PromptToPrompt, Settings
@@ -84,8 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--guidance-weight", type=float, help="zero-shot: how strongly the words' places are held")
     command.add_argument("--noise-shift", type=int, help="few steps: levels that the model is told above the noise")
     command.add_argument("--clip-last", type=float, help="... the last residual's largest RMS; 0 is off")
-    command.add_argument("--finer", action="store_true", help="the model with attention at half the side too")
-    command.add_argument("--flow", action="store_true", default=None, help="the model trained on as a rectified flow")
+    other = command.add_mutually_exclusive_group()
+    other.add_argument("--finer", action="store_true", help="the model with attention at half the side too")
+    other.add_argument("--flow", action="store_true", default=None, help="the model trained on as a rectified flow")
     command.add_argument("--two", action="store_true", help="two edits of a scene at once, in place of single ones")
     command.add_argument("--words", action="store_true", help="which words find the object, in place of the edits")
     command.set_defaults(run=run_evaluate)
@@ -105,10 +106,11 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=run_figures)
 
     command = commands.add_parser("train", help="train the weights again")
-    others = f"{FINER.name} or {FLOW.name}"
-    command.add_argument("--out", type=Path, help=f"default: {WEIGHTS.name}, or {others}, beside the code")
-    command.add_argument("--finer", action="store_true", help="on from the bundled weights, with finer attention")
-    command.add_argument("--flow", action="store_true", help="on from the bundled weights, as a rectified flow")
+    names = f"{WEIGHTS.name}, {FINER.name} or {FLOW.name}"
+    command.add_argument("--out", type=Path, help=f"default: {names}, beside the code")
+    other = command.add_mutually_exclusive_group()
+    other.add_argument("--finer", action="store_true", help="on from the bundled weights, with finer attention")
+    other.add_argument("--flow", action="store_true", help="on from the bundled weights, as a rectified flow")
     command.add_argument("--resume", action="store_true", help="go on after the last cycle that the log shows finished")
     command.add_argument("--no-compile", action="store_true", help="for machines without a C++ compiler; slower")
     command.add_argument("--classifier", action="store_true", help="the judge of the evaluation instead")
@@ -178,6 +180,9 @@ def run_evaluate(args: argparse.Namespace) -> None:
     from .classifier import load_classifier
 
     seed, scenes = (TUNE_SEED, "tuning") if args.tuning else (TEST_SEED, "held-out")
+    methods = set(args.method or (FOR_FLOWS if args.flow else METHODS))
+    if args.flow and (args.words or args.two or args.masks or not methods <= set(FOR_FLOWS)):
+        raise ValueError(f"--flow goes with edits by these methods alone: {'; '.join(FOR_FLOWS)}")
     model = load_model(FINER if args.finer else FLOW if args.flow else WEIGHTS)
     if args.words:
         print(f"Area under the curve of each word's attention against the object, {args.per_kind} {scenes} scenes:")
@@ -200,7 +205,7 @@ def run_evaluate(args: argparse.Namespace) -> None:
     runs = {
         label: (name, _changed(replace(settings, p2p=_changed(settings.p2p, of_p2p)), given))
         for label, (name, settings) in RUNS.items()
-        if not args.method or name in args.method
+        if name in methods
     }
     for field in ("eta", "steps", "order"):
         if values := getattr(args, field):
@@ -253,16 +258,12 @@ def run_train(args: argparse.Namespace) -> None:
         return
     from . import train as training
 
-    train = training.train
-    if args.finer or args.flow:
-        begin, config, out = (
-            (training.as_flow, training.FLOW, FLOW)
-            if args.flow
-            else (training.with_finer_attention, training.FINER, FINER)
-        )
-        train(args.out or out, config, args.resume, not args.no_compile, begin(load_model().requires_grad_(True)))
-    else:
-        train(args.out or WEIGHTS, resume=args.resume, compile=not args.no_compile)
+    out, config, start = WEIGHTS, training.TrainConfig(), None
+    if args.finer:
+        out, config, start = FINER, training.FINER, training.with_finer_attention(load_model().requires_grad_(True))
+    if args.flow:
+        out, config, start = FLOW, training.FLOW, training.as_flow(load_model().requires_grad_(True))
+    training.train(args.out or out, config, args.resume, not args.no_compile, start)
 
 
 def _save(picture: Image.Image, path: Path) -> Path:

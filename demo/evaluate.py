@@ -430,6 +430,18 @@ def evaluate(
     return table
 
 
+# Those that ask the model and the schedule for nothing but predictions and levels, so that a flow can be had as well.
+FOR_FLOWS = (
+    "ground truth",
+    "edit friendly",
+    "edit friendly, source as negative",
+    "edit friendly, h-Edit",
+    "edit friendly + mask",
+    "CycleDiffusion",
+    "DDIM",
+    "SDEdit",
+)
+
 # Guidance and skip were tuned on the edits of TUNE_SEED. SDEdit has no source to hold on to, so it is shown at the same
 # skip and at a larger one, where it keeps more.
 RUNS: dict[str, tuple[str, Settings]] = {

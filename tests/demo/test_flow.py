@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ddpm_core import NoiseSchedule, edit, invert, sample, trajectories
+from demo.__main__ import main
 from demo.edits import choose_edits, source_images
 from demo.evaluate import METHODS
 from demo.model import FLOW, load_model
@@ -61,6 +62,14 @@ def test_with_eta_1_it_is_dds_and_with_eta_0_flow_edit(flow):
         ours = edit(pair, x_0, levels.with_eta(eta), [3])
         assert (ours - expected).abs().max() <= 1e-4 * expected.abs().max()
     assert (delta - moved).abs().max() > 0.05
+
+
+@pytest.mark.parametrize(
+    "more", [["--method", "P2P + edit friendly"], ["--method", "few steps"], ["--words"], ["--two"]]
+)
+def test_what_is_written_for_the_other_process_is_refused(capsys, more):
+    assert main(["evaluate", "--flow", "--per-kind", "1", *more]) == 1
+    assert "--flow goes with edits by these methods alone: ground truth; edit friendly;" in capsys.readouterr().err
 
 
 def test_a_lower_eta_keeps_more_of_the_image_here_too(flow):
