@@ -11,11 +11,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipeline.comfyui import OWN_FOLDER, find_comfyui, find_version, in_ci, is_comfyui, version_of
+from tools.comfyui import OWN_FOLDER, find_comfyui, find_version, in_ci, is_comfyui, version_of
 
 ROOT = Path(__file__).resolve().parent
 PINS = tuple(ROOT / f"requirements-{what}.txt" for what in ("dev", "cluster", "evaluation"))
-OLDEST, NEWEST = "0.3.64", "0.33.0"  # the versions of ComfyUI that the suite is held to; each has pins of its own
+OLDEST, NEWEST = "0.17.0", "0.33.0"  # the versions of ComfyUI that the suite is held to; each has pins of its own
 WITHOUT = "none"
 SOURCE = "https://github.com/comfyanonymous/ComfyUI"
 
@@ -40,7 +40,7 @@ def main() -> int:
     python = Environment(comfyui).prepared([*CORE, *SERVER, *(TEST if command == "test" else [])])
     os.environ["COMFYUI_PATH"] = str(comfyui or "")
     os.environ |= threads(processes=2 if command == "test" else 1)  # the suite computes beside the servers it starts
-    return test(python, rest) if command == "test" else run(python, "-m", "demo", "sheet")
+    return test(python, rest) if command == "test" else run(python, "-m", "tools.lab", "sheet")
 
 
 class SetupError(Exception):

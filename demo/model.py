@@ -23,10 +23,6 @@ if TYPE_CHECKING:  # ComfyUI imports this module as part of the pack, where the 
     from ddpm_core.null_text import GuidedDenoiser, UncondDenoiser
 
 WEIGHTS = Path(__file__).parent / "weights.safetensors"
-FINER = Path(__file__).parent / "finer.safetensors"
-"""The same model with attention at half the picture's side too; for measurements, the nodes do not show it."""
-FLOW = Path(__file__).parent / "flow.safetensors"
-"""The bundled model trained on as a rectified flow; for measurements too."""
 FORMAT = "ddpm-demo-1"
 
 

@@ -116,7 +116,7 @@ class LoadDemoModel(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoadDemoModel",
+            node_id="EditFriendlyLoadDemoModel",
             display_name="Load Demo Model",
             category=f"{CATEGORY}/demo",
             **search_aliases("test model", "example model", "checkpoint"),
@@ -145,7 +145,7 @@ class LoadDemoImage(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoadDemoImage",
+            node_id="EditFriendlyLoadDemoImage",
             display_name="Load Demo Image",
             category=f"{CATEGORY}/demo",
             **search_aliases("test image", "example image"),

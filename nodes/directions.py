@@ -21,7 +21,7 @@ class EncodeSentences(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="EncodeSentences",
+            node_id="EditFriendlyEncodeSentences",
             display_name="Encode Sentences",
             category=f"{CATEGORY}/prompt",
             **search_aliases("prompt list", "clip text encode batch"),
@@ -62,7 +62,7 @@ class EditDirection(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="EditDirection",
+            node_id="EditFriendlyEditDirection",
             display_name="Edit Direction",
             category=f"{CATEGORY}/prompt",
             **search_aliases("pix2pix-zero", "conditioning arithmetic", "concept direction"),

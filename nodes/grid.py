@@ -25,7 +25,7 @@ class EditGrid(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="EditGrid",
+            node_id="EditFriendlyEditGrid",
             display_name="Grid of Skips and CFGs",
             category=f"{CATEGORY}/sample",
             **search_aliases("xy plot", "compare settings", "contact sheet"),

@@ -138,7 +138,7 @@ class CFGScheduleGuider(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="CFGScheduleGuider",
+            node_id="EditFriendlyCFGScheduleGuider",
             display_name="Guide with a CFG Schedule",
             category=f"{CATEGORY}/sample",
             **search_aliases("dynamic cfg", "guidance schedule"),

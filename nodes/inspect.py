@@ -22,7 +22,7 @@ class NoiseMapsPreview(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="NoiseMapsPreview",
+            node_id="EditFriendlyNoiseMapsPreview",
             display_name="Preview Noise Maps",
             category=f"{CATEGORY}/inspect",
             description="Shows noise maps as a contact sheet, from the noisiest step to the image: the noised states, "
@@ -66,7 +66,7 @@ class NoiseMapsStatistics(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="NoiseMapsStatistics",
+            node_id="EditFriendlyNoiseMapsStatistics",
             display_name="Measure Noise Maps",
             category=f"{CATEGORY}/inspect",
             **search_aliases("statistics", "plot noise", "compare inversions"),

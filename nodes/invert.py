@@ -131,7 +131,7 @@ class CycleDiffusionInvert(_StochasticInversion):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="CycleDiffusionInvert",
+            node_id="EditFriendlyCycleDiffusionInvert",
             display_name="Invert Image (CycleDiffusion)",
             category=f"{CATEGORY}/invert",
             **search_aliases("DPM-Encoder", "image to noise"),
@@ -151,7 +151,7 @@ class TurboInvert(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="TurboInvert",
+            node_id="EditFriendlyTurboInvert",
             display_name="Invert Image (Few Steps)",
             category=f"{CATEGORY}/invert",
             **search_aliases("TurboEdit", "turbo", "lightning", "LCM", "DDPM inversion"),
@@ -257,7 +257,7 @@ class DDIMInvert(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="DDIMInvert",
+            node_id="EditFriendlyDDIMInvert",
             display_name="Invert Image (DDIM)",
             category=f"{CATEGORY}/invert",
             **search_aliases("unsampler", "direct inversion", "image to noise"),
@@ -353,7 +353,7 @@ class NullTextInvert(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="NullTextInvert",
+            node_id="EditFriendlyNullTextInvert",
             display_name="Invert Image (Null-Text)",
             category=f"{CATEGORY}/invert",
             **search_aliases("null text inversion", "pivotal tuning"),

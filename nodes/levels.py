@@ -12,7 +12,7 @@ class NoiseLevels(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="NoiseLevels",
+            node_id="EditFriendlyNoiseLevels",
             display_name="Noise Levels and Skip",
             category=f"{CATEGORY}/invert",
             **search_aliases("denoise", "skip share", "steps"),

@@ -93,7 +93,7 @@ class NoiseMapsFlip(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="NoiseMapsFlip",
+            node_id="EditFriendlyNoiseMapsFlip",
             display_name="Flip Noise Maps",
             category=f"{CATEGORY}/manipulate",
             **search_aliases("mirror image"),
@@ -172,7 +172,7 @@ class NoiseMapsInterpolate(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="NoiseMapsInterpolate",
+            node_id="EditFriendlyNoiseMapsInterpolate",
             display_name="Interpolate Noise Maps",
             category=f"{CATEGORY}/manipulate",
             **search_aliases("mix", "slerp", "morph"),

@@ -209,7 +209,7 @@ class DifferenceMask(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="DifferenceMask",
+            node_id="EditFriendlyDifferenceMask",
             display_name="Mask from two Prompts",
             category=f"{CATEGORY}/inspect",
             **search_aliases("automatic mask", "DiffEdit", "find the edit", "segment"),

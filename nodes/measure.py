@@ -1,4 +1,4 @@
-"""A node that measures an edit as `python -m pipeline evaluate` does, to the last digit that is printed."""
+"""A node that measures an edit as `python -m tools.batch evaluate` does, to the last digit that is printed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class MeasureEdit(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="MeasureEdit",
+            node_id="EditFriendlyMeasureEdit",
             display_name="Measure an Edit",
             category=f"{CATEGORY}/inspect",
             **search_aliases("psnr", "ssim", "mse", "clip similarity", "compare images", "evaluate", "metrics"),

@@ -181,7 +181,7 @@ class EditPreset(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="EditPreset",
+            node_id="EditFriendlyEditPreset",
             display_name="Edit Preset",
             category=f"{CATEGORY}/sample",
             **search_aliases("settings", "FlowEdit", "Flux"),

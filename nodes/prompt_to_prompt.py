@@ -32,7 +32,7 @@ class PromptToPrompt(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="PromptToPrompt",
+            node_id="EditFriendlyPromptToPrompt",
             display_name="Prompt-to-Prompt",
             category=f"{CATEGORY}/attention",
             **search_aliases("p2p", "attention control", "cross attention", "word swap", "reweight"),
@@ -173,7 +173,7 @@ class ShareAttention(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="ShareAttention",
+            node_id="EditFriendlyShareAttention",
             display_name="Share Self-Attention",
             category=f"{CATEGORY}/attention",
             **search_aliases("plug and play", "PnP", "MasaCtrl", "mutual self-attention", "feature injection"),

@@ -24,7 +24,7 @@ class EditReport(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="EditReport",
+            node_id="EditFriendlyEditReport",
             display_name="How Far Did the Edit Go",
             category=f"{CATEGORY}/inspect",
             **search_aliases("nothing changed", "compare images", "difference", "advice"),

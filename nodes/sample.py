@@ -91,7 +91,7 @@ class SamplerFixedNoise(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="SamplerFixedNoise",
+            node_id="EditFriendlySamplerFixedNoise",
             display_name="Noise Maps to SAMPLER",
             category=f"{CATEGORY}/sample",
             **search_aliases("edit image by prompt", "custom sampler"),
@@ -119,7 +119,7 @@ class SampleWithNoiseMaps(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="SampleWithNoiseMaps",
+            node_id="EditFriendlySampleWithNoiseMaps",
             display_name="Generate Image with Noise Maps",
             category=f"{CATEGORY}/sample",
             **search_aliases("native noise", "text to image"),

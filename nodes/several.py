@@ -85,7 +85,7 @@ class AddEdit(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="AddEdit",
+            node_id="EditFriendlyAddEdit",
             display_name="Add an Edit",
             category=f"{CATEGORY}/several",
             **search_aliases("LEDITS++", "multiple edits", "semantic guidance"),
@@ -139,7 +139,7 @@ class SampleEdits(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="SampleEdits",
+            node_id="EditFriendlySampleEdits",
             display_name="Sample Several Edits",
             category=f"{CATEGORY}/several",
             **search_aliases("LEDITS++", "multiple edits"),

@@ -60,7 +60,7 @@ class EditGuider(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="EditGuider",
+            node_id="EditFriendlyEditGuider",
             display_name="Guide from Source to Target",
             category=f"{CATEGORY}/sample",
             **search_aliases("pseudo-guidance", "TurboEdit", "h-Edit", "FlowAlign", "source as negative"),

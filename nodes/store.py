@@ -22,7 +22,7 @@ class SaveNoiseMaps(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="SaveNoiseMaps",
+            node_id="EditFriendlySaveNoiseMaps",
             display_name="Save Noise Maps",
             category=f"{CATEGORY}/files",
             **search_aliases("export noise maps"),
@@ -63,7 +63,7 @@ class LoadNoiseMaps(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoadNoiseMaps",
+            node_id="EditFriendlyLoadNoiseMaps",
             display_name="Load Noise Maps",
             category=f"{CATEGORY}/files",
             **search_aliases("import noise maps"),

@@ -25,8 +25,8 @@ Latent = dict[str, Any]
 
 CATEGORY = "edit-friendly DDPM"
 NOISE_MAPS = io.Custom("NOISE_MAPS")
-ATTENTION_EDIT = io.Custom("ATTENTION_EDIT")
-EDITS = io.Custom("EDITS")
+ATTENTION_EDIT = io.Custom("EDIT_FRIENDLY_ATTENTION")
+EDITS = io.Custom("EDIT_FRIENDLY_EDITS")
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
 MAX_STEPS = 10000
 NATIVE = "native"  # the method of maps that generated their image

@@ -62,7 +62,7 @@ class WordMask(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="WordMask",
+            node_id="EditFriendlyWordMask",
             display_name="Mask from Words",
             category=f"{CATEGORY}/inspect",
             **search_aliases("automatic mask", "attention map", "segment", "find object"),

@@ -220,7 +220,7 @@ class ZeroShotImageToImage(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="ZeroShotImageToImage",
+            node_id="EditFriendlyZeroShotImageToImage",
             display_name="Zero-Shot Image-to-Image",
             category=f"{CATEGORY}/sample",
             **search_aliases("pix2pix-zero", "cross-attention guidance", "edit image by prompt"),

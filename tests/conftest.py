@@ -21,8 +21,8 @@ settings.register_profile("suite", deadline=None, derandomize=True, max_examples
 settings.register_profile("nightly", deadline=None, max_examples=1000, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
 
-from needs import missing  # noqa: E402
-from pipeline.comfyui import find_comfyui  # noqa: E402
+from support.needs import missing  # noqa: E402
+from tools.comfyui import find_comfyui  # noqa: E402
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

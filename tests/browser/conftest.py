@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from needs import missing
-from pipeline.server import ComfyServer
-from workflows.source.examples import EXAMPLES, VIDEO, models_of
-from workflows.source.front_end import ARGUMENTS, CANVAS, NODES_2, SETTINGS, WINDOW, FrontEnd, find_chromium
+from support.needs import missing
+from tools.batch.server import ComfyServer
+from tools.templates.examples import EXAMPLES, VIDEO, models_of
+from tools.templates.front_end import ARGUMENTS, CANVAS, NODES_2, SETTINGS, WINDOW, FrontEnd, find_chromium
 
 SAVES_MAPS = Path(__file__).parents[2] / "workflows" / "api" / "save_and_reuse.json"
 

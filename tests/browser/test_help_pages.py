@@ -3,7 +3,7 @@
 import itertools
 from pathlib import Path
 
-from node_ids import NODE_IDS
+from support.node_ids import NODE_IDS
 
 DOCS = Path(__file__).parents[2] / "web" / "docs"
 
@@ -40,6 +40,9 @@ def test_the_front_end_shows_the_help_of_each_node(server, empty_page):
         page.locator(".node-help-content h1").get_by_text(name, exact=True).wait_for()
         page.wait_for_function(PICTURES_LOADED)
         assert page.locator(".node-help-content td code").count() > 0, node_id  # the tables are tables
-        assert page.locator(".node-help-content a[href^='https://arxiv.org']").count() or node_id == "LoadDemoImage"
+        assert (
+            page.locator(".node-help-content a[href^='https://arxiv.org']").count()
+            or node_id == "EditFriendlyLoadDemoImage"
+        )
         pictures = (DOCS / f"{node_id}.md").read_text().count("![")
         assert page.locator(".node-help-content img").count() == pictures, node_id

@@ -28,7 +28,7 @@ def quick_start() -> tuple[dict, dict[str, str]]:
 def test_the_contact_sheet_shows_on_its_node(empty_page, run):
     graph, named = quick_start()
     inputs = {"noise_maps": [named["Invert"], 0], "columns": 4, "row": 0}
-    graph["100"] = {"class_type": "NoiseMapsPreview", "inputs": inputs}
+    graph["100"] = {"class_type": "EditFriendlyNoiseMapsPreview", "inputs": inputs}
     run(graph)
     empty_page.wait_for_image_on(100, wider_than=400)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from workflows.source.examples import models_of
-from workflows.source.front_end import CANVAS
+from tools.templates.examples import models_of
+from tools.templates.front_end import CANVAS
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))

@@ -11,8 +11,9 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 
-from attention_edits import REPLACED, SOURCE, STEPS
-from benchmarks.random_weights import (
+from support.attention_edits import REPLACED, SOURCE, STEPS
+from support.random_encoder import RandomEncoder
+from tools.benchmarks.random_weights import (
     CHANNELS,
     CONTEXT,
     FLUX,
@@ -23,7 +24,6 @@ from benchmarks.random_weights import (
     WAN,
     randomize,
 )
-from random_encoder import RandomEncoder
 
 PACK = Path(__file__).parents[2]
 # Three sizes of picture with attention at each, as real UNets have it.
@@ -178,16 +178,27 @@ def run_node(pack, conditioning, latent):
         inverted = {"skip_steps": 0, "variations": 1}
         of_node = {
             "EditFriendlyInvert": {"eta": 1.0, "timesteps_per_call": 1} | seeded | inverted,
-            "CycleDiffusionInvert": {"eta": 1.0, "timesteps_per_call": 1} | seeded | inverted,
-            "TurboInvert": {"eta": 1.0, "cfg": 1.0, "scheduler": "sgm_uniform", "noise_shift": 1, "clip_last": 0.121}
+            "EditFriendlyCycleDiffusionInvert": {"eta": 1.0, "timesteps_per_call": 1} | seeded | inverted,
+            "EditFriendlyTurboInvert": {
+                "eta": 1.0,
+                "cfg": 1.0,
+                "scheduler": "sgm_uniform",
+                "noise_shift": 1,
+                "clip_last": 0.121,
+            }
             | seeded
             | inverted
             | {"skip_steps": 1},
-            "DDIMInvert": {"keep_residuals": True, "fixed_point_iterations": 0, "forward_noise_steps": 0}
+            "EditFriendlyDDIMInvert": {"keep_residuals": True, "fixed_point_iterations": 0, "forward_noise_steps": 0}
             | seeded
             | inverted,
-            "NullTextInvert": {"skip_steps": 0, "inner_steps": 10, "learning_rate": 0.01, "early_stop": 1e-5},
-            "SampleWithNoiseMaps": {"eta": 1.0} | seeded,
+            "EditFriendlyNullTextInvert": {
+                "skip_steps": 0,
+                "inner_steps": 10,
+                "learning_rate": 0.01,
+                "early_stop": 1e-5,
+            },
+            "EditFriendlySampleWithNoiseMaps": {"eta": 1.0} | seeded,
         }
         return pack.run(node_id, model=model, **(common | of_node[node_id] | inputs))
 
@@ -222,7 +233,7 @@ def run_custom(pack, host_node):
 
     def run(guider, noise_maps, latent: dict, **inputs) -> torch.Tensor:
         defaults = {"skip_steps": noise_maps.skipped}
-        sampler, sigmas = pack.run("SamplerFixedNoise", noise_maps=noise_maps, **(defaults | inputs))
+        sampler, sigmas = pack.run("EditFriendlySamplerFixedNoise", noise_maps=noise_maps, **(defaults | inputs))
         (noise,) = host_node("DisableNoise")
         common = {"noise": noise, "guider": guider, "sampler": sampler, "sigmas": sigmas, "latent_image": latent}
         return host_node("SamplerCustomAdvanced", **common)[0]["samples"]
@@ -306,7 +317,7 @@ def random_control_net(comfy):
 @pytest.fixture(scope="session")
 def demo_model(pack, host_node) -> SimpleNamespace:
     """The bundled model, its clip and vae, and prompt(text), a CONDITIONING."""
-    model, clip, vae = pack.run("LoadDemoModel")
+    model, clip, vae = pack.run("EditFriendlyLoadDemoModel")
     return SimpleNamespace(
         model=model, clip=clip, vae=vae, prompt=lambda text: host_node("CLIPTextEncode", clip=clip, text=text)[0]
     )
@@ -317,7 +328,7 @@ def demo_scene(pack, demo_model):
     """demo_scene(words, seed): IMAGE, mask of its object, caption, CONDITIONING of the caption, and LATENT."""
 
     def make(words: str = "", seed: int = 0) -> SimpleNamespace:
-        image, mask, caption = pack.run("LoadDemoImage", scene=words, seed=seed)
+        image, mask, caption = pack.run("EditFriendlyLoadDemoImage", scene=words, seed=seed)
         return SimpleNamespace(
             image=image,
             mask=mask,
@@ -342,7 +353,7 @@ def prompts(pack, random_clip):
         defaults = {"mode": "auto", "cross_steps": 0.5, "self_steps": 0.25, "self_size": 0.25}
         clip = random_clip(kind.split("_")[0]) if clip is None else clip
         edit, *encoded = pack.run(
-            "PromptToPrompt", clip=clip, source_text=source, target_text=target, **(defaults | inputs)
+            "EditFriendlyPromptToPrompt", clip=clip, source_text=source, target_text=target, **(defaults | inputs)
         )
         return SimpleNamespace(edit=edit, source=encoded[0], target=encoded[1], clip=clip)
 
@@ -352,7 +363,9 @@ def prompts(pack, random_clip):
 @pytest.fixture(scope="session")
 def share(pack):
     """share(source, method, **inputs): an edit of the self-attention."""
-    return lambda source, method, **inputs: pack.run("ShareAttention", source=source, method=method, **inputs)[0]
+    return lambda source, method, **inputs: pack.run(
+        "EditFriendlyShareAttention", source=source, method=method, **inputs
+    )[0]
 
 
 @pytest.fixture(scope="session")

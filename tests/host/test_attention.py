@@ -5,7 +5,18 @@ from __future__ import annotations
 import pytest
 import torch
 
-from attention_edits import MASACTRL, PNP, ROUNDING, SKIP, SOURCE, STEPS, VALUES, close, every_edit, rows_of_calls
+from support.attention_edits import (
+    MASACTRL,
+    PNP,
+    ROUNDING,
+    SKIP,
+    SOURCE,
+    STEPS,
+    VALUES,
+    close,
+    every_edit,
+    rows_of_calls,
+)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
@@ -139,13 +150,13 @@ def test_edit_in_one_pass_is_inversion_and_sampling(random_model, prompts, maps_
 @pytest.mark.parametrize(
     ("node", "inputs"),
     [
-        ("CycleDiffusionInvert", {}),
-        ("TurboInvert", {"clip_last": 0.0}),
-        ("TurboInvert", {}),
-        ("DDIMInvert", {}),
-        ("DDIMInvert", {"keep_residuals": False}),
-        ("NullTextInvert", {"inner_steps": 2}),
-        ("SampleWithNoiseMaps", {}),
+        ("EditFriendlyCycleDiffusionInvert", {}),
+        ("EditFriendlyTurboInvert", {"clip_last": 0.0}),
+        ("EditFriendlyTurboInvert", {}),
+        ("EditFriendlyDDIMInvert", {}),
+        ("EditFriendlyDDIMInvert", {"keep_residuals": False}),
+        ("EditFriendlyNullTextInvert", {"inner_steps": 2}),
+        ("EditFriendlySampleWithNoiseMaps", {}),
     ],
 )
 def test_maps_of_every_inversion(random_model, run_node, prompts, sample, small, node, inputs):
@@ -158,7 +169,11 @@ def test_maps_of_every_inversion(random_model, run_node, prompts, sample, small,
     plain = sample(model, maps, "sd15_tall", positive=p.source, **run)
     back = sample(model, maps, "sd15_tall", positive=same.target, attention=same.edit, **run)
     exact = close(plain, model.model.process_latent_out(maps.image), ROUNDING)
-    near = [("DDIMInvert", {"keep_residuals": False}), ("NullTextInvert", {"inner_steps": 2}), ("TurboInvert", {})]
+    near = [
+        ("EditFriendlyDDIMInvert", {"keep_residuals": False}),
+        ("EditFriendlyNullTextInvert", {"inner_steps": 2}),
+        ("EditFriendlyTurboInvert", {}),
+    ]
     assert exact == ((node, inputs) not in near)
     assert not exact or close(back, plain, ROUNDING)
     edited = sample(model, maps, "sd15_tall", positive=p.target, attention=p.edit, **run)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from attention_edits import ROUNDING, SKIP, SOURCE, close, rows_of_calls
+from support.attention_edits import ROUNDING, SKIP, SOURCE, close, rows_of_calls
 
 # --- guiders ----------------------------------------------------------------------------------------------------------
 

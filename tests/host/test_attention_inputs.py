@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from attention_edits import MASACTRL, PNP, REFINED, REPLACED, SKIP, SOURCE, close
+from support.attention_edits import MASACTRL, PNP, REFINED, REPLACED, SKIP, SOURCE, close
 
 # --- prompts ----------------------------------------------------------------------------------------------------------
 
@@ -114,7 +114,13 @@ def test_text_encoders_that_cut_a_prompt_in_other_ways(pack, random_clip):
     clip.tokenizer = Both()
     with pytest.raises(ValueError, match="text encoders l and t5xxl cut the prompt in different ways"):
         pack.run(
-            "PromptToPrompt", clip=clip, source_text="a", target_text="b", mode="auto", cross_steps=1.0, self_steps=0.0
+            "EditFriendlyPromptToPrompt",
+            clip=clip,
+            source_text="a",
+            target_text="b",
+            mode="auto",
+            cross_steps=1.0,
+            self_steps=0.0,
         )
 
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from attention_edits import REFINED, REPLACED, ROUNDING, SKIP, SOURCE, STEPS, close
+from support.attention_edits import REFINED, REPLACED, ROUNDING, SKIP, SOURCE, STEPS, close
 
 
 def official_replace(source: list[int], target: list[int], changed: dict[int, int]) -> torch.Tensor:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from attention_edits import MASACTRL, close
+from support.attention_edits import MASACTRL, close
 
 RED, GREEN = "a red circle left on a blue ground", "a green circle left on a blue ground"
 HELD = {"cross_steps": 0.6, "self_steps": 0.2}
@@ -52,17 +52,17 @@ def test_a_color_word_finds_its_object(pack, demo):
     maps = demo.maps
     settings = {"model": demo.model, "clip": demo.clip, "noise_maps": maps, "caption": RED}
     settings |= {"threshold": 0.3, "levels": 7, "start": 0.2, "end": 0.8, "grow": 0}
-    mask, preview = pack.run("WordMask", words="red", image=demo.image, **settings)
+    mask, preview = pack.run("EditFriendlyWordMask", words="red", image=demo.image, **settings)
     assert mask.shape == demo.mask.shape and preview.shape == (1, 32, 64, 3)
     both = (mask > 0.5) & (demo.mask > 0.5)
     assert both.sum() > 0.9 * (demo.mask > 0.5).sum()
     assert (mask > 0.5).sum() < 3 * (demo.mask > 0.5).sum()
-    ground, _ = pack.run("WordMask", words="blue", **settings)
+    ground, _ = pack.run("EditFriendlyWordMask", words="blue", **settings)
     assert ((ground > 0.5) & (demo.mask > 0.5)).sum() < 0.2 * (demo.mask > 0.5).sum()
     with pytest.raises(ValueError, match="'green' is not in the caption; these words are: a, red, circle"):
-        pack.run("WordMask", words="green", **settings)
+        pack.run("EditFriendlyWordMask", words="green", **settings)
     with pytest.raises(ValueError, match="no words to look for"):
-        pack.run("WordMask", words=" , ", **settings)
+        pack.run("EditFriendlyWordMask", words=" , ", **settings)
 
 
 def test_a_method_that_finds_no_layer(demo, prompts, sample, share):

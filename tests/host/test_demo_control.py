@@ -11,10 +11,10 @@ import torch
 from ddpm_core.attention import METHODS, fine_output
 from ddpm_core.sampling import sample as sample_core
 from ddpm_core.zero_shot import zero_shot
-from demo.control import EditedDenoiser, Sites, prompt_to_prompt, sharing
 from demo.model import load_model
-from demo.settings import PromptToPrompt
-from demo.zero_shot import DemoGuidance
+from tools.lab.control import EditedDenoiser, Sites, prompt_to_prompt, sharing
+from tools.lab.settings import PromptToPrompt
+from tools.lab.zero_shot import DemoGuidance
 
 SOURCE, TARGET = "a red circle left on a blue ground", "a green circle left on a blue ground"
 STEPS, SKIP, CFG = 20, 2, 3.0
@@ -56,7 +56,9 @@ def by_the_core(edit, maps):
 def test_prompt_to_prompt_is_the_nodes(pack, in_host, inputs, settings):
     run, maps, clip, _ = in_host
     defaults = {"mode": "auto", "cross_steps": settings.cross_steps, "self_steps": settings.self_steps}
-    edit, *_ = pack.run("PromptToPrompt", clip=clip, source_text=SOURCE, target_text=TARGET, **(defaults | inputs))
+    edit, *_ = pack.run(
+        "EditFriendlyPromptToPrompt", clip=clip, source_text=SOURCE, target_text=TARGET, **(defaults | inputs)
+    )
     ours = by_the_core(prompt_to_prompt(SOURCE, TARGET, settings, ("red", "green")), maps)
     torch.testing.assert_close(ours, run(edit), atol=1e-4, rtol=0)
     assert (ours - run(None)).abs().mean() > 1e-3, "it should do something"
@@ -71,7 +73,7 @@ def test_shared_self_attention_is_the_nodes(pack, in_host, monkeypatch, name):
         monkeypatch.setitem(
             in_pack.METHODS, name, replace(in_pack.METHODS["MasaCtrl"], where=in_pack.fine_output(0.25))
         )
-    (edit,) = pack.run("ShareAttention", source=source, method=name)
+    (edit,) = pack.run("EditFriendlyShareAttention", source=source, method=name)
     ours = by_the_core(sharing(method), maps)
     torch.testing.assert_close(ours, run(edit), atol=1e-4, rtol=0)
     assert (ours - run(None)).abs().max() > 1e-4
@@ -83,7 +85,7 @@ def test_zero_shot_guidance_is_the_nodes(pack, demo_model, in_host, cfg):
     prompts = {"source": source, "target": demo_model.prompt(TARGET), "negative": demo_model.prompt("")}
     inputs = {"model": demo_model.model, "noise_maps": maps, "cfg": cfg, **prompts}
     host, without = (
-        pack.run("ZeroShotImageToImage", **inputs, guidance_weight=weight, skip_steps=SKIP)[0]["samples"]
+        pack.run("EditFriendlyZeroShotImageToImage", **inputs, guidance_weight=weight, skip_steps=SKIP)[0]["samples"]
         for weight in (0.3, 0.0)
     )
     ours = zero_shot(DemoGuidance(load_model(), [SOURCE], [TARGET], cfg), maps, weight=0.3)

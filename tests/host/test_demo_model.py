@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from demo.model import FLOW, WEIGHTS, DemoModel, load_model
+from demo.model import WEIGHTS, DemoModel, load_model
 from demo.network import (
     all_sigmas,
     denoise,
@@ -13,6 +13,7 @@ from demo.network import (
     sigma_to_timestep,
     uniform_sigmas,
 )
+from tools.lab.settings import FLOW
 
 
 @pytest.fixture(params=["random", "bundled"])

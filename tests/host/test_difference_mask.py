@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 import torch
 
-from demo.edits import area_under_curve
-from demo.settings import Settings
+from tools.lab.edits import area_under_curve
+from tools.lab.settings import Settings
 
 PROMPTS = {"source": 1, "target": 9}
 
@@ -18,7 +18,7 @@ def find(pack, conditioning):
     def run(model, noise_maps, kind="sd15", **inputs):
         defaults = {name: conditioning(kind, seed) for name, seed in PROMPTS.items()}
         defaults |= {"threshold": 0.9, "levels": 3, "start": 0.1, "end": 0.8, "grow": 0}
-        return pack.run("DifferenceMask", model=model, noise_maps=noise_maps, **(defaults | inputs))
+        return pack.run("EditFriendlyDifferenceMask", model=model, noise_maps=noise_maps, **(defaults | inputs))
 
     return run
 
@@ -50,7 +50,11 @@ def test_it_finds_what_the_prompts_disagree_about(pack, demo_model, demo_scene, 
     noise_maps = invert(
         model, latent_image=scene.latent, positive=source, negative=prompt(""), cfg=1.0, steps=50, variations=2
     )
-    defaults = {part.id: part.default for part in pack.DifferenceMask.GET_SCHEMA().inputs if hasattr(part, "default")}
+    defaults = {
+        part.id: part.default
+        for part in pack.EditFriendlyDifferenceMask.GET_SCHEMA().inputs
+        if hasattr(part, "default")
+    }
     settings = {name: defaults[name] for name in ("threshold", "levels", "start", "end")}
     assert settings == dataclasses.asdict(Settings().mask)  # what the evaluation measures
     found, preview = find(model, noise_maps, source=source, target=prompt(target), image=image, **settings)

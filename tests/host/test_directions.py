@@ -6,7 +6,7 @@ import torch
 
 @pytest.fixture
 def clip(pack):
-    return pack.run("LoadDemoModel")[1]
+    return pack.run("EditFriendlyLoadDemoModel")[1]
 
 
 @pytest.fixture
@@ -14,14 +14,16 @@ def direction(pack):
     """direction(source, target, conditioning, strength=1.0): what EditDirection gives, for lists of CONDITIONING."""
 
     def run(source, target, conditioning, strength: float = 1.0):
-        return pack.run("EditDirection", conditioning=[conditioning], source=source, target=target, strength=[strength])
+        return pack.run(
+            "EditFriendlyEditDirection", conditioning=[conditioning], source=source, target=target, strength=[strength]
+        )
 
     return run
 
 
 def test_each_line_is_encoded_as_the_host_encodes_it(comfy, pack, clip):
     lines = ["a red circle left on a blue ground", "a green square right on a red ground"]
-    (found,) = pack.run("EncodeSentences", clip=clip, text=f"\n{lines[0]}\n\n   \n  {lines[1]}  \n")
+    (found,) = pack.run("EditFriendlyEncodeSentences", clip=clip, text=f"\n{lines[0]}\n\n   \n  {lines[1]}  \n")
     assert len(found) == 2
     for line, conditioning in zip(lines, found, strict=True):
         (expected,) = comfy.nodes.NODE_CLASS_MAPPINGS["CLIPTextEncode"]().encode(clip, line)
@@ -31,13 +33,13 @@ def test_each_line_is_encoded_as_the_host_encodes_it(comfy, pack, clip):
 @pytest.mark.parametrize("text", ["", " \n\n  "])
 def test_a_text_without_a_sentence_is_refused(pack, clip, text):
     with pytest.raises(ValueError, match="has no sentence: write at least one"):
-        pack.run("EncodeSentences", clip=clip, text=text)
+        pack.run("EditFriendlyEncodeSentences", clip=clip, text=text)
 
 
 def test_many_sentences_show_progress_and_can_be_interrupted(comfy, pack, clip, monkeypatch):
     seen = []
     monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", lambda value, total, *_, **__: seen.append((value, total)))
-    pack.run("EncodeSentences", clip=clip, text="a house by day\n" * 30)
+    pack.run("EditFriendlyEncodeSentences", clip=clip, text="a house by day\n" * 30)
     assert (seen[0], seen[-1]) == ((1, 30), (30, 30))
     seen.clear()
 
@@ -47,7 +49,7 @@ def test_many_sentences_show_progress_and_can_be_interrupted(comfy, pack, clip, 
 
     monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", stop)
     with pytest.raises(comfy.model_management.InterruptProcessingException):
-        pack.run("EncodeSentences", clip=clip, text="a house by day\n" * 30)
+        pack.run("EditFriendlyEncodeSentences", clip=clip, text="a house by day\n" * 30)
     assert seen == [1]
 
 
@@ -108,7 +110,7 @@ def test_what_does_not_go_together_is_refused(conditioning, direction, pack):
     with pytest.raises(ValueError, match="some of the sentences have a pooled vector and some have none"):
         direction([sdxl], [without], sdxl)
     with pytest.raises(ValueError, match="conditioning is a list of 2, it has to be one"):
-        pack.run("EditDirection", conditioning=[sd15, sd15], source=[sd15], target=[sd15], strength=[1.0])
+        pack.run("EditFriendlyEditDirection", conditioning=[sd15, sd15], source=[sd15], target=[sd15], strength=[1.0])
     for source in ([], [[]]):
         with pytest.raises(ValueError, match="no embedding to take the mean of"):
             direction(source, [sd15], sd15)
@@ -119,13 +121,15 @@ def test_a_direction_edits_the_demo_model(pack, clip):
     scene = "a {} {} {} on a blue ground"
     places = [(shape, place) for shape in ("square", "triangle") for place in ("left", "centre", "right")]
     texts = {color: "\n".join(scene.format(color, *place) for place in places) for color in ("red", "green")}
-    sentences = {color: pack.run("EncodeSentences", clip=clip, text=text)[0] for color, text in texts.items()}
+    sentences = {
+        color: pack.run("EditFriendlyEncodeSentences", clip=clip, text=text)[0] for color, text in texts.items()
+    }
     (prompt,), (wanted,) = (
-        pack.run("EncodeSentences", clip=clip, text=scene.format(color, "circle", "left"))[0]
+        pack.run("EditFriendlyEncodeSentences", clip=clip, text=scene.format(color, "circle", "left"))[0]
         for color in ("red", "green")
     )
     moved, _ = pack.run(
-        "EditDirection",
+        "EditFriendlyEditDirection",
         conditioning=[prompt],
         source=sentences["red"],
         target=sentences["green"],

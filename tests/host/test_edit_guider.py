@@ -16,7 +16,12 @@ def guider(pack, conditioning):
         prompts = zip(("source", "target", "negative"), (source, 9, 2), strict=True)
         common = {name: conditioning(kind, seed) for name, seed in prompts}
         (made,) = pack.run(
-            "EditGuider", model=model, **(common | inputs), guidance=guidance, cfg=cfg, source_cfg=source_cfg
+            "EditFriendlyEditGuider",
+            model=model,
+            **(common | inputs),
+            guidance=guidance,
+            cfg=cfg,
+            source_cfg=source_cfg,
         )
         return made
 

@@ -74,11 +74,11 @@ def test_inversions_and_what_they_sample_to(random_model, run_node, sample, data
         st.sampled_from(
             [
                 "EditFriendlyInvert",
-                "CycleDiffusionInvert",
-                "TurboInvert",
-                "DDIMInvert",
-                "NullTextInvert",
-                "SampleWithNoiseMaps",
+                "EditFriendlyCycleDiffusionInvert",
+                "EditFriendlyTurboInvert",
+                "EditFriendlyDDIMInvert",
+                "EditFriendlyNullTextInvert",
+                "EditFriendlySampleWithNoiseMaps",
             ]
         )
     )
@@ -90,20 +90,20 @@ def test_inversions_and_what_they_sample_to(random_model, run_node, sample, data
         "scheduler": data.draw(SCHEDULERS),
         "sigmas": data.draw(SIGMAS),
     }
-    if node != "NullTextInvert":
+    if node != "EditFriendlyNullTextInvert":
         inputs["seed"] = data.draw(SEEDS)
-    if node != "SampleWithNoiseMaps":
+    if node != "EditFriendlySampleWithNoiseMaps":
         inputs["skip_steps"] = data.draw(mostly(st.just(0), st.integers(0, 4)))
-    if node.endswith("Invert") and node != "NullTextInvert":
+    if node.endswith("Invert") and node != "EditFriendlyNullTextInvert":
         inputs["variations"] = data.draw(st.integers(1, 3))
-    if node not in ("DDIMInvert", "NullTextInvert"):
+    if node not in ("EditFriendlyDDIMInvert", "EditFriendlyNullTextInvert"):
         inputs["eta"] = data.draw(ETAS)
     if node.startswith(("Edit", "Cycle")):
         inputs["timesteps_per_call"] = data.draw(st.integers(0, 3))
-    if node == "TurboInvert":
+    if node == "EditFriendlyTurboInvert":
         inputs["noise_shift"] = data.draw(st.integers(0, 5))
         inputs["clip_last"] = data.draw(st.sampled_from([0.0, 0.121, 10.0]))
-    if node == "NullTextInvert":
+    if node == "EditFriendlyNullTextInvert":
         inputs["inner_steps"] = data.draw(st.integers(1, 2))
         inputs["learning_rate"] = data.draw(st.sampled_from([0.0, 0.01, 1.0]))
         inputs["early_stop"] = data.draw(st.sampled_from([0.0, 1e-5, 1.0]))
@@ -164,7 +164,10 @@ def manipulate(pack, data, noise_maps, other):
             "y": data.draw(pixels),
             "fill": data.draw(st.sampled_from(["copy", "wrap", "gaussian"])),
         },
-        "NoiseMapsFlip": lambda: {"horizontal": data.draw(st.booleans()), "vertical": data.draw(st.booleans())},
+        "EditFriendlyNoiseMapsFlip": lambda: {
+            "horizontal": data.draw(st.booleans()),
+            "vertical": data.draw(st.booleans()),
+        },
         "MaskColorEdit": lambda: {
             "mask": data.draw(MASKS),
             "color": data.draw(mostly(st.just({"samples": filled((1, 4, 8, 8))}), latents(4))),
@@ -172,14 +175,14 @@ def manipulate(pack, data, noise_maps, other):
             "start_percent": data.draw(st.floats(0, 0.5)),
             "end_percent": data.draw(mostly(st.floats(0.5, 1), st.floats(0, 1))),
         },
-        "NoiseMapsInterpolate": lambda: {
+        "EditFriendlyNoiseMapsInterpolate": lambda: {
             "noise_maps_b": other,
             "weight": data.draw(st.floats(0, 1)),
             "kind": data.draw(st.sampled_from(["spherical", "linear"])),
         },
     }
     node = data.draw(st.sampled_from(sorted(inputs)))
-    given_maps = {"noise_maps_a" if node == "NoiseMapsInterpolate" else "noise_maps": noise_maps}
+    given_maps = {"noise_maps_a" if node == "EditFriendlyNoiseMapsInterpolate" else "noise_maps": noise_maps}
     return pack.run(node, **given_maps, **inputs[node]())[0]
 
 
@@ -193,7 +196,7 @@ def test_changes_of_maps(pack, inverted, data):
             finite(noise_maps.states, (noise_maps.steps + 1, *noise_maps.image.shape))
         with contextlib.suppress(ValueError):
             (sheet,) = pack.run(
-                "NoiseMapsPreview",
+                "EditFriendlyNoiseMapsPreview",
                 noise_maps=noise_maps,
                 columns=data.draw(st.integers(2, 64)),
                 row=data.draw(mostly(st.just(0), st.integers(0, 2))),
@@ -201,7 +204,7 @@ def test_changes_of_maps(pack, inverted, data):
             finite(sheet, sheet.shape)
         if data.draw(st.integers(0, 7)) == 7:
             others = {"noise_maps_2": data.draw(st.sampled_from(inverted)), "names": data.draw(st.text(max_size=8))}
-            plots, numbers = pack.run("NoiseMapsStatistics", noise_maps=noise_maps, **others)
+            plots, numbers = pack.run("EditFriendlyNoiseMapsStatistics", noise_maps=noise_maps, **others)
             finite(plots, plots.shape)
             assert numbers
 
@@ -215,14 +218,14 @@ def test_maps_from_a_file_with_another_provenance(comfy, pack, random_model, sam
     for key in data.draw(st.lists(st.sampled_from(list(told)), min_size=1, max_size=3)):
         told[key] = data.draw(some | nested)
     names = st.text(max_size=12) | st.sampled_from(["", ".", "..", "a/..", "a/../../b", "%year%", "a\0b", "a" * 300])
-    save = pack.SaveNoiseMaps.PREPARE_CLASS_CLONE(None)
+    save = pack.EditFriendlySaveNoiseMaps.PREPARE_CLASS_CLONE(None)
     save.hidden = SimpleNamespace(prompt=None, extra_pnginfo=None)
     with pytest.MonkeyPatch.context() as patch, contextlib.suppress(ValueError):
         patch.setattr(comfy.folder_paths, "output_directory", str(tmp_path_factory.mktemp("output")))
         prefix = data.draw(mostly(st.just("noise_maps/ComfyUI"), names | names.map(lambda name: f"{name}/a")))
         saved = save.execute(dataclasses.replace(inverted[0], info=told), prefix).ui["noise_maps"][0]
-        (noise_maps,) = pack.run("LoadNoiseMaps", file=f"{saved['subfolder']}/{saved['filename']} [output]")
+        (noise_maps,) = pack.run("EditFriendlyLoadNoiseMaps", file=f"{saved['subfolder']}/{saved['filename']} [output]")
         finite(manipulate(pack, data, noise_maps, inverted[0]).states, noise_maps.states.shape)
-        (sheet,) = pack.run("NoiseMapsPreview", noise_maps=noise_maps, columns=2, row=0)
+        (sheet,) = pack.run("EditFriendlyNoiseMapsPreview", noise_maps=noise_maps, columns=2, row=0)
         finite(sheet, sheet.shape)
         finite(sample(random_model("sd15"), noise_maps), noise_maps.image.shape)

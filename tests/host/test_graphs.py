@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from benchmarks.random_weights import CHANNELS, randomize
+from tools.benchmarks.random_weights import CHANNELS, randomize
 
 ONE_AT_A_TIME = {"t2i adapter", "t2i adapter on prompt and negative", "gligen", "control of a batch"}
 
@@ -218,8 +218,8 @@ def test_the_mask_from_two_prompts_is_where_two_inversions_differ(pack, graph, i
     found = {}
     for threshold in (0.5, 0.9):
         (found[threshold], _) = pack.run(
-            "DifferenceMask", model=case.model, noise_maps=source, threshold=threshold, levels=3, start=0.25, end=0.75,
-            grow=0, **prompts,
+            "EditFriendlyDifferenceMask", model=case.model, noise_maps=source, threshold=threshold, levels=3, start=0.25,
+            end=0.75, grow=0, **prompts,
         )  # fmt: skip
     for threshold, mask in found.items():
         cells = mask[:, ::8, ::8]
@@ -309,11 +309,11 @@ def test_a_noise_mask_limits_edits_and_what_is_generated(graph, pack, run_node, 
             3, torch.arange(4, 8), True
         ),
         edit(case.model, latent_image=case.image): outside,
-        run_node("SampleWithNoiseMaps", case.model, latent_image=case.image)[0]["samples"]: outside,
+        run_node("EditFriendlySampleWithNoiseMaps", case.model, latent_image=case.image)[0]["samples"]: outside,
     }.items():
         assert (result - image)[kept].abs().max() <= 1e-5
         assert (result - image)[~kept].abs().min() > 0
-    generated, native = run_node("SampleWithNoiseMaps", case.model, latent_image=case.image)
+    generated, native = run_node("EditFriendlySampleWithNoiseMaps", case.model, latent_image=case.image)
     assert torch.equal(sample(case.model, native), generated["samples"])
 
 
@@ -323,7 +323,7 @@ def test_a_noise_mask_reaches_models_that_read_it(graph, invert, run_node):
     mask = torch.zeros(1, 1, 8, 8)
     mask[..., :4] = 1
     masked = {**case.image, "noise_mask": mask}
-    for node in ("EditFriendlyInvert", "DDIMInvert"):
+    for node in ("EditFriendlyInvert", "EditFriendlyDDIMInvert"):
         with_mask, without = (
             run_node(node, case.model, "inpaint", latent_image=latent_image)[0] for latent_image in (masked, case.image)
         )
@@ -338,7 +338,7 @@ def test_a_sampler_takes_the_images_that_were_inverted_or_all_rows(comfy, graph,
     guider = comfy.samplers.CFGGuider(case.model)
     guider.set_conds(case.target, case.negative)
     guider.set_cfg(3.5)
-    sampler, sigmas = pack.run("SamplerFixedNoise", noise_maps=noise_maps, skip_steps=0)
+    sampler, sigmas = pack.run("EditFriendlySamplerFixedNoise", noise_maps=noise_maps, skip_steps=0)
     images = case.image["samples"]
     assert relative(guider.sample(torch.zeros_like(images), images, sampler, sigmas), expected) <= 1e-5
     rows = images.repeat(2, 1, 1, 1)
@@ -354,7 +354,7 @@ def test_null_text_searches_through_a_control_net(graph, run_node, sample, name)
     errors = []
     for inner_steps in (0, 3):
         (noise_maps,) = run_node(
-            "NullTextInvert",
+            "EditFriendlyNullTextInvert",
             case.model,
             latent_image=case.image,
             steps=2,
@@ -369,4 +369,4 @@ def test_null_text_searches_through_a_control_net(graph, run_node, sample, name)
 def test_null_text_with_an_area_says_what_the_host_makes_of_it(graph, run_node):
     case = graph("area on source")
     with pytest.raises(ValueError, match="a part for each area of the prompts"):
-        run_node("NullTextInvert", case.model, positive=case.source, negative=case.negative, steps=2)
+        run_node("EditFriendlyNullTextInvert", case.model, positive=case.source, negative=case.negative, steps=2)

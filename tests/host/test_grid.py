@@ -11,7 +11,7 @@ def grid(pack, conditioning):
     def run(model, noise_maps, vae, **inputs):
         defaults = {"positive": conditioning("sd15", 9), "negative": conditioning("sd15", 2), "row": 0}
         defaults |= {"skips": "0, 2", "cfgs": "1, 3.5, 9"}
-        return pack.run("EditGrid", model=model, noise_maps=noise_maps, vae=vae, **(defaults | inputs))
+        return pack.run("EditFriendlyEditGrid", model=model, noise_maps=noise_maps, vae=vae, **(defaults | inputs))
 
     return run
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from demo.graph_pictures import GRAPH_PICTURES
-from demo.pictures import PICTURES
-from node_ids import NODE_IDS
+from support.node_ids import NODE_IDS
+from tools.lab.graph_pictures import GRAPH_PICTURES
+from tools.lab.pictures import PICTURES
 
 DOCS = Path(__file__).parents[2] / "web" / "docs"
 

@@ -37,11 +37,13 @@ def test_a_share_of_the_steps_is_skipped(pack, random_model, invert, scheduler):
     model = random_model("sd15")
     for steps, share in ((60, 0.36), (7, 0.36), (3, 1.0), (400, 0.9)):
         sigmas, run, skip_steps, summary = pack.run(
-            "NoiseLevels", model=model, steps=steps, scheduler=scheduler, skip_share=share
+            "EditFriendlyNoiseLevels", model=model, steps=steps, scheduler=scheduler, skip_share=share
         )
         assert run == len(sigmas) - 1 and skip_steps == min(round(share * run), run - 1)
         assert f"{run} steps, {skip_steps} skipped: {run - skip_steps} run" in summary
-    sigmas, run, skip_steps, _ = pack.run("NoiseLevels", model=model, steps=7, scheduler=scheduler, skip_share=0.36)
+    sigmas, run, skip_steps, _ = pack.run(
+        "EditFriendlyNoiseLevels", model=model, steps=7, scheduler=scheduler, skip_share=0.36
+    )
     noise_maps = invert(model, sigmas=sigmas, steps=1, skip_steps=skip_steps)
     assert (noise_maps.full_steps, noise_maps.skipped) == (run, skip_steps)
 
@@ -52,7 +54,7 @@ def test_presets_are_the_papers_and_run(pack, random_model, conditioning, latent
         ("flow", "FlowEdit, SD3 (paper)", [17, 3.5, 13.5, 0.0]),
         ("flux", "FlowEdit, Flux (paper)", [4, 1.0, 1.0, 0.0, 1.5, 5.5]),
     ):
-        sigmas, *settings = pack.run("EditPreset", model=random_model(kind), preset=preset)
+        sigmas, *settings = pack.run("EditFriendlyEditPreset", model=random_model(kind), preset=preset)
         summary = settings[6]
         assert settings[: len(numbers)] == numbers and str(len(sigmas) - 1) in summary
         skip_steps, source_cfg, target_cfg, eta, *_ = settings
@@ -83,13 +85,17 @@ DOCS = Path(__file__).parents[2] / "web" / "docs"
 def test_presets_of_other_methods_are_the_papers(pack, random_model, preset):
     """As the nodes give them, and as the help page prints them."""
     sigmas, skip_steps, source_cfg, target_cfg, eta, *_, summary, cross, start, until, features, weight, _ = pack.run(
-        "EditPreset", model=random_model("sd15"), preset=preset
+        "EditFriendlyEditPreset", model=random_model("sd15"), preset=preset
     )
     numbers = [len(sigmas) - 1, skip_steps, source_cfg, target_cfg, eta], [cross, start, until, features, weight]
     assert numbers == SETTINGS[preset]
     assert ("lambda" in summary, "cross-attention" in summary) == (weight > 0, cross > 0)
     assert re.search(r"Invert Image.* \(arXiv \d{4}\.\d{5}", summary)
-    row = next(line for line in (DOCS / "EditPreset.md").read_text().splitlines() if line.startswith(f"| {preset} |"))
+    row = next(
+        line
+        for line in (DOCS / "EditFriendlyEditPreset.md").read_text().splitlines()
+        if line.startswith(f"| {preset} |")
+    )
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     spaced = "" if preset.startswith("TurboEdit") else ", `ddim_uniform`"
     assert cells[1:5] == [
@@ -103,7 +109,7 @@ def test_presets_of_this_method_suit_its_maps(pack, random_model, invert):
     methods = {"DDIM": "DDIM", "P2P on DDIM": "DDIM", "CycleDiffusion": "CycleDiffusion", "null-text": "null-text"}
     for preset in SETTINGS:
         sigmas, skip_steps, source_cfg, target_cfg, *_ = pack.run(
-            "EditPreset", model=random_model("sd15"), preset=preset
+            "EditFriendlyEditPreset", model=random_model("sd15"), preset=preset
         )
         noise_maps = invert(random_model("sd15"), sigmas=sigmas[-3:], steps=1)
         method = "few steps" if preset.startswith("TurboEdit") else methods.get(preset.removesuffix(" (paper)"))

@@ -1,4 +1,4 @@
-"""`MeasureEdit` against `python -m pipeline evaluate`, to the last digit that is printed, and what it refuses."""
+"""`MeasureEdit` against `python -m tools.batch evaluate`, to the last digit that is printed, and what it refuses."""
 
 import json
 import math
@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-import random_networks
-from evaluation.protocols import BY_NAME
-from pipeline.__main__ import main
+from support import random_networks
+from tools.batch.__main__ import main
+from tools.evaluation.protocols import BY_NAME
 
 OUTPUTS = ("psnr_pie_bench", "mse_pie_bench", "ssim_pie_bench", "psnr_masked", "mse_masked", "ssim_masked")
 OUTPUTS += ("psnr_whole", "mse_whole", "ssim_whole", "clip_pictures")
@@ -22,7 +22,7 @@ def measure(pack):
     """measure(source, edited, **inputs): summary, the JSON as values, and the numbers by their outputs."""
 
     def run(source, edited, **inputs):
-        summary, content, *numbers = pack.run("MeasureEdit", source=source, edited=edited, **inputs)
+        summary, content, *numbers = pack.run("EditFriendlyMeasureEdit", source=source, edited=edited, **inputs)
         return summary, json.loads(content), dict(zip(OUTPUTS, numbers, strict=True))
 
     return run

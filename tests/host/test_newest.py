@@ -7,7 +7,7 @@ import torch
 @pytest.fixture
 def demo(pack):
     """The demo model, whose cells are pixels, with prompts."""
-    model, clip, _ = pack.run("LoadDemoModel")
+    model, clip, _ = pack.run("EditFriendlyLoadDemoModel")
     tokens = clip.tokenize("a red circle on a blue ground")
     return model, {name: [[clip.encode_from_tokens(tokens), {}]] for name in ("positive", "negative")}
 
@@ -27,13 +27,13 @@ def test_generated_images_have_the_size_that_ksampler_gives_them(comfy, demo, ru
     (expected,) = comfy.nodes.NODE_CLASS_MAPPINGS["KSampler"]().sample(
         model, 3, 2, 1.0, "euler", "simple", prompts["positive"], prompts["negative"], empty
     )
-    image, noise_maps = run_node("SampleWithNoiseMaps", model, latent_image=empty, steps=2, **prompts)
+    image, noise_maps = run_node("EditFriendlySampleWithNoiseMaps", model, latent_image=empty, steps=2, **prompts)
     assert image["samples"].shape == noise_maps.image.shape == expected["samples"].shape
 
 
 def test_an_empty_latent_of_32_pixels_is_32_pixels(sized_latents, demo, run_node):
     model, prompts = demo
-    image, _ = run_node("SampleWithNoiseMaps", model, latent_image=sized_latents, steps=2, **prompts)
+    image, _ = run_node("EditFriendlySampleWithNoiseMaps", model, latent_image=sized_latents, steps=2, **prompts)
     assert image["samples"].shape == (1, 3, 32, 32)
 
 
@@ -81,9 +81,9 @@ def test_null_text_runs_on_weights_that_last(dynamic, random_model, run_node, mo
     lasting, loaded = random_model("sd15"), random_model("sd15", torch.float16)
     monkeypatch.setattr(loaded.model.diffusion_model, "forward", lambda *_, **__: pytest.fail("weights do not last"))
     settings = {"steps": 2, "inner_steps": 2, "early_stop": 0.0}
-    (expected,) = run_node("NullTextInvert", lasting, **settings)
+    (expected,) = run_node("EditFriendlyNullTextInvert", lasting, **settings)
     with torch.inference_mode():
-        (found,) = run_node("NullTextInvert", dynamic(loaded, lasting), **settings)
+        (found,) = run_node("EditFriendlyNullTextInvert", dynamic(loaded, lasting), **settings)
     assert torch.equal(found.uncond, expected.uncond)
     with pytest.raises(ValueError, match="load it with a node of ComfyUI's own.*--disable-dynamic-vram"):
-        run_node("NullTextInvert", dynamic(loaded, None), **settings)
+        run_node("EditFriendlyNullTextInvert", dynamic(loaded, None), **settings)

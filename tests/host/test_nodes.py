@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from node_ids import NODE_IDS
+from support.node_ids import NODE_IDS
 
 
 def test_a_batch_with_variations_is_its_images_alone(random_model, latent, invert, sample):
@@ -43,7 +43,7 @@ def test_sampler_fixed_noise_is_the_fixed_noise_sampler(
     prompts = conditioning("sd15", 9), conditioning("sd15", 2)
     mask = torch.zeros(1, 64, 64)
     mask[:, :32] = 1
-    sampler, sigmas = pack.run("SamplerFixedNoise", noise_maps=noise_maps, skip_steps=2)
+    sampler, sigmas = pack.run("EditFriendlySamplerFixedNoise", noise_maps=noise_maps, skip_steps=2)
     nodes = comfy.nodes.NODE_CLASS_MAPPINGS
     (guider,) = nodes["CFGGuider"]().get_guider(model, *prompts, 7.0)
     (noise,) = nodes["RandomNoise"]().get_noise(99)
@@ -107,7 +107,7 @@ def test_shift_is_in_pixels_rounded_to_cells(pack, random_model, invert):
             assert torch.equal(getattr(moved, part)[..., :7, 2:], getattr(noise_maps, part)[..., 1:, :6])
 
 
-@pytest.mark.parametrize("node_id", ["EditFriendlyInvert", "SampleWithNoiseMaps"])
+@pytest.mark.parametrize("node_id", ["EditFriendlyInvert", "EditFriendlySampleWithNoiseMaps"])
 def test_fresh_cells_of_a_row_are_those_that_it_has_alone(pack, random_model, latent, run_node, node_id):
     """Whichever seed a row has: that of its variation, or of its image where the images were generated."""
     model, batch = random_model("sd15"), latent("sd15", batch=2)
@@ -132,7 +132,7 @@ def test_fresh_cells_of_a_row_are_those_that_it_has_alone(pack, random_model, la
 
 def test_flip(pack, random_model, invert):
     noise_maps = invert(random_model("sd15"))
-    (mirrored,) = pack.run("NoiseMapsFlip", noise_maps=noise_maps, horizontal=True, vertical=False)
+    (mirrored,) = pack.run("EditFriendlyNoiseMapsFlip", noise_maps=noise_maps, horizontal=True, vertical=False)
     assert torch.equal(mirrored.residuals, noise_maps.residuals.flip(-1))
 
 

@@ -20,7 +20,7 @@ def test_a_generated_image_comes_again_from_its_maps(
 ):
     model, empty = random_model(kind, dtype), {"samples": torch.zeros_like(latent(kind, batch=2)["samples"])}
     image, noise_maps = run_node(
-        "SampleWithNoiseMaps", model, kind, latent_image=empty, scheduler=scheduler, steps=steps
+        "EditFriendlySampleWithNoiseMaps", model, kind, latent_image=empty, scheduler=scheduler, steps=steps
     )
     assert image["samples"].std() > 0.1
     assert not torch.equal(image["samples"][0], image["samples"][1])
@@ -30,8 +30,8 @@ def test_a_generated_image_comes_again_from_its_maps(
 def test_a_seed_does_not_meet_the_noise_that_it_generated_with(random_model, latent, run_node):
     """The same seed on both nodes, as by default, is no hint for an inversion."""
     model, image = random_model("sd15"), latent("sd15", height=32, width=32)
-    image, native = run_node("SampleWithNoiseMaps", model, latent_image=image, seed=0)
-    for node_id in ("EditFriendlyInvert", "CycleDiffusionInvert"):
+    image, native = run_node("EditFriendlySampleWithNoiseMaps", model, latent_image=image, seed=0)
+    for node_id in ("EditFriendlyInvert", "EditFriendlyCycleDiffusionInvert"):
         (maps,) = run_node(node_id, model, latent_image=image, seed=0)
         noise = maps.states[0] - maps.image  # the scale of noise does not matter to a correlation
         both = torch.stack([noise.flatten(), native.states[0].flatten()])
@@ -41,59 +41,66 @@ def test_a_seed_does_not_meet_the_noise_that_it_generated_with(random_model, lat
 @pytest.mark.parametrize("kind", ["sd15", "flow"])
 def test_true_predictions_of_a_generation_with_eta_0(random_model, latent, run_node, count_calls, kind):
     model, settings = random_model(kind), {"scheduler": "simple", "steps": 8, "cfg": 2.0}
-    image, native = run_node("SampleWithNoiseMaps", model, kind, latent_image=latent(kind), eta=0.0, **settings)
+    image, native = run_node(
+        "EditFriendlySampleWithNoiseMaps", model, kind, latent_image=latent(kind), eta=0.0, **settings
+    )
     count_calls.clear()
     inputs = {"latent_image": image, "native_noise_maps": native, "keep_residuals": False, **settings}
-    (some,) = run_node("DDIMInvert", model, kind, true_prediction_steps=3, **inputs)
+    (some,) = run_node("EditFriendlyDDIMInvert", model, kind, true_prediction_steps=3, **inputs)
     assert len(count_calls) == 5
     assert torch.equal(some.states[5:-1], native.states[5:-1])
     assert not torch.equal(some.states[0], native.states[0])
-    (all_steps,) = run_node("DDIMInvert", model, kind, true_prediction_steps=8, **inputs)
+    (all_steps,) = run_node("EditFriendlyDDIMInvert", model, kind, true_prediction_steps=8, **inputs)
     assert torch.equal(all_steps.states[0], native.states[0])
 
 
 def test_true_predictions_of_another_run_are_refused(random_model, latent, run_node):
     model = random_model("sd15")
-    image, native = run_node("SampleWithNoiseMaps", model, eta=0.0)
+    image, native = run_node("EditFriendlySampleWithNoiseMaps", model, eta=0.0)
     for inputs, message in (
         ({"latent_image": image}, "connect those of Generate Image with Noise Maps"),
         ({"native_noise_maps": native}, "of other images or other levels"),
         ({"latent_image": image, "native_noise_maps": native, "steps": 4}, "with the same steps and scheduler"),
     ):
         with pytest.raises(ValueError, match=message):
-            run_node("DDIMInvert", model, true_prediction_steps=2, **inputs)
+            run_node("EditFriendlyDDIMInvert", model, true_prediction_steps=2, **inputs)
 
 
 def test_eta_0_is_offered_where_steps_need_no_noise(pack):
     """Eq. 5 divides by the noise of each step; an edit in one pass and a generation do not."""
     least = {
         node_id: next(part.min for part in getattr(pack, node_id).GET_SCHEMA().inputs if part.id == "eta")
-        for node_id in ("EditFriendlyInvert", "CycleDiffusionInvert", "EditFriendlyEdit", "SampleWithNoiseMaps")
+        for node_id in (
+            "EditFriendlyInvert",
+            "EditFriendlyCycleDiffusionInvert",
+            "EditFriendlyEdit",
+            "EditFriendlySampleWithNoiseMaps",
+        )
     }
-    assert least.pop("EditFriendlyEdit") == least.pop("SampleWithNoiseMaps") == 0
+    assert least.pop("EditFriendlyEdit") == least.pop("EditFriendlySampleWithNoiseMaps") == 0
     assert all(minimum > 0 for minimum in least.values())
 
 
 def test_ddim_drifts_without_residuals_and_says_what_it_is(random_model, latent, run_node, sample):
     model, image = random_model("sd15"), latent("sd15")
-    (textbook,) = run_node("DDIMInvert", model, latent_image=image, keep_residuals=False)
+    (textbook,) = run_node("EditFriendlyDDIMInvert", model, latent_image=image, keep_residuals=False)
     assert (sample(model, textbook) - image["samples"]).abs().max() > 1000 * EXACT
-    (exact,) = run_node("DDIMInvert", model, latent_image=image)
+    (exact,) = run_node("EditFriendlyDDIMInvert", model, latent_image=image)
     assert torch.equal(textbook.states, exact.states)
     assert (textbook.info["method"], exact.info["method"]) == ("DDIM", "DDIM with residuals")
 
 
 def test_calls_of_ddim(random_model, run_node, count_calls):
     model = random_model("sd15")
-    run_node("DDIMInvert", model, steps=10, keep_residuals=False)
+    run_node("EditFriendlyDDIMInvert", model, steps=10, keep_residuals=False)
     assert len(count_calls) == 10
     count_calls.clear()
-    run_node("DDIMInvert", model, steps=10, forward_noise_steps=3, fixed_point_iterations=1)
+    run_node("EditFriendlyDDIMInvert", model, steps=10, forward_noise_steps=3, fixed_point_iterations=1)
     assert len(count_calls) == 7 * 2 + 10
 
 
 def test_cycle_diffusion_takes_several_timesteps_a_call(random_model, run_node, count_calls):
-    run_node("CycleDiffusionInvert", random_model("sd15"), steps=10, timesteps_per_call=4)
+    run_node("EditFriendlyCycleDiffusionInvert", random_model("sd15"), steps=10, timesteps_per_call=4)
     assert count_calls == [4, 1, 4, 2]  # the second is the check of the first
 
 
@@ -101,8 +108,8 @@ def test_cycle_diffusion_takes_several_timesteps_a_call(random_model, run_node, 
 def demo(pack):
     """The demo model as the host runs it: loaded in inference mode, with prompts and an image."""
     with torch.inference_mode():
-        model, clip, _ = pack.run("LoadDemoModel")
-        pixels, _, caption = pack.run("LoadDemoImage", scene="a red circle left on a blue ground", seed=1)
+        model, clip, _ = pack.run("EditFriendlyLoadDemoModel")
+        pixels, _, caption = pack.run("EditFriendlyLoadDemoImage", scene="a red circle left on a blue ground", seed=1)
         prompts = {
             name: [[clip.encode_from_tokens(clip.tokenize(text)), {}]]
             for name, text in (("positive", caption), ("negative", ""))
@@ -116,10 +123,10 @@ def test_null_text_comes_nearer_than_ddim_and_leaves_the_model_alone(demo, run_n
     before = {name: weight.clone() for name, weight in model.model.state_dict().items()}
     settings = {"latent_image": image, "cfg": 7.5, "steps": 20, **prompts}
     with torch.inference_mode():
-        (found,) = run_node("NullTextInvert", model, early_stop=0.0, **settings)
+        (found,) = run_node("EditFriendlyNullTextInvert", model, early_stop=0.0, **settings)
         assert torch.is_inference_mode_enabled()
         ddim = {"keep_residuals": False, "seed": 0}
-        (plain,) = run_node("DDIMInvert", model, **(settings | ddim))
+        (plain,) = run_node("EditFriendlyDDIMInvert", model, **(settings | ddim))
         errors = [
             (sample(model, maps, cfg=7.5, **prompts) - image["samples"]).abs().mean().item() for maps in (found, plain)
         ]
@@ -136,7 +143,7 @@ def test_null_text_searches_for_the_guidance_of_each_step(demo, run_node, sample
     schedule = {"cfg": 7.5, "cfg_schedule": "linear", "end_cfg": 1.0}
     settings = {"latent_image": image, "steps": 20, "early_stop": 0.0, **schedule, **prompts}
     with torch.inference_mode():
-        (maps,) = run_node("NullTextInvert", model, **settings)
+        (maps,) = run_node("EditFriendlyNullTextInvert", model, **settings)
 
     def error(**guidance) -> float:
         return (sample(model, maps, **prompts, **guidance) - image["samples"]).abs().mean().item()
@@ -147,7 +154,7 @@ def test_null_text_searches_for_the_guidance_of_each_step(demo, run_node, sample
 def test_ddim_inversion_with_a_schedule_comes_back_with_it(random_model, latent, run_node, sample):
     model, image = random_model("sd15"), latent("sd15")
     schedule = {"cfg": 5.0, "cfg_schedule": "cosine", "end_cfg": 1.5}
-    (maps,) = run_node("DDIMInvert", model, latent_image=image, **schedule)
+    (maps,) = run_node("EditFriendlyDDIMInvert", model, latent_image=image, **schedule)
     assert (sample(model, maps, **schedule) - image["samples"]).abs().max() <= EXACT
     assert (sample(model, maps, cfg=5.0) - image["samples"]).abs().max() > 1000 * EXACT
 
@@ -160,7 +167,7 @@ def test_ddim_inversion_with_a_schedule_comes_back_with_it(random_model, latent,
 def test_null_text_moves_the_embeddings_of_every_kind_of_model(random_model, latent, run_node, sample, kind, dtype):
     model, image = random_model(kind, dtype), latent(kind, batch=2)
     settings = {"steps": 3, "scheduler": "simple", "inner_steps": 3, "early_stop": 0.0}
-    (maps,) = run_node("NullTextInvert", model, kind, latent_image=image, **settings)
+    (maps,) = run_node("EditFriendlyNullTextInvert", model, kind, latent_image=image, **settings)
     assert maps.uncond.shape[:2] == (3, 2)
     assert ((maps.uncond[-1] - maps.uncond[0]).flatten(1).abs().amax(dim=1) > 0).all()
     assert sample(model, maps, kind).isfinite().all()
@@ -168,7 +175,9 @@ def test_null_text_moves_the_embeddings_of_every_kind_of_model(random_model, lat
 
 def test_null_text_embeddings_reach_any_guider_with_a_negative_prompt(demo, host_node, run_node, run_custom, sample):
     model, prompts, image = demo
-    (maps,) = run_node("NullTextInvert", model, latent_image=image, cfg=5.0, steps=5, learning_rate=0.1, **prompts)
+    (maps,) = run_node(
+        "EditFriendlyNullTextInvert", model, latent_image=image, cfg=5.0, steps=5, learning_rate=0.1, **prompts
+    )
     ours = sample(model, maps, cfg=5.0, **prompts)
     (guider,) = host_node("CFGGuider", model=model, cfg=5.0, **prompts)
     assert torch.equal(run_custom(guider, maps, image), ours)
@@ -181,7 +190,7 @@ def test_null_text_embeddings_reach_any_guider_with_a_negative_prompt(demo, host
 
 def test_null_text_without_guidance_is_refused(random_model, run_node):
     with pytest.raises(ValueError, match="cfg 1 has nothing to search for"):
-        run_node("NullTextInvert", random_model("sd15"), cfg=1.0)
+        run_node("EditFriendlyNullTextInvert", random_model("sd15"), cfg=1.0)
 
 
 def recorded_scales(model) -> tuple:
@@ -211,7 +220,7 @@ def test_guidance_follows_its_schedule(
     model, seen = recorded_scales(random_model("sd15"))
     prompts = conditioning("sd15", 1), conditioning("sd15", 2)
     (guider,) = pack.run(
-        "CFGScheduleGuider",
+        "EditFriendlyCFGScheduleGuider",
         model=model,
         positive=prompts[0],
         negative=prompts[1],
@@ -228,7 +237,7 @@ def test_guidance_follows_its_schedule(
 
     seen.clear()
     options = {"cfg_schedule": schedule, "end_cfg": 3.0}
-    run_node("SampleWithNoiseMaps", model, scheduler="karras", cfg=9.0, **options)
+    run_node("EditFriendlySampleWithNoiseMaps", model, scheduler="karras", cfg=9.0, **options)
     assert seen == scales
 
     noise_maps = invert(model, scheduler="karras", steps=7, skip_steps=2)
@@ -286,9 +295,11 @@ def test_one_pass_with_eta_0_follows_the_core(pack, random_model, conditioning, 
 def test_interpolated_maps_lie_between(pack, random_model, latent, invert, sample):
     model = random_model("sd15")
     a, b = invert(model), invert(model, latent_image=latent("sd15", seed=5), seed=4)
-    (mixed,) = pack.run("NoiseMapsInterpolate", noise_maps_a=a, noise_maps_b=b, weight=0.5, kind="spherical")
+    (mixed,) = pack.run(
+        "EditFriendlyNoiseMapsInterpolate", noise_maps_a=a, noise_maps_b=b, weight=0.5, kind="spherical"
+    )
     assert torch.isfinite(sample(model, mixed)).all()
     assert mixed.residuals.std() == pytest.approx(a.residuals.std().item(), rel=0.3)
     with pytest.raises(ValueError, match="the first noise maps have steps 5, the second have 10"):
         other = invert(model, steps=10)
-        pack.run("NoiseMapsInterpolate", noise_maps_a=a, noise_maps_b=other, weight=0.5, kind="spherical")
+        pack.run("EditFriendlyNoiseMapsInterpolate", noise_maps_a=a, noise_maps_b=other, weight=0.5, kind="spherical")

@@ -12,7 +12,7 @@ def preview(comfy, pack, tmp_path, monkeypatch):
     monkeypatch.setattr(comfy.folder_paths, "temp_directory", str(tmp_path))
 
     def run(noise_maps, **inputs):
-        output = pack.NoiseMapsPreview.execute(noise_maps, **({"columns": 4, "row": 0} | inputs))
+        output = pack.EditFriendlyNoiseMapsPreview.execute(noise_maps, **({"columns": 4, "row": 0} | inputs))
         (shown,) = output.ui.as_dict()["images"]
         assert shown["type"] == "temp"
         return output.args[0], Image.open(tmp_path / shown["subfolder"] / shown["filename"])

@@ -52,7 +52,7 @@ def test_maps_of_another_noising_process(no_network, pack, noise_maps, sample):
 def test_an_input_that_no_node_has(no_network, run_node):
     """It is not remembered as if it were one."""
     with pytest.raises(TypeError, match="unexpected keyword argument 'strength'"):
-        run_node("DDIMInvert", no_network("sd15"), strength=0.5)
+        run_node("EditFriendlyDDIMInvert", no_network("sd15"), strength=0.5)
 
 
 @pytest.mark.parametrize("skip_steps", [5, 40])
@@ -128,7 +128,7 @@ def test_a_color_edit_that_cannot_be(pack, noise_maps, inputs, message):
 
 def test_a_sampler_run_that_does_not_fit_its_maps(comfy, pack, no_network, conditioning, noise_maps):
     model = no_network("sd15")
-    sampler, sigmas = pack.run("SamplerFixedNoise", noise_maps=noise_maps, skip_steps=2)
+    sampler, sigmas = pack.run("EditFriendlySamplerFixedNoise", noise_maps=noise_maps, skip_steps=2)
     nodes = comfy.nodes.NODE_CLASS_MAPPINGS
     (guider,) = nodes["CFGGuider"]().get_guider(model, conditioning("sd15", 1), conditioning("sd15", 2), 7.0)
     (noise,) = nodes["DisableNoise"]().get_noise()
@@ -158,11 +158,11 @@ TWO_PARTS = r"has 2 parts, of shapes \(1, 4, 8, 8\) and \(1, 8, 16\).*LTXVSepara
     "node_id",
     [
         "EditFriendlyInvert",
-        "CycleDiffusionInvert",
-        "TurboInvert",
-        "DDIMInvert",
-        "NullTextInvert",
-        "SampleWithNoiseMaps",
+        "EditFriendlyCycleDiffusionInvert",
+        "EditFriendlyTurboInvert",
+        "EditFriendlyDDIMInvert",
+        "EditFriendlyNullTextInvert",
+        "EditFriendlySampleWithNoiseMaps",
     ],
 )
 def test_a_latent_of_several_parts(no_network, run_node, video_with_sound, node_id):
@@ -186,7 +186,7 @@ def test_a_color_latent_of_several_parts(pack, noise_maps, video_with_sound):
 def test_a_sampler_run_on_a_latent_of_several_parts(
     comfy, pack, no_network, conditioning, noise_maps, video_with_sound
 ):
-    sampler, sigmas = pack.run("SamplerFixedNoise", noise_maps=noise_maps, skip_steps=2)
+    sampler, sigmas = pack.run("EditFriendlySamplerFixedNoise", noise_maps=noise_maps, skip_steps=2)
     nodes = comfy.nodes.NODE_CLASS_MAPPINGS
     prompts = conditioning("sd15", 1), conditioning("sd15", 2)
     (guider,) = nodes["CFGGuider"]().get_guider(no_network("sd15"), *prompts, 7.0)

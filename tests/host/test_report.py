@@ -12,7 +12,7 @@ import torch
 @pytest.fixture
 def report(pack):
     """report(source, edited, **inputs): summary, inside, outside."""
-    return lambda source, edited, **inputs: pack.run("EditReport", source=source, edited=edited, **inputs)
+    return lambda source, edited, **inputs: pack.run("EditFriendlyEditReport", source=source, edited=edited, **inputs)
 
 
 @pytest.fixture
@@ -148,13 +148,13 @@ def test_the_sampling_nodes_say_it_on_the_node_and_in_the_log(pack, random_model
     instance = SimpleNamespace(send_progress_text=lambda text, node_id: shown.append((node_id, text)))
     monkeypatch.setitem(sys.modules, "server", SimpleNamespace(PromptServer=SimpleNamespace(instance=instance)))
     hidden = SimpleNamespace(unique_id="7")
-    for name in ("FixedNoiseSampler", "SamplerFixedNoise"):
+    for name in ("FixedNoiseSampler", "EditFriendlySamplerFixedNoise"):
         monkeypatch.setattr(getattr(pack, name), "hidden", hidden)
     with caplog.at_level(logging.WARNING):
         sample(model, noise_maps, skip_steps=4, cfg=15.0)
-        pack.run("SamplerFixedNoise", noise_maps=noise_maps, skip_steps=4)
+        pack.run("EditFriendlySamplerFixedNoise", noise_maps=noise_maps, skip_steps=4)
         sample(model, noise_maps, skip_steps=0, cfg=3.5)
-        pack.run("SamplerFixedNoise", noise_maps=noise_maps, skip_steps=0)
+        pack.run("EditFriendlySamplerFixedNoise", noise_maps=noise_maps, skip_steps=0)
     assert [node_id for node_id, _ in shown] == ["7", "7"]
     assert "made for cfg 3.5" in shown[0][1] and "cfg" not in shown[1][1].replace("made", "")
     assert all("leaves out 80% of the 5 steps" in text and text in caplog.text for _, text in shown)

@@ -7,7 +7,7 @@ import torch
 
 from .test_exactness import CASES, EXACT
 
-INVERSIONS = ("EditFriendlyInvert", "CycleDiffusionInvert")
+INVERSIONS = ("EditFriendlyInvert", "EditFriendlyCycleDiffusionInvert")
 
 
 @pytest.mark.parametrize("node_id", INVERSIONS)
@@ -58,6 +58,6 @@ def test_an_edit_in_one_pass_is_that_of_the_maps(
 
 def test_a_generated_image_comes_back(random_model, latent, run_node, sample):
     model = random_model("sd15")
-    generated, maps = run_node("SampleWithNoiseMaps", model, latent_image=latent("sd15"), order=2, steps=8)
+    generated, maps = run_node("EditFriendlySampleWithNoiseMaps", model, latent_image=latent("sd15"), order=2, steps=8)
     assert maps.schedule.order == 2
     assert torch.equal(sample(model, maps), generated["samples"])

@@ -14,7 +14,9 @@ def chain(pack, conditioning):
         made = ()
         for seed, inputs in edits:
             defaults = {"direction": "add", "scale": 5.0, "quantile": 0.9, "start": 0.0, "end": 1.0}
-            (made,) = pack.run("AddEdit", prompt=conditioning(kind, seed), edits=made, **(defaults | inputs))
+            (made,) = pack.run(
+                "EditFriendlyAddEdit", prompt=conditioning(kind, seed), edits=made, **(defaults | inputs)
+            )
         return made
 
     return make
@@ -26,7 +28,9 @@ def sample_edits(pack, conditioning):
 
     def run(model, maps, edits, kind: str = "sd15", **inputs):
         common = {"source": conditioning(kind, 1), "skip_steps": maps.skipped}
-        latent, masks = pack.run("SampleEdits", model=model, noise_maps=maps, edits=edits, **(common | inputs))
+        latent, masks = pack.run(
+            "EditFriendlySampleEdits", model=model, noise_maps=maps, edits=edits, **(common | inputs)
+        )
         return latent["samples"], masks
 
     return run

@@ -15,7 +15,7 @@ def cells(line: str) -> list[str]:
 def measure(pack):
     def run(*maps, names=""):
         further = {f"noise_maps_{k}": part for k, part in enumerate(maps[1:], start=2)}
-        plots, numbers = pack.run("NoiseMapsStatistics", noise_maps=maps[0], names=names, **further)
+        plots, numbers = pack.run("EditFriendlyNoiseMapsStatistics", noise_maps=maps[0], names=names, **further)
         return plots, {line[:24].strip(): cells(line) for line in numbers.splitlines()}
 
     return run
@@ -48,8 +48,8 @@ def test_maps_that_generated_the_image_say_how_near_an_inversion_comes_to_their_
     pack, random_model, latent, run_node, measure
 ):
     model, empty = random_model("sd15"), {"samples": torch.zeros_like(latent("sd15")["samples"])}
-    image, native = run_node("SampleWithNoiseMaps", model, latent_image=empty, cfg=1.0, eta=0.0)
-    (ddim,) = run_node("DDIMInvert", model, latent_image=image, cfg=1.0)
+    image, native = run_node("EditFriendlySampleWithNoiseMaps", model, latent_image=empty, cfg=1.0, eta=0.0)
+    (ddim,) = run_node("EditFriendlyDDIMInvert", model, latent_image=image, cfg=1.0)
     _, table = measure(ddim, native)
     angles = pack.core.statistics.angles_to_noise(ddim, native)
     assert sum(angles) == pytest.approx(180, abs=1e-3)
@@ -57,7 +57,7 @@ def test_maps_that_generated_the_image_say_how_near_an_inversion_comes_to_their_
         [f"{angle:.3f}", "-"] for angle in angles
     ]
     assert "No angles" not in pack.inspect.table({"DDIM": ddim, "native": native})
-    (other,) = run_node("DDIMInvert", model, cfg=1.0)
+    (other,) = run_node("EditFriendlyDDIMInvert", model, cfg=1.0)
     _, table = measure(other, native)
     assert table["angle at noise"] == ["-", "-"], "the image is another one"
 
@@ -65,8 +65,8 @@ def test_maps_that_generated_the_image_say_how_near_an_inversion_comes_to_their_
 def test_no_angles_to_noise_that_cannot_be_found_again(pack, random_model, run_node):
     """An image of eta 1 is also made of the noise of each step, so its starting noise is no measure of an inversion."""
     model = random_model("sd15")
-    image, native = run_node("SampleWithNoiseMaps", model, cfg=1.0, eta=0.5)
-    (ddim,) = run_node("DDIMInvert", model, latent_image=image, cfg=1.0)
+    image, native = run_node("EditFriendlySampleWithNoiseMaps", model, cfg=1.0, eta=0.5)
+    (ddim,) = run_node("EditFriendlyDDIMInvert", model, latent_image=image, cfg=1.0)
     *lines, reason = pack.inspect.table({"DDIM": ddim, "native": native}).splitlines()
     assert [cells(line) for line in lines if line.startswith("angle at")] == [["-", "-"]] * 3
     assert "generated with eta 0.5" in reason
@@ -74,7 +74,7 @@ def test_no_angles_to_noise_that_cannot_be_found_again(pack, random_model, run_n
 
 def test_what_maps_do_not_have_is_a_dash(random_model, run_node, invert, measure):
     model = random_model("sd15")
-    (ddim,) = run_node("DDIMInvert", model)
+    (ddim,) = run_node("EditFriendlyDDIMInvert", model)
     _, table = measure(ddim, invert(model, steps=1, scheduler="simple"))
     assert table["std of z"] == ["-", "-"]
     assert table["correlation of z"] == ["-", "-"]

@@ -22,7 +22,7 @@ def save(pack):
     """save(noise_maps, prefix): run SaveNoiseMaps as the host would; the file it reports."""
 
     def run(noise_maps, prefix="noise_maps/ComfyUI", prompt=None):
-        node = pack.SaveNoiseMaps.PREPARE_CLASS_CLONE(None)
+        node = pack.EditFriendlySaveNoiseMaps.PREPARE_CLASS_CLONE(None)
         node.hidden = SimpleNamespace(prompt=prompt, extra_pnginfo={"workflow": {"nodes": []}} if prompt else None)
         return node.execute(noise_maps=noise_maps, filename_prefix=prefix).ui["noise_maps"][0]
 
@@ -35,10 +35,10 @@ def test_save_then_load(folders, pack, random_model, invert, sample, save):
     second = save(noise_maps)
     assert first["filename"] != second["filename"]
     name = f"{first['subfolder']}/{first['filename']} [output]"
-    options = pack.LoadNoiseMaps.INPUT_TYPES()["required"]["file"][1]["options"]
+    options = pack.EditFriendlyLoadNoiseMaps.INPUT_TYPES()["required"]["file"][1]["options"]
     assert name in options
-    assert pack.LoadNoiseMaps.validate_inputs(file=name) is True
-    (loaded,) = pack.run("LoadNoiseMaps", file=name)
+    assert pack.EditFriendlyLoadNoiseMaps.validate_inputs(file=name) is True
+    (loaded,) = pack.run("EditFriendlyLoadNoiseMaps", file=name)
     for part in ("states", "residuals", "denoised"):
         assert torch.equal(getattr(loaded, part), getattr(noise_maps, part))
     assert json.loads(loaded.info["prompt"]) == {"1": {"class_type": "EditFriendlyInvert"}}
@@ -54,11 +54,11 @@ def test_a_file_in_the_input_folder_is_listed_and_noticed_when_it_changes(folder
     path.parent.mkdir()
     pack.core.storage.save(noise_maps, path)
     name = "shared/cat.noisemaps.safetensors"
-    assert pack.LoadNoiseMaps.INPUT_TYPES()["required"]["file"][1]["options"] == [name]
-    before = pack.LoadNoiseMaps.fingerprint_inputs(file=name)
-    assert pack.LoadNoiseMaps.fingerprint_inputs(file=name) == before
+    assert pack.EditFriendlyLoadNoiseMaps.INPUT_TYPES()["required"]["file"][1]["options"] == [name]
+    before = pack.EditFriendlyLoadNoiseMaps.fingerprint_inputs(file=name)
+    assert pack.EditFriendlyLoadNoiseMaps.fingerprint_inputs(file=name) == before
     os.utime(path, ns=(0, 0))
-    assert pack.LoadNoiseMaps.fingerprint_inputs(file=name) != before
+    assert pack.EditFriendlyLoadNoiseMaps.fingerprint_inputs(file=name) != before
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_a_file_that_says_what_the_nodes_cannot_use(folders, pack, random_model,
     path = folders / "input" / "cat.noisemaps.safetensors"
     pack.core.storage.save(invert(random_model("sd15"), steps=1), path, {key: text})
     with pytest.raises(ValueError, match=rf"the file says {key} is .*noise maps of shape \(1, 4, 8, 8\) cannot have"):
-        pack.run("LoadNoiseMaps", file=path.name)
+        pack.run("EditFriendlyLoadNoiseMaps", file=path.name)
 
 
 @pytest.mark.parametrize("kind", ["sd15", "v", "sdxl", "flow"])
@@ -92,7 +92,7 @@ def test_what_an_inversion_says_can_be_loaded(folders, pack, random_model, inver
     path = folders / "input" / "cat.noisemaps.safetensors"
     noise_maps = invert(random_model(kind), kind, steps=1)
     pack.core.storage.save(noise_maps, path)
-    (loaded,) = pack.run("LoadNoiseMaps", file=path.name)
+    (loaded,) = pack.run("EditFriendlyLoadNoiseMaps", file=path.name)
     assert loaded.info == noise_maps.info
 
 
@@ -101,9 +101,9 @@ def test_names_stay_inside_the_hosts_folders(folders, pack, random_model, invert
     with pytest.raises(ValueError, match="leaves the folder 'output'"):
         save(invert(random_model("sd15")), prefix=name)
     for annotation, folder in (("", "input"), (" [output]", "output")):
-        assert f"leaves the folder '{folder}'" in pack.LoadNoiseMaps.validate_inputs(file=name + annotation)
+        assert f"leaves the folder '{folder}'" in pack.EditFriendlyLoadNoiseMaps.validate_inputs(file=name + annotation)
         with pytest.raises(ValueError, match=f"leaves the folder '{folder}'"):
-            pack.run("LoadNoiseMaps", file=name + annotation)
+            pack.run("EditFriendlyLoadNoiseMaps", file=name + annotation)
     assert sorted(path.name for path in folders.rglob("*")) == ["input", "output"]
 
 
@@ -115,4 +115,4 @@ def test_a_prefix_that_is_too_long_for_a_file(folders, random_model, invert, sav
 
 
 def test_a_file_that_is_gone(folders, pack):
-    assert "there is no noise maps file x" in pack.LoadNoiseMaps.validate_inputs(file="x")
+    assert "there is no noise maps file x" in pack.EditFriendlyLoadNoiseMaps.validate_inputs(file="x")

@@ -15,7 +15,7 @@ W = 1.5  # TurboEdit's guidance
 @pytest.fixture
 def few(run_node):
     """few(model, kind, **inputs): NOISE_MAPS with the node's defaults."""
-    return lambda model, kind="sd15", **inputs: run_node("TurboInvert", model, kind, **inputs)[0]
+    return lambda model, kind="sd15", **inputs: run_node("EditFriendlyTurboInvert", model, kind, **inputs)[0]
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def guider(pack, conditioning):
         names = zip(("source", "target", "negative"), (1, target, 2), strict=True)
         prompts = {name: conditioning(kind, seed) for name, seed in names}
         settings = {"guidance": "source as negative", "cfg": W, "source_cfg": 1.0}
-        return pack.run("EditGuider", model=model, **prompts, **settings)[0]
+        return pack.run("EditFriendlyEditGuider", model=model, **prompts, **settings)[0]
 
     return make
 
@@ -51,7 +51,7 @@ def predict(comfy, conditioning):
 
 
 def test_the_defaults_are_turbo_edits(pack):
-    defaults = {part.id: getattr(part, "default", None) for part in pack.TurboInvert.GET_SCHEMA().inputs}
+    defaults = {part.id: getattr(part, "default", None) for part in pack.EditFriendlyTurboInvert.GET_SCHEMA().inputs}
     expected = {"steps": 5, "skip_steps": 1, "scheduler": "sgm_uniform", "cfg": 1.0, "eta": 1.0}
     expected |= {"noise_shift": 1, "clip_last": 0.121}
     assert {name: defaults[name] for name in expected} == expected
@@ -75,7 +75,7 @@ def test_a_preset_tells_turbo_edits_timesteps_of_its_noise(pack, random_model, l
     """States are of the noise that is there, rescaled to what the model is told; 200 below it, so clean at the last."""
     model, image = random_model("sdxl"), latent("sdxl", batch=2)
     sigmas, skip_steps, source_cfg, target_cfg, eta, *_, noise_sigmas = pack.run(
-        "EditPreset", model=model, preset=preset
+        "EditFriendlyEditPreset", model=model, preset=preset
     )
     assert (skip_steps, source_cfg, target_cfg, eta) == (0, 1.0, W, 1.0)
     told, there = PRESETS[preset]
@@ -209,9 +209,9 @@ def test_what_suits_other_maps_is_remarked_on(random_model, few, sample, caplog)
 def test_nodes_that_show_and_move_maps_take_those_of_few_steps(pack, random_model, few, sample):
     model = random_model("sd15")
     noise_maps = few(model, clip_last=0.0)
-    sheet, *_ = pack.run("NoiseMapsPreview", noise_maps=noise_maps, columns=8, row=0)
+    sheet, *_ = pack.run("EditFriendlyNoiseMapsPreview", noise_maps=noise_maps, columns=8, row=0)
     assert sheet.isfinite().all()
-    _, numbers = pack.run("NoiseMapsStatistics", noise_maps=noise_maps, noise_maps_2=few(model))
+    _, numbers = pack.run("EditFriendlyNoiseMapsStatistics", noise_maps=noise_maps, noise_maps_2=few(model))
     assert numbers.splitlines()[0].split() == ["few", "steps", "few", "steps", "(2)"]
     (moved,) = pack.run("LatentShift", noise_maps=few(model), x=16, y=0, fill="gaussian")
     assert sample(model, moved, cfg=1.0).isfinite().all()

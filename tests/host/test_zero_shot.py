@@ -7,9 +7,9 @@ import sys
 import pytest
 import torch
 
-from benchmarks.random_weights import SD15_UNET
-from demo.classifier import load_classifier
-from demo.edits import choose_edits, score, source_images, summary
+from tools.benchmarks.random_weights import SD15_UNET
+from tools.lab.classifier import load_classifier
+from tools.lab.edits import choose_edits, score, source_images, summary
 
 EXACT = 1e-5
 
@@ -27,7 +27,9 @@ def zero_shot(pack, conditioning):
             "guidance_weight": 0.1,
             "skip_steps": 1,
         }
-        (found,) = pack.run("ZeroShotImageToImage", model=model, noise_maps=noise_maps, **(defaults | inputs))
+        (found,) = pack.run(
+            "EditFriendlyZeroShotImageToImage", model=model, noise_maps=noise_maps, **(defaults | inputs)
+        )
         return found["samples"]
 
     return run
@@ -95,7 +97,7 @@ def demo(pack):
     edits = choose_edits(1, kinds=("color", "ground", "shape"))
     images = source_images(edits).float()
     with torch.inference_mode():
-        model, clip, _ = pack.run("LoadDemoModel")
+        model, clip, _ = pack.run("EditFriendlyLoadDemoModel")
 
         def encode(texts: list[str]):
             return [[torch.cat([clip.encode_from_tokens(clip.tokenize(text)) for text in texts]), {}]]
@@ -115,7 +117,7 @@ def demo(pack):
                 **settings,
             )
             (edited,) = pack.run(
-                "ZeroShotImageToImage",
+                "EditFriendlyZeroShotImageToImage",
                 model=model,
                 target=encode(source if from_source else target),
                 noise_maps=noise_maps,

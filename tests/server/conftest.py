@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.random_weights import save_sd15_files
-from pipeline.server import ComfyServer
+from tools.batch.server import ComfyServer
+from tools.benchmarks.random_weights import save_sd15_files
 
 ROOT = Path(__file__).parents[2]
 

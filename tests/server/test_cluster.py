@@ -1,4 +1,4 @@
-"""`python -m pipeline cluster` on real servers of its own: whatever is killed, each edit is done, and none twice."""
+"""`python -m tools.batch cluster` on real servers of its own: whatever is killed, each edit is done, and none twice."""
 
 import contextlib
 import json
@@ -14,8 +14,8 @@ import pytest
 import requests
 from PIL import Image
 
-from pipeline.__main__ import main
-from pipeline.client import ComfyClient
+from tools.batch.__main__ import main
+from tools.batch.client import ComfyClient
 
 ROOT = Path(__file__).parents[2]
 SOURCE = "a red circle left on a blue ground"
@@ -46,7 +46,7 @@ class Cluster:
             "--logs": self.logs,
         }
         arguments = [*arguments, "--workers", "2", *(str(part) for option in where.items() for part in option)]
-        command = [sys.executable, "-m", "pipeline", "cluster", *arguments]
+        command = [sys.executable, "-m", "tools.batch", "cluster", *arguments]
         has_gpu = any(path.exists() for path in (Path("/dev/nvidia0"), Path("/dev/dxg")))
         self.process = subprocess.Popen(
             command if has_gpu else [*command, "--cpu"],

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-import small_data_sets
-from demo.data_set import METHODS, write_graphs
-from pipeline.__main__ import main
-from small_data_sets import COLUMNS
+from support import small_data_sets
+from support.small_data_sets import COLUMNS
+from tools.batch.__main__ import main
+from tools.lab.data_set import METHODS, write_graphs
 
 ROOT = Path(__file__).parents[2]
 SWEEP = ["--sweep", "cfg=2,skip_steps=1", "--sweep", "cfg=1,skip_steps=2"]
@@ -81,7 +81,7 @@ def test_a_sweep_killed_in_the_middle_and_gone_on_with(server, edit, graphs, mad
     data = small_data_sets.write("pie-bench", tmp_path / "data", made)
     killed, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
     command = command_of(data, killed, server.url, graphs["edit_friendly"], *SWEEP)
-    client = subprocess.Popen([sys.executable, "-m", "pipeline", *command], cwd=ROOT, stderr=subprocess.DEVNULL)
+    client = subprocess.Popen([sys.executable, "-m", "tools.batch", *command], cwd=ROOT, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not list(killed.glob("*.json")):
         assert time.monotonic() < deadline and client.poll() is None

@@ -5,7 +5,7 @@ import re
 import pytest
 import requests
 
-from node_ids import NODE_IDS
+from support.node_ids import NODE_IDS
 
 
 @pytest.mark.parametrize("node_id", NODE_IDS)

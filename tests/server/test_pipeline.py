@@ -1,4 +1,4 @@
-"""`python -m pipeline edit` against the real server, mostly on the demo model, which is fast."""
+"""`python -m tools.batch edit` against the real server, mostly on the demo model, which is fast."""
 
 import json
 import os
@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from pipeline.__main__ import main
-from pipeline.client import GraphError
-from pipeline.server import ComfyServer
+from tools.batch.__main__ import main
+from tools.batch.client import GraphError
+from tools.batch.server import ComfyServer
 
 ROOT = Path(__file__).parents[2]
 SOURCE, TARGET = "a red circle left on a blue ground", "a green circle left on a blue ground"
@@ -276,7 +276,7 @@ def test_a_server_that_stops_in_the_middle_and_the_same_command_on_a_new_one(
 
 @pytest.mark.skipif(os.name == "nt", reason="a process on Windows cannot be sent a Ctrl-C alone")
 def test_ctrl_c_stops_the_run_on_the_server_too(server, demo_graph, pictures, tmp_path):
-    command = [sys.executable, "-m", "pipeline", "edit", str(pictures), *PROMPTS, "--steps", "1000"]
+    command = [sys.executable, "-m", "tools.batch", "edit", str(pictures), *PROMPTS, "--steps", "1000"]
     command += ["--server", server.url, "--graph", str(demo_graph), "--out", str(tmp_path / "edited")]
     # A suite that was started in the background ignores Ctrl-C, and its children would, too.
     client = subprocess.Popen(

@@ -37,8 +37,8 @@ def graph(seed: int) -> dict:
     edit = {"source": ["source", 0], "target": ["target", 0], "source_cfg": 1.0, "target_cfg": 3.0, "skip_steps": 3}
     shared = {name: value for name, value in invert.items() if name not in ("positive", "cfg", "skip_steps")}
     return {
-        "model": node("LoadDemoModel"),
-        "image": node("LoadDemoImage", scene="a red circle on a blue ground", seed=seed),
+        "model": node("EditFriendlyLoadDemoModel"),
+        "image": node("EditFriendlyLoadDemoImage", scene="a red circle on a blue ground", seed=seed),
         "latent": node("VAEEncode", pixels=["image", 0], vae=["model", 2]),
         "source": node("CLIPTextEncode", clip=["model", 1], text=["image", 2]),
         "target": node("CLIPTextEncode", clip=["model", 1], text="a green circle on a blue ground"),
@@ -143,7 +143,7 @@ def test_settings_that_do_not_suit_the_maps_are_told_on_the_node(server, heard):
     prompt = graph(seed=13)
     del prompt["edit"], prompt["kept_edit"], prompt["four"], prompt["kept"]
     prompt["sample"]["inputs"] |= {"skip_steps": 8}
-    prompt["sampler"] = node("SamplerFixedNoise", noise_maps=["one", 0], skip_steps=9)
+    prompt["sampler"] = node("EditFriendlySamplerFixedNoise", noise_maps=["one", 0], skip_steps=9)
     prompt["kept_sampler"] = node("PreviewAny", source=["sampler", 1])
     *_, texts = asyncio.run(listen(server.url, prompt))
     assert set(texts) == {"sample", "sampler"}

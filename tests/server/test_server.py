@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file
 
 from ddpm_core import storage
-from node_ids import NODE_IDS
-from pipeline.server import GraphError
+from support.node_ids import NODE_IDS
+from tools.batch.server import GraphError
 
 
 def node(class_type: str, **inputs) -> dict:
@@ -48,7 +48,7 @@ def graph(**changed) -> dict:
         "save_latent": node("SaveLatent", samples=["latent", 0], filename_prefix="latent"),
         "save_back": node("SaveLatent", samples=["back", 0], filename_prefix="back"),
         "save_edit": node("SaveLatent", samples=["edit", 0], filename_prefix="edit"),
-        "save_maps": node("SaveNoiseMaps", noise_maps=["invert", 0], filename_prefix="noise_maps/photo"),
+        "save_maps": node("EditFriendlySaveNoiseMaps", noise_maps=["invert", 0], filename_prefix="noise_maps/photo"),
     }
     for name, inputs in changed.items():
         nodes[name]["inputs"] |= inputs
@@ -116,7 +116,7 @@ def test_saved_maps_are_edited_again_without_an_inversion(server, first_run):
     assert noise_maps.info["method"] == "edit friendly"
     assert '"EditFriendlyInvert"' in noise_maps.info["prompt"]
     nodes = graph()
-    nodes["invert"] = node("LoadNoiseMaps", file=f"{file['subfolder']}/{file['filename']} [output]")
+    nodes["invert"] = node("EditFriendlyLoadNoiseMaps", file=f"{file['subfolder']}/{file['filename']} [output]")
     del nodes["save_maps"]
     assert torch.equal(latent(server, server.run(nodes), "save_edit"), latent(server, first_run, "save_edit"))
 
@@ -124,7 +124,7 @@ def test_saved_maps_are_edited_again_without_an_inversion(server, first_run):
 def test_every_node_in_one_graph(server):
     nodes = graph()
     nodes |= {
-        "flip": node("NoiseMapsFlip", noise_maps=["invert", 0], horizontal=True, vertical=False),
+        "flip": node("EditFriendlyNoiseMapsFlip", noise_maps=["invert", 0], horizontal=True, vertical=False),
         "shift": node("LatentShift", noise_maps=["flip", 0], x=16, y=-8, fill="copy"),
         "mask": node("SolidMask", value=1.0, width=64, height=72),
         "recolor": node(
@@ -136,7 +136,7 @@ def test_every_node_in_one_graph(server):
             start_percent=0.3,
             end_percent=0.8,
         ),
-        "sampler": node("SamplerFixedNoise", noise_maps=["recolor", 0], skip_steps=1),
+        "sampler": node("EditFriendlySamplerFixedNoise", noise_maps=["recolor", 0], skip_steps=1),
         "guider": node("CFGGuider", model=["model", 0], positive=["target", 0], negative=["empty", 0], cfg=9.0),
         "noise": node("DisableNoise"),
         "advanced": node(
@@ -148,7 +148,7 @@ def test_every_node_in_one_graph(server):
             latent_image=["latent", 0],
         ),
         "ours": sampler("target", "recolor", cfg=9.0, skip_steps=1),
-        "preview": node("NoiseMapsPreview", noise_maps=["recolor", 0], columns=3, row=0, vae=["vae", 0]),
+        "preview": node("EditFriendlyNoiseMapsPreview", noise_maps=["recolor", 0], columns=3, row=0, vae=["vae", 0]),
         "save_advanced": node("SaveLatent", samples=["advanced", 0], filename_prefix="advanced"),
         "save_ours": node("SaveLatent", samples=["ours", 0], filename_prefix="ours"),
     }
@@ -186,7 +186,7 @@ def test_what_is_wrong_is_said_on_the_node(server, changed, message):
 
 def test_a_file_outside_the_hosts_folders_is_refused_before_anything_runs(server):
     nodes = graph()
-    nodes["invert"] = node("LoadNoiseMaps", file="../../secret.noisemaps.safetensors")
+    nodes["invert"] = node("EditFriendlyLoadNoiseMaps", file="../../secret.noisemaps.safetensors")
     with pytest.raises(GraphError, match="refused the graph.*leaves the folder 'input'"):
         server.run(nodes)
 
@@ -195,7 +195,9 @@ def test_lists_of_sentences_arrive_whole(server):
     """Sentences as a list of the host's, and the same as entries of one conditioning, lead to one and the same edit."""
     words = {"source": ("a cat", "a cat asleep"), "target": ("a dog", "a dog asleep")}
     encoded = {
-        "listed": {name: node("EncodeSentences", clip=["clip", 0], text="\n\n".join(words[name])) for name in words},
+        "listed": {
+            name: node("EditFriendlyEncodeSentences", clip=["clip", 0], text="\n\n".join(words[name])) for name in words
+        },
         "combined": {
             name: node("ConditioningCombine", conditioning_1=[f"{name} 0", 0], conditioning_2=[f"{name} 1", 0])
             for name in words
@@ -214,7 +216,7 @@ def test_lists_of_sentences_arrive_whole(server):
                 for k, text in enumerate(texts)
             }
         links = {"conditioning": ["source", 0], "source": ["of source", 0], "target": ["of target", 0]}
-        nodes["moved"] = node("EditDirection", **links, strength=1.0)
+        nodes["moved"] = node("EditFriendlyEditDirection", **links, strength=1.0)
         outputs = server.run(nodes)
         assert len(outputs["save_edit"]["latents"]) == 1
         found[how] = latent(server, outputs, "save_edit")
@@ -228,6 +230,6 @@ def test_zero_shot_image_to_image(server):
         del nodes[name]
     links = {name: [name, 0] for name in ("model", "source", "target")}
     links |= {"negative": ["empty", 0], "noise_maps": ["invert", 0]}
-    nodes["edit"] = node("ZeroShotImageToImage", **links, cfg=7.5, guidance_weight=0.1, skip_steps=0)
+    nodes["edit"] = node("EditFriendlyZeroShotImageToImage", **links, cfg=7.5, guidance_weight=0.1, skip_steps=0)
     outputs = server.run(nodes)
     assert latent(server, outputs, "save_edit").isfinite().all()

@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
-from benchmarks.random_weights import save_sd15_checkpoint, save_sdxl_checkpoint
-from pipeline.comfyui import version_of
 from run import OLDEST
-from workflows.source import build
-from workflows.source.examples import models_of
-from workflows.source.sizes import InputSlot, input_slots
+from tools.benchmarks.random_weights import save_sd15_checkpoint, save_sdxl_checkpoint
+from tools.comfyui import version_of
+from tools.templates import build
+from tools.templates.examples import models_of
+from tools.templates.sizes import InputSlot, input_slots
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows" / "api"
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
@@ -71,7 +71,7 @@ def test_the_files_are_what_their_source_generates(server, comfyui_path):
     texts = build.files(server.get("/object_info"))
     assert {path.stem for path in texts} == set(NAMES)
     for path, text in texts.items():
-        assert path.read_text() == text, f"{path.name} differs: run `python -m workflows.source.build`"
+        assert path.read_text() == text, f"{path.name} differs: run `python -m tools.templates.build`"
 
 
 @pytest.mark.parametrize("name", NAMES)

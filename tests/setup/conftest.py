@@ -61,11 +61,12 @@ class Machine:
         self.home = folder / "home"
         self.pack = folder / "my projects" / "pack"
         self.home.mkdir(parents=True)
-        shutil.copytree(PACK / "pipeline", self.pack / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+        (self.pack / "tools" / "lab").mkdir(parents=True)
+        for name in ("__init__.py", "comfyui.py"):
+            shutil.copy(PACK / "tools" / name, self.pack / "tools")
         for path in [PACK / "run.py", *PACK.glob("requirements*.txt")]:
             shutil.copy(path, self.pack)
-        (self.pack / "demo").mkdir()
-        (self.pack / "demo" / "__main__.py").write_text((TELL + END).format(name="demo"))
+        (self.pack / "tools" / "lab" / "__main__.py").write_text((TELL + END).format(name="lab"))
         taken = {"COMFYUI_PATH", "CI", "PYTHONPATH", "PYTHONHOME", "OMP_NUM_THREADS", "GOMP_SPINCOUNT"}
         self.environment = {
             **{name: value for name, value in os.environ.items() if name not in taken and not name.startswith("PIP_")},
@@ -85,7 +86,7 @@ class Machine:
     def environments(self) -> set[str]:
         return {path.name for path in self.pack.glob(".venv*")}
 
-    def give_comfyui(self, folder: Path, version: str = "0.3.64", requires: str = "only-for-comfyui") -> Path:
+    def give_comfyui(self, folder: Path, version: str = "0.17.0", requires: str = "only-for-comfyui") -> Path:
         """A stand-in for ComfyUI in `folder`: what run.py reads of it."""
         folder.mkdir(parents=True)
         (folder / "main.py").touch()

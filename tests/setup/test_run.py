@@ -24,15 +24,15 @@ def only_line(text: str) -> str:
 def test_with_comfyui_its_requirements_are_installed_and_the_command_learns_where_it_is(settled, installed):
     done = settled.run("demo")
     assert done.returncode == 0, done.stderr
-    assert f"ran demo sheet with '{settled.home / 'comfy' / 'ComfyUI'}'" in done.stdout
-    assert {"only_for_comfyui-1.0", "torch-2.11.0"} <= installed(settled.pack / ".venv-comfyui-0.3.64")
+    assert f"ran lab sheet with '{settled.home / 'comfy' / 'ComfyUI'}'" in done.stdout
+    assert {"only_for_comfyui-1.0", "torch-2.11.0"} <= installed(settled.pack / ".venv-comfyui-0.17.0")
 
 
 def test_without_comfyui_the_command_learns_that_there_is_none(settled, installed):
     for arguments, environment in ((["demo"], {"COMFYUI_PATH": ""}), (["demo", "--comfyui", "none"], {})):
         done = settled.run(*arguments, **environment)
         assert done.returncode == 0, done.stderr
-        assert "ran demo sheet with ''" in done.stdout
+        assert "ran lab sheet with ''" in done.stdout
     assert not any(name.startswith("only_for_comfyui") for name in installed(settled.pack / ".venv"))
 
 
@@ -74,51 +74,51 @@ def test_comfyui_is_found_around_a_pack_that_is_installed_in_it(machine):
     (comfyui / "custom_nodes").mkdir()
     machine.pack = machine.pack.rename(comfyui / "custom_nodes" / "pack")
     done = machine.run("demo")
-    assert f"ran demo sheet with '{comfyui}'" in done.stdout, done.stderr
+    assert f"ran lab sheet with '{comfyui}'" in done.stdout, done.stderr
 
 
 def test_a_version_is_found_wherever_comfyuis_are(machine):
     machine.give_comfyui(machine.home / "comfy" / "ComfyUI", version="0.33.0")
-    oldest = machine.give_comfyui(machine.home / "comfy" / "another", version="0.3.64")
-    done = machine.run("demo", "--comfyui", "0.3.64")
-    assert f"ran demo sheet with '{oldest}'" in done.stdout, done.stderr
+    oldest = machine.give_comfyui(machine.home / "comfy" / "another", version="0.17.0")
+    done = machine.run("demo", "--comfyui", "0.17.0")
+    assert f"ran lab sheet with '{oldest}'" in done.stdout, done.stderr
 
 
 def test_a_relative_folder_is_one_of_the_callers(machine):
     comfyui = machine.give_comfyui(machine.home / "here")
     for done in (machine.run("demo", COMFYUI_PATH="here"), machine.run("demo", "--comfyui", "here")):
-        assert f"ran demo sheet with '{comfyui}'" in done.stdout, done.stderr
+        assert f"ran lab sheet with '{comfyui}'" in done.stdout, done.stderr
 
 
 def test_a_comfyui_that_the_pins_do_not_suit_is_served_without_them(bare, installed):
     bare.give_comfyui(bare.home / "comfy" / "ComfyUI", version="0.99.0", requires="pillow>=99")
     done = bare.run("demo")
     assert done.returncode == 0, done.stderr
-    assert "0.3.64 and 0.33.0" in done.stdout
+    assert "0.17.0 and 0.33.0" in done.stdout
     assert "pillow-99.0" in installed(bare.pack / ".venv-comfyui-0.99.0")
 
 
 def test_comfyui_is_fetched_where_there_is_none_and_is_there_the_next_time(machine):
-    machine.give_remote("0.3.64")
+    machine.give_remote("0.17.0")
     done = machine.run("demo")
-    own = machine.pack / ".comfyui" / "0.3.64"
-    assert f"ran demo sheet with '{own}'" in done.stdout, done.stderr
+    own = machine.pack / ".comfyui" / "0.17.0"
+    assert f"ran lab sheet with '{own}'" in done.stdout, done.stderr
     again = machine.run("demo", GIT_ALLOW_PROTOCOL="none")
-    assert f"ran demo sheet with '{own}'" in again.stdout, again.stderr
+    assert f"ran lab sheet with '{own}'" in again.stdout, again.stderr
     assert "Installing ComfyUI" not in again.stdout
 
 
 def test_half_a_comfyui_is_no_comfyui(machine):
-    machine.give_comfyui(machine.pack / ".comfyui" / ".0.3.64")
+    machine.give_comfyui(machine.pack / ".comfyui" / ".0.17.0")
     done = machine.run("demo")
-    assert "ran demo sheet with ''" in done.stdout, done.stderr
+    assert "ran lab sheet with ''" in done.stdout, done.stderr
     assert not list((machine.pack / ".comfyui").iterdir())
 
 
 def test_without_comfyui_or_network_the_command_goes_on_and_says_so(machine):
     done = machine.run("demo")
     assert done.returncode == 0
-    assert "ran demo sheet with ''" in done.stdout
+    assert "ran lab sheet with ''" in done.stdout
     assert "Going on without it" in done.stdout and "COMFYUI_PATH" in done.stdout
 
 
@@ -147,10 +147,10 @@ def test_a_comfyui_that_is_asked_for_and_not_there_is_a_failure(offline, argumen
 
 
 def test_a_comfyui_that_is_too_old_is_a_failure(offline):
-    offline.give_comfyui(offline.home / "comfy" / "ComfyUI", version="0.3.9")
+    offline.give_comfyui(offline.home / "comfy" / "ComfyUI", version="0.16.4")
     done = offline.run("demo")
     assert done.returncode == 1
-    assert "0.3.9" in only_line(done.stderr) and "0.3.64" in done.stderr
+    assert "0.16.4" in only_line(done.stderr) and "0.17.0" in done.stderr
 
 
 def test_without_ensurepip_one_sentence_says_what_to_install_and_nothing_is_left(offline, tmp_path):
@@ -167,7 +167,7 @@ def test_what_pip_could_not_finish_is_finished_by_the_next_run(bare, installed):
     assert done.returncode == 1
     assert "the same command tries again" in done.stderr.splitlines()[-1]
     done = bare.run("demo", COMFYUI_PATH="")
-    assert "ran demo sheet" in done.stdout, done.stderr
+    assert "ran lab sheet" in done.stdout, done.stderr
     assert "torch-2.11.0" in installed(bare.pack / ".venv")
 
 
@@ -177,7 +177,7 @@ def test_an_environment_that_was_begun_and_not_finished_is_made_anew(bare):
     python.write_text("half a Python")
     (bare.pack / ".venv" / "started").touch()
     done = bare.run("demo", COMFYUI_PATH="")
-    assert "ran demo sheet" in done.stdout, done.stderr
+    assert "ran lab sheet" in done.stdout, done.stderr
 
 
 def test_a_folder_of_the_users_is_not_deleted(offline):

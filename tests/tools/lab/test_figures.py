@@ -1,0 +1,146 @@
+"""The figures of the papers: that each can be made, and that the pages show what was measured."""
+
+import hashlib
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from demo.model import WEIGHTS, DemoModel
+from demo.network import UNetConfig
+from tools.lab.__main__ import main
+from tools.lab.evaluate import METHODS
+from tools.lab.figures import FIGURES, fill_pages, make_figures
+from tools.lab.figures.mosaic import mosaic
+from tools.lab.figures.results import RESULTS, Table, blocks, filled, made_with, read, tables_of
+from tools.lab.figures.subjects import Sizes, rows_counted
+from tools.lab.figures.text_edits import PLOTTED
+
+ROOT = Path(__file__).parents[3]
+KEPT = ROOT / "docs" / "figures"
+PAGES = (ROOT / "docs" / "figures.md", ROOT / "README.md")
+TINY = Sizes(
+    paths=20,
+    pictures=3,
+    steps=4,
+    captioned=2,
+    latents=3,
+    latent_steps=4,
+    kinds=("color",),
+    per_kind=1,
+    edit_steps=2,
+    variations=2,
+    reconstructed=1,
+)
+
+
+@pytest.fixture(scope="module")
+def untrained():
+    """The real classes with few random weights: what is drawn, not how well it is painted."""
+    torch.manual_seed(0)
+    return DemoModel.create(UNetConfig(channel_mult=(1, 1, 1))).eval().requires_grad_(False)
+
+
+def test_every_figure_can_be_made(untrained, tmp_path):
+    said = []
+    make_figures(untrained, tmp_path, sizes=TINY, report=said.append)
+    results = read(tmp_path / RESULTS)
+    assert results["made with"]["sizes"]["pictures"] == 3
+    assert list(results["figures"]) == list(FIGURES)
+    for name in FIGURES:
+        tables = tables_of(results, name)
+        assert tables and all(table.rows for table in tables), name
+        assert all(str(table) in "\n".join(said) for table in tables), name
+    numbers_alone = {"table1", "table2", "exactness"}
+    assert {path.stem for path in tmp_path.glob("*.png")} == set(FIGURES) - numbers_alone
+    assert all(min(Image.open(path).size) > 100 for path in tmp_path.glob("*.png"))
+
+
+def test_a_figure_made_again_stands_beside_the_others(untrained, tmp_path):
+    make_figures(untrained, tmp_path, ["fig6"], TINY)
+    make_figures(untrained, tmp_path, ["fig13"], TINY)
+    assert list(read(tmp_path / RESULTS)["figures"]) == ["fig6", "fig13"]
+    with pytest.raises(ValueError, match="made with other sizes: remove it, or write to another folder"):
+        make_figures(untrained, tmp_path, ["fig6"], Sizes(pictures=4, steps=4))
+
+
+def test_an_unknown_figure_is_refused_with_the_names_of_all(capsys, tmp_path):
+    assert main(["figures", "--only", "fig5", "fig99", "--out", str(tmp_path / "out")]) == 1
+    said = capsys.readouterr().err
+    assert "no figure fig99" in said and "fig15" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_method_is_in_the_plot_of_all():
+    """But the scene itself, and MasaCtrl by its own rule, which finds no layer in this network."""
+    assert set(METHODS) - set(PLOTTED) == {"ground truth", "MasaCtrl + edit friendly"}
+
+
+def test_a_table_says_the_same_in_each_form():
+    table = Table("title", ("a", "b"), {"x": (1.23456, math.nan), "y": (-0.004, 0.5)}, (".2f", ".0%"))
+    assert table.markdown() == "|  | a | b |\n|---|---|---|\n| x | 1.23 |  |\n| y | 0.00 | 50% |"
+    again = Table.from_dict(json.loads(json.dumps(table.to_dict())))
+    assert again.markdown() == table.markdown()
+    assert str(table).splitlines() == ["title", "      a    b", "x  1.23     ", "y  0.00  50%"]
+
+
+def test_pages_are_filled_between_their_comments(tmp_path):
+    tables = [Table(title, ("c",), {"r": (number,)}, (".1f",)).to_dict() for title, number in (("A", 1.0), ("B", 2.0))]
+    (tmp_path / RESULTS).write_text(json.dumps({"figures": {"fig1": {"tables": tables, "seconds": 61.2}}}))
+    page = tmp_path / "page.md"
+    page.write_text("x\n<!-- figure fig1 table 2 -->\nold\n<!-- end -->\ny\n<!-- figure fig1 -->\n<!-- end -->\n")
+    fill_pages(tmp_path, [page])
+    text = page.read_text()
+    assert text.startswith("x\n<!-- figure fig1 table 2 -->\n\n|  | c |\n|---|---|\n| r | 2.0 |\n\n<!-- end -->\ny\n")
+    assert text.count("| r | 1.0 |") == 1 and "\nA\n\n|" in text and "old" not in text
+    fill_pages(tmp_path, [page])
+    assert page.read_text() == text
+    assert "| fig1 | 61 |\n| all | 61 |" in filled("<!-- times -->\n<!-- end -->", read(tmp_path / RESULTS))
+    with pytest.raises(ValueError, match="shows figure fig2, which the results lack"):
+        filled("<!-- figure fig2 -->\n<!-- end -->", read(tmp_path / RESULTS))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_a_page_shows_the_numbers_of_the_results(page):
+    text = page.read_text(encoding="utf-8")
+    assert blocks(text)
+    assert filled(text, read(KEPT / RESULTS)) == text
+
+
+def test_the_page_walks_through_every_figure_and_its_picture():
+    page, results = PAGES[0].read_text(encoding="utf-8"), read(KEPT / RESULTS)
+    assert blocks(page) == set(FIGURES) == set(results["figures"])
+    for name in FIGURES:
+        assert f"--only {name}`" in page
+    shown = re.findall(r"\]\(figures/(\w+\.png)\)", page)
+    assert sorted(shown) == sorted(path.name for path in KEPT.glob("*.png"))
+    assert sum(path.stat().st_size for path in KEPT.iterdir()) < 3_000_000
+
+
+def test_the_results_are_of_the_bundled_weights_in_the_sizes_of_the_command():
+    kept = read(KEPT / RESULTS)["made with"]
+    assert kept["weights"] == hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
+    assert kept["sizes"] == made_with(Sizes())["sizes"]
+
+
+def test_the_rows_of_a_network_are_counted(untrained):
+    with rows_counted(untrained.network) as count:
+        untrained.denoiser("", 1.0)(torch.zeros(3, 3, 32, 32), torch.ones(3))
+        untrained.denoiser("", 2.0)(torch.zeros(3, 3, 32, 32), torch.ones(3))
+    untrained.denoiser("")(torch.zeros(3, 3, 32, 32), torch.ones(3))
+    assert count.rows == 3 + 6
+
+
+def test_a_mosaic_shows_each_pixel_as_a_square_and_leaves_empty_places_white(tmp_path):
+    red, blue = torch.tensor([1.0, -1, -1]).view(3, 1, 1), torch.tensor([-1.0, -1, 1]).view(3, 1, 1)
+    tile = torch.cat([red, blue], dim=-1).expand(3, 2, 2)
+    mosaic({"first": [tile, None], "second": [tile, tile]}, ["a", "b"], scale=10).savefig(tmp_path / "m.png")
+    pixels = torch.from_numpy(np.array(Image.open(tmp_path / "m.png").convert("RGB"))).int()
+    reds = (pixels == torch.tensor([255, 0, 0])).all(-1)
+    blues = (pixels == torch.tensor([0, 0, 255])).all(-1)
+    assert reds.sum() == blues.sum() == 3 * 20 * 10

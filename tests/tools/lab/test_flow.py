@@ -1,0 +1,82 @@
+"""The model that was trained on as a rectified flow: as exact as the other, and the equation from DDS to FlowEdit."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ddpm_core import NoiseSchedule, edit, invert, sample, trajectories
+from demo.model import load_model
+from tools.lab.__main__ import main
+from tools.lab.edits import choose_edits, source_images
+from tools.lab.evaluate import METHODS
+from tools.lab.settings import FLOW, Settings
+
+
+@pytest.fixture(scope="module")
+def flow():
+    return load_model(FLOW)
+
+
+def test_it_says_that_it_is_a_flow(flow):
+    assert flow.network.config.prediction == "flow"
+    assert load_model().network.config.prediction == "v"
+
+
+@pytest.mark.parametrize("eta", [1.0, 0.3, 0.0])
+def test_replay_is_exact(flow, eta):
+    edits = choose_edits(1, kinds=("color", "season"))
+    images, schedule = source_images(edits), Settings(steps=12, flow=True, eta=eta).schedule()
+    denoiser = flow.denoiser([scene.source.caption for scene in edits], 3.0)
+    states = trajectories.edit_friendly(images, schedule, [0, 1])
+    torch.testing.assert_close(sample(denoiser, invert(denoiser, states, schedule)), images, atol=1e-5, rtol=0)
+
+
+def test_with_eta_1_it_is_dds_and_with_eta_0_flow_edit(flow):
+    """d <- r d + (1 - r) (D_tar(x + a d) - D_src(x)), r = SNR_t / SNR_s, and FlowEdit's Alg. 1, both written out."""
+    (scene,) = choose_edits(1, kinds=("color",))
+    x_0, steps = source_images([scene]), 8
+    source, target = flow.denoiser(scene.source.caption), flow.denoiser(scene.target.caption, 2.0)
+    levels = Settings(steps=steps, flow=True).schedule().after(1)
+
+    def pair(x, sigma):
+        return torch.cat([source(x[:1], sigma[:1]), target(x[1:], sigma[1:])])
+
+    def state(schedule: NoiseSchedule, i: int):
+        return trajectories.edit_friendly_state(x_0, schedule, [3], i)
+
+    delta, moved = torch.zeros_like(x_0), torch.zeros_like(x_0)
+    for i in range(levels.steps):
+        sigma, (a, b), (a_s, b_s) = (
+            levels.sigmas[i : i + 1].float(),
+            *((levels.signal[j].item(), levels.noise[j].item()) for j in (i, i + 1)),
+        )
+        x = state(levels, i)
+        r = (a / b / (a_s / b_s)) ** 2 if b_s else 0.0
+        delta = r * delta + (1 - r) * (target(x + a * delta, sigma) - source(x, sigma))
+        # the velocities of the flow, v = (x_t - D) / t
+        there = x + moved
+        velocity = (there - target(there, sigma)) / b - (x - source(x, sigma)) / b
+        moved = moved + (b_s - b) * velocity
+    for eta, expected in ((1.0, x_0 + delta), (0.0, x_0 + moved)):
+        ours = edit(pair, x_0, levels.with_eta(eta), [3])
+        assert (ours - expected).abs().max() <= 1e-4 * expected.abs().max()
+    assert (delta - moved).abs().max() > 0.05
+
+
+@pytest.mark.parametrize(
+    "more", [["--method", "P2P + edit friendly"], ["--method", "few steps"], ["--words"], ["--two"]]
+)
+def test_what_is_written_for_the_other_process_is_refused(capsys, more):
+    assert main(["evaluate", "--flow", "--per-kind", "1", *more]) == 1
+    assert "--flow goes with edits by these methods alone: ground truth; edit friendly;" in capsys.readouterr().err
+
+
+def test_a_lower_eta_keeps_more_of_the_image_here_too(flow):
+    edits = choose_edits(2, kinds=("color", "ground", "season"))
+    images = source_images(edits)
+    kept = [
+        (METHODS["edit friendly"](flow, edits, images, Settings(steps=25, flow=True, eta=eta)) - images).abs().mean()
+        for eta in (1.0, 0.0)
+    ]
+    assert kept[1] < kept[0]

@@ -1,0 +1,120 @@
+"""Edit many pictures on many GPUs, with a ComfyUI for each, by Ray. Needs: pip install -r requirements-cluster.txt
+
+examples:
+  python -m tools.batch cluster pictures/ --source "a photo of a cat" --target "a photo of a dog" --comfyui ~/ComfyUI
+  python -m tools.batch cluster --prompts list.parquet --models /models --checkpoint v1-5.safetensors --out s3://bucket/edited
+  python -m tools.batch cluster ... --address auto         every GPU of the Ray cluster that this machine is part of
+  python -m tools.batch cluster ... --workers 2 --cpu      no GPU
+
+pictures, lists, graphs, shards, results, exit codes: as of `edit`, which also finishes what this has begun, and the
+other way round. All edits of a picture go to the same server, whose cache spares their inversions.
+
+a worker starts ComfyUI on its machine, in a folder of its own, with this pack in it, which travels along; it starts it
+anew when it ends, and after --recycle pictures. A picture in which three servers end has failed. The table of the run
+is runs/RUN.parquet beside the results: each edit's name, status, key, tries, seconds, error, outputs and machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ..comfyui import find_comfyui
+from .edits import Shard
+from .plan import Plan, add_options, plan_of
+from .store import store_at
+from .tally import Tally
+from .template import UsageError
+from .worker import Setup
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do what the command line asks for; its exit status."""
+    try:
+        from . import ray_data, run_table
+        from .work_list import WorkList
+    except ModuleNotFoundError as missing:
+        options.refuse(f"{missing}. Run: python -m pip install -r requirements-cluster.txt")
+    for name, value in vars(options).items():
+        if isinstance(value, Path):
+            setattr(options, name, Path(os.path.abspath(value)))  # workers run in another folder
+    try:
+        plan = plan_of(options)
+        work, name = WorkList(filter(Shard.of(options.shard).has, plan.edits)), run_table.new_run()
+        store = store_at(options.out)
+        store.prepare()
+        setup = _setup(options, plan, work.checkpoints, run_table.begun(name))
+    except (UsageError, OSError) as error:
+        options.refuse(str(error))
+    if plan.left_out:
+        tqdm.write(f"Left out {plan.left_out} results of earlier edits in {options.folder}")
+    tally = Tally()
+
+    def do() -> None:
+        with ray_data.connected(options.address):
+            workers = ray_data.workers(options.address, options.workers, options.cpu)
+            with run_table.RunTable(store, name) as table, tally.watched(len(work)) as tell:
+                for outcome, host in ray_data.outcomes(work, setup, workers):
+                    table.add(outcome, host)
+                    tell(outcome)
+
+    try:
+        return tally.ended(do if len(work) else lambda: None, len(work), options.out)
+    except UsageError as error:  # of what Ray finds
+        return options.refuse(str(error))
+
+
+def _setup(options: argparse.Namespace, plan: Plan, checkpoints: list[str], begun: str) -> Setup:
+    """What the workers are told."""
+    if options.workers is not None and options.workers < 1:
+        raise UsageError(f"--workers {options.workers}: there has to be one")
+    comfyui = options.comfyui or find_comfyui()
+    if comfyui is None:
+        raise UsageError("there is no ComfyUI here: say with --comfyui where the workers find it")
+    return Setup(
+        graph=plan.template.graph,
+        out=str(options.out),
+        begun=begun,
+        comfyui=str(comfyui),
+        python=options.comfyui_python,
+        models=_text(options.models),
+        gpu=not options.cpu,
+        checkpoints=tuple(checkpoints),
+        timeout=options.timeout,
+        recycle=options.recycle,
+        scratch=_text(options.scratch),
+        logs=_text(options.logs),
+    )
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `cluster` can be told."""
+    add_options(parser)
+    parser.add_argument("--address", metavar="ADDRESS", help="a Ray cluster, or auto; default: it starts one here")
+    parser.add_argument("--workers", type=int, metavar="N", help="default: one a GPU")
+    parser.add_argument("--cpu", action="store_true", help="compute without a GPU; then one worker is the default")
+    parser.add_argument("--comfyui", type=Path, metavar="FOLDER", help="on each machine; default: one that is found")
+    parser.add_argument(
+        "--comfyui-python", metavar="FILE", help="its interpreter; default: of .venv or venv in its folder, or this one"
+    )
+    parser.add_argument(
+        "--models", type=Path, metavar="FOLDER", help="models on each machine, in folders as in ComfyUI"
+    )
+    parser.add_argument(
+        "--recycle",
+        type=int,
+        default=500,
+        metavar="N",
+        help="start a server anew after so many pictures; %(default)s",
+    )
+    parser.add_argument(
+        "--scratch", type=Path, metavar="FOLDER", help="for the servers' folders; default: the system's"
+    )
+    parser.add_argument("--logs", type=Path, metavar="FOLDER", help="keep what the servers say, on the machine of each")

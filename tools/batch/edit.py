@@ -1,0 +1,126 @@
+"""Edit many pictures on a running ComfyUI, which may be on another machine. Needs: pip install requests tqdm
+
+examples:
+  python -m tools.batch edit pictures/ --source "a photo of a cat" --target "a photo of a dog" --out edited/
+  python -m tools.batch edit --prompts list.csv --checkpoint v1-5-pruned-emaonly.safetensors --steps 50 --skip-steps 18
+
+  python -m tools.batch edit pictures/ ... --server http://10.0.0.1:8188 --server http://10.0.0.2:8188
+  python -m tools.batch edit --prompts s3://bucket/list.parquet --out s3://bucket/edited --shard 3/16
+
+  python -m tools.batch edit --dataset PIE/mapping_file.json --checkpoint v1-4.safetensors --seed 1234 --out runs/ef
+  ... --sweep cfg=15,skip_steps=36 --sweep cfg=12,skip_steps=36 --sweep cfg=9,skip_steps=36
+
+list.csv has a header and a row per edit: picture, source, target, and if you like any parameter by its name above
+(skip_steps, with underscores) or as "Title.input". An empty cell leaves a parameter as the options have it.
+Pictures are looked for beside the list, or in the folder if one is named too. A list may be parquet; it, the pictures
+and the results may be in an object store (s3://, gs://), for which pyarrow is needed.
+
+--dataset makes the pictures of a data set that `python -m tools.batch evaluate` measures: PIE-Bench, its parquet copy,
+the official yaml, CSV or parquet with named columns. --sweep does all edits once with each setting, whatever lists them.
+
+several servers share the pictures; edits of one picture that follow each other go to the same server, which remembers
+its inversion. A server that is gone gives its picture back to the others and is asked again; when all are gone, the
+command ends. --shard I/N does part I (from 0) of N, the same in every run, where a cluster runs the command N times.
+
+what is filled into a graph (--graph: "Export (API)" in ComfyUI's menu):
+  the picture     the LoadImage titled "Image", or the only LoadImage
+  the prompts     every text of the nodes titled "Source prompt" and "Target prompt"
+  the parameters  see each option; "Title.input" (--set, CSV) is that input of the nodes with that title
+  the result      the SaveImage titled "Edited", or the only SaveImage; only what leads to it is run
+
+results: NAME_KEY.png (NAME_KEY_v0.png, ... for several) and NAME_KEY.json beside it, where KEY comes from the picture's
+content, the prompts and all settings. The JSON is written last: an edit with its JSON and pictures is finished and is
+skipped next time; with anything changed it gets another KEY and stands beside the first. Results that lie in the folder
+of the pictures are not edited again. What fails has a record in the folder "failed", until it succeeds. Two commands
+may write into one folder at once: what both do is done twice, and whole.
+
+a server behind a password or a token: --server https://USER:PASSWORD@HOST, or --header "Authorization: Bearer TOKEN".
+Other users of this machine can read a command line: --header @FILE reads the headers from a file, one a line. Neither
+is ever printed or written into a record.
+
+exit code: 0 all is edited, 1 some failed or the server stopped, 2 wrong usage, 130 Ctrl-C. The same command resumes.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tqdm import tqdm
+
+from .batch import Batch
+from .client import ComfyClient
+from .edits import Shard
+from .job import Job
+from .plan import add_options, plan_of
+from .store import store_at
+from .tally import Tally
+from .template import UsageError
+
+DEFAULT_SERVER = "http://127.0.0.1:8188"
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do what the command line asks for; its exit status."""
+    try:
+        plan = plan_of(options)
+        clients = _clients(options)
+        shard = Shard.of(options.shard)
+        edits = list(filter(shard.has, plan.edits))
+        store = store_at(options.out)
+        store.prepare()
+    except (UsageError, OSError) as error:
+        options.refuse(str(error))
+    if plan.left_out:
+        tqdm.write(f"Left out {plan.left_out} results of earlier edits in {options.folder}")
+    tally = Tally()
+
+    def do() -> None:
+        with tally.watched(len(edits)) as tell:
+            Batch(clients, Job(plan.template, store)).run(edits, tell)
+
+    return tally.ended(do, len(edits), options.out)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `edit` can be told."""
+    add_options(parser)
+    parser.add_argument(
+        "--server", action="append", metavar="URL", help=f"default: {DEFAULT_SERVER}; several share the pictures"
+    )
+    parser.add_argument(
+        "--header",
+        action="append",
+        default=[],
+        metavar="'NAME: VALUE'",
+        help="sent with every request; may be repeated; @FILE reads such lines from a file",
+    )
+
+
+def _clients(options: argparse.Namespace) -> list[ComfyClient]:
+    """A client for each server; one that is named twice, perhaps once without its password, counts as named last."""
+    headers = _headers(options.header)
+    urls = [url if "://" in url else f"http://{url}" for url in options.server or [DEFAULT_SERVER]]
+    try:
+        clients = [ComfyClient(url, options.timeout, headers) for url in urls]
+        return list({client.url: client for client in clients}.values())
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _headers(texts: list[str]) -> dict[str, str]:
+    """Headers by name, from 'Name: value' and @FILE. UsageError says nothing of what may be a secret."""
+    headers = {}
+    for line in [line for text in texts for line in (_lines_of(text[1:]) if text.startswith("@") else [text])]:
+        name, colon, value = line.partition(":")
+        if not colon:
+            raise UsageError("--header needs 'NAME: VALUE', or @FILE with such lines; one has no colon")
+        headers[name] = value
+    return headers
+
+
+def _lines_of(file: str) -> list[str]:
+    try:
+        return [line for line in Path(file).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise UsageError(f"the headers {file} cannot be read: {type(error).__name__}") from None

@@ -1,0 +1,245 @@
+"""A ComfyUI graph in the API format as a template for many edits: where the picture, the prompts and settings go."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PROMPTS = {"source": "Source prompt", "target": "Target prompt"}
+TEXT_INPUTS = {"text", "text_g", "text_l", "clip_g", "clip_l", "t5xxl", "value"}  # of its text encoders and strings
+
+
+@dataclass(frozen=True)
+class Parameter:
+    kind: Callable[[str], Any]
+    places: tuple[tuple[str, str], ...]  # class_type and input; all such nodes of the graph are filled in
+
+    @property
+    def help(self) -> str:
+        return " or ".join(f"{class_type}.{name}" for class_type, name in self.places)
+
+
+INVERSIONS = (
+    "EditFriendlyInvert",
+    "EditFriendlyCycleDiffusionInvert",
+)  # with the same inputs: each can stand for the other
+
+
+def _of_inversion(name: str) -> tuple[tuple[str, str], ...]:
+    return (*((class_type, name) for class_type in INVERSIONS), ("EditFriendlyEdit", name))
+
+
+PARAMETERS = {
+    "checkpoint": Parameter(str, (("CheckpointLoaderSimple", "ckpt_name"),)),
+    "steps": Parameter(int, _of_inversion("steps")),
+    "cfg": Parameter(float, (("FixedNoiseSampler", "cfg"), ("EditFriendlyEdit", "target_cfg"), ("CFGGuider", "cfg"))),
+    "source_cfg": Parameter(
+        float, (*((class_type, "cfg") for class_type in INVERSIONS), ("EditFriendlyEdit", "source_cfg"))
+    ),
+    "skip_steps": Parameter(
+        int,
+        (
+            ("FixedNoiseSampler", "skip_steps"),
+            ("EditFriendlyEdit", "skip_steps"),
+            ("EditFriendlySamplerFixedNoise", "skip_steps"),
+        ),
+    ),
+    "seed": Parameter(int, _of_inversion("seed")),
+    "variations": Parameter(int, _of_inversion("variations")),
+    "eta": Parameter(float, _of_inversion("eta")),
+    "scheduler": Parameter(str, _of_inversion("scheduler")),
+    "timesteps_per_call": Parameter(int, tuple((class_type, "timesteps_per_call") for class_type in INVERSIONS)),
+}
+
+
+class UsageError(ValueError):
+    """The command, the graph or the list cannot be meant so; nothing has been run."""
+
+
+class EditError(ValueError):
+    """One edit cannot be done; the others can."""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One edit to do; `settings` are texts by the names of PARAMETERS or by "Title.input"."""
+
+    name: str  # for messages
+    picture: Path | str  # a file of this machine, or the address of one in an object store
+    source: str | None
+    target: str | None
+    settings: dict[str, str]
+
+
+class Template:
+    """A graph in the API format and the places in it to fill in.
+
+    Raises:
+        UsageError: where the graph has no such place, or several.
+    """
+
+    def __init__(self, graph: dict):
+        self.output = _the_one(graph, "SaveImage", "Edited")
+        self.graph = _leading_to(graph, self.output)
+        self.picture = _the_one(self.graph, "LoadImage", "Image")
+
+    @property
+    def prompts(self) -> tuple[bool, bool]:
+        """Whether the graph takes a source and a target prompt."""
+        source, target = (bool(self._titled(title)) for title in PROMPTS.values())
+        return source, target
+
+    def check(self, names: set[str], source: bool, target: bool) -> None:
+        """Refuse settings that the graph has no place for, and prompts that it lacks or does not take.
+
+        Args:
+            source, target: whether such a prompt is given.
+        """
+        for name in sorted(names):
+            self._places(name)
+        for prompt, given in (("source", source), ("target", target)):
+            title = PROMPTS[prompt]
+            if given != bool(self._titled(title)):
+                reason = "has no node of that title" if given else f"takes one in its node '{title}'"
+                raise UsageError(
+                    f"--{prompt} (or the column) is {'' if given else 'not '}given, but the graph {reason}"
+                )
+
+    def filled(self, edit: Edit, picture: str) -> dict:
+        """The graph for an edit of the picture that the server calls `picture`; EditError names a wrong value."""
+        graph = copy.deepcopy(self.graph)
+        graph[self.picture]["inputs"]["image"] = picture
+        for title, text in ((PROMPTS["source"], edit.source), (PROMPTS["target"], edit.target)):
+            for inputs in (graph[node]["inputs"] for node in self._titled(title)):
+                inputs |= {name: text for name in TEXT_INPUTS & inputs.keys()}
+        for setting, text in edit.settings.items():
+            for node, name in self._places(setting):
+                inputs = graph[node]["inputs"]
+                kind = PARAMETERS[setting].kind if setting in PARAMETERS else _kind_of(inputs[name])
+                inputs[name] = _converted(setting, text, kind)
+        return graph
+
+    def settings_of(self, graph: dict) -> dict[str, Any]:
+        """The values that a filled graph has for PARAMETERS."""
+        values = {}
+        for name in PARAMETERS:
+            for node, key in self._find(name):
+                if not _is_link(value := graph[node]["inputs"][key], graph):
+                    values[name] = value
+        return values
+
+    def _places(self, setting: str) -> list[tuple[str, str]]:
+        """Nodes and inputs that a setting goes to, at least one."""
+        if places := self._find(setting):
+            return places
+        if setting not in PARAMETERS and "." not in setting:
+            raise UsageError(f"there is no parameter '{setting}': use {', '.join(PARAMETERS)} or 'Title.input'")
+        raise UsageError(f"the graph has no place for '{setting}'")
+
+    def _find(self, setting: str) -> list[tuple[str, str]]:
+        if setting in PARAMETERS:
+            wanted = PARAMETERS[setting].places
+            found = [(node, name) for class_type, name in wanted for node in _of_class(self.graph, class_type)]
+        else:
+            title, _, name = setting.rpartition(".")
+            found = [(node, name) for node in self._titled(title)]
+        return [(node, name) for node, name in found if name in self.graph[node]["inputs"]]
+
+    def _titled(self, title: str) -> list[str]:
+        return [node for node in self.graph if _title(self.graph, node) == title]
+
+
+def with_inversion(graph: dict, inversion: str) -> dict:
+    """The graph with one of INVERSIONS in the place of those that it has; UsageError where it has none."""
+    if not any(_of_class(graph, class_type) for class_type in INVERSIONS):
+        raise UsageError(
+            f"--inversion {inversion}: the graph has no {' or '.join(INVERSIONS)} in whose place to put it"
+        )
+    return {
+        node: {**entry, "class_type": inversion} if entry["class_type"] in INVERSIONS else entry
+        for node, entry in graph.items()
+    }
+
+
+def read_graph(path: Path) -> dict:
+    """A graph in the API format, from a file."""
+    try:
+        graph = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"the graph {path} cannot be read: {error}") from error
+    nodes = graph.values() if isinstance(graph, dict) else [None]
+    if not all(
+        isinstance(node, dict) and isinstance(node.get("inputs"), dict) and "class_type" in node for node in nodes
+    ):
+        raise UsageError(f"{path} is no graph in the API format: in ComfyUI's menu, use Export (API)")
+    return graph
+
+
+def digest_of(graph: dict) -> str:
+    """Of all that the result depends on; titles are not part of it."""
+    content = {node: (entry["class_type"], entry["inputs"]) for node, entry in graph.items()}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _title(graph: dict, node: str) -> str | None:
+    meta = graph[node].get("_meta")
+    return meta.get("title") if isinstance(meta, dict) else None
+
+
+def _of_class(graph: dict, class_type: str) -> list[str]:
+    return [node for node in graph if graph[node]["class_type"] == class_type]
+
+
+def _the_one(graph: dict, class_type: str, title: str) -> str:
+    """The node of a class with that title, or the only one of the class."""
+    nodes = _of_class(graph, class_type)
+    for found in ([node for node in nodes if _title(graph, node) == title], nodes):
+        if len(found) == 1:
+            return found[0]
+    if not nodes:
+        raise UsageError(f"the graph has no {class_type} node, to be titled '{title}'")
+    raise UsageError(f"the graph has {len(nodes)} {class_type} nodes: title the one that is meant '{title}'")
+
+
+def _is_link(value: Any, graph: dict) -> bool:
+    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and value[0] in graph
+
+
+def _leading_to(graph: dict, node: str) -> dict:
+    """The part of a graph that a node needs."""
+    needed, waiting = set(), [node]
+    while waiting:
+        if (current := waiting.pop()) not in needed:
+            needed.add(current)
+            waiting += [value[0] for value in graph[current]["inputs"].values() if _is_link(value, graph)]
+    return {key: graph[key] for key in graph if key in needed}
+
+
+def _kind_of(value: Any) -> Callable[[str], Any]:
+    """How to read a text for an input that has this value now; a number may have lost its '.0' in the export."""
+    if isinstance(value, bool):
+        return {"true": True, "false": False}.__getitem__
+    return _number if isinstance(value, (int, float)) else str
+
+
+def _number(text: str) -> int | float:
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
+
+
+def _converted(setting: str, text: str, kind: Callable[[str], Any]) -> Any:
+    try:
+        value = kind(text)
+    except (ValueError, KeyError) as error:
+        raise EditError(f"{setting} cannot be {text!r}") from error
+    if isinstance(value, float) and not math.isfinite(value):
+        raise EditError(f"{setting} cannot be {text!r}")
+    return value

@@ -1,0 +1,162 @@
+"""Finds the edited pictures of a case: by the records of `python -m tools.batch edit`, or by their names.
+
+A folder with such records is matched by the picture's SHA-256 and both prompts. Records of different settings are
+different methods: a sweep in one folder becomes a row for each setting. Records that differ in their seed alone are
+variations of one edit, as are several outputs of one record.
+
+Any other folder is searched for a picture called as the case's id, or in the place of its picture (`image_path` of
+PIE-Bench), with any ending, and with _v0, _v1, ... for variations. A strip of several pictures side by side, as
+PnPInversion's runners write, is cut to its last.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from . import EvaluationError
+from .cases import Case, Picture, digest_of
+from .pictures import PICTURE_ENDINGS
+
+UNEDITED = "source"  # the name of the method that does nothing
+OF_NO_METHOD = ("seed", "variations", "timesteps_per_call")  # settings that make another variation, or the same picture
+
+
+@dataclass(frozen=True)
+class Edited:
+    """The edits of one case by one method.
+
+    Args:
+        pictures: one for each variation.
+        seconds: that one picture took; NaN where nobody wrote it down.
+    """
+
+    pictures: tuple[Picture, ...]
+    seconds: float = math.nan
+
+
+def _edited(files: Sequence[Path], seconds: float = math.nan) -> Edited:
+    return Edited(tuple(Picture.of_file(file.name, file) for file in files), seconds)
+
+
+@dataclass(frozen=True)
+class Method:
+    """What made a set of edits, and how to find that of a case."""
+
+    name: str
+    settings: Mapping[str, Any]
+    find: Callable[[Case], Edited | None]
+
+
+def unedited() -> Method:
+    """The sources themselves as edits, for which all errors are 0."""
+    return Method(UNEDITED, {}, lambda case: Edited((case.picture,)))
+
+
+def methods_in(name: str, folder: Path, settings: Collection[str], cases: Collection[Case]) -> list[Method]:
+    """The methods in a folder, called by a name and, where there are several, by the settings that tell them apart.
+
+    Args:
+        settings: what records hold of settings, by name; beside what they hold in `set`.
+        cases: that pictures are to be found for.
+
+    Raises:
+        EvaluationError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise EvaluationError(f"--edited {name}: there is no folder {folder}")
+    groups: dict[str, list[tuple[Path, dict]]] = defaultdict(list)
+    for path, record in _records(folder):
+        groups[json.dumps(_settings_of(record, settings), sort_keys=True)].append((path, record))
+    if not groups:
+        shared = _shared_pictures(cases)
+        return [Method(name, {}, lambda case: _by_name(folder, case, case.picture.name in shared))]
+    chosen = {key: json.loads(key) for key in sorted(groups)}
+    common = {item for item in _items(next(iter(chosen.values()))) if all(item in _items(s) for s in chosen.values())}
+    methods = []
+    for key, found in groups.items():
+        told = {k: v for k, v in chosen[key].items() if (k, json.dumps(v)) not in common}
+        label = ", ".join([name, *(f"{k} {v}" for k, v in told.items())])
+        methods.append(Method(label, chosen[key], _ByRecord(found)))
+    return sorted(methods, key=lambda method: method.name)
+
+
+def _items(settings: Mapping[str, Any]) -> set[tuple[str, str]]:
+    return {(name, json.dumps(value)) for name, value in settings.items()}
+
+
+class _ByRecord:
+    """Looks a case up in records."""
+
+    def __init__(self, found: list[tuple[Path, dict]]):
+        self.records: dict[tuple, list[tuple[Path, dict]]] = defaultdict(list)
+        for path, record in found:
+            self.records[record["picture_sha256"], record["source"] or "", record["target"]].append((path, record))
+        for entries in self.records.values():
+            entries.sort(key=lambda entry: (entry[1].get("seed") or 0, entry[0].name))
+
+    def __call__(self, case: Case) -> Edited | None:
+        try:
+            digest = digest_of(case.picture.read())
+        except EvaluationError:
+            return None
+        entries = self.records.get((digest, case.source, case.target), [])
+        files = tuple(path.parent / name for path, record in entries for name in record["outputs"])
+        seconds = [record["seconds"] for _, record in entries if isinstance(record.get("seconds"), int | float)]
+        if not files or not all(file.is_file() for file in files):
+            return None
+        return _edited(files, sum(seconds) / len(files) if seconds else math.nan)
+
+
+def _records(folder: Path) -> Iterator[tuple[Path, dict]]:
+    """The records in a folder; other JSON files are none."""
+    for path in sorted(folder.glob("*.json")):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(record, dict) and {"picture_sha256", "source", "target", "outputs"} <= record.keys():
+            yield path, record
+
+
+def _settings_of(record: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """What tells the method of a record from others, by name; by a graph's titles for what has no name of its own."""
+    named = {name: record[name] for name in names if name in record}
+    further = record.get("set")
+    named |= further if isinstance(further, dict) else {}
+    return {name: value for name, value in named.items() if name not in OF_NO_METHOD}
+
+
+def _shared_pictures(cases: Collection[Case]) -> set[str]:
+    """Pictures of several cases, whose place says nothing of which edit a file is."""
+    seen: set[str] = set()
+    shared: set[str] = set()
+    for case in cases:
+        (shared if case.picture.name in seen else seen).add(case.picture.name)
+    return shared
+
+
+def _by_name(folder: Path, case: Case, shared: bool) -> Edited | None:
+    place = str(PurePosixPath(case.picture.name).with_suffix(""))
+    for stem in [case.id] if shared else [case.id, place, f"annotation_images/{place}"]:
+        if file := _picture(folder, stem):
+            return _edited([file])
+        variations: list[Path] = []
+        while file := _picture(folder, f"{stem}_v{len(variations)}"):
+            variations.append(file)
+        if variations:
+            return _edited(variations)
+    return None
+
+
+def _picture(folder: Path, stem: str) -> Path | None:
+    """A picture of that name within the folder, with any ending."""
+    if PurePosixPath(stem).is_absolute() or ".." in PurePosixPath(stem).parts:
+        return None
+    candidates = (folder / f"{stem}{ending}" for ending in PICTURE_ENDINGS)
+    return next((path for path in candidates if path.is_file()), None)

@@ -1,0 +1,1 @@
+"""The laboratory: training of the demo model, its evaluation, and the figures of the papers."""

@@ -1,0 +1,276 @@
+"""The command line of the demo model: its sheet, by ComfyUI or the core alone, and all else by the core alone."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from PIL import Image
+
+from ddpm_core import trajectories
+from ddpm_core.contact_sheet import to_picture
+from ddpm_core.inversion import invert
+from ddpm_core.sampling import sample
+from demo.model import WEIGHTS, load_model
+from demo.scenes import TEST_SEED, TUNE_SEED, render, scene_of_caption
+
+from ..comfyui import find_comfyui, version_of
+from . import sheet, tour
+from .drawing import draw_sheet, read_picture
+from .edits import KINDS, PAIRS, choose_edits, choose_two_edits
+from .evaluate import FOR_FLOWS, METHODS, RUNS, evaluate, mask_found, two_edits, words_find_objects
+from .settings import FINER, FLOW, PromptToPrompt, Settings
+
+S = TypeVar("S", Settings, PromptToPrompt)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; the exit status."""
+    args = _parser().parse_args(arguments)
+    try:
+        args.run(args)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tools.lab", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    command = commands.add_parser("sheet", help="write a contact sheet of edits of held-out scenes")
+    command.add_argument("--out", type=Path, default=Path("output/demo-sheet.png"))
+    command.add_argument("--core", action="store_true", help="without ComfyUI, even where there is one")
+    command.set_defaults(run=run_sheet)
+
+    command = commands.add_parser("edit", help="edit one picture by two prompts")
+    command.add_argument("--prompt", required=True, help="what the picture shows")
+    command.add_argument("--target", required=True, help="what it should show")
+    command.add_argument("--image", type=Path, help="a picture; default: a held-out scene that shows the prompt")
+    command.add_argument("--out", type=Path, default=Path("output/demo-edit.png"))
+    command.add_argument("--seed", type=int, default=0, help="of the scene and of the noise")
+    command.add_argument("--cfg", type=float, default=Settings.cfg_target, help="guidance of the target prompt")
+    command.add_argument("--skip", type=float, default=Settings.skip, help="share of the steps to skip, 0 to below 1")
+    command.add_argument("--steps", type=int, default=Settings.steps)
+    command.set_defaults(run=run_edit)
+
+    command = commands.add_parser("pictures", help="make the pictures of the help pages anew")
+    command.add_argument("--out", type=Path, default=Path("web/docs/images"))
+    command.add_argument("--name", action="append", help="only the picture of this node (repeatable)")
+    command.set_defaults(run=run_pictures)
+
+    command = commands.add_parser("evaluate", help="measure held-out edits; prints a table")
+    command.add_argument("--per-kind", type=int, default=48)
+    command.add_argument("--method", choices=tuple(METHODS), action="append", help="only this method (repeatable)")
+    command.add_argument("--eta", type=float, nargs="+", help="each method once with each of these")
+    command.add_argument("--steps", type=int, nargs="+", help="each method once with each of these numbers of steps")
+    command.add_argument("--order", type=int, choices=(1, 2), nargs="+", help="each method once with each of these")
+    command.add_argument("--masks", action="store_true", help="only how well the mask from two prompts finds the edit")
+    command.add_argument("--tuning", action="store_true", help="the edits that settings may be tuned on")
+    command.add_argument("--kind", choices=tuple(KINDS), action="append", help="only this kind of edit (repeatable)")
+    command.add_argument("--skip", type=float, help="share of the steps to skip, for all methods")
+    command.add_argument("--cfg", type=float, help="guidance of the target prompt, for all methods")
+    command.add_argument("--cross-steps", type=float, help="Prompt-to-Prompt: share of the steps for words")
+    command.add_argument("--self-steps", type=float, help="Prompt-to-Prompt: share of the steps for pixels")
+    command.add_argument("--own-map", action="store_true", default=None, help="... a changed word finds its own place")
+    command.add_argument("--gain", type=float, help="... how much changed words count")
+    command.add_argument("--blend-threshold", type=float, help="... local blend by the color's word")
+    command.add_argument("--guidance-weight", type=float, help="zero-shot: how strongly the words' places are held")
+    command.add_argument("--noise-shift", type=int, help="few steps: levels that the model is told above the noise")
+    command.add_argument("--clip-last", type=float, help="... the last residual's largest RMS; 0 is off")
+    other = command.add_mutually_exclusive_group()
+    other.add_argument("--finer", action="store_true", help="the model with attention at half the side too")
+    other.add_argument("--flow", action="store_true", default=None, help="the model trained on as a rectified flow")
+    command.add_argument("--two", action="store_true", help="two edits of a scene at once, in place of single ones")
+    command.add_argument("--words", action="store_true", help="which words find the object, in place of the edits")
+    command.set_defaults(run=run_evaluate)
+
+    command = commands.add_parser("dataset", help="write held-out edits as a data set, and graphs that make them")
+    command.add_argument("--out", type=Path, default=Path("output/scenes"))
+    command.add_argument("--per-kind", type=int, default=12)
+    command.add_argument("--kind", choices=tuple(KINDS), action="append", help="only this kind of edit (repeatable)")
+    command.set_defaults(run=run_dataset)
+
+    command = commands.add_parser("figures", help="the papers' figures and numbers on this model, some 20 minutes")
+    command.add_argument("--out", type=Path, default=Path("output/figures"))
+    command.add_argument("--only", nargs="+", metavar="FIG", help="only these, such as fig11; a wrong name lists all")
+    command.add_argument(
+        "--pages", type=Path, nargs="+", default=(), help="pages whose tables to fill with the results"
+    )
+    command.set_defaults(run=run_figures)
+
+    command = commands.add_parser("train", help="train the weights again")
+    names = f"{WEIGHTS.name}, {FINER.name} or {FLOW.name}"
+    command.add_argument("--out", type=Path, help=f"default: {names}, beside the code")
+    other = command.add_mutually_exclusive_group()
+    other.add_argument("--finer", action="store_true", help="on from the bundled weights, with finer attention")
+    other.add_argument("--flow", action="store_true", help="on from the bundled weights, as a rectified flow")
+    command.add_argument("--resume", action="store_true", help="go on after the last cycle that the log shows finished")
+    command.add_argument("--no-compile", action="store_true", help="for machines without a C++ compiler; slower")
+    command.add_argument("--classifier", action="store_true", help="the judge of the evaluation instead")
+    command.set_defaults(run=run_train)
+    return parser
+
+
+def run_sheet(args: argparse.Namespace) -> None:
+    """Write the contact sheet, and print where it is and what it shows."""
+    start = time.monotonic()
+    comfyui = None if args.core else find_comfyui()
+    if comfyui is None:
+        maker, rows = "the core alone", sheet.make_sheet(load_model(), progress=_report)
+    else:
+        print("Starting ComfyUI ...", flush=True)
+        maker, rows = f"ComfyUI {version_of(comfyui)}, from {tour.TOUR.name}", tour.make_sheet(comfyui, _report)
+    path = _save(draw_sheet(rows), args.out)
+    print(f"Made by {maker}: {len(rows)} scenes in {time.monotonic() - start:.0f} s.")
+    print(f"Largest reconstruction error: {max(row.reconstruction_error for row in rows):.1e} of a range of 2.")
+    print(f"The sheet: {path.resolve()}")
+
+
+def _report(done: int, count: int) -> None:
+    print(f"Scene {done} of {count}", flush=True)
+
+
+def run_pictures(args: argparse.Namespace) -> None:
+    """Write the picture of each help page that has one; without ComfyUI, only those that can do without."""
+    from .graph_pictures import GRAPH_PICTURES, graphs
+    from .pictures import PICTURES, Runs
+
+    def write(name: str, picture: Image.Image) -> None:
+        path = _save(picture, args.out / f"{name}.png")
+        print(f"{path}: {path.stat().st_size / 1024:.1f} KiB", flush=True)
+
+    chosen = set(args.name or [*PICTURES, *GRAPH_PICTURES])
+    runs = Runs(load_model())
+    for name, make in PICTURES.items():
+        if name in chosen:
+            write(name, make(runs))
+    comfyui = find_comfyui()
+    if comfyui is not None and chosen & GRAPH_PICTURES.keys():
+        with graphs(comfyui) as running:
+            for name, run in GRAPH_PICTURES.items():
+                if name in chosen:
+                    write(name, run(running))
+
+
+def run_edit(args: argparse.Namespace) -> None:
+    """Write source, reconstruction and edit side by side."""
+    settings = Settings(steps=args.steps, skip=args.skip, cfg_target=args.cfg)
+    schedule, model = settings.schedule(), load_model()
+    source, target = model.denoiser(args.prompt, settings.cfg_source), model.denoiser(args.target, settings.cfg_target)
+    if args.image:
+        image = read_picture(args.image)[None]
+    else:
+        image = torch.from_numpy(render(scene_of_caption(args.prompt, TEST_SEED + args.seed)).image)[None]
+    noise_maps = invert(source, trajectories.edit_friendly(image, schedule, [args.seed]), schedule)
+    reconstruction = sample(source, noise_maps)
+    edit = sample(target, noise_maps, skip_steps=settings.skip_steps)
+    path = _save(to_picture(torch.cat([image[0], reconstruction[0], edit[0]], dim=-1), 8), args.out)
+    print(f"{path}: source, reconstruction (largest error {(reconstruction - image).abs().max():.1e}), edit")
+
+
+def run_evaluate(args: argparse.Namespace) -> None:
+    """Print the table of methods by kinds of edit."""
+    from .classifier import load_classifier
+
+    seed, scenes = (TUNE_SEED, "tuning") if args.tuning else (TEST_SEED, "held-out")
+    methods = set(args.method or (FOR_FLOWS if args.flow else METHODS))
+    if args.flow and (args.words or args.two or args.masks or not methods <= set(FOR_FLOWS)):
+        raise ValueError(f"--flow goes with edits by these methods alone: {'; '.join(FOR_FLOWS)}")
+    model = load_model(FINER if args.finer else FLOW if args.flow else WEIGHTS)
+    if args.words:
+        print(f"Area under the curve of each word's attention against the object, {args.per_kind} {scenes} scenes:")
+        for word, area in words_find_objects(model, args.per_kind, seed).items():
+            print(f"{word:14}{area:.3f}")
+        return
+    if args.two:
+        print(
+            f"{'two edits at once':20}{'how':20}{'both':>8}{'error':>8}{'structure':>11}  of {args.per_kind} {scenes}"
+        )
+        for kinds in PAIRS:
+            pairs = choose_two_edits(args.per_kind, seed, kinds)
+            for how, row in two_edits(model, load_classifier(), pairs, Settings()).items():
+                print(f"{' and '.join(kinds):20}{how:20}{row[0]:>8.2f}{row[1]:>8.3f}{row[2]:>11.2f}", flush=True)
+        return
+    edits = choose_edits(args.per_kind, seed, args.kind or tuple(KINDS))
+    given = {"skip": args.skip, "cfg_target": args.cfg, "guidance_weight": args.guidance_weight}
+    given |= {"noise_shift": args.noise_shift, "clip_last": args.clip_last, "flow": args.flow}
+    of_p2p = {name: getattr(args, name) for name in ("cross_steps", "self_steps", "own_map", "gain", "blend_threshold")}
+    runs = {
+        label: (name, _changed(replace(settings, p2p=_changed(settings.p2p, of_p2p)), given))
+        for label, (name, settings) in RUNS.items()
+        if name in methods
+    }
+    for field in ("eta", "steps", "order"):
+        if values := getattr(args, field):
+            runs = {
+                f"{label}, {field} {value:g}": (name, replace(settings, **{field: value}))
+                for label, (name, settings) in runs.items()
+                for value in values
+            }
+    print(f"{len(edits)} edits, {scenes} scenes", flush=True)
+    if args.masks:
+        for kind, area in mask_found(model, edits).items():
+            print(f"{kind:20}{area:>6.3f}")
+        return
+    print(evaluate(model, load_classifier(), edits, runs))
+
+
+def _changed(settings: S, values: dict[str, Any]) -> S:
+    """The settings with the values that are given."""
+    return replace(settings, **{name: value for name, value in values.items() if value is not None})
+
+
+def run_dataset(args: argparse.Namespace) -> None:
+    """Write a data set in PIE-Bench's layout, and a graph for each method."""
+    from . import data_set
+
+    args.out.mkdir(parents=True, exist_ok=True)
+    made = data_set.entries(args.per_kind, args.kind or tuple(KINDS))
+    print(f"{data_set.write(args.out, made)}: {len(made)} edits")
+    for path in data_set.write_graphs(args.out / "graphs"):
+        print(path)
+
+
+def run_figures(args: argparse.Namespace) -> None:
+    """Write the figures and print the tables."""
+    from .figures import FIGURES, fill_pages, make_figures
+
+    if unknown := [name for name in args.only or () if name not in FIGURES]:
+        raise ValueError(f"there is no figure {', '.join(unknown)}: use some of {', '.join(FIGURES)}")
+    make_figures(load_model(), args.out, args.only or (), report=lambda text: print(text, flush=True))
+    fill_pages(args.out, args.pages)
+    print(f"The figures: {args.out}")
+
+
+def run_train(args: argparse.Namespace) -> None:
+    """Train the model, or the classifier."""
+    if args.classifier:
+        from .classifier import train_classifier
+
+        print(train_classifier())
+        return
+    from . import train as training
+
+    out, config, start = WEIGHTS, training.TrainConfig(), None
+    if args.finer:
+        out, config, start = FINER, training.FINER, training.with_finer_attention(load_model().requires_grad_(True))
+    if args.flow:
+        out, config, start = FLOW, training.FLOW, training.as_flow(load_model().requires_grad_(True))
+    training.train(args.out or out, config, args.resume, not args.no_compile, start)
+
+
+def _save(picture: Image.Image, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path, optimize=True)
+    return path
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,77 @@
+"""The figures and tables of the papers on the demo model: pictures, and the numbers behind them in one file.
+
+Sources: arXiv 2304.06140 (edit-friendly noise maps), arXiv 2410.23530v2 (There and Back Again), "Diffusion Inversion
+Report" (2025). Each figure is a function of what the figures share (`subjects.Subjects`) and gives its tables and its
+picture; docs/figures.md walks through them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from demo.model import DemoModel
+
+from . import manipulations, noise_space, reconstruction, text_edits, there_and_back
+from .results import RESULTS, Make, filled, keep, made_with, opened, read
+from .subjects import Sizes, Subjects
+
+FIGURES: dict[str, Make] = {
+    "fig2": manipulations.figure_2,
+    "fig4": text_edits.figure_4,
+    "fig5": noise_space.figure_5,
+    "fig6": noise_space.figure_6,
+    "fig7": manipulations.figure_7,
+    "fig8": manipulations.figure_8,
+    "fig11": manipulations.figure_11,
+    "fig12": noise_space.figure_12,
+    "fig13": manipulations.figure_13,
+    "fig14": text_edits.figure_14,
+    "fig15": text_edits.figure_15,
+    "fig16": text_edits.figure_16,
+    "table1": text_edits.table_1,
+    "table2": text_edits.table_2,
+    "latents": there_and_back.latents,
+    "steps": there_and_back.steps,
+    "replaced": there_and_back.replaced,
+    "interpolation": there_and_back.interpolation,
+    "cfg": reconstruction.cfg_schedules,
+    "exactness": reconstruction.exactness,
+}
+"""By name: those of arXiv 2304.06140 by its numbers, then those of the two others."""
+
+
+def make_figures(
+    model: DemoModel,
+    out: Path,
+    only: Sequence[str] = (),
+    sizes: Sizes | None = None,
+    report: Callable[[str], None] = lambda text: None,
+) -> None:
+    """Write figures below `out`, each as NAME.png and as its part of the results file, as soon as it is there.
+
+    Args:
+        only: the names of those to make; none for all.
+        report: called with each table, and with what each figure took.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    subjects = Subjects(model, sizes or Sizes())
+    results = opened(out / RESULTS, made_with(subjects.sizes))
+    for name in only or FIGURES:
+        start = time.perf_counter()
+        result = FIGURES[name](subjects)
+        seconds = time.perf_counter() - start
+        if result.picture is not None:
+            result.picture.savefig(out / f"{name}.png")
+        keep(results, name, result, seconds, out / RESULTS)
+        for table in result.tables:
+            report(f"{name}: {table}\n")
+        report(f"{name} took {seconds:.0f} s\n")
+
+
+def fill_pages(out: Path, pages: Sequence[Path]) -> None:
+    """Put the tables of the results file below `out` between the comments of pages."""
+    kept = read(out / RESULTS)
+    for page in pages:
+        page.write_text(filled(page.read_text(encoding="utf-8"), kept), encoding="utf-8")

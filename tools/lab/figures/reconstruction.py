@@ -1,0 +1,165 @@
+"""The picture back: exact maps, DDIM, and null-text under schedules of guidance.
+
+Source: "Diffusion Inversion Report" (Wu and Liu, 2025), Sec. 4.2 and its Fig. 5: guidance constant, falling linearly
+and by a cosine; arXiv 2211.09794 for null-text; arXiv 2304.06140, Sec. 4, for the exactness of noise maps. Real scenes,
+under their captions.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ddpm_core import trajectories
+from ddpm_core.denoiser import Denoiser
+from ddpm_core.guidance import CFGSchedule, cfg_scales
+from ddpm_core.inversion import invert, without_residuals
+from ddpm_core.noise_maps import NoiseMaps
+from ddpm_core.null_text import GuidedDenoiser, null_text
+from ddpm_core.sampling import sample
+from ddpm_core.schedule import NoiseSchedule
+from demo.model import DemoModel
+from demo.scenes import TEST_SEED, render, sample_scene
+
+from ..edits import structure_kept
+from ..settings import Settings
+from .mosaic import mosaic
+from .results import Result, Table
+from .subjects import EXACT, Subjects, rows_counted
+
+CFG = 7.5
+SCALES = (1.0, 3.0, CFG)
+SCHEDULES = get_args(CFGSchedule)
+SHOWN = 4
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """Real scenes under their captions.
+
+    Args:
+        images: (B, 3, 32, 32).
+    """
+
+    model: DemoModel
+    captions: list[str]
+    seeds: list[int]
+    images: Tensor
+    schedule: NoiseSchedule
+
+    @classmethod
+    def of(cls, subjects: Subjects, count: int) -> Scenes:
+        """The first held-out ones, in the steps of the edits."""
+        scenes = [sample_scene(TEST_SEED + k) for k in range(count)]
+        images = torch.from_numpy(np.stack([render(scene).image for scene in scenes]))
+        schedule = Settings(steps=subjects.sizes.edit_steps).schedule()
+        return cls(
+            subjects.model, [scene.caption for scene in scenes], [scene.seed for scene in scenes], images, schedule
+        )
+
+    def ddim(self, denoiser: Denoiser) -> Tensor:
+        """(T+1, B, 3, 32, 32) textbook inversion."""
+        return trajectories.ddim(denoiser, self.images, self.schedule, self.seeds)
+
+    def replay(self, denoiser: Denoiser, states: Tensor) -> Tensor:
+        """(B, 3, 32, 32) sampled with eta 0 from the noisiest of the states."""
+        return sample(denoiser, without_residuals(self.schedule, states))
+
+    def error(self, results: Tensor) -> float:
+        """Mean absolute, of a range of 1."""
+        return (results - self.images).abs().mean().item() / 2
+
+    def structure(self, results: Tensor) -> float:
+        """Mean over the scenes."""
+        pairs = zip(results.clamp(-1, 1), self.images, strict=True)
+        return torch.tensor([structure_kept(*pair) for pair in pairs]).mean().item()
+
+    def under(self, scales: list[float]) -> Denoiser:
+        """The model under the captions, with a scale of guidance for each step."""
+        denoisers = [self.model.denoiser(self.captions, scale) for scale in scales]
+        return lambda x, sigma: denoisers[self._step(sigma)](x, sigma)
+
+    def open_under(self, scales: list[float]) -> GuidedDenoiser:
+        """The same with the unconditional embedding left open."""
+        denoisers = [self.model.guided_denoiser(self.captions, scale) for scale in scales]
+        return lambda x, sigma: denoisers[self._step(sigma)](x, sigma)
+
+    def _step(self, sigma: Tensor) -> int:
+        return int((self.schedule.sigmas[:-1] - sigma[0].item()).abs().argmin())
+
+
+def exactness(subjects: Subjects) -> Result:
+    """Scenes sampled back from their maps under their own caption."""
+    scenes = Scenes.of(subjects, subjects.sizes.reconstructed)
+    numbers: dict[str, list[float]] = {}
+    for cfg in SCALES:
+        denoiser = scenes.model.denoiser(scenes.captions, cfg)
+        for name, trajectory in EXACT.items():
+            maps = invert(denoiser, trajectory(scenes.images, scenes.schedule, scenes.seeds), scenes.schedule)
+            numbers.setdefault(name, []).append(scenes.error(sample(denoiser, maps)))
+        states = scenes.ddim(denoiser)
+        exact = invert(denoiser, states, scenes.schedule.with_eta(0.0))
+        numbers.setdefault("DDIM with residuals", []).append(scenes.error(sample(denoiser, exact)))
+        numbers.setdefault("DDIM, textbook", []).append(scenes.error(scenes.replay(denoiser, states)))
+    title = f"Mean absolute error of {len(scenes.images)} scenes, {scenes.schedule.steps} steps"
+    return Result((Table(title, tuple(f"cfg {cfg:g}" for cfg in SCALES), numbers, (".0e",)),))
+
+
+def cfg_schedules(subjects: Subjects) -> Result:
+    """Scenes sampled back under guidance that stays or falls: by DDIM, and by null-text inversion."""
+    scenes = Scenes.of(subjects, subjects.sizes.reconstructed)
+    results, costs = {}, {}
+    for name, run in RUNS.items():
+        for schedule in SCHEDULES:
+            start = time.process_time()
+            with rows_counted(subjects.model.network) as count:
+                results[f"{name}, {schedule}"] = run(scenes, cfg_scales(scenes.schedule.steps, schedule, CFG))
+            costs[f"{name}, {schedule}"] = count.rows, time.process_time() - start
+    unit = next(iter(costs.values()))
+    numbers = {
+        name: [scenes.error(back), scenes.structure(back), *(c / u for c, u in zip(costs[name], unit, strict=True))]
+        for name, back in results.items()
+    }
+    columns = ("error", "structure", "rows, ratio", "processor time, ratio")
+    title = f"Guidance from {CFG:g} to 1, {len(scenes.images)} scenes, {scenes.schedule.steps} steps"
+    shown = {"scene": scenes.images} | results
+    rows = {f"scene {k + 1}": [part[k] for part in shown.values()] for k in range(min(SHOWN, len(scenes.images)))}
+    return Result(
+        (Table(title, columns, numbers, (".4f", ".3f", ".1f", ".1f")),),
+        mosaic(rows, [name.replace(", ", ",\n") for name in shown]),
+    )
+
+
+def _pivots_replayed(scenes: Scenes, scales: list[float]) -> Tensor:
+    return scenes.replay(scenes.under(scales), scenes.ddim(scenes.model.denoiser(scenes.captions)))
+
+
+def _inverted_likewise(scenes: Scenes, scales: list[float]) -> Tensor:
+    denoiser = scenes.under(scales)
+    return scenes.replay(denoiser, scenes.ddim(denoiser))
+
+
+def _null_text(scenes: Scenes, scales: list[float]) -> Tensor:
+    pivots = scenes.ddim(scenes.model.denoiser(scenes.captions))
+    guided = scenes.open_under(scales)
+    found = null_text(guided, pivots, scenes.schedule, scenes.model.encode([""] * len(scenes.images)))
+    return replayed(guided, found)
+
+
+RUNS: dict[str, Callable[[Scenes, list[float]], Tensor]] = {
+    "DDIM, from cfg 1": _pivots_replayed,
+    "DDIM, likewise": _inverted_likewise,
+    "null-text": _null_text,
+}
+
+
+def replayed(guided: GuidedDenoiser, found: NoiseMaps) -> Tensor:
+    """(B, *S) sampled from null-text maps, each step with the embedding that was found for it."""
+    embeddings: Iterator[Tensor] = iter([] if found.uncond is None else found.uncond)
+    return sample(lambda x, sigma: guided(x, sigma)(next(embeddings)), found)

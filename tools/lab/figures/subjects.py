@@ -1,0 +1,265 @@
+"""What the figures are made of: generated pictures and their maps, held-out edits and their results; each made once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ddpm_core import manipulation, trajectories
+from ddpm_core.denoiser import Denoiser
+from ddpm_core.inversion import invert, without_residuals
+from ddpm_core.noise_maps import NoiseMaps
+from ddpm_core.sampling import generate, pure_noise, sample
+from ddpm_core.schedule import NoiseSchedule
+from demo.model import DemoModel
+from demo.scenes import TEST_SEED
+
+from ..classifier import Classifier, load_classifier
+from ..edits import KINDS, Edit, Score, choose_edits, score, source_images, summary
+from ..evaluate import METHODS
+from ..settings import Settings
+
+EXACT = {"CycleDiffusion": trajectories.cycle_diffusion, "edit friendly": trajectories.edit_friendly}
+SHIFTS = (1, 2, 4, 8, 12, 16)
+"""Pixels, as in Fig. 11."""
+
+VARIED = ("shape", "object", "season")
+"""The kinds of edits of Fig. 16."""
+
+STRENGTHS = {"weak": (0.3, 1.5), "tuned": (Settings.skip, Settings.cfg_target), "strong": (0.0, 4.0)}
+"""Share of the steps that is skipped, and guidance: as tuned on other edits, weaker, stronger."""
+
+FEW_STEPS = {"weak": (0.4, 1.25), "tuned": (0.2, 1.5), "strong": (0.0, 2.5)}
+"""The same of the 5 steps of TurboEdit."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much the figures are made of, and in how many steps; by default as in docs/figures.
+
+    Args:
+        paths: of Fig. 5, in the plane.
+        pictures, steps: of the figures of noise maps; the paper has 10 (Figs. 6, 12) or 25 (Fig. 11), and 100 steps.
+        captioned: pictures of Fig. 2 and real scenes of Fig. 8.
+        latents, latent_steps: of the figures of There and Back Again.
+        kinds, per_kind, edit_steps: of the held-out edits.
+        variations: of one edit; the paper has 8.
+        reconstructed: scenes of the reconstructions, of which null-text is slow.
+    """
+
+    paths: int = 2000
+    pictures: int = 25
+    steps: int = 50
+    captioned: int = 12
+    latents: int = 128
+    latent_steps: int = 20
+    kinds: tuple[str, ...] = tuple(KINDS)
+    per_kind: int = 3
+    edit_steps: int = 20
+    variations: int = 8
+    reconstructed: int = 6
+
+
+@dataclass
+class Pictures:
+    """Images that the model generated, and their maps by each method that gives them back exactly.
+
+    The maps are under the captions at cfg 1; an empty caption is the model without a condition, as in the paper's
+    figures of noise maps.
+    """
+
+    model: DemoModel
+    captions: list[str]
+    seeds: list[int]
+    maps: dict[str, NoiseMaps]
+
+    @property
+    def images(self) -> Tensor:
+        """(B, 3, 32, 32)."""
+        return self.maps["native"].image
+
+    @property
+    def schedule(self) -> NoiseSchedule:
+        """Of the maps."""
+        return self.maps["native"].schedule
+
+    def denoiser(self, cfg: float = 1.0) -> Denoiser:
+        """The model under the captions."""
+        return self.model.denoiser(self.captions, cfg)
+
+    def shifted(self, method: str, by: int, fill: manipulation.Fill = "copy") -> Tensor:
+        """(B, 3, 32, 32) sampled from the maps of a method, moved `by` pixels to the right."""
+        return sample(self.denoiser(), manipulation.shift(self.maps[method], by, 0, fill))
+
+    def flipped(self, method: str) -> Tensor:
+        """(B, 3, 32, 32) sampled from the maps of a method, mirrored left to right."""
+        return sample(self.denoiser(), manipulation.flip(self.maps[method], horizontal=True))
+
+
+def generate_pictures(model: DemoModel, count: int, steps: int, captions: Sequence[str] | None = None) -> Pictures:
+    """`count` generated pictures with their native, CycleDiffusion and edit-friendly maps; captions are empty by
+    default."""
+    seeds = [TEST_SEED + k for k in range(count)]
+    captions = [""] * count if captions is None else list(captions)
+    native = generated(model, captions, seeds, Settings(steps=steps).schedule())
+    denoiser = model.denoiser(captions)
+    inverted = {
+        name: invert(denoiser, trajectory(native.image, native.schedule, seeds), native.schedule)
+        for name, trajectory in EXACT.items()
+    }
+    return Pictures(model, captions, seeds, {"native": native} | inverted)
+
+
+def generated(model: DemoModel, captions: list[str], seeds: list[int], schedule: NoiseSchedule) -> NoiseMaps:
+    """The native maps of pictures (B, 3, 32, 32)."""
+    start = pure_noise(torch.zeros(len(seeds), 3, 32, 32), schedule, seeds)
+    return generate(model.denoiser(captions), start, schedule, seeds)
+
+
+@dataclass
+class EditRun:
+    """What a method made of edits, and what it took: rows of the network, and seconds of the processor."""
+
+    images: Tensor
+    scores: list[Score]
+    rows: int
+    seconds: float
+
+    @property
+    def summary(self) -> tuple[float, float, float]:
+        """Success, error and structure."""
+        return summary(self.scores)
+
+
+@dataclass
+class Count:
+    """Rows that a network was asked for."""
+
+    rows: int = 0
+
+
+@contextmanager
+def rows_counted(network: nn.Module) -> Iterator[Count]:
+    """Counts the rows of all calls of a network within the context; ways back for gradients do not count."""
+    count = Count()
+
+    def add(_: nn.Module, inputs: tuple[Any, ...], __: Tensor) -> None:
+        count.rows += len(inputs[0])
+
+    handle = network.register_forward_hook(add)
+    try:
+        yield count
+    finally:
+        handle.remove()
+
+
+@dataclass
+class Subjects:
+    """What several figures share, made when it is first asked for."""
+
+    model: DemoModel
+    sizes: Sizes = Sizes()
+    _runs: dict[tuple[str, str], EditRun] = field(default_factory=dict)
+    _varied: dict[str, Tensor] = field(default_factory=dict)
+    _inverted: dict[tuple[int, int], NoiseMaps] = field(default_factory=dict)
+
+    @cached_property
+    def pictures(self) -> Pictures:
+        """Generated without a caption."""
+        return generate_pictures(self.model, self.sizes.pictures, self.sizes.steps)
+
+    @cached_property
+    def shifts(self) -> dict[tuple[str, int], Tensor]:
+        """(B, 3, 32, 32) by method and number of pixels: what the maps of `pictures` sample to, moved to the right."""
+        return {(name, by): self.pictures.shifted(name, by) for name in self.pictures.maps for by in SHIFTS}
+
+    @cached_property
+    def flips(self) -> dict[str, Tensor]:
+        """The same of mirrored maps, by method."""
+        return {name: self.pictures.flipped(name) for name in self.pictures.maps}
+
+    @cached_property
+    def latents(self) -> NoiseMaps:
+        """Native maps of eta 0, whose starting noise can be found again, generated without a caption."""
+        sizes = self.sizes
+        schedule = Settings(steps=sizes.latent_steps, eta=0.0).schedule()
+        return generated(self.model, [""], [TEST_SEED + k for k in range(sizes.latents)], schedule)
+
+    def inverted(self, true: int = 0, noised: int = 0) -> NoiseMaps:
+        """Textbook DDIM inversion of the pictures of `latents`.
+
+        Args:
+            true, noised: so many of its first steps by true predictions, or by noising the picture.
+        """
+        if (true, noised) not in self._inverted:
+            native = self.latents
+            states = trajectories.ddim(
+                self.model.denoiser(""),
+                native.image,
+                native.schedule,
+                list(range(len(native.image))),
+                true_prediction_steps=true,
+                forward_noise_steps=noised,
+                native=native,
+            )
+            self._inverted[true, noised] = without_residuals(native.schedule, states)
+        return self._inverted[true, noised]
+
+    @cached_property
+    def edits(self) -> list[Edit]:
+        """Of held-out scenes."""
+        return choose_edits(self.sizes.per_kind, TEST_SEED, self.sizes.kinds)
+
+    @cached_property
+    def shown_edits(self) -> list[Edit]:
+        """One a kind, of different scenes where there are several."""
+        count = self.sizes.per_kind  # the edits are kind by kind
+        return [self.edits[k * count + k % count] for k in range(len(self.sizes.kinds))]
+
+    @cached_property
+    def classifier(self) -> Classifier:
+        """The judge of edits."""
+        return load_classifier()
+
+    def run(self, method: str, strength: str) -> EditRun:
+        """A method of `evaluate` on all edits, at one of its settings."""
+        key = method, strength
+        if key not in self._runs:
+            self._runs[key] = self.run_on(self.edits, method, strength)
+        return self._runs[key]
+
+    @property
+    def varied_edits(self) -> list[Edit]:
+        """Those of Fig. 16."""
+        return [edit for edit in self.shown_edits if edit.kind in VARIED] or self.shown_edits[:1]
+
+    def varied(self, method: str) -> Tensor:
+        """(edits, variations, 3, 32, 32) a method's results of `varied_edits`."""
+        if method not in self._varied:
+            edits, count = self.varied_edits, self.sizes.variations
+            images = self.run_on([replace(edit, variation=v) for edit in edits for v in range(count)], method).images
+            self._varied[method] = images.unflatten(0, (len(edits), count))
+        return self._varied[method]
+
+    def run_on(self, edits: list[Edit], method: str, strength: str = "tuned") -> EditRun:
+        """The same on other edits."""
+        sources, settings = source_images(edits), settings_of(method, strength, self.sizes.edit_steps)
+        start = time.process_time()
+        with rows_counted(self.model.network) as count:
+            images = METHODS[method](self.model, edits, sources, settings)
+        seconds = time.process_time() - start
+        return EditRun(images.clamp(-1, 1), score(edits, sources, images, self.classifier), count.rows, seconds)
+
+
+def settings_of(method: str, strength: str, steps: int) -> Settings:
+    """One of the settings of a method of `evaluate`."""
+    few = method == "few steps"
+    skip, cfg = (FEW_STEPS if few else STRENGTHS)[strength]
+    return Settings(steps=5 if few else steps, skip=skip, cfg_target=cfg)

@@ -1,0 +1,112 @@
+"""What suits the bundled model, as tuned on the edits of `scenes.TUNE_SEED`: for its sheet, evaluation and graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ddpm_core import NoiseSchedule
+from demo.network import flow_sigmas, sgm_uniform_sigmas, uniform_sigmas
+
+FINER = Path(__file__).parent / "finer.safetensors"
+"""The bundled model with attention at half the picture's side too, for measurements."""
+FLOW = Path(__file__).parent / "flow.safetensors"
+"""The bundled model trained on as a rectified flow, for measurements."""
+VARIATIONS = 4  # of an edit on the sheet
+SHIFT = 6  # pixels
+
+
+@dataclass(frozen=True)
+class DifferenceMask:
+    """Threshold, number and range of levels of the mask from two prompts, as the node has them by default."""
+
+    threshold: float = 0.15
+    levels: int = 7
+    start: float = 0.1
+    end: float = 0.5
+
+
+@dataclass(frozen=True)
+class PromptToPrompt:
+    """How the source's attention is at work under the target's caption (arXiv 2208.01626).
+
+    Args:
+        cross_steps, self_steps: for which share of the steps words, and pixels, attend as they do in the source; the
+            paper of the noise maps has 0.6 and 0.2 (arXiv 2304.06140, Tab. 3).
+        self_size: pixels do where the picture's side is at most this share.
+        own_map: whether a changed word finds its own place, in place of that of the word before.
+        gain: how much changed words count.
+        blend_threshold: of the local blend by the color's word, as a share of its map's range; None for none.
+    """
+
+    cross_steps: float = 0.6
+    self_steps: float = 0.2
+    self_size: float = 0.25
+    own_map: bool = False
+    gain: float = 1.0
+    blend_threshold: float | None = None
+
+
+@dataclass(frozen=True)
+class SeveralEdits:
+    """Several edits at once (arXiv 2311.16711): how strong each is, and the quantile above which it acts, by kind."""
+
+    scale: float = 1.25
+    quantile: Mapping[str, float] = field(
+        default_factory=lambda: {"color": 0.8, "shape": 0.8, "ground": 0.2, "time": 0.0, "season": 0.0}
+    )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How an edit is run. `skip` is the share of the steps that is skipped (T_skip / T).
+
+    `noise_shift` and `clip_last` are those of few steps alone (arXiv 2408.00735); the clip is off at 0.
+    """
+
+    steps: int = 50
+    skip: float = 0.12
+    cfg_source: float = 1.0
+    cfg_target: float = 2.0
+    eta: float = 1.0
+    order: int = 1
+    mask: DifferenceMask = DifferenceMask()
+    p2p: PromptToPrompt = PromptToPrompt()
+    several: SeveralEdits = SeveralEdits()
+    guidance_weight: float = 0.3  # of the gradient of zero-shot image-to-image (arXiv 2302.03027)
+    noise_shift: int = 1
+    clip_last: float = 0.121
+    flow: bool = False  # of the model that was trained on as a rectified flow
+
+    @property
+    def skip_steps(self) -> int:
+        """T_skip."""
+        return round(self.skip * self.steps)
+
+    def schedule(self) -> NoiseSchedule:
+        """The levels that the host's scheduler gives for this model: ddim_uniform, or simple for the flow."""
+        levels = (
+            NoiseSchedule.flow(flow_sigmas(self.steps), self.eta)
+            if self.flow
+            else NoiseSchedule.variance_exploding(uniform_sigmas(self.steps), self.eta)
+        )
+        return replace(levels, order=self.order)
+
+    def few_levels_to_run(self) -> NoiseSchedule:
+        """Those of few steps, after the skip: of the host's sgm_uniform, whose cleanest level still has noise."""
+        schedule = NoiseSchedule.variance_exploding(sgm_uniform_sigmas(self.steps), self.eta)
+        return replace(schedule, order=self.order).after(self.skip_steps)
+
+    def levels_to_run(self) -> NoiseSchedule:
+        """The levels after the skip."""
+        return self.schedule().after(self.skip_steps)
+
+
+@dataclass(frozen=True)
+class ColorEdit:
+    """Strength s and range of Eq. 7 that suit this model with 50 steps; the paper's are 0.05, 0.3 and 0.8 with 100."""
+
+    strength: float = 0.10
+    start: float = 0.30
+    end: float = 0.80

@@ -1,0 +1,210 @@
+"""What the example graphs have in common: the way from an image and words to noise maps and back to an image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tools.lab.settings import ColorEdit, Settings
+
+from .graph import Group, Node, Note, Output
+
+# Frames: what the graph starts from, the words, the inversion, the sampling, the results.
+IMAGE, WORDS, INVERT, SAMPLE, RESULT = "#3f789e", "#88AA88", "#a1309b", "#8888AA", "#b58b2a"
+SOURCE_COLORS = {"color": "#223", "bgcolor": "#335"}
+TARGET_COLORS = {"color": "#232", "bgcolor": "#353"}
+
+TEXT_ROOM = 70
+COLLAPSED_TEXT_ROOM = 8  # the least: Nodes 2.0 fits a template with the sizes of collapsed nodes as if they were open
+IMAGE_ROOM = 240
+RESULT_WIDTH = 266
+PREVIEW_WIDTH = 230  # a little more than the least that Nodes 2.0 gives a node
+
+CIRCLE = ("a red circle left on a blue ground", 2)  # a scene and its seed
+HOUSE = ("a house by day in summer", 5)
+
+TUNED, TUNED_COLOR = Settings(), ColorEdit()
+DEMO_INVERSION: dict[str, Any] = {"steps": TUNED.steps, "cfg": TUNED.cfg_source, "seed": 1}
+DEMO_EDIT = {"cfg": TUNED.cfg_target, "skip_steps": TUNED.skip_steps}
+STRONG_EDIT = {"cfg": 3.0, "skip_steps": 0}  # so that it takes something to hold the image
+REPLAY = {"cfg": TUNED.cfg_source, "skip_steps": 0}  # the inversion's cfg, from its first step
+RECOLOR = {
+    "strength": TUNED_COLOR.strength,
+    "start_percent": TUNED_COLOR.start,
+    "end_percent": TUNED_COLOR.end,
+}
+
+
+class Pipeline:
+    """A model, its text encoder and its VAE, with the nodes that are built from them."""
+
+    def __init__(self, model: Output, clip: Output, vae: Output):
+        self.model = model
+        self.clip = clip
+        self.vae = vae
+
+    def prompt(self, title: str, text: str | Output, colors: Mapping[str, str] | None = None) -> Node:
+        return Node("CLIPTextEncode", title, {"clip": self.clip, "text": text}, room=TEXT_ROOM, colors=colors or {})
+
+    def source(self, text: str | Output) -> Node:
+        return self.prompt("Source prompt", text, SOURCE_COLORS)
+
+    def target(self, text: str) -> Node:
+        return self.prompt("Target prompt", text, TARGET_COLORS)
+
+    def empty(self) -> Node:
+        """Nothing to write there, so it is a title bar only."""
+        inputs = {"clip": self.clip, "text": ""}
+        return Node("CLIPTextEncode", "Empty prompt", inputs, room=COLLAPSED_TEXT_ROOM, collapsed=True)
+
+    def prompt_to_prompt(self, title: str, source: str | Output, target: str | Output, **values: Any) -> Node:
+        inputs = {"clip": self.clip, "source_text": source, "target_text": target}
+        return Node("EditFriendlyPromptToPrompt", title, inputs | values, room=2 * TEXT_ROOM)
+
+    def encode(self, pixels: Output) -> Node:
+        return Node("VAEEncode", "Encode", {"pixels": pixels, "vae": self.vae}, collapsed=True)
+
+    def decode(self, samples: Output) -> Node:
+        return Node("VAEDecode", "Decode", {"samples": samples, "vae": self.vae}, collapsed=True)
+
+    def invert(
+        self,
+        title: str,
+        latent: Output,
+        positive: Node | Output,
+        negative: Node,
+        node_id: str = "EditFriendlyInvert",
+        **values: Any,
+    ) -> Node:
+        links = {"latent_image": latent, **self._conditioned(positive, negative)}
+        return Node(node_id, title, links | values, live_preview=True)
+
+    def sample(self, title: str, noise_maps: Node, positive: Node | Output, negative: Node, **values: Any) -> Node:
+        links = {"noise_maps": noise_maps["noise_maps"], **self._conditioned(positive, negative)}
+        return Node("FixedNoiseSampler", title, links | values, live_preview=True)
+
+    def _conditioned(self, positive: Node | Output, negative: Node) -> dict[str, Output]:
+        return {"model": self.model, "positive": conditioning(positive), "negative": conditioning(negative)}
+
+
+class DemoModel(Pipeline):
+    """The bundled model, whose pictures of 32 pixels are shown enlarged."""
+
+    def __init__(self) -> None:
+        self.loader = Node("EditFriendlyLoadDemoModel", "Demo model")
+        super().__init__(self.loader["model"], self.loader["clip"], self.loader["vae"])
+
+    def edit(self, title: str, noise_maps: Node, target: Node | Output, empty: Node, **values: Any) -> Node:
+        """At the settings of the demo model, but for `values`."""
+        return self.sample(title, noise_maps, target, empty, **DEMO_EDIT | values)
+
+    def replay(self, title: str, noise_maps: Node, prompt: Node, empty: Node) -> Node:
+        """What the noise maps hold, under the prompt that they were made with."""
+        return self.sample(title, noise_maps, prompt, empty, **REPLAY)
+
+    def large(self, samples: Output) -> list[Node]:
+        """From a latent to pixels that are large enough to look at."""
+        decoded = self.decode(samples)
+        return [decoded, enlarge(decoded["IMAGE"])]
+
+    def shown(self, title: str, samples: Output) -> list[Node]:
+        """From a latent to a preview."""
+        large = self.large(samples)
+        return [*large, preview(title, large[-1]["IMAGE"])]
+
+    def saved(self, title: str, samples: Output, filename_prefix: str, width: int = RESULT_WIDTH) -> list[Node]:
+        """From a latent to a file and a large preview: the result of the graph."""
+        large = self.large(samples)
+        return [*large, save(title, large[-1]["IMAGE"], filename_prefix, width)]
+
+    def four_in_one(self, first: Output, second: Output, third: Output, fourth: Output) -> list[Node]:
+        """From four latents to the pixels of one picture, two above two."""
+        above, below = joined(first, second, "x"), joined(third, fourth, "x")
+        sheet = joined(above["LATENT"], below["LATENT"], "y")
+        return [above, below, sheet, *self.large(sheet["LATENT"])]
+
+
+class DemoScene(DemoModel):
+    """The bundled model with one of its scenes, encoded."""
+
+    def __init__(self, scene: str, seed: int):
+        super().__init__()
+        self.image = Node("EditFriendlyLoadDemoImage", "Image", {"scene": scene, "seed": seed})
+        self.encoded = self.encode(self.image["image"])
+
+    @property
+    def latent(self) -> Output:
+        return self.encoded["LATENT"]
+
+    def caption(self) -> Node:
+        """The scene's own words as the source prompt."""
+        return self.source(self.image["caption"])
+
+    def words(self, target: str) -> tuple[Node, Node, Node]:
+        """The source prompt, which is the caption, the target prompt, and the empty one."""
+        return self.caption(), self.target(target), self.empty()
+
+    def group(self, *more: Node) -> Group:
+        """The frame that a graph with a scene starts with."""
+        return Group("1  Image", IMAGE, [[self.loader, self.image, self.encoded, *more]])
+
+    def opening(self, note: str, *words: Node, beside: Sequence[Node] = ()) -> list[list[Group | Note]]:
+        """The first two columns of a graph: what it is for, the image and what is made of it, and the words."""
+        return [[Note(note)], [self.group(*beside), Group("2  Words", WORDS, [words])]]
+
+    def inverted(
+        self,
+        positive: Node | Output,
+        empty: Node,
+        title: str = "Invert",
+        node_id: str = "EditFriendlyInvert",
+        **values: Any,
+    ) -> Node:
+        """Noise maps of the scene, at the settings of the demo model but for `values`."""
+        return self.invert(title, self.latent, positive, empty, node_id, **DEMO_INVERSION | values)
+
+    def inverted_without_prompt(self, empty: Node) -> Node:
+        return self.inverted(empty, empty, "Invert without a prompt")
+
+    def recolor(self, noise_maps: Node, color: Node) -> Node:
+        """Eq. 7 under the mask of the scene's object."""
+        links = {
+            "noise_maps": noise_maps["noise_maps"],
+            "mask": self.image["mask"],
+            "color": color["LATENT"],
+        }
+        return Node("MaskColorEdit", "Recolor", links | RECOLOR)
+
+
+def conditioning(prompt: Node | Output) -> Output:
+    """What a node of a prompt gives, or one output of a node that gives several."""
+    return prompt if isinstance(prompt, Output) else prompt["CONDITIONING"]
+
+
+def shown_original(image: Output, title: str = "Original", room: int = 0) -> list[Node]:
+    large = enlarge(image)
+    return [large, preview(title, large["IMAGE"], room=room)]
+
+
+def enlarge(image: Output) -> Node:
+    """The demo model's 32 pixels as 256, each as a square."""
+    inputs = {"image": image, "upscale_method": "nearest-exact", "scale_by": 8.0}
+    return Node("ImageScaleBy", "Enlarge", inputs, collapsed=True)
+
+
+def plain(title: str, color: int) -> Node:
+    """An image of one color, in the size of a scene."""
+    return Node("EmptyImage", title, {"width": 32, "height": 32, "color": color})
+
+
+def joined(first: Output, second: Output, dim: str) -> Node:
+    return Node("LatentConcat", "Join", {"samples1": first, "samples2": second, "dim": dim}, collapsed=True)
+
+
+def preview(title: str, image: Output, width: int = PREVIEW_WIDTH, room: int = 0) -> Node:
+    return Node("PreviewImage", title, {"images": image}, width, room=room or max(IMAGE_ROOM, width))
+
+
+def save(title: str, image: Output, filename_prefix: str, width: int = RESULT_WIDTH) -> Node:
+    inputs = {"images": image, "filename_prefix": f"edit_friendly/{filename_prefix}"}
+    return Node("SaveImage", title, inputs, width, room=max(IMAGE_ROOM, width))

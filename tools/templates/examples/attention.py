@@ -1,0 +1,134 @@
+"""What holds an image by its attention: Prompt-to-Prompt, and zero-shot edits along a direction."""
+
+from __future__ import annotations
+
+from .. import notes
+from ..blocks import (
+    CIRCLE,
+    INVERT,
+    RESULT,
+    SAMPLE,
+    SOURCE_COLORS,
+    STRONG_EDIT,
+    TARGET_COLORS,
+    WORDS,
+    DemoScene,
+    preview,
+    shown_original,
+)
+from ..graph import Group, Node, Note, Workflow
+
+THINGS = ("red circle left", "yellow square right", "white triangle centre", "purple circle right", "red square centre")
+
+
+def prompt_to_prompt() -> Workflow:
+    demo = DemoScene(*CIRCLE)
+    words = demo.prompt_to_prompt("Words", demo.image["caption"], "a red circle left on a green ground")
+    empty = demo.empty()
+    invert = demo.inverted(words["source"], empty)
+    bare = demo.edit("Edit", invert, words["target"], empty, **STRONG_EDIT)
+    held = _held_edit(demo, "Edit with attention", invert, words, empty)
+    results = [
+        shown_original(demo.image["image"]),
+        demo.shown("Without attention", bare["latent"]),
+        demo.saved("With attention", held["latent"], "prompt_to_prompt"),
+    ]
+    return Workflow(
+        [
+            *demo.opening(notes.PROMPT_TO_PROMPT, words, empty),
+            [Group("3  Invert", INVERT, [[invert]])],
+            [Group("4  Sample", SAMPLE, [[bare, held]])],
+            [Group("5  Results", RESULT, results)],
+        ]
+    )
+
+
+def compare_attention() -> Workflow:
+    demo = DemoScene(*CIRCLE)
+    caption, target = demo.image["caption"], "a red circle left on a green ground"
+    on_ddim = demo.prompt_to_prompt("P2P for DDIM", caption, target, cross_steps=0.8, self_steps=0.4)
+    on_maps = demo.prompt_to_prompt("P2P for these maps", caption, target, cross_steps=0.6, self_steps=0.2)
+    empty = demo.empty()
+    ddim = demo.inverted(on_ddim["source"], empty, "DDIM", "EditFriendlyDDIMInvert", keep_residuals=False)
+    maps = demo.inverted(on_maps["source"], empty, "Edit friendly")
+    edits = [
+        demo.edit("a  DDIM", ddim, on_ddim["target"], empty, **STRONG_EDIT),
+        _held_edit(demo, "b  P2P on DDIM", ddim, on_ddim, empty),
+        _held_edit(demo, "c  P2P with these maps", maps, on_maps, empty),
+        demo.edit("d  These maps alone", maps, on_maps["target"], empty),
+    ]
+    *joins, decoded, large = demo.four_in_one(*(edit["latent"] for edit in edits))
+    result = preview("a and b, below c and d", large["IMAGE"], 468, room=330)
+    for node in (on_ddim, on_maps, ddim, maps, *edits):
+        node.width = 218  # so that the edits end left of the minimap
+    ddim.width = 236  # the least that its longest name takes
+    demo.loader.width = demo.image.width = 240
+    return Workflow(
+        [
+            [Note(notes.COMPARE_ATTENTION, width=264), demo.group(empty)],
+            [Group("2  Words", WORDS, [[on_ddim], [on_maps]]), Group("6  Results", RESULT, [[large, result]])],
+            [
+                Group("3  Invert", INVERT, [[ddim], [maps]]),
+                Group("5  Side by side", RESULT, [[*joins, decoded]]),
+            ],
+            [Group("4  Edit", SAMPLE, [edits[::2], edits[1::2]])],
+        ]
+    )
+
+
+def zero_shot() -> Workflow:
+    demo = DemoScene(*CIRCLE)
+    empty = demo.empty()
+    sentences = [
+        Node("EditFriendlyEncodeSentences", title, {"clip": demo.clip, "text": text}, room=100, colors=colors)
+        for title, ground, colors in (
+            ("What it shows", "blue", SOURCE_COLORS),
+            ("What it is to show", "green", TARGET_COLORS),
+        )
+        for text in ["\n".join(f"a {thing} on a {ground} ground" for thing in THINGS)]
+    ]
+    caption = demo.caption()
+    direction = Node(
+        "EditFriendlyEditDirection",
+        "Direction",
+        {
+            "conditioning": caption["CONDITIONING"],
+            "source": sentences[0]["sentences"],
+            "target": sentences[1]["sentences"],
+        },
+    )
+    invert = demo.inverted(caption, empty, steps=25)
+    plain = demo.edit("Edit", invert, direction["conditioning"], empty, **STRONG_EDIT)
+    held = Node(
+        "EditFriendlyZeroShotImageToImage",
+        "Zero-shot",
+        {
+            "model": demo.model,
+            "source": caption["CONDITIONING"],
+            "target": direction["conditioning"],
+            "negative": empty["CONDITIONING"],
+            "noise_maps": invert["noise_maps"],
+            "guidance_weight": 0.2,
+            **STRONG_EDIT,
+        },
+        live_preview=True,
+    )
+    results = [
+        shown_original(demo.image["image"]),
+        demo.shown("Edit without it", plain["latent"]),
+        demo.saved("Zero-shot edit", held["latent"], "zero_shot"),
+    ]
+    return Workflow(
+        [
+            [Note(notes.ZERO_SHOT)],
+            [demo.group(empty), Group("2  Sentences", WORDS, [sentences])],
+            [Group("3  Direction", WORDS, [[caption, direction]]), Group("4  Invert", INVERT, [[invert]])],
+            [Group("5  Sample", SAMPLE, [[plain, held]])],
+            [Group("6  Results", RESULT, results)],
+        ]
+    )
+
+
+def _held_edit(demo: DemoScene, title: str, noise_maps: Node, words: Node, empty: Node) -> Node:
+    """A strong edit to the target of Prompt-to-Prompt's words, with its attention."""
+    return demo.edit(title, noise_maps, words["target"], empty, **STRONG_EDIT, attention=words["attention"])

@@ -1,0 +1,122 @@
+"""The paper's main use on checkpoints of outside weights."""
+
+from __future__ import annotations
+
+from .. import notes
+from ..blocks import (
+    IMAGE,
+    IMAGE_ROOM,
+    INVERT,
+    RESULT,
+    SAMPLE,
+    SOURCE_COLORS,
+    TARGET_COLORS,
+    TEXT_ROOM,
+    WORDS,
+    Pipeline,
+    save,
+)
+from ..graph import Group, Node, Note, Output, Workflow
+
+HUGGING_FACE = "https://huggingface.co"
+SD15_MODEL = {
+    "name": "v1-5-pruned-emaonly-fp16.safetensors",
+    "url": f"{HUGGING_FACE}/Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/v1-5-pruned-emaonly-fp16.safetensors",
+    "directory": "checkpoints",
+}
+SDXL_MODEL = {
+    "name": "sd_xl_base_1.0.safetensors",
+    "url": f"{HUGGING_FACE}/stabilityai/stable-diffusion-xl-base-1.0/resolve/main/sd_xl_base_1.0.safetensors",
+    "directory": "checkpoints",
+}
+TURBO_MODEL = {
+    "name": "sd_xl_turbo_1.0_fp16.safetensors",
+    "url": f"{HUGGING_FACE}/stabilityai/sdxl-turbo/resolve/main/sd_xl_turbo_1.0_fp16.safetensors",
+    "directory": "checkpoints",
+}
+
+
+GIRL = "a drawing of a girl with yellow hair in a pink dress on a green hill"  # ComfyUI's example.png
+GIRL_IN_SNOW = GIRL.replace("green", "snowy")
+
+
+def text_edit_sd15() -> Workflow:
+    return _text_edit("text_edit_sd15", notes.TEXT_EDIT_SD15, SD15_MODEL, side=512)
+
+
+def text_edit_sdxl() -> Workflow:
+    return _text_edit("text_edit_sdxl", notes.TEXT_EDIT_SDXL, SDXL_MODEL, side=1024)
+
+
+def text_edit_turbo() -> Workflow:
+    return _text_edit("text_edit_turbo", notes.TEXT_EDIT_TURBO, TURBO_MODEL, side=512, few_steps=True)
+
+
+def text_edit_p2p() -> Workflow:
+    """Prompt-to-Prompt with these maps, at the paper's settings (Tab. 3)."""
+    loader, pipeline = loaded(SD15_MODEL)
+    image = Node("LoadImage", "Image", {"image": "example.png"}, room=IMAGE_ROOM)
+    scale = cropped(image["IMAGE"], 512, 512)
+    encoded = pipeline.encode(scale["IMAGE"])
+    source, target = (
+        Node("PrimitiveStringMultiline", title, {"value": text}, room=TEXT_ROOM, colors=colors)
+        for title, text, colors in (
+            ("Source prompt", GIRL, SOURCE_COLORS),
+            ("Target prompt", GIRL_IN_SNOW, TARGET_COLORS),
+        )
+    )
+    words = pipeline.prompt_to_prompt("Words", source["STRING"], target["STRING"])
+    empty = pipeline.empty()
+    invert = pipeline.invert("Invert", encoded["LATENT"], words["source"], empty, seed=1)
+    held = {"attention": words["attention"], "cfg": 9.0, "skip_steps": 12}
+    edit = pipeline.sample("Edit", invert, words["target"], empty, **held)
+    edited = pipeline.decode(edit["latent"])
+    return Workflow(
+        [
+            [Note(notes.TEXT_EDIT_P2P)],
+            [Group("1  Image and model", IMAGE, [[loader, image, scale, encoded]])],
+            [Group("2  Words", WORDS, [[source, target, words, empty]])],
+            [Group("3  Invert", INVERT, [[invert]])],
+            [Group("4  Edit", SAMPLE, [[edit]])],
+            [Group("5  Result", RESULT, [[edited, save("Edited", edited["IMAGE"], "text_edit_p2p", width=420)]])],
+        ]
+    )
+
+
+def _text_edit(name: str, note: str, model: dict[str, str], side: int, few_steps: bool = False) -> Workflow:
+    """At the paper's settings, which are the defaults of the nodes, or in few steps at TurboEdit's."""
+    loader, pipeline = loaded(model)
+    image = Node("LoadImage", "Image", {"image": "example.png"}, room=IMAGE_ROOM)
+    scale = cropped(image["IMAGE"], side, side)
+    encoded = pipeline.encode(scale["IMAGE"])
+    source, target, empty = pipeline.source(GIRL), pipeline.target(GIRL_IN_SNOW), pipeline.empty()
+    if few_steps:
+        invert = pipeline.invert("Invert", encoded["LATENT"], source, empty, "EditFriendlyTurboInvert", seed=1)
+        # away from the source prompt in place of the empty one
+        edit = pipeline.sample("Edit", invert, target, source, cfg=1.5, skip_steps=1)
+    else:
+        invert = pipeline.invert("Invert", encoded["LATENT"], source, empty, seed=1)
+        edit = pipeline.sample("Edit", invert, target, empty)
+    edited = pipeline.decode(edit["latent"])
+    return Workflow(
+        [
+            [Note(note)],
+            [Group("1  Image and model", IMAGE, [[loader, image, scale, encoded]])],
+            [Group("2  Words", WORDS, [[source, target, empty]])],
+            [Group("3  Invert", INVERT, [[invert]])],
+            [Group("4  Edit", SAMPLE, [[edit]])],
+            [Group("5  Result", RESULT, [[edited, save("Edited", edited["IMAGE"], name, width=420)]])],
+        ]
+    )
+
+
+def loaded(model: dict[str, str]) -> tuple[Node, Pipeline]:
+    """The loader of a checkpoint, and what is built from it."""
+    loader = Node("CheckpointLoaderSimple", "Model", {"ckpt_name": model["name"]}, width=290, models=[model])
+    return loader, Pipeline(loader["MODEL"], loader["CLIP"], loader["VAE"])
+
+
+def cropped(image: Output, width: int, height: int) -> Node:
+    """The middle of a picture, in the size that a model is made for."""
+    inputs = {"image": image, "upscale_method": "lanczos", "width": width, "height": height, "crop": "center"}
+    return Node("ImageScale", f"Crop to {width}" + f" x {height}" * (width != height), inputs)

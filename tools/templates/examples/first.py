@@ -1,0 +1,134 @@
+"""The way from an image to an edit, its variations and its settings; noise maps in a file."""
+
+from __future__ import annotations
+
+from .. import notes
+from ..blocks import (
+    CIRCLE,
+    IMAGE,
+    IMAGE_ROOM,
+    INVERT,
+    RESULT,
+    SAMPLE,
+    WORDS,
+    DemoModel,
+    DemoScene,
+    save,
+    shown_original,
+)
+from ..graph import Group, Node, Note, Workflow
+
+
+def quick_start() -> Workflow:
+    demo = DemoScene(*CIRCLE)
+    source, target, empty = demo.words("a green circle left on a blue ground")
+    invert = demo.inverted(source, empty)
+    back = demo.replay("Reconstruct", invert, source, empty)
+    edit = demo.edit("Edit", invert, target, empty)
+    results = [
+        shown_original(demo.image["image"]),
+        demo.shown("Reconstruction", back["latent"]),
+        demo.saved("Edited", edit["latent"], "quick_start"),
+    ]
+    return Workflow(
+        [
+            *demo.opening(notes.QUICK_START, source, target, empty),
+            [Group("3  Invert", INVERT, [[invert]])],
+            [Group("4  Sample", SAMPLE, [[back, edit]])],
+            [Group("5  Results", RESULT, results)],
+        ]
+    )
+
+
+def variations() -> Workflow:
+    demo = DemoScene(*CIRCLE)
+    source, target, empty = demo.words("a yellow square right on a green ground")
+    invert = demo.inverted(source, empty, "Invert four times", variations=4)
+    edit = demo.edit("Edit all four", invert, target, empty)
+    return Workflow(
+        [
+            *demo.opening(notes.VARIATIONS, source, target, empty),
+            [Group("3  Four noise maps", INVERT, [[invert]])],
+            [Group("4  Four edits", SAMPLE, [[edit, *shown_original(demo.image["image"])]])],
+            [Group("5  Results", RESULT, [demo.saved("Variations", edit["latent"], "variations", width=390)])],
+        ]
+    )
+
+
+def settings_grid() -> Workflow:
+    demo = DemoScene(*CIRCLE)
+    source, target, empty = demo.words("a red circle left on a green ground")
+    invert = demo.inverted(source, empty)
+    grid = Node(
+        "EditFriendlyEditGrid",
+        "Grid",
+        {
+            "model": demo.model,
+            "positive": target["CONDITIONING"],
+            "negative": empty["CONDITIONING"],
+            "noise_maps": invert["noise_maps"],
+            "vae": demo.vae,
+            "skips": "4, 14, 24",
+            "cfgs": "1, 3, 9",
+        },
+        room=IMAGE_ROOM,  # Nodes 2.0 shows what it gives and its live preview, one below the other
+        live_preview=True,
+    )
+    sheet = save("Sheet", grid["sheet"], "settings_grid", width=480)
+    sheet.room = 580
+    return Workflow(
+        [
+            *demo.opening(notes.SETTINGS_GRID, source, target, empty),
+            [
+                Group("3  Invert", INVERT, [[invert]]),
+                Group("Original", RESULT, [shown_original(demo.image["image"], room=210)]),
+            ],
+            [Group("4  Every pair", SAMPLE, [[grid]])],
+            [Group("5  Result", RESULT, [[sheet]])],
+        ]
+    )
+
+
+def save_and_reuse() -> Workflow:
+    demo = DemoScene("a boat by day in summer", seed=6)
+    source, empty = demo.caption(), demo.empty()
+    invert = demo.inverted(source, empty)
+    keep = Node(
+        "EditFriendlySaveNoiseMaps",
+        "Save noise maps",
+        {"noise_maps": invert["noise_maps"], "filename_prefix": "edit_friendly/boat"},
+    )
+    back = demo.replay("Reconstruct", invert, source, empty)
+    return Workflow(
+        [
+            *demo.opening(notes.SAVE_AND_REUSE, source, empty),
+            [Group("3  Invert", INVERT, [[invert]])],
+            [Group("4  Keep", SAMPLE, [[keep]]), Group("5  Check", SAMPLE, [[back]])],
+            [Group("6  Result", RESULT, [demo.saved("Reconstruction", back["latent"], "save_and_reuse")])],
+        ]
+    )
+
+
+def load_and_edit() -> Workflow:
+    demo = DemoModel()
+    file = "edit_friendly/boat_00001_.noisemaps.safetensors [output]"  # the first that save_and_reuse writes
+    load = Node("EditFriendlyLoadNoiseMaps", "Load noise maps", {"file": file})
+    sunset, winter = demo.target("a boat at sunset in summer"), demo.target("a boat by day in winter")
+    empty = demo.empty()
+    first = demo.edit("Edit to sunset", load, sunset, empty)
+    second = demo.edit("Edit to winter", load, winter, empty)
+    results = [
+        demo.saved("Sunset", first["latent"], "load_and_edit"),
+        demo.saved("Winter", second["latent"], "load_and_edit"),
+    ]
+    return Workflow(
+        [
+            [Note(notes.LOAD_AND_EDIT)],
+            [
+                Group("1  Noise maps", IMAGE, [[demo.loader, load]]),
+                Group("2  Words", WORDS, [[sunset, winter, empty]]),
+            ],
+            [Group("3  Sample", SAMPLE, [[first], [second]])],
+            [Group("4  Results", RESULT, results)],
+        ]
+    )

@@ -1,0 +1,146 @@
+"""Edits with flow models of outside weights: images with SD3.5 and Flux, and videos."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .. import notes
+from ..blocks import IMAGE, IMAGE_ROOM, RESULT, RESULT_WIDTH, SAMPLE, WORDS, Pipeline, conditioning, save
+from ..graph import Group, Node, Note, Output, Workflow
+from .checkpoints import GIRL, GIRL_IN_SNOW, HUGGING_FACE, cropped, loaded
+
+SD3_MODEL = {
+    "name": "sd3.5_medium_incl_clips_t5xxlfp8scaled.safetensors",
+    "url": f"{HUGGING_FACE}/Comfy-Org/stable-diffusion-3.5-fp8/resolve/main/"
+    "sd3.5_medium_incl_clips_t5xxlfp8scaled.safetensors",
+    "directory": "checkpoints",
+}
+FLUX_MODEL = {
+    "name": "flux1-dev-fp8.safetensors",
+    "url": f"{HUGGING_FACE}/Comfy-Org/flux1-dev/resolve/main/flux1-dev-fp8.safetensors",
+    "directory": "checkpoints",
+}
+_WAN = f"{HUGGING_FACE}/Comfy-Org/Wan_2.1_ComfyUI_repackaged/resolve/main/split_files"
+WAN_MODEL, WAN_CLIP, WAN_VAE = (
+    {"name": name, "url": f"{_WAN}/{directory}/{name}", "directory": directory}
+    for directory, name in (
+        ("diffusion_models", "wan2.1_t2v_1.3B_fp16.safetensors"),
+        ("text_encoders", "umt5_xxl_fp8_e4m3fn_scaled.safetensors"),
+        ("vae", "wan_2.1_vae.safetensors"),
+    )
+)
+VIDEO = "video.mp4"
+PLAYER_ROOM = 250  # a little more than the least that the front end gives a player
+WIDTH, HEIGHT, FRAMES = 832, 480, 33  # of a video; frames 4 n + 1
+
+
+def text_edit_sd3() -> Workflow:
+    return _text_edit("text_edit_sd3", notes.TEXT_EDIT_SD3, SD3_MODEL, "FlowEdit, SD3 (paper)", steps=50)
+
+
+def text_edit_flux() -> Workflow:
+    return _text_edit(
+        "text_edit_flux", notes.TEXT_EDIT_FLUX, FLUX_MODEL, "FlowEdit, Flux (paper)", steps=28, distilled=True
+    )
+
+
+def text_edit_video() -> Workflow:
+    """A few frames of a video, by numbers that are FlowEdit's for SD3 but for the guidance."""
+    model = Node("UNETLoader", "Model", {"unet_name": WAN_MODEL["name"]}, models=[WAN_MODEL])
+    clip = Node("CLIPLoader", "Text encoder", {"clip_name": WAN_CLIP["name"], "type": "wan"}, models=[WAN_CLIP])
+    vae = Node("VAELoader", "VAE", {"vae_name": WAN_VAE["name"]}, models=[WAN_VAE])
+    pipeline = Pipeline(model["MODEL"], clip["CLIP"], vae["VAE"])
+    video = Node("LoadVideo", "Video", {"file": VIDEO}, room=PLAYER_ROOM)
+    parts = Node("GetVideoComponents", "Frames", {"video": video["VIDEO"]}, collapsed=True)
+    inputs = {"image": parts["images"], "batch_index": 0, "length": FRAMES}
+    cut = Node("ImageFromBatch", f"First {FRAMES} frames", inputs)
+    crop = cropped(cut["IMAGE"], WIDTH, HEIGHT)
+    encoded = pipeline.encode(crop["IMAGE"])
+    source = pipeline.source("a red car drives along a road through a green forest")
+    target = pipeline.target("a red car drives along a road through a forest in deep snow")
+    empty = pipeline.empty()
+    values: dict[str, Any] = {
+        "steps": 50,
+        "source_cfg": 3.5,
+        "target_cfg": 10.0,
+        "eta": 0.0,
+        "scheduler": "simple",
+        "skip_steps": 17,
+    }
+    prompts = [conditioning(source), conditioning(target)]
+    edit = _edit(pipeline, encoded["LATENT"], prompts, empty, values)
+    edited = pipeline.decode(edit["latent"])
+    made = Node("CreateVideo", "Put together", {"images": edited["IMAGE"], "fps": parts["fps"]}, collapsed=True)
+    kept = {"video": made["VIDEO"], "filename_prefix": "edit_friendly/text_edit_video"}
+    return Workflow(
+        [
+            [Note(notes.TEXT_EDIT_VIDEO)],
+            [Group("1  Video", IMAGE, [[video, parts, cut, crop, encoded]])],
+            [Group("2  Model", IMAGE, [[model, clip, vae]]), Group("3  Words", WORDS, [[source, target, empty]])],
+            [Group("4  Edit", SAMPLE, [[edit]])],
+            [Group("5  Result", RESULT, [[edited, made, _saved_video("Edited", kept)]])],
+        ]
+    )
+
+
+def _text_edit(
+    name: str, note: str, model: dict[str, str], preset: str, steps: int, distilled: bool = False
+) -> Workflow:
+    """In one pass, at the settings of a preset; `distilled` models are told their guidance with each prompt.
+
+    Args:
+        steps: of the preset, for those who take the wire of its levels off.
+    """
+    loader, pipeline = loaded(model)
+    image = Node("LoadImage", "Image", {"image": "example.png"}, room=IMAGE_ROOM)
+    crop = cropped(image["IMAGE"], 1024, 1024)
+    encoded = pipeline.encode(crop["IMAGE"])
+    source, target, empty = pipeline.source(GIRL), pipeline.target(GIRL_IN_SNOW), pipeline.empty()
+    settings = Node("EditFriendlyEditPreset", "Settings", {"model": pipeline.model, "preset": preset})
+    prompts = [conditioning(source), conditioning(target)]
+    guided: Sequence[Node] = ()
+    if distilled:
+        guided = [
+            Node(
+                "FluxGuidance",
+                f"Guidance of {which}",
+                {"conditioning": prompt, "guidance": settings[f"{which}_guidance"]},
+                collapsed=True,
+            )
+            for which, prompt in zip(("source", "target"), prompts, strict=True)
+        ]
+        prompts = [node["CONDITIONING"] for node in guided]
+    values: dict[str, Any] = {
+        name: settings[name] for name in ("sigmas", "skip_steps", "source_cfg", "target_cfg", "eta")
+    }
+    values |= {"steps": steps, "scheduler": "simple"}
+    edit = _edit(pipeline, encoded["LATENT"], prompts, empty, values)
+    edited = pipeline.decode(edit["latent"])
+    return Workflow(
+        [
+            [Note(note)],
+            [Group("1  Image and model", IMAGE, [[loader, image, crop, encoded]])],
+            [Group("2  Words", WORDS, [[source, target, empty]]), Group("3  Settings", WORDS, [[settings, *guided]])],
+            [Group("4  Edit", SAMPLE, [[edit]])],
+            [Group("5  Result", RESULT, [[edited, save("Edited", edited["IMAGE"], name, width=420)]])],
+        ]
+    )
+
+
+def _edit(
+    pipeline: Pipeline, latent: Output, prompts: Sequence[Output], empty: Node, values: Mapping[str, Any]
+) -> Node:
+    source, target = prompts
+    links = {
+        "model": pipeline.model,
+        "source": source,
+        "target": target,
+        "negative": conditioning(empty),
+        "latent_image": latent,
+    }
+    return Node("EditFriendlyEdit", "Edit", links | dict(values) | {"seed": 1}, live_preview=True)
+
+
+def _saved_video(title: str, inputs: dict[str, object]) -> Node:
+    return Node("SaveVideo", title, dict(inputs), RESULT_WIDTH, room=IMAGE_ROOM)

@@ -1,0 +1,157 @@
+"""Edits of the noise maps themselves: moved, flipped, recolored; and the tour, which does all of it on one scene."""
+
+from __future__ import annotations
+
+from tools.lab.settings import SHIFT
+
+from .. import notes
+from ..blocks import (
+    CIRCLE,
+    HOUSE,
+    IMAGE,
+    INVERT,
+    RESULT,
+    SAMPLE,
+    WORDS,
+    DemoScene,
+    plain,
+    preview,
+    shown_original,
+)
+from ..graph import Group, Node, Note, Output, Workflow
+
+YELLOW, RED = 0xE6D21E, 0xDB2924
+
+
+def shift_and_flip() -> Workflow:
+    demo = DemoScene(*HOUSE)
+    empty = demo.empty()
+    invert = demo.inverted_without_prompt(empty)
+    shift = _shift(invert)
+    flip = Node("EditFriendlyNoiseMapsFlip", "Flip", {"noise_maps": invert["noise_maps"], "horizontal": True})
+    shifted = demo.replay("Sample shifted", shift, empty, empty)
+    flipped = demo.replay("Sample flipped", flip, empty, empty)
+    results = [demo.shown("Shifted", shifted["latent"]), demo.saved("Flipped", flipped["latent"], "shift_and_flip")]
+    return Workflow(
+        [
+            [Note(notes.SHIFT_AND_FLIP)],
+            [demo.group(empty), Group("Original", RESULT, [shown_original(demo.image["image"])])],
+            [Group("2  Invert", INVERT, [[invert]]), Group("3  Shift and flip", WORDS, [[shift, flip]])],
+            [Group("4  Sample", SAMPLE, [[shifted, flipped]])],
+            [Group("5  Results", RESULT, results)],
+        ]
+    )
+
+
+def color_edit() -> Workflow:
+    demo = DemoScene(*CIRCLE)
+    empty = demo.empty()
+    paint = plain("Paint", YELLOW)
+    color = demo.encode(paint["IMAGE"])
+    invert = demo.inverted_without_prompt(empty)
+    recolor = demo.recolor(invert, color)
+    sample = demo.replay("Sample", recolor, empty, empty)
+    mask = Node("MaskToImage", "Mask to image", {"mask": demo.image["mask"]}, collapsed=True)
+    results = [
+        shown_original(demo.image["image"]),
+        [mask, *shown_original(mask["IMAGE"], "Mask")],
+        demo.saved("Recolored", sample["latent"], "color_edit"),
+    ]
+    return Workflow(
+        [
+            [Note(notes.COLOR_EDIT)],
+            [demo.group(empty), Group("2  Paint", WORDS, [[paint, color]])],
+            [Group("3  Invert", INVERT, [[invert]])],
+            [Group("4  Recolor", SAMPLE, [[recolor, sample]])],
+            [Group("5  Results", RESULT, results)],
+        ]
+    )
+
+
+def sdedit_comparison() -> Workflow:
+    demo = DemoScene(*HOUSE)
+    empty = demo.empty()
+    paint = plain("Color", RED)
+    strokes = Node(
+        "ImageCompositeMasked",
+        "Paint on the image",
+        {"destination": demo.image["image"], "source": paint["IMAGE"], "mask": demo.image["mask"]},
+    )
+    color = demo.encode(strokes["IMAGE"])
+    sdedit = Node(
+        "KSampler",
+        "SDEdit",
+        {
+            "model": demo.model,
+            "positive": empty["CONDITIONING"],
+            "negative": empty["CONDITIONING"],
+            "latent_image": color["LATENT"],
+            "seed": 1,
+            "steps": 50,
+            "cfg": 1.0,
+            "sampler_name": "euler_ancestral",
+            "scheduler": "ddim_uniform",
+            "denoise": 0.5,
+        },
+        live_preview=True,
+    )
+    invert = demo.inverted_without_prompt(empty)
+    recolor = demo.recolor(invert, color)
+    sample = demo.replay("Sample", recolor, empty, empty)
+    before = [*shown_original(demo.image["image"]), *shown_original(strokes["IMAGE"], "Painted")]
+    sdedit_large, sample_large = demo.large(sdedit["LATENT"]), demo.large(sample["latent"])
+    after = [preview("SDEdit result", sdedit_large[-1]["IMAGE"]), preview("Color edit", sample_large[-1]["IMAGE"])]
+    return Workflow(
+        [
+            [Note(notes.SDEDIT_COMPARISON)],
+            [demo.group(empty), Group("2  Paint", WORDS, [[paint, strokes, color]])],
+            [Group("3a  Invert", INVERT, [[invert]])],
+            [Group("4a  Recolor", SAMPLE, [[recolor, sample, *sample_large]])],
+            [Group("3b  SDEdit", INVERT, [[sdedit, *sdedit_large]])],
+            [Group("5  Results", RESULT, [before, after])],
+        ]
+    )
+
+
+def tour() -> Workflow:
+    """Everything on one scene; `demo.tour` sets the scene, the target prompt and the paint by their titles."""
+    demo = DemoScene(*CIRCLE)
+    source, target, empty = demo.words("a green circle left on a blue ground")
+    paint = plain("Paint", YELLOW)
+    color = demo.encode(paint["IMAGE"])
+    invert = demo.inverted(source, empty, variations=4)
+    bare = demo.inverted_without_prompt(empty)
+    shift = _shift(bare)
+    flip = Node("EditFriendlyNoiseMapsFlip", "Flip", {"noise_maps": bare["noise_maps"]})
+    recolor = demo.recolor(bare, color)
+    back = demo.replay("Reconstruct", bare, empty, empty)
+    edit = demo.edit("Edit", invert, target, empty)
+    shifted = demo.replay("Sample shifted", shift, empty, empty)
+    flipped = demo.replay("Sample flipped", flip, empty, empty)
+    recolored = demo.replay("Sample recolored", recolor, empty, empty)
+    latents = [demo.latent, *(node["latent"] for node in (back, edit, shifted, flipped, recolored))]
+    titles = ("Original", "Reconstruction", "Edits", "Shifted", "Flipped", "Recolored")
+    kept = [_save_latent(title, samples) for title, samples in zip(titles, latents, strict=True)]
+    one = Node("LatentFromBatch", "One edit", {"samples": edit["latent"]}, collapsed=True)
+    sheet = demo.four_in_one(one["LATENT"], shifted["latent"], flipped["latent"], recolored["latent"])
+    return Workflow(
+        [
+            [
+                Note(notes.TOUR, width=290),
+                Group("8  Results", RESULT, [[one, *sheet, preview("All", sheet[-1]["IMAGE"], 266)]]),
+            ],
+            [demo.group(paint, color), Group("2  Words", WORDS, [[source, target, empty]])],
+            [Group("3  Invert", INVERT, [[invert], [bare]]), Group("4  Move", WORDS, [[shift, flip], [recolor]])],
+            [Group("5  Sample", SAMPLE, [[back, edit], [shifted, flipped]])],
+            [Group("6  Keep", IMAGE, [kept]), Group("7  Recolor", SAMPLE, [[recolored]])],
+        ]
+    )
+
+
+def _shift(noise_maps: Node) -> Node:
+    return Node("LatentShift", "Shift", {"noise_maps": noise_maps["noise_maps"], "x": SHIFT})
+
+
+def _save_latent(title: str, samples: Output) -> Node:
+    inputs = {"samples": samples, "filename_prefix": f"edit_friendly/{title.lower()}"}
+    return Node("SaveLatent", title, inputs, collapsed=True, space_below=16)  # a badge of its own stands above it

@@ -1,0 +1,60 @@
+"""Run the example graphs and write what each shows as its thumbnail: `python -m tools.templates.thumbnails`,
+with names for some of them.
+
+The front end shows `<name>.jpg` beside a template. Where a graph needs outside weights, it is the image that it edits.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from PIL import Image, ImageOps
+
+from ..batch.server import ComfyServer
+from .build import FOLDER, temporary_server
+from .examples import EXAMPLES, models_of
+
+SIDE = 192
+ORDER = ("Original", "Painted")  # then the results as the graph lists them
+TILES = 3
+SHOWS = ("PreviewImage", "SaveImage")  # a node that works and shows its result, too, would be there twice
+
+
+def main() -> int:
+    with temporary_server() as server:
+        for name in sys.argv[1:] or EXAMPLES:
+            graph = json.loads((FOLDER / "api" / f"{name}.json").read_text())
+            if models_of(name):
+                images: list[Image.Image] = [Image.open(server.comfyui / "input" / "example.png")]
+            else:
+                images = shown(server, graph)
+            tiled(images).save(FOLDER / f"{name}.jpg", quality=88)
+            print(f"{name}.jpg")
+    return 0
+
+
+def shown(server: ComfyServer, graph: dict) -> list[Image.Image]:
+    """The images of a run, the original first."""
+    files = {
+        graph[node]["_meta"]["title"]: output["images"]
+        for node, output in server.run(graph).items()
+        if "images" in output and graph[node]["class_type"] in SHOWS
+    }
+    titles = sorted(files, key=lambda title: (title not in ORDER, list(files).index(title)))
+    return [Image.open(server.path_of(file)) for title in titles for file in files[title]]
+
+
+def tiled(images: list[Image.Image]) -> Image.Image:
+    """Images side by side, in rows where there are many."""
+    columns = 2 if len(images) == 4 else min(len(images), TILES)
+    rows = -(-len(images) // columns)
+    sheet = Image.new("RGB", (columns * SIDE, rows * SIDE), "#202020")
+    for i, image in enumerate(images):
+        tile = ImageOps.pad(image.convert("RGB"), (SIDE, SIDE), Image.Resampling.LANCZOS, "#202020")
+        sheet.paste(tile, (i % columns * SIDE, i // columns * SIDE))
+    return sheet
+
+
+if __name__ == "__main__":
+    sys.exit(main())
