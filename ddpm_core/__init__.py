@@ -9,10 +9,11 @@ A reader who knows the paper finds the noising process and one step in `schedule
 the extraction in `inversion`, Eq. 7 and the shifts in `manipulation`, Figs. 5, 6 and 12 in `statistics`.
 """
 
-from . import contact_sheet, directions, manipulation, masks, several, statistics, storage, trajectories
+from . import contact_sheet, directions, manipulation, masks, statistics, storage, trajectories
 from .denoiser import Denoiser
 from .editing import PairDenoiser, edit
-from .guidance import cfg_scales
+from .facts import Facts, LatentSpace, Method, Origin
+from .guidance import Guidance, cfg_scales
 from .inversion import chunks_of, invert, without_residuals
 from .noise_maps import NoiseMaps
 from .null_text import GuidedDenoiser, null_text
@@ -25,9 +26,14 @@ __version__ = "0.1.0"
 __all__ = [
     "AttentionGuidance",
     "Denoiser",
+    "Facts",
+    "Guidance",
     "GuidedDenoiser",
+    "LatentSpace",
+    "Method",
     "NoiseMaps",
     "NoiseSchedule",
+    "Origin",
     "PairDenoiser",
     "Step",
     "cfg_scales",
@@ -43,7 +49,6 @@ __all__ = [
     "null_text",
     "pure_noise",
     "sample",
-    "several",
     "statistics",
     "storage",
     "trajectories",

@@ -20,7 +20,6 @@ from torch import Tensor
 from .denoiser import StepCallback
 from .sampling import MaskAfter, mask_for, narrower
 from .schedule import NoiseSchedule
-from .solver import Means
 from .trajectories import edit_friendly_state
 
 
@@ -66,7 +65,7 @@ def edit(
     if mask is not None:
         mask = mask_for(x, mask)
     mask_after = mask_after or (lambda i, x: None)
-    x_edit, means = x, Means(schedule)
+    x_edit, before = x, None
     for i in range(schedule.steps):
         step = schedule.step(i)
         rows = torch.cat([x, x_edit])
@@ -74,7 +73,8 @@ def edit(
         denoised = denoiser(rows, sigma).to(x.dtype)
         if callback is not None:
             callback({"x": x_edit, "i": i, "sigma": step.sigma, "denoised": denoised[len(x) :]})
-        mean, mean_edit = means(i, rows, denoised).chunk(2)
+        mean, mean_edit = step.mean_after(rows, denoised, before).chunk(2)
+        before = denoised
         x_next = edit_friendly_state(x_0, schedule, seeds, i + 1).to(device)
         x_edit = x_next + (mean_edit - mean)
         if (kept := narrower(mask, mask_after(i, x_edit))) is not None:

@@ -6,15 +6,15 @@ timesteps may share one call.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
 from .denoiser import Denoiser, StepCallback, denoise
+from .facts import Facts
 from .noise_maps import NoiseMaps
 from .schedule import NoiseSchedule
-from .solver import Means
 
 
 def chunks_of(steps: int, timesteps_per_call: int) -> list[range]:
@@ -30,7 +30,9 @@ def invert(
     *,
     chunks: Iterable[range] | None = None,
     skipped: int = 0,
-    info: Mapping[str, str] | None = None,
+    facts: Facts | None = None,
+    mask: Tensor | None = None,
+    noising: Tensor | None = None,
     device: torch.device | str = "cpu",
     callback: StepCallback | None = None,
 ) -> NoiseMaps:
@@ -47,7 +49,7 @@ def invert(
         schedule: T steps.
         chunks: which steps share one call; together all T in order. None is one step a call.
         skipped: steps of the full schedule that the trajectory leaves out.
-        info: provenance to keep with the maps.
+        facts, mask, noising: of the maps.
         device: where the arithmetic and the denoiser run.
         callback: called after each call, with the last of its steps.
 
@@ -58,31 +60,34 @@ def invert(
         raise ValueError(f"{len(states)} states do not fit a schedule of {schedule.steps} steps")
     device = torch.device(device)
     residuals = torch.empty_like(states[:-1])
-    means = Means(schedule)
+    before = None
     x = states[0].to(device)
     for chunk in chunks or chunks_of(schedule.steps, 1):
         further = states[chunk.start + 1 : chunk.stop + 1].to(device)  # x_s of each step of the chunk
         x_t = torch.cat([x[None], further[:-1]])  # a copy: a patch of the model may write into its input
         denoised = denoise(denoiser, x_t, [schedule.step(i).sigma for i in chunk])
         for k, i in enumerate(chunk):
-            mean = means(i, x_t[k], denoised[k])
+            mean = schedule.step(i).mean_after(x_t[k], denoised[k], before)
+            before = denoised[k]
             residual = further[k] - mean
             residuals[i] = residual
         if callback is not None:
             callback({"x": x_t[-1], "i": chunk[-1], "sigma": schedule.step(chunk[-1]).sigma, "denoised": denoised[-1]})
         x = mean + residual
-    return NoiseMaps(schedule, states, residuals, skipped=skipped, info=info or {})
+    return NoiseMaps(schedule, states, residuals, skipped=skipped, facts=facts or Facts(), mask=mask, noising=noising)
 
 
 def without_residuals(
     schedule: NoiseSchedule,
     states: Tensor,
     skipped: int = 0,
-    info: Mapping[str, str] | None = None,
+    facts: Facts | None = None,
+    mask: Tensor | None = None,
 ) -> NoiseMaps:
     """Maps that only start from x_T and then follow the model, with eta 0: textbook DDIM, which misses the image.
 
     Args:
         states: (T+1, B, *S) of `trajectories.ddim`.
     """
-    return NoiseMaps(schedule.with_eta(0.0), states, torch.zeros_like(states[:-1]), skipped=skipped, info=info or {})
+    residuals = torch.zeros_like(states[:-1])
+    return NoiseMaps(schedule.with_eta(0.0), states, residuals, skipped=skipped, facts=facts or Facts(), mask=mask)

@@ -9,6 +9,7 @@ Shapes: `B` rows, `T` steps, `*S` sample axes whose last two are height and widt
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal, get_args
@@ -153,7 +154,7 @@ def interpolate(a: NoiseMaps, b: NoiseMaps, weight: float, kind: Interpolation =
     image = torch.lerp(a.image, b.image, weight)
     states = [
         signal * image + mix(a.states[i] - signal * a.image, b.states[i] - signal * b.image, weight)
-        for i, signal in enumerate(a.schedule.signal.tolist()[:-1])
+        for i, (signal, _) in enumerate(map(a.weights, range(a.steps)))
     ]
     return replace(
         a,
@@ -172,7 +173,9 @@ def _check_mixable(a: NoiseMaps, b: NoiseMaps) -> None:
         ("skipped steps", a.skipped, b.skipped),
         ("eta", a.schedule.eta, b.schedule.eta),
         ("order", a.schedule.order, b.schedule.order),
-        *((key, a.info.get(key), b.info.get(key)) for key in ("model_family", "latent_format", "noise_shift")),
+        ("model family", a.space.family, b.space.family),
+        ("latent format", a.space.format, b.space.format),
+        ("weights of the states", _weights(a), _weights(b)),
         ("null-text embeddings", _embeddings(a), _embeddings(b)),
     ):
         if here != there:
@@ -189,6 +192,13 @@ def _check_mixable(a: NoiseMaps, b: NoiseMaps) -> None:
 
 def _whole_mask(noise_maps: NoiseMaps) -> Tensor:
     return torch.ones_like(noise_maps.image[:, :1]) if noise_maps.mask is None else noise_maps.mask
+
+
+def _weights(noise_maps: NoiseMaps) -> str:
+    """In words, to compare and to tell."""
+    if noise_maps.noising is None:
+        return "of their levels"
+    return "; ".join(" ".join(f"{number:.4g}" for number in row) for row in noise_maps.noising.tolist())
 
 
 def _embeddings(noise_maps: NoiseMaps) -> tuple[int, ...] | None:
@@ -244,16 +254,31 @@ def _source_indices(size: int, by: int, fill: Fill) -> Tensor:
 
 
 def _renoise(noise_maps: NoiseMaps, new: Tensor, seeds: Sequence[int]) -> NoiseMaps:
-    """Fresh noise in the cells `new` (H, W): z ~ N(0, I), and states that noise the image found there."""
+    """Fresh noise in the cells `new` (H, W): states that noise the image found there, and z ~ N(0, I) between them.
+
+    Between states of weights (s, n) and (s', n') the residual has the mean s' x_0 - mu_t(s x_0, x_0) and the variance
+    that n' has over what mu_t keeps of n. With the schedule's own weights that is 0 and sigma_t^2.
+    """
     schedule, image = noise_maps.schedule, noise_maps.image
     states, residuals = noise_maps.states.clone(), noise_maps.residuals.clone()
+    x_0 = image[..., new]
     for i in range(schedule.steps):
         eps, z = (
             standard_normal(image, seeds, schedule.steps - i, purpose)[..., new]
             for purpose in (Purpose.FILL_OF_STATES, Purpose.FILL_OF_NOISE)
         )
-        states[i][..., new] = schedule.signal[i].item() * image[..., new] + schedule.noise[i].item() * eps
-        residuals[i][..., new] = schedule.step(i).sigma_t * z
+        step, (signal, noise), (next_signal, next_noise) = (
+            schedule.step(i),
+            noise_maps.weights(i),
+            noise_maps.weights(i + 1),
+        )
+        states[i][..., new] = signal * x_0 + noise * eps
+        if noise_maps.noising is None:
+            residuals[i][..., new] = step.sigma_t * z
+        else:
+            mean = next_signal - step.x_weight * signal - step.denoised_weight
+            deviation = math.sqrt(max(next_noise**2 - (step.x_weight * noise) ** 2, 0.0))
+            residuals[i][..., new] = mean * x_0 + deviation * z
     return replace(noise_maps, states=states, residuals=residuals, predictions=noise_maps.denoised)
 
 

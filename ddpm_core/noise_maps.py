@@ -12,15 +12,14 @@ Shapes: `B` rows (images times variations), `T` steps, `*S` sample axes, such as
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import KW_ONLY, dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field, replace
 from itertools import islice
-from types import MappingProxyType
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from .facts import Facts, LatentSpace, Origin
 from .schedule import NoiseSchedule
 
 
@@ -33,12 +32,14 @@ class NoiseMaps:
         states: (T+1, B, *S) x_t; states[-1] is the image.
         residuals: (T, B, *S) sigma_t z_t = x_s - mu_t(x_t), Eq. 5.
         skipped: how many noisier steps of the full schedule the inversion left out (the paper's T_skip).
-        info: provenance, such as method, model, latent format and seed.
+        facts: what the maps are of.
         uncond: (T, B, L, D) an unconditional embedding for each step, which null-text inversion finds; or None.
         predictions: (T, B, *S) the predictions of x_0, of maps whose residuals were edited so that they no longer tell
             them; None where they follow.
         mask: (B, 1, *S[1:]) in [0, 1], 0 where the image is to stay as it is whatever is sampled from these maps; None
             where it may change everywhere.
+        noising: (2, T+1) the weights of image and noise in the states, where they are not the a_t and b_t of the
+            schedule, as few steps have it; else None.
 
     All tensors lie on the CPU in one dtype, float32 or float64.
 
@@ -51,21 +52,14 @@ class NoiseMaps:
     residuals: Tensor
     _: KW_ONLY
     skipped: int = 0
-    info: Mapping[str, str] = field(default_factory=dict)
+    facts: Facts = field(default_factory=Facts)
     uncond: Tensor | None = None
     predictions: Tensor | None = None
     mask: Tensor | None = None
+    noising: Tensor | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "info", MappingProxyType(dict(self.info)))
         self._check()
-
-    def __getstate__(self) -> dict[str, Any]:
-        """What a copy or a pickle keeps; the view that protects `info` can be neither."""
-        return {**vars(self), "info": dict(self.info)}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, info=MappingProxyType(state["info"]))
 
     @property
     def steps(self) -> int:
@@ -81,6 +75,59 @@ class NoiseMaps:
     def image(self) -> Tensor:
         """(B, *S) x_0, the image that the maps reproduce."""
         return self.states[-1]
+
+    @property
+    def images(self) -> int:
+        """Number of images, of which the rows are variations."""
+        return self.facts.images or len(self.image)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """One seed a row."""
+        return self.facts.seeds or (0,) * len(self.image)
+
+    @property
+    def origin(self) -> Origin | None:
+        """Making of the maps; None where it is not known."""
+        return self.facts.origin
+
+    @property
+    def space(self) -> LatentSpace:
+        """Latent space that the states lie in."""
+        return self.facts.space
+
+    @property
+    def notes(self) -> Mapping[str, str]:
+        """Provenance for people."""
+        return self.facts.notes
+
+    def weights(self, i: int) -> tuple[float, float]:
+        """The weights of image and noise in the state at level i: a_t and b_t, but for few steps."""
+        signal, noise = (self.schedule.signal, self.schedule.noise) if self.noising is None else self.noising
+        return signal[i].item(), noise[i].item()
+
+    def rows(self, chosen: Sequence[int]) -> NoiseMaps:
+        """Maps of some rows alone, in this order.
+
+        Raises:
+            ValueError: no row, or one that is not there.
+        """
+        count, rows = len(self.image), list(chosen)
+        if not rows or not all(0 <= row < count for row in rows):
+            raise ValueError(f"the noise maps have {count} rows, 0 to {count - 1}: there are no rows {rows}")
+        of = [row % self.images for row in rows]  # images
+        images = len(set(of))
+        if len(of) % images or of != of[:images] * (len(of) // images):
+            images = len(of)
+        return replace(
+            self,
+            states=self.states[:, rows],
+            residuals=self.residuals[:, rows],
+            facts=replace(self.facts, seeds=tuple(self.seeds[row] for row in rows), images=images),
+            uncond=None if self.uncond is None else self.uncond[:, rows],
+            predictions=None if self.predictions is None else self.predictions[:, rows],
+            mask=None if self.mask is None else self.mask[rows],
+        )
 
     @property
     def z(self) -> Tensor:
@@ -121,7 +168,7 @@ class NoiseMaps:
             step = self.schedule.step(i)
             read = step.prediction(self.states[i], self.states[i + 1] - self.residuals[i])
             if step.history and before is not None:
-                read = step.not_carried_on(read, before)
+                read = step.interpolated(read, before)
             yield read
             before = read
 
@@ -164,6 +211,8 @@ class NoiseMaps:
                 )
         self._check_uncond()
         self._check_mask()
+        self._check_noising()
+        self.facts.check(*self.image.shape[:2])
         if self.skipped < 0:
             raise ValueError(f"skipped steps must not be negative, got {self.skipped}")
 
@@ -178,6 +227,17 @@ class NoiseMaps:
             )
         if not ((self.mask >= 0) & (self.mask <= 1)).all():
             raise ValueError("the mask holds values outside 0 to 1: paint it again")
+
+    def _check_noising(self) -> None:
+        if self.noising is None:
+            return
+        if self.noising.shape != (2, self.steps + 1) or self.noising.dtype != torch.float64:
+            raise ValueError(
+                f"the weights of the states have shape {tuple(self.noising.shape)} and are {self.noising.dtype}, "
+                f"{self.steps} steps need (2, {self.steps + 1}) in torch.float64"
+            )
+        if not self.noising.isfinite().all() or (self.noising < 0).any() or self.noising[:, -1].tolist() != [1, 0]:
+            raise ValueError("the weights of the states must be finite, 0 or more, and end at 1 and 0, the image")
 
     def _check_uncond(self) -> None:
         if self.uncond is None:

@@ -9,7 +9,7 @@ learning rate and stopping thresholds, written for 50 steps, are stretched over 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from .denoiser import StepCallback
+from .facts import Facts
 from .noise_maps import NoiseMaps
 from .schedule import NoiseSchedule
 
@@ -41,7 +42,8 @@ def null_text(
     learning_rate: float = 1e-2,
     early_stop: float = 1e-5,
     skipped: int = 0,
-    info: Mapping[str, str] | None = None,
+    facts: Facts | None = None,
+    mask: Tensor | None = None,
     device: torch.device | str = "cpu",
     callback: StepCallback | None = None,
 ) -> NoiseMaps:
@@ -99,7 +101,7 @@ def null_text(
             x = step.mean(x, denoised)
         found[i] = uncond
     residuals = torch.zeros_like(pivots[:-1])
-    return NoiseMaps(schedule, pivots, residuals, skipped=skipped, info=info or {}, uncond=found)
+    return NoiseMaps(schedule, pivots, residuals, skipped=skipped, facts=facts or Facts(), uncond=found, mask=mask)
 
 
 def _optimise(

@@ -5,15 +5,15 @@ Source: arXiv 2304.06140, Sec. 3, Eq. 3, and Sec. 5 for T_skip.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from .denoiser import Denoiser, StepCallback, denoise
+from .facts import Facts
 from .noise_maps import NoiseMaps
 from .schedule import NoiseSchedule
-from .solver import Means
 from .trajectories import Purpose, edit_friendly_state, standard_normal
 
 MaskAfter = Callable[[int, Tensor], Tensor | None]
@@ -53,6 +53,26 @@ def sample(
     Raises:
         ValueError: a skip that the maps do not cover, a mask of another size or with NaN or infinity.
     """
+
+    def predict(i: int, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x, denoise(denoiser, x[None], [noise_maps.schedule.step(i).sigma])[0]
+
+    return replay(
+        predict, noise_maps, skip_steps=skip_steps, mask=mask, mask_after=mask_after, device=device, callback=callback
+    )
+
+
+def replay(
+    predict: Callable[[int, Tensor], tuple[Tensor, Tensor]],
+    noise_maps: NoiseMaps,
+    *,
+    skip_steps: int | None = None,
+    mask: Tensor | None = None,
+    mask_after: MaskAfter | None = None,
+    device: torch.device | str = "cpu",
+    callback: StepCallback | None = None,
+) -> Tensor:
+    """The loop of `sample` around any prediction: (step of the maps, x) -> x to step from, prediction of x_0."""
     first = noise_maps.first_step(noise_maps.skipped if skip_steps is None else skip_steps)
     states, residuals, schedule = noise_maps.states, noise_maps.residuals, noise_maps.schedule
     device = torch.device(device)
@@ -61,13 +81,14 @@ def sample(
     if mask is not None:
         mask = mask.to(x)
     mask_after = mask_after or (lambda i, x: None)
-    means = Means(schedule, noise_maps.prediction_before(first, device))
+    before = noise_maps.prediction_before(first, device)
     for i in range(first, schedule.steps):
         step = schedule.step(i)
-        denoised = denoise(denoiser, x[None], [step.sigma])[0]
+        moved, denoised = predict(i, x)
         if callback is not None:
             callback({"x": x, "i": i - first, "sigma": step.sigma, "denoised": denoised})
-        x = means(i, x, denoised) + residuals[i].to(device)
+        x = step.mean_after(moved, denoised, before) + residuals[i].to(device)
+        before = denoised
         if (kept := narrower(mask, mask_after(i - first, x))) is not None:
             x = torch.lerp(states[i + 1].to(device), x, kept.to(x))
     return x
@@ -102,7 +123,7 @@ def generate(
     seeds: Sequence[int],
     *,
     skipped: int = 0,
-    info: Mapping[str, str] | None = None,
+    facts: Facts | None = None,
     around: tuple[Tensor, Tensor] | None = None,
     device: torch.device | str = "cpu",
     callback: StepCallback | None = None,
@@ -115,7 +136,7 @@ def generate(
         schedule: T steps.
         seeds: one seed a row.
         skipped: steps of the full schedule that this one leaves out.
-        info: provenance to keep with the maps.
+        facts: what the maps are of.
         around: an image (B, *S) and a mask (B, 1, *S[1:]), 1 where a new one is generated and 0 where this one stays;
             the mask goes into the maps.
         device: where the arithmetic and the denoiser run.
@@ -132,14 +153,15 @@ def generate(
         image, mask = around[0], mask_for(x, around[1])
         x = torch.lerp(edit_friendly_state(image, schedule, seeds, 0).to(device), x, mask)
     states[0] = x
-    means = Means(schedule)
+    before = None
     for i in range(schedule.steps):
         step = schedule.step(i)
         denoised = denoise(denoiser, x[None], [step.sigma])[0]
         if callback is not None:
             callback({"x": x, "i": i, "sigma": step.sigma, "denoised": denoised})
         z = standard_normal(start, seeds, schedule.steps - i - 1, Purpose.GENERATION)
-        mean, residual = means(i, x, denoised), step.sigma_t * z.to(device)
+        mean, residual = step.mean_after(x, denoised, before), step.sigma_t * z.to(device)
+        before = denoised
         if around is not None:
             outside = edit_friendly_state(image, schedule, seeds, i + 1).to(device)
             residual = torch.lerp(outside, mean + residual, mask) - mean
@@ -147,7 +169,7 @@ def generate(
         states[i + 1] = x
         residuals[i] = residual
     kept = None if around is None else around[1]
-    return NoiseMaps(schedule, states, residuals, skipped=skipped, info=info or {}, mask=kept)
+    return NoiseMaps(schedule, states, residuals, skipped=skipped, facts=facts or Facts(), mask=kept)
 
 
 def pure_noise(like: Tensor, schedule: NoiseSchedule, seeds: Sequence[int]) -> Tensor:

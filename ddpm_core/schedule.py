@@ -29,19 +29,33 @@ class Step:
     sigma_t: float  # standard deviation of the noise that the step adds
     x_weight: float  # mu_t = x_weight * x_t + denoised_weight * denoised
     denoised_weight: float
-    history: float = 0.0  # how far the prediction is carried on from the one of the step before; 0 is first order
+    history: float = 0.0  # how far the prediction is extrapolated from the one of the step before; 0 is first order
 
     def mean(self, x: Tensor, denoised: Tensor) -> Tensor:
         """mu_t, Eq. 4: the mean of x_s given x_t and the prediction of x_0. All three are (N, *S)."""
         return torch.add(x * self.x_weight, denoised, alpha=self.denoised_weight)
 
-    def carried_on(self, denoised: Tensor, before: Tensor) -> Tensor:
-        """D + history (D - D_before): the prediction half way to the next level, which `mean` takes at order 2."""
+    def mean_after(self, x: Tensor, denoised: Tensor, before: Tensor | None) -> Tensor:
+        """mu_t at the order of the step: `mean` of the prediction extrapolated from that of the step before.
+
+        At second order SDE-DPM-Solver++(2M) (arXiv 2211.01095), whose step with eta 1 is Eq. 4's but for D.
+
+        Raises:
+            ValueError: a step of second order without a prediction before it.
+        """
+        if not self.history:
+            return self.mean(x, denoised)
+        if before is None:
+            raise ValueError("this step is of second order, and the prediction of the step before it is missing")
+        return self.mean(x, self.extrapolated(denoised, before))
+
+    def extrapolated(self, denoised: Tensor, before: Tensor) -> Tensor:
+        """D + history (D - D_before): the prediction half way to the next level."""
         return torch.lerp(before, denoised, 1 + self.history)
 
-    def not_carried_on(self, carried: Tensor, before: Tensor) -> Tensor:
-        """The D of which `carried_on` has made this."""
-        return torch.lerp(before, carried, 1 / (1 + self.history))
+    def interpolated(self, extrapolated: Tensor, before: Tensor) -> Tensor:
+        """The D that was `extrapolated` to this."""
+        return torch.lerp(before, extrapolated, 1 / (1 + self.history))
 
     def prediction(self, x: Tensor, mean: Tensor) -> Tensor:
         """The prediction of x_0 of which `mean` is mu_t: Eq. 4 solved for it, in float64. All three are (N, *S).
@@ -60,7 +74,7 @@ class NoiseSchedule:
         signal: (T+1,) a_t; 1 at the last level.
         noise: (T+1,) b_t; 0 at the last level.
         eta: 1 is DDPM, 0 is DDIM, which adds no noise. In [0, 1].
-        order: 1, or 2 for steps that take the prediction before theirs into account (`solver.Means`). Of order 1 are
+        order: 1, or 2 for steps that take the prediction before theirs into account (`Step.mean_after`). Of order 1 are
             the first, which has none before it, the last, to the image itself, which has no half way, and any that is
             more than twice as long as the one before it.
 
@@ -159,7 +173,7 @@ class NoiseSchedule:
         """h / (2 h_before) for steps of log signal-to-noise h = lambda_s - lambda_t, lambda = log(a / b).
 
         Deviation: 0 above 1, for a step more than twice as long as the one before it. Predictions at states of
-        independent noise differ by that noise too, and carried on so far it is most of what is seen. In schedules even
+        independent noise differ by that noise too, and extrapolated so far it is most of what is seen. In schedules even
         in time that is the last step before the image's.
         """
         if self.order == 1 or not 0 < i < len(self.sigmas) - 2:

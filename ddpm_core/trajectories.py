@@ -43,7 +43,11 @@ def edit_friendly(x_0: Tensor, schedule: NoiseSchedule, seeds: Sequence[int]) ->
     Returns:
         (T+1, B, *S) on the CPU in float32 (float64 if x_0 is), the last of them x_0 itself.
     """
-    return torch.stack([edit_friendly_state(x_0, schedule, seeds, i) for i in range(schedule.steps + 1)])
+    x_0 = _on_cpu(x_0)  # once, not once a level
+    states = x_0.new_empty((schedule.steps + 1, *x_0.shape))
+    for i in range(schedule.steps + 1):
+        states[i] = edit_friendly_state(x_0, schedule, seeds, i)
+    return states
 
 
 def edit_friendly_state(x_0: Tensor, schedule: NoiseSchedule, seeds: Sequence[int], i: int) -> Tensor:
@@ -80,6 +84,30 @@ def few_steps(
     Raises:
         ValueError: a negative noise_shift, another number of noise levels.
     """
+    x_0, steps = _on_cpu(x_0), schedule.steps
+    _check_seeds(x_0, seeds)
+    states = []
+    for i, (there, j) in enumerate(_levels_of_few_steps(schedule, noise_shift, noise_levels)):
+        cleaner = x_0 if j == there.steps else _noised(x_0, there, j, standard_normal(x_0, seeds, steps - i))
+        states.append(cleaner * (schedule.scale(i) / there.scale(j)))
+    return torch.stack([*states, x_0])
+
+
+def noising_of_few_steps(
+    schedule: NoiseSchedule, *, noise_shift: int = 1, noise_levels: NoiseSchedule | None = None
+) -> Tensor:
+    """(2, T+1) the weights of image and noise in the states of `few_steps`, for `NoiseMaps.noising`."""
+    weights = [
+        torch.stack([there.signal[j], there.noise[j]]) * (schedule.scale(i) / there.scale(j))
+        for i, (there, j) in enumerate(_levels_of_few_steps(schedule, noise_shift, noise_levels))
+    ]
+    return torch.stack([*weights, torch.tensor([1.0, 0.0], dtype=torch.float64)], dim=1)
+
+
+def _levels_of_few_steps(
+    schedule: NoiseSchedule, noise_shift: int, noise_levels: NoiseSchedule | None
+) -> list[tuple[NoiseSchedule, int]]:
+    """For each step, the level whose noise its state has, and the schedule of that level."""
     steps = schedule.steps
     if noise_shift < 0:
         raise ValueError(f"noise_shift is {noise_shift}: use 0 (off) or more")
@@ -89,14 +117,7 @@ def few_steps(
             f"0; or {steps - 1} and 0, where the last step starts at the image"
         )
     there, shift = (schedule, noise_shift) if noise_levels is None else (noise_levels, 0)
-    x_0 = _on_cpu(x_0)
-    _check_seeds(x_0, seeds)
-    states = []
-    for i in range(steps):
-        j = min(i + shift, there.steps)
-        cleaner = x_0 if j == there.steps else _noised(x_0, there, j, standard_normal(x_0, seeds, steps - i))
-        states.append(cleaner * (schedule.scale(i) / there.scale(j)))
-    return torch.stack([*states, x_0])
+    return [(there, min(i + shift, there.steps)) for i in range(steps)]
 
 
 def cycle_diffusion(x_0: Tensor, schedule: NoiseSchedule, seeds: Sequence[int]) -> Tensor:

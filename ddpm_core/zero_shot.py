@@ -19,8 +19,7 @@ from torch import Tensor
 
 from .denoiser import StepCallback
 from .noise_maps import NoiseMaps
-from .sampling import mask_for, narrower
-from .solver import Means
+from .sampling import replay
 
 
 class AttentionGuidance(Protocol):
@@ -69,29 +68,18 @@ def zero_shot(
     Raises:
         ValueError: as `sample`.
     """
-    first = noise_maps.first_step(noise_maps.skipped if skip_steps is None else skip_steps)
-    states, residuals, schedule = noise_maps.states, noise_maps.residuals, noise_maps.schedule
-    device = torch.device(device)
-    x = states[first].to(device, copy=True)
-    mask = narrower(noise_maps.mask, None if mask is None else mask_for(x, mask))
-    if mask is not None:
-        mask = mask.to(x)
-    means = Means(schedule, noise_maps.prediction_before(first, device))
-    for i in range(first, schedule.steps):
-        step = schedule.step(i)
-        sigma = x.new_full((len(x),), step.sigma, dtype=torch.float32)
+    schedule = noise_maps.schedule
+
+    def predict(i: int, x: Tensor) -> tuple[Tensor, Tensor]:
+        sigma = x.new_full((len(x),), schedule.step(i).sigma, dtype=torch.float32)
         moved = [x] * guidance.halves
         if weight:
             down = weight * schedule.scale(i) ** 2
-            gradients = guidance.gradients(x, states[i].to(device), sigma)
+            gradients = guidance.gradients(x, noise_maps.states[i].to(x.device), sigma)
             moved = [x - down * gradient.to(x.dtype) for gradient in gradients]
-        denoised = guidance.predict(moved, sigma).to(x.dtype)
-        if callback is not None:
-            callback({"x": x, "i": i - first, "sigma": step.sigma, "denoised": denoised})
-        x = means(i, moved[-1], denoised) + residuals[i].to(device)
-        if mask is not None:
-            x = torch.lerp(states[i + 1].to(device), x, mask)
-    return x
+        return moved[-1], guidance.predict(moved, sigma).to(x.dtype)
+
+    return replay(predict, noise_maps, skip_steps=skip_steps, mask=mask, device=device, callback=callback)
 
 
 def attend(maps: Tensor, v: Tensor) -> Tensor:

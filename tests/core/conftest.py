@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from ddpm_core import NoiseSchedule, invert, trajectories
+from ddpm_core import Facts, LatentSpace, Method, NoiseSchedule, Origin, invert, trajectories
 
 
 def sigmas(steps: int) -> torch.Tensor:
@@ -49,7 +49,9 @@ def noise_maps():
     x_0 = torch.randn((2, 4, 16, 24), generator=torch.Generator().manual_seed(0))
     schedule = FAMILIES["ve"](10, 1.0)
     states = trajectories.edit_friendly(x_0, schedule, [5, 6])
-    return invert(wobbly_denoiser, states, schedule, info={"method": "edit friendly", "seed": "5"})
+    origin = Origin(Method.EDIT_FRIENDLY, 3.5, (0.25, -1.0))
+    facts = Facts((5, 6), origin=origin, space=LatentSpace("SD15", "SD15", cell=8), notes={"scheduler": "normal"})
+    return invert(wobbly_denoiser, states, schedule, facts=facts)
 
 
 @pytest.fixture(params=FAMILIES)

@@ -145,7 +145,8 @@ def two_rows(denoiser):
         schedule = replace(NoiseSchedule.variance_exploding(sigmas_of(TOLD[4])), order=order)
         x_0 = image(2, 4, 6, 6) * torch.tensor([1.0, 0.01]).view(2, 1, 1, 1)
         states = trajectories.few_steps(x_0, schedule, [3, 4])
-        return invert(denoiser, states, schedule, info={"noise_shift": "1"})
+        noising = trajectories.noising_of_few_steps(schedule)
+        return invert(denoiser, states, schedule, noising=noising)
 
     return make
 
@@ -203,8 +204,10 @@ def test_a_shift_over_all_steps_needs_its_seeds_too(family):
 
 def test_maps_of_different_shifts_are_not_mixed(two_rows):
     noise_maps = two_rows()
-    with pytest.raises(ValueError, match="first noise maps have noise_shift 1, the second have None"):
-        manipulation.interpolate(noise_maps, replace(noise_maps, info={}), 0.5)
+    with pytest.raises(
+        ValueError, match="first noise maps have weights of the states .*, the second have of their levels"
+    ):
+        manipulation.interpolate(noise_maps, replace(noise_maps, noising=None), 0.5)
 
 
 @pytest.mark.parametrize("given", [1, 4])
@@ -213,3 +216,38 @@ def test_noise_levels_for_other_steps_are_refused(given):
     levels = NoiseSchedule.variance_exploding(torch.arange(given, -1, -1).double())
     with pytest.raises(ValueError, match=f"there are {given} levels of noise above 0 for 3 steps: give one for each"):
         trajectories.few_steps(image(1, 1, 2, 2), schedule, [3], noise_levels=levels)
+
+
+def maps_of_noise(schedule, seeds, count=COUNT, value=1.0):
+    """Few-step maps of plain images under a model that sees through the noise."""
+    x_0 = torch.full((len(seeds), 1, 2, count), value)
+    states = trajectories.few_steps(x_0, schedule, seeds)
+    noising = trajectories.noising_of_few_steps(schedule)
+    return invert(lambda x, sigma: torch.full_like(x, value), states, schedule, noising=noising)
+
+
+def test_what_a_shift_fills_in_has_the_noise_of_the_states(family):
+    """In states and along the way: sampled with the model that sees the image, each state has its own noise."""
+    schedule = family(4, 1.0)
+    maps = maps_of_noise(schedule, [3])
+    shifted = manipulation.shift(maps, COUNT // 2, 0, "gaussian", [9])
+    reached = []
+    sample(lambda x, sigma: torch.ones_like(x), shifted, callback=lambda step: reached.append(step["x"].clone()))
+    for i in range(schedule.steps):
+        signal, noise = maps.weights(i)
+        for state in (shifted.states[i], reached[i]):
+            fresh = state[..., : COUNT // 2]
+            assert fresh.mean().item() == pytest.approx(signal, abs=5 * max(noise, 1e-3) / math.sqrt(COUNT))
+            assert fresh.std().item() == pytest.approx(noise, rel=5 / math.sqrt(2 * COUNT), abs=1e-3), i
+
+
+def test_a_mixture_takes_for_noise_what_is_noise(family):
+    """Halves of two independent noises over one image: the deviation falls by sqrt(1/2), the image stays."""
+    schedule = family(4, 1.0)
+    a, b = maps_of_noise(schedule, [3]), maps_of_noise(schedule, [4])
+    mixed = manipulation.interpolate(a, b, 0.5, "spherical")
+    for i in range(schedule.steps):
+        signal, noise = a.weights(i)
+        over = mixed.states[i] - signal
+        assert over.mean().item() == pytest.approx(0, abs=5 * max(noise, 1e-3) / math.sqrt(COUNT))
+        assert over.std().item() == pytest.approx(noise, rel=5 / math.sqrt(2 * COUNT), abs=1e-6), i

@@ -14,8 +14,12 @@ from hypothesis import strategies as st
 from safetensors.torch import load, save
 
 from ddpm_core import (
+    Facts,
+    LatentSpace,
+    Method,
     NoiseMaps,
     NoiseSchedule,
+    Origin,
     edit,
     generate,
     invert,
@@ -57,7 +61,10 @@ def saved(tmp_path_factory, family_at):
     """A file of maps that have all that maps may have."""
     path = tmp_path_factory.mktemp("fuzz") / "a.safetensors"
     more = {"uncond": seeded(STEPS, SHAPE[0], 3, 2), "predictions": seeded(STEPS, *SHAPE)}
-    storage.save(maps_of(family_at[0](STEPS, 1.0), info={"method": "any", "seed": "3"}, **more), path)
+    space = LatentSpace("SD15", "SD15", torch.ones(2), torch.zeros(2), 8, torch.ones(2, 2, 2, 3))
+    facts = Facts((3, 4), 1, Origin(Method.NATIVE, 2.5, (0.5, -1.0)), space, {"scheduler": "normal"})
+    noising = torch.stack([torch.linspace(1, 1, STEPS + 1), torch.linspace(2, 0, STEPS + 1)]).double()
+    storage.save(maps_of(family_at[0](STEPS, 1.0), facts=facts, noising=noising, **more), path)
     return path, path.read_bytes()
 
 
@@ -73,7 +80,8 @@ def load_or_refuse(path, content: bytes) -> None:
     assert noise_maps.denoised.shape == noise_maps.residuals.shape
     storage.save(noise_maps, path)
     again = storage.load(path)
-    assert again.info == noise_maps.info and again.skipped == noise_maps.skipped
+    assert (again.seeds, again.images, again.origin) == (noise_maps.seeds, noise_maps.images, noise_maps.origin)
+    assert again.notes == noise_maps.notes and again.skipped == noise_maps.skipped
     assert torch.equal(again.states, noise_maps.states) and torch.equal(again.residuals, noise_maps.residuals)
 
 
@@ -95,7 +103,8 @@ def test_files_whose_header_is_changed(saved, data):
     length = int.from_bytes(content[:8], "little")
     table = json.loads(content[8 : 8 + length])
     header = json.loads(table["__metadata__"]["noise_maps"])
-    where = data.draw(st.sampled_from([header, header["info"], table["__metadata__"], table, table["states"]]))
+    parts = [header, *(header[name] for name in ("notes", "origin", "space"))]
+    where = data.draw(st.sampled_from([*parts, table["__metadata__"], table, table["states"]]))
     for _ in range(data.draw(st.integers(1, 3))):
         where[data.draw(st.sampled_from(sorted(where)) | st.text(max_size=5))] = data.draw(JSON)
     if isinstance(table.get("__metadata__"), dict) and where is not table["__metadata__"]:

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddpm_core import NoiseMaps, NoiseSchedule, invert, manipulation, sample, trajectories
+from ddpm_core import Facts, LatentSpace, NoiseMaps, NoiseSchedule, invert, manipulation, sample, trajectories
 
 PARTS = ("states", "residuals")
 
@@ -181,7 +181,7 @@ def test_shift_and_flip_refuse_maps_without_height_and_width(denoiser):
 def other_maps(noise_maps, denoiser):
     x_0 = torch.randn(noise_maps.image.shape, generator=torch.Generator().manual_seed(9))
     states = trajectories.edit_friendly(x_0, noise_maps.schedule, [50, 51])
-    return invert(denoiser, states, noise_maps.schedule, info=noise_maps.info)
+    return invert(denoiser, states, noise_maps.schedule, facts=noise_maps.facts)
 
 
 @pytest.mark.parametrize("kind", ["spherical", "linear"])
@@ -219,13 +219,12 @@ def test_interpolation_refuses_maps_that_differ(noise_maps):
         manipulation.interpolate(noise_maps, replace(noise_maps, schedule=other), 0.5)
     with pytest.raises(ValueError, match="have eta 1.0, the second have 0.5"):
         manipulation.interpolate(noise_maps, replace(noise_maps, schedule=schedule.with_eta(0.5)), 0.5)
-    with pytest.raises(ValueError, match="model_family"):
-        manipulation.interpolate(noise_maps, replace(noise_maps, info={"model_family": "SDXL"}), 0.5)
+    with pytest.raises(ValueError, match="model family SD15, the second have SDXL"):
+        manipulation.interpolate(noise_maps, replace(noise_maps, facts=Facts(space=LatentSpace("SDXL"))), 0.5)
 
 
 def with_rows(noise_maps, rows: slice):
-    parts = {name: getattr(noise_maps, name) for name in (*PARTS, "predictions")}
-    return replace(noise_maps, **{name: part[:, rows] for name, part in parts.items() if part is not None})
+    return noise_maps.rows(range(len(noise_maps.image))[rows])
 
 
 def test_maps_without_noise_cannot_be_recoloured(noise_maps):

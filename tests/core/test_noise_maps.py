@@ -2,11 +2,12 @@
 
 import copy
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
 
-from ddpm_core import invert, manipulation, trajectories, without_residuals
+from ddpm_core import Facts, LatentSpace, invert, manipulation, sample, trajectories, without_residuals
 
 MASK = torch.ones(1, 1, 16, 24)
 
@@ -67,13 +68,47 @@ def test_they_move_along(noise_maps, fill):
 )
 def test_maps_can_be_copied(noise_maps, copied):
     copy = copied(noise_maps)
-    assert copy.info == noise_maps.info
+    assert copy.notes == noise_maps.notes and copy.origin == noise_maps.origin
     assert torch.equal(copy.denoised, noise_maps.denoised)
     with pytest.raises(TypeError):
-        copy.info["seed"] = "6"
+        copy.notes["scheduler"] = "simple"
 
 
 def test_a_deep_copy_has_tensors_of_its_own(noise_maps):
     deep = copy.deepcopy(noise_maps)
     deep.states.zero_()
     assert noise_maps.states.any()
+
+
+def test_rows_are_what_they_are_alone(denoiser, family):
+    """Three images, two variations: one row, one variation, one image."""
+    schedule, seeds = family(4, 1.0), trajectories.seeds_of_rows(7, 3, 2)
+    x_0 = noise(3, 4, 8, 8).repeat(2, 1, 1, 1)
+    mask = torch.rand((6, 1, 8, 8), generator=torch.Generator().manual_seed(1))
+    facts = Facts(tuple(seeds), images=3)
+    states = trajectories.edit_friendly(x_0, schedule, seeds)
+    maps = replace(invert(denoiser, states, schedule, facts=facts), mask=mask)
+    for chosen, images in (([4], 1), ([3, 4, 5], 3), ([1, 4], 1), ([0, 2, 3, 5], 2), ([0, 4], 2)):
+        part = maps.rows(chosen)
+        assert (part.images, part.seeds) == (images, tuple(seeds[row] for row in chosen))
+        assert torch.equal(part.image, maps.image[chosen]) and torch.equal(part.mask, mask[chosen])
+        assert torch.equal(sample(denoiser, part), sample(denoiser, maps)[chosen])
+    for wrong in ([], [6], [-1]):
+        with pytest.raises(ValueError, match=r"6 rows, 0 to 5: there are no rows"):
+            maps.rows(wrong)
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        (Facts((1,)), "1 seeds for 2 rows"),
+        (Facts((1, 2**64)), "a seed is not from 0"),
+        (Facts((1, -1)), "a seed is not from 0"),
+        (Facts(images=3), "2 rows are not 3 images"),
+        (Facts(space=LatentSpace(scale=torch.ones(3), shift=torch.zeros(1))), r"scale .* shape \(3,\) for 4 channels"),
+        (Facts(space=LatentSpace(colors=torch.ones(4, 1, 2, 3))), r"colors .* \(4, 1, 2, 3\) for 4 channels"),
+    ],
+)
+def test_facts_of_other_maps_are_refused(noise_maps, facts, message):
+    with pytest.raises(ValueError, match=message):
+        replace(noise_maps, facts=facts)

@@ -11,8 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ddpm_core import manipulation, sample, storage
+from ddpm_core import Method, manipulation, sample, storage, trajectories
 
+FILES = Path(__file__).parent / "files"
 ROOT = Path(storage.__file__).parents[1]
 TENSORS = ("states", "residuals", "denoised")
 
@@ -37,7 +38,9 @@ def test_a_loaded_file_is_bit_for_bit_what_was_saved(noise_maps, saved, denoiser
         for name in ("sigmas", "signal", "noise")
     )
     assert loaded.schedule.eta == noise_maps.schedule.eta
-    assert loaded.info == noise_maps.info
+    for name in ("seeds", "images", "origin", "notes"):
+        assert getattr(loaded, name) == getattr(noise_maps, name), name
+    assert loaded.space.cell == 8 and torch.equal(loaded.space.scale, noise_maps.space.scale)
     assert torch.equal(sample(denoiser, loaded, skip_steps=3), sample(denoiser, noise_maps, skip_steps=3))
 
 
@@ -59,15 +62,65 @@ def test_predictions_that_an_edit_kept_are_kept(tmp_path, noise_maps):
     assert torch.equal(storage.load(tmp_path / "a.safetensors").denoised, noise_maps.denoised)
 
 
-def test_files_of_the_first_version_are_read(saved, noise_maps):
-    """They held the predictions always."""
+@pytest.mark.parametrize("path", sorted(FILES.iterdir()), ids=lambda path: path.name.split(".")[0])
+def test_files_of_every_earlier_version_are_read(path, denoiser, tmp_path):
+    """Written by the pack as it was: four rows, two images with two variations, of seed 7."""
+    loaded = storage.load(path)
+    native, few = "native" in path.name, "few-steps" in path.name
+    assert loaded.seeds == ((7, 8, 9, 10) if native else (7, 7, 8, 8)) and loaded.images == 2
+    method = Method.NATIVE if native else Method.FEW_STEPS if few else Method.EDIT_FRIENDLY
+    assert (loaded.origin.method, loaded.origin.cfg) == (method, 3.5)
+    assert (loaded.space.family, loaded.space.format) == ("SD15", "SD15")
+    assert loaded.space.scale.tolist() == pytest.approx([0.18215])
+    assert loaded.notes["scheduler"] == "ddim_uniform" and loaded.notes["prompt"] == '{"1": {}}'
+    if path.name.startswith("version-1"):
+        assert loaded.predictions is not None and loaded.space.cell is None
+    else:
+        assert loaded.space.cell == 8 and loaded.origin.prompt == (0.1, -0.2)
+        assert loaded.space.colors.shape == (4, 1, 1, 3)
+    assert loaded.schedule.order == (2 if path.name.startswith("version-3") else 1)
+    assert (sample(denoiser, loaded) - loaded.image).abs().max() < 1e-5
+    if few:
+        image, drawn = loaded.image, trajectories.standard_normal(loaded.image, loaded.seeds, 4)
+        signal, noise = loaded.weights(0)
+        assert torch.allclose(loaded.states[0], signal * image + noise * drawn, atol=1e-5)
+    else:
+        assert loaded.noising is None
+    storage.save(loaded, tmp_path / "again.safetensors")
+    again = storage.load(tmp_path / "again.safetensors")
+    assert header_of(tmp_path / "again.safetensors")["version"] == 4
+    assert (again.seeds, again.origin, again.notes) == (loaded.seeds, loaded.origin, loaded.notes)
 
-    def as_before(tensors, header):
-        header["version"] = 1
-        tensors["denoised"] = noise_maps.denoised
 
-    loaded = storage.load(rewritten(saved, as_before))
-    assert all(torch.equal(getattr(loaded, name), getattr(noise_maps, name)) for name in TENSORS)
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("seed", "-1"),
+        ("seed", "1.0"),
+        ("variations", "0"),
+        ("pixels_per_cell", "2000"),
+        ("latent_scale", '"a"'),
+        ("latent_scale", "[NaN]"),
+        ("latent_rgb_factors", "[[1.0], [2.0, 3.0]]"),
+        ("cfg", "[]"),
+        ("noise_shift", "to sigmas one, two"),
+        ("prompt_signature", "[" * 10000),
+    ],
+)
+def test_earlier_files_whose_texts_say_nothing_are_refused_and_kept(tmp_path, key, text):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes((FILES / "version-2-native.noisemaps.safetensors").read_bytes())
+    rewritten(path, lambda tensors, header: header["info"].update({key: text}))
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=f"a.safetensors says {key} is .*: save the noise maps again"):
+        storage.load(path)
+    assert path.read_bytes() == before
+
+
+def test_a_method_that_is_not_known_is_refused_by_name(saved):
+    rewritten(saved, lambda tensors, header: header["origin"].update(method="telepathy"))
+    with pytest.raises(ValueError, match="made by 'telepathy', which this pack does not know .*: update the pack"):
+        storage.load(saved)
 
 
 def test_skipped_steps_and_extra_provenance_are_kept(tmp_path, noise_maps):
@@ -81,7 +134,7 @@ def test_skipped_steps_and_extra_provenance_are_kept(tmp_path, noise_maps):
     storage.save(tail, tmp_path / "a.safetensors", {"prompt": '{"1": "x"}', "count": 3})
     loaded = storage.load(tmp_path / "a.safetensors")
     assert loaded.skipped == 4
-    assert loaded.info == {**noise_maps.info, "prompt": '{"1": "x"}', "count": "3"}
+    assert loaded.notes == {**noise_maps.notes, "prompt": '{"1": "x"}', "count": "3"}
 
 
 def test_equal_maps_give_equal_files_in_every_process(saved, tmp_path):
@@ -95,18 +148,18 @@ def test_equal_maps_give_equal_files_in_every_process(saved, tmp_path):
 KILLED_WHILE_SAVING = """if True:
     import os, pathlib, signal, sys, time
     import torch
-    from ddpm_core import NoiseMaps, NoiseSchedule, storage
+    from ddpm_core import Facts, NoiseMaps, NoiseSchedule, storage
 
     path = pathlib.Path(sys.argv[1])
     schedule = NoiseSchedule.variance_exploding(torch.linspace(5, 0, 11))
 
     def maps(value):
         whole = torch.full((21, 1, 4, 96, 96), float(value))
-        return NoiseMaps(schedule, whole[:11], whole[11:], info={"value": str(value)})
+        return NoiseMaps(schedule, whole[:11], whole[11:], facts=Facts(notes={"value": str(value)}))
 
     def held():
         noise_maps = storage.load(path)
-        value = noise_maps.info["value"]
+        value = noise_maps.notes["value"]
         assert torch.cat([noise_maps.states, noise_maps.residuals]).eq(float(value)).all()
         return int(value)
 
@@ -170,7 +223,7 @@ def rewritten(path: Path, change) -> Path:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda tensors, header: header.update(version=4), "format version 4, this pack reads up to 3"),
+        (lambda tensors, header: header.update(version=5), "format version 5, this pack reads up to 4"),
         (lambda tensors, header: header.pop("eta"), "not one of noise maps"),
         (lambda tensors, header: tensors.pop("residuals"), "lacks the tensors residuals"),
         (
@@ -214,8 +267,15 @@ def test_refuses_a_file_that_is_wrong(saved, change, message):
         ({"eta": '"eta": 1' + "0" * 400}, "contradicts itself.*too large"),
         ({"version": '"version": true'}, "has version True"),
         ({"version": '"version": 0'}, "has version 0, which has to be a whole number from 1"),
-        ({"info": '"info": []'}, r"has info \[\], which has to be an object of texts"),
-        ({"info": '"info": {"seed": 3}'}, "has info {'seed': 3}"),
+        ({"notes": '"notes": []'}, r"has notes \[\], which has to be an object of texts"),
+        ({"notes": '"notes": {"seed": 3}'}, "has notes {'seed': 3}"),
+        ({"seeds": '"seeds": [1.0, 2]'}, "has seeds .*, which has to be a list of whole numbers"),
+        ({"seeds": '"seeds": [1]'}, "contradicts itself: there are 1 seeds for 2 rows"),
+        ({"images": '"images": 5'}, "contradicts itself: 2 rows are not 5 images"),
+        ({"origin": '"origin": {"method": "DDIM", "cfg": "3", "prompt": []}'}, "origin, has cfg '3', which has to be"),
+        ({"origin": '"origin": {"method": "DDIM", "cfg": Infinity, "prompt": []}'}, "contradicts .* not finite"),
+        ({"origin": '"origin": {}'}, "not one of noise maps"),
+        ({"space": '"space": null'}, "has space None, which has to be an object"),
     ],
 )
 def test_refuses_a_header_that_is_wrong(saved, change, message):

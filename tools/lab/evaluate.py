@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddpm_core import attention, manipulation, masks, several, trajectories
+from ddpm_core import attention, manipulation, masks, trajectories
 from ddpm_core.denoiser import Denoiser
 from ddpm_core.editing import PairDenoiser
-from ddpm_core.guidance import Guidance, scale_of_source
+from ddpm_core.guidance import Guidance, SourceGuidance, Term, from_source
 from ddpm_core.inversion import invert, without_residuals
 from ddpm_core.noise_maps import NoiseMaps
 from ddpm_core.sampling import generate, sample
@@ -268,18 +268,16 @@ def _target_denoiser(model: DemoModel, edits: list[Edit], settings: Settings) ->
     return model.denoiser([edit.target.caption for edit in edits], settings.cfg_target)
 
 
-def _guided(model: DemoModel, edits: list[Edit], settings: Settings, guidance: Guidance) -> Denoiser:
+def _guided(model: DemoModel, edits: list[Edit], settings: Settings, kind: SourceGuidance) -> Denoiser:
     """Guidance by source, target and empty caption, as the node Guide from Source to Target has it."""
     scale = settings.cfg_target
-    source_scale = scale_of_source(guidance, scale, scale * 2 / 3)
-    source, target, empty = (
-        model.denoiser(captions)
-        for captions in ([edit.source.caption for edit in edits], [edit.target.caption for edit in edits], "")
-    )
+    (guidance,) = from_source(kind, [scale], scale * 2 / 3)
+    sources, targets = ([getattr(edit, which).caption for edit in edits] for which in ("source", "target"))
+    prompts: dict[str, str | list[str]] = {"source": sources, "positive": targets, "negative": ""}
+    denoisers = {name: model.denoiser(prompts[name]) for name in guidance.prompts}
 
     def predict(x: Tensor, sigma: Tensor) -> Tensor:
-        d_source, d_target, d_empty = source(x, sigma), target(x, sigma), empty(x, sigma)
-        return d_source + scale * (d_target - d_empty) - source_scale * (d_source - d_empty)
+        return guidance.combined({name: denoiser(x, sigma) for name, denoiser in denoisers.items()})[0]
 
     return predict
 
@@ -369,13 +367,15 @@ def two_edits(
 
 
 def _chained(model: DemoModel, edits: Sequence[TwoEdits], settings: Settings) -> Denoiser:
-    base = model.denoiser([edit.source.caption for edit in edits])
     kinds = edits[0].kinds
-    towards = [model.denoiser([edit.alone(kind).caption for edit in edits]) for kind in kinds]
-    terms = [several.Term(settings.several.scale, quantile=settings.several.quantile[kind]) for kind in kinds]
+    denoisers = {kind: model.denoiser([edit.alone(kind).caption for edit in edits]) for kind in kinds}
+    denoisers["positive"] = model.denoiser([edit.source.caption for edit in edits])
+    quantiles = settings.several.quantile
+    terms = tuple((kind, Term(settings.several.scale, quantile=quantiles[kind])) for kind in kinds)
+    guidance = Guidance("positive", terms=terms)
 
     def predict(x: Tensor, sigma: Tensor) -> Tensor:
-        return several.combined(base(x, sigma), [denoiser(x, sigma) for denoiser in towards], terms)[0]
+        return guidance.combined({name: denoiser(x, sigma) for name, denoiser in denoisers.items()})[0]
 
     return predict
 
