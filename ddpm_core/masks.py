@@ -21,6 +21,14 @@ from .schedule import NoiseSchedule
 
 # Two equal prompts predict the same to rounding; bfloat16 keeps 3 digits.
 SMALLEST_DIFFERENCE = 1e-3
+# From black over purple and orange to a light yellow, in even steps: the colours of "magma" (matplotlib).
+_HEAT = torch.tensor(
+    [
+        *([0.001, 0.000, 0.014], [0.113, 0.065, 0.277], [0.317, 0.072, 0.485], [0.513, 0.148, 0.508]),
+        *([0.716, 0.215, 0.475], [0.904, 0.320, 0.388], [0.987, 0.536, 0.382], [0.997, 0.770, 0.535]),
+        [0.987, 0.991, 0.750],
+    ]
+)
 
 
 def levels_between(full_steps: int, skipped: int, count: int, start: float, end: float) -> list[int]:
@@ -136,3 +144,18 @@ def cut(heat: Tensor, threshold: float, grow: int = 0) -> Tensor:
         frames = mask.reshape(-1, 1, *mask.shape[-2:])
         mask = functional.max_pool2d(frames, 2 * grow + 1, 1, grow).view_as(mask)
     return mask
+
+
+def shown_on(image: Tensor, mask: Tensor, heat: Tensor) -> Tensor:
+    """(H, 2 * W, 3) in [0, 1]: an image, gray and dark outside a mask, and beside it a map in colours.
+
+    Args:
+        image: (H, W, 3) in [0, 1].
+        mask, heat: (H, W) in [0, 1].
+    """
+    gray = 0.35 * image.mean(dim=-1, keepdim=True)
+    shown = gray + mask[..., None] * (image - gray)
+    place = heat.clamp(0, 1) * (len(_HEAT) - 1)
+    below = place.long().clamp(max=len(_HEAT) - 2)
+    colors = torch.lerp(_HEAT[below], _HEAT[below + 1], (place - below)[..., None])
+    return torch.cat([shown, colors.to(shown)], dim=1)

@@ -1,4 +1,4 @@
-"""Plots of the statistics of noise maps, to compare inversions, and of masks. Needs matplotlib, unlike all else here.
+"""Plots of the statistics of noise maps, to compare inversions. Needs matplotlib, unlike all else here.
 
 Source: arXiv 2304.06140, Figs. 5, 6 and 12, whose axes these have.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -83,18 +82,6 @@ def to_array(figure: Figure) -> np.ndarray:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].astype(np.float32) / 255
-
-
-def mask_on(image: np.ndarray, mask: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """(H, 2 * W, 3) in [0, 1] float32: an image, gray and dark outside a mask, and beside it a map in colours.
-
-    Args:
-        image: (H, W, 3) in [0, 1].
-        mask, heat: (H, W) in [0, 1].
-    """
-    gray = 0.35 * image.mean(axis=-1, keepdims=True)
-    shown = gray + mask[..., None] * (image - gray)
-    return np.concatenate([shown, matplotlib.colormaps["magma"](heat)[..., :3]], axis=1).astype(np.float32)
 
 
 def _curves(axes: Axes, maps: Mapping[str, NoiseMaps], curve: Curve, first: int, needs: int) -> None:

@@ -173,8 +173,8 @@ class NoiseSchedule:
         """h / (2 h_before) for steps of log signal-to-noise h = lambda_s - lambda_t, lambda = log(a / b).
 
         Deviation: 0 above 1, for a step more than twice as long as the one before it. Predictions at states of
-        independent noise differ by that noise too, and extrapolated so far it is most of what is seen. In schedules even
-        in time that is the last step before the image's.
+        independent noise differ by that noise too, and extrapolated so far it is most of what is seen. In schedules
+        even in time that is the last step before the image's.
         """
         if self.order == 1 or not 0 < i < len(self.sigmas) - 2:
             return 0.0

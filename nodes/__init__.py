@@ -1,26 +1,24 @@
-"""The nodes of the pack, and the only place that imports ComfyUI."""
+"""The nodes of the pack; `host` is the only room that imports ComfyUI beside its API of nodes."""
 
 from comfy_api.latest import ComfyExtension, io
 
+from .attention import PromptToPrompt, ShareAttention
 from .demo import LoadDemoImage, LoadDemoModel
 from .directions import EditDirection, EncodeSentences
 from .edit import EditFriendlyEdit
 from .grid import EditGrid
-from .guide import CFGScheduleGuider
-from .inspect import NoiseMapsPreview, NoiseMapsStatistics
+from .guiders import CFGScheduleGuider, EditGuider
 from .invert import CycleDiffusionInvert, DDIMInvert, EditFriendlyInvert, NullTextInvert, TurboInvert
 from .levels import NoiseLevels
 from .manipulate import LatentShift, MaskColorEdit, NoiseMapsFlip, NoiseMapsInterpolate
-from .masks import DifferenceMask
+from .masks import DifferenceMask, WordMask
 from .measure import MeasureEdit
 from .presets import EditPreset
-from .prompt_to_prompt import PromptToPrompt, ShareAttention
+from .preview import NoiseMapsPreview, NoiseMapsStatistics
 from .report import EditReport
 from .sample import FixedNoiseSampler, SamplerFixedNoise, SampleWithNoiseMaps
 from .several import AddEdit, SampleEdits
-from .source_target import EditGuider
 from .store import LoadNoiseMaps, SaveNoiseMaps
-from .word_mask import WordMask
 from .zero_shot import ZeroShotImageToImage
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from dataclasses import dataclass
 
-from ..ddpm_core import NoiseMaps
+from ..ddpm_core import Method, NoiseMaps
 from .presets import PRESETS
 
 
@@ -39,24 +37,26 @@ def _of(preset: str, most_cfg: float) -> Usual:
 
 _EDIT_FRIENDLY = _of("edit friendly (paper)", 20.0)
 _USUAL = {
-    "edit friendly": _EDIT_FRIENDLY,
-    "CycleDiffusion": _of("CycleDiffusion (paper)", 8.0),
+    Method.EDIT_FRIENDLY: _EDIT_FRIENDLY,
+    Method.CYCLE_DIFFUSION: _of("CycleDiffusion (paper)", 8.0),
     # In the steps of DDIM nothing but the starting state holds the image, and strong guidance leaves it.
-    "DDIM": _of("DDIM (paper)", 10.0),
-    "DDIM with residuals": _of("DDIM (paper)", 12.0),
+    Method.DDIM: _of("DDIM (paper)", 10.0),
+    Method.DDIM_WITH_RESIDUALS: _of("DDIM (paper)", 12.0),
     # skip and guidance of TurboEdit, whose guidance is away from the source prompt
-    "few steps": Usual(0.2, 1.5, 0.5, 3.0, "arXiv 2408.00735"),
+    Method.FEW_STEPS: Usual(0.2, 1.5, 0.5, 3.0, "arXiv 2408.00735"),
 }
 MOST_OF_FEW = 12  # steps; models that are made for few take 1 to 8
 
 
 def usual_of(noise_maps: NoiseMaps) -> Usual:
     """The setting of a paper for maps of this method; null-text maps have one cfg, that they were made for."""
-    method = noise_maps.info.get("method", "")
-    if method == "null-text":
-        cfg = float(noise_maps.info.get("cfg", 7.5))
-        return Usual(0.0, cfg, 0.0, cfg, PRESETS["null-text (paper)"].source)
-    return _USUAL.get(method, _EDIT_FRIENDLY)
+    origin, null_text = noise_maps.origin, PRESETS["null-text (paper)"]
+    if origin is None:
+        return _EDIT_FRIENDLY
+    if origin.method is Method.NULL_TEXT:
+        cfg = null_text.target_cfg if origin.cfg is None else origin.cfg
+        return Usual(0.0, cfg, 0.0, cfg, null_text.source)
+    return _USUAL.get(origin.method, _EDIT_FRIENDLY)
 
 
 def on_settings(noise_maps: NoiseMaps, skip_steps: int, cfg: float | None = None) -> str:
@@ -65,23 +65,23 @@ def on_settings(noise_maps: NoiseMaps, skip_steps: int, cfg: float | None = None
     Args:
         cfg: None where a guider elsewhere has it.
     """
-    method, steps = noise_maps.info.get("method", "edit friendly"), noise_maps.full_steps
+    method, steps = noise_maps.origin.method if noise_maps.origin else Method.EDIT_FRIENDLY, noise_maps.full_steps
     usual, said = usual_of(noise_maps), []
     if steps > skip_steps > max(usual.most_skip * steps, min(noise_maps.skipped, steps / 2)):
         best, held = usual.skip_steps(steps), noise_maps.skipped
         remedy = f"set it to {best}" if held <= best else f"invert again with skip_steps {best}, and set it to that"
         said.append(
             f"skip_steps {skip_steps} leaves out {skip_steps / steps:.0%} of the {steps} steps, and little is left to "
-            f"edit in: {remedy} ({usual.source} skips {usual.skip:.0%} with {method} maps)"
+            f"edit in: {remedy} ({usual.source} skips {usual.skip:.0%} with {method.value} maps)"
         )
-    if cfg is not None and method == "null-text" and abs(cfg - usual.cfg) > 0.05:
+    if cfg is not None and method is Method.NULL_TEXT and abs(cfg - usual.cfg) > 0.05:
         said.append(
             f"these null-text maps were made for cfg {usual.cfg:g} and give the image back at no other: set cfg to "
             f"{usual.cfg:g}, not {cfg:g}, or invert again for that"
         )
     elif cfg is not None and cfg > usual.most_cfg:
         said.append(
-            f"cfg {cfg:g} is a lot for {method} maps and may burn colors or lose the image: set it to about "
+            f"cfg {cfg:g} is a lot for {method.value} maps and may burn colors or lose the image: set it to about "
             f"{usual.cfg:g} ({usual.source})"
         )
     return "; ".join(said)
@@ -95,14 +95,3 @@ def on_steps_of_few(steps: int) -> str:
         f"these are {steps} steps, and the settings here are for turbo, lightning and LCM models with 3 or 4: set "
         "steps to 5 and skip_steps to 1, or for other models use Invert Image (Edit-Friendly DDPM)"
     )
-
-
-def tell(node_id: str | None, text: str) -> None:
-    """Show a text on a node, and in the log; the log alone where no server runs. An empty text is not told."""
-    if not text:
-        return
-    logging.warning("%s", text)
-    # Imported by whoever runs the server; to import it here would start half of one in a script.
-    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
-    if server is not None and node_id is not None:
-        server.send_progress_text(text, node_id)

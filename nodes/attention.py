@@ -1,454 +1,277 @@
-"""Attention control inside the host: the source's rows beside the target's, for one run of one of the pack's samplers.
-
-Everything that is installed goes into the model options of a single call: nothing stays on the MODEL, on its modules
-or on the guider, whatever ends the run.
-"""
+"""Nodes that say what an edit keeps of the image's own attention."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cache, partial
-from typing import Any
+from typing import Literal, get_args
 
-import comfy.ldm.modules.attention
-import comfy.model_patcher
-import comfy.patcher_extension
-import comfy.sampler_helpers
-import comfy.samplers
 import torch
-from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, ResBlock, UNetModel, Upsample
-from torch import Tensor
+from comfy_api.latest import io
 
-from ..ddpm_core import attention
-from ..ddpm_core.attention import CrossWeights, Edit, Halves, Part, Place, Share, WordMaps
-from . import conds
-from .conds import Conds
-from .guide import LevelsOfRun
-from .types import Conditioning
+from ..ddpm_core.attention import (
+    METHODS,
+    CrossEdit,
+    Edit,
+    LocalBlend,
+    Mode,
+    Prompt,
+    Share,
+    Window,
+    align,
+    check_window,
+    coarse,
+    shared_by,
+)
+from . import inputs
+from .host import words
+from .host.attention import AttentionEdit
+from .host.values import Clip, Conditioning
+from .presets import EditSettings
+from .sockets import ATTENTION_EDIT, CATEGORY
 
-ModelOptions = dict[str, Any]
-
-
-@dataclass(frozen=True, eq=False)
-class AttentionEdit:
-    """ATTENTION_EDIT: an edit, and the prompt that the source's rows are told.
-
-    Args:
-        source: the prompt.
-        says: what it reads, for messages.
-        edit: what the target takes over.
-    """
-
-    source: Conditioning
-    says: str
-    edit: Edit
-
-    def and_also(self, other: AttentionEdit) -> AttentionEdit:
-        """Both at once.
-
-        Raises:
-            ValueError: of different sources, or each with an edit of the cross-attention.
-        """
-        if not same_embedding(self.source, other.source):
-            raise ValueError(
-                f"the attention edits have different sources ({self.says}; {other.says}): connect one source "
-                "conditioning to both"
-            )
-        return AttentionEdit(self.source, self.says, self.edit.and_also(other.edit))
+ChangedWords = Literal["source map", "own map"]
 
 
-def same_embedding(a: Conditioning, b: Conditioning) -> bool:
-    """Whether two CONDITIONINGs tell a model the same words."""
-    return len(a) == len(b) and all(
-        x.shape == y.shape and torch.equal(x, y) for (x, *_), (y, *_) in zip(a, b, strict=True)
-    )
-
-
-# --- the model's own blocks -------------------------------------------------------------------------------------------
-
-
-Key = tuple[str, int, int]
-"""Part, block and transformer, as the host names where it is."""
-
-
-def key_of(place: Place) -> Key:
-    """The host's name of a transformer."""
-    return place.part, place.block, place.index
-
-
-@dataclass(frozen=True)
-class Blocks:
-    """A UNet's transformers, and where they stand."""
-
-    places: tuple[Place, ...]
-    branches: dict[tuple[str, int], torch.nn.Module]
-    """The end of the residual branch of the block that a transformer stands in, by part and number."""
+class PromptToPrompt(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EditFriendlyPromptToPrompt",
+            display_name="Prompt-to-Prompt",
+            category=f"{CATEGORY}/attention",
+            search_aliases=["p2p", "attention control", "cross attention", "word swap", "reweight"],
+            description="Edits an image by editing its prompt, and keeps the image's own layout: where each word of "
+            "the source prompt acts, the word of the target prompt in its place acts too. For the attention input of "
+            "the samplers from noise maps and of Edit Image; use the source for the inversion as well.",
+            inputs=[
+                io.Clip.Input("clip", tooltip="The model's text encoder."),
+                io.String.Input(
+                    "source_text",
+                    multiline=True,
+                    dynamic_prompts=True,
+                    tooltip="What the image shows: the prompt that it is inverted with.",
+                ),
+                io.String.Input(
+                    "target_text", multiline=True, dynamic_prompts=True, tooltip="What the image is to show."
+                ),
+                io.Combo.Input(
+                    "mode",
+                    options=list(get_args(Mode)),
+                    default="auto",
+                    tooltip="replace puts word for word, refine keeps what both have and lets new words act by "
+                    "themselves; auto replaces where both prompts have as many words.",
+                ),
+                inputs.share(
+                    "cross_steps",
+                    0.6,
+                    "For which share of the steps words act where they did in the source. More keeps more of "
+                    "the layout. The paper uses 0.6 with these noise maps, 0.8 without. A change of season or time of "
+                    "day, or of where things are, wants less.",
+                ),
+                inputs.share(
+                    "self_steps",
+                    0.2,
+                    "For which share of the steps the pixels attend to each other as they did in the source. "
+                    "More keeps more of the shapes. The paper uses 0.2 with these noise maps, 0.4 without.",
+                ),
+                io.String.Input(
+                    "reweight",
+                    default="",
+                    optional=True,
+                    tooltip="How much words of the target count while their steps last: 'red: 2, hat: 0.5'. 1 is as it "
+                    "is, 0 not at all, below 0 turns away from it.",
+                ),
+                io.String.Input(
+                    "word_steps",
+                    default="",
+                    optional=True,
+                    tooltip="Steps of their own for words of the target: 'red: 0.4, hat: 0.1-0.5', in place of "
+                    "cross_steps.",
+                ),
+                io.Combo.Input(
+                    "changed_words",
+                    options=list(get_args(ChangedWords)),
+                    default="source map",
+                    optional=True,
+                    tooltip="With replace: source map has a changed word act where the word did that it replaces, as "
+                    "published; own map lets it find its own place, for things of another shape.",
+                ),
+                inputs.share(
+                    "self_size",
+                    0.25,
+                    "At which layers self_steps acts: where the picture is at most this share of the latent's "
+                    "side. 0.25 is 16 x 16 of an image of 512 pixels, as in the paper; others use 0.5.",
+                    optional=True,
+                ),
+                io.String.Input(
+                    "blend_words",
+                    default="",
+                    optional=True,
+                    tooltip="Local blend: words of either prompt, such as 'cat, dog', beyond whose places the image "
+                    "stays as it is. Empty for none. Takes the source's rows in all steps. Mask from Words makes a "
+                    "mask that one can see and paint on.",
+                ),
+                inputs.share(
+                    "blend_threshold",
+                    0.3,
+                    "How strongly a place must attend to the blend words, as a share of the strongest.",
+                    optional=True,
+                ),
+                inputs.settings("cross_steps and self_steps"),
+            ],
+            outputs=[
+                ATTENTION_EDIT.Output(display_name="attention", tooltip="For the attention input of a sampler."),
+                io.Conditioning.Output(
+                    display_name="source", tooltip="The source prompt, for the inversion or for Edit Image."
+                ),
+                io.Conditioning.Output(display_name="target", tooltip="The target prompt, for the sampler."),
+            ],
+        )
 
     @classmethod
-    def of(cls, network: torch.nn.Module) -> Blocks:
-        """Found by what the modules are, not by a table of names.
-
-        Raises:
-            ValueError: a network without cross-attention of its own, or of video.
-        """
-        if not isinstance(network, UNetModel):
-            raise ValueError(
-                f"this model's network ({type(network).__name__}) has no cross-attention to a prompt: attention edits, "
-                "Mask from Words and Zero-Shot Image-to-Image are for Stable Diffusion's UNets (1.5, 2, SDXL). What "
-                "works here: the edit without them, a mask, and Mask from two Prompts"
-            )
-        places: list[Place] = []
-        branches: dict[tuple[str, int], torch.nn.Module] = {}
-        level = 0
-        parts: list[tuple[Part, Any]] = [
-            ("input", network.input_blocks),
-            ("middle", [] if network.middle_block is None else [network.middle_block]),  # none in distilled SDXL
-            ("output", network.output_blocks),
-        ]
-        for part, stages in parts:
-            for number, stage in enumerate(stages):
-                for layer in stage:
-                    if isinstance(layer, comfy.ldm.modules.attention.SpatialVideoTransformer):
-                        raise ValueError("this is a model of video frames, and attention edits are for images")
-                    if isinstance(layer, ResBlock):
-                        branch = layer.out_layers[-1]
-                    if isinstance(layer, comfy.ldm.modules.attention.SpatialTransformer):
-                        depth = range(len(layer.transformer_blocks))
-                        places += [Place(part, number, index, level) for index in depth]
-                        branches[part, number] = branch
-                    level += isinstance(layer, Downsample) - isinstance(layer, Upsample)
-        if not places:
-            raise ValueError("this model reads no prompt by cross-attention, so there is nothing to edit in it")
-        return cls(tuple(places), branches)
-
-    @property
-    def keys(self) -> list[Key]:
-        """The host's names of all transformers."""
-        return [key_of(place) for place in self.places]
-
-
-# --- patches of one call ----------------------------------------------------------------------------------------------
-
-
-class Patches:
-    """An edit as patches of single calls.
-
-    Args:
-        edit: what to do.
-        blocks: of the model.
-        steps: of the full schedule.
-    """
-
-    def __init__(self, edit: Edit, blocks: Blocks, steps: int):
-        self.edit = edit
-        self.steps = steps
-        self._blocks = blocks
-        self._blend_level = attention.blend_level(blocks.places)
-
-    def into(self, model_options: ModelOptions, step: int, positive: int, see: WordMaps | None = None) -> ModelOptions:
-        """A copy of the options of a call with this edit in it.
-
-        Args:
-            positive: the number of the positive prompt among those of the call.
-            see: takes the maps of words: of one set in all rows, or of two in those of source and target.
-        """
-        options = comfy.model_patcher.create_model_options_clone(model_options)
-        transformer_options = options.setdefault("transformer_options", {})
-        if shares := self.edit.shares_at(step, self.steps):
-            at = [(share, {key_of(place) for place in share.where(self._blocks.places)}) for share in shares]
-            patches = transformer_options.setdefault("patches", {})
-            # behind those of the MODEL, whose changes of queries, keys and values both halves then share
-            patches["attn1_patch"] = [*patches.get("attn1_patch", []), partial(_share, at, positive)]
-        self._cross_into(transformer_options, step, positive, see)
-        if features := self.edit.features_at(step, self.steps):
-            chosen = {(p.part, p.block) for part in features for p in part.where(self._blocks.places)}
-            modules = [self._blocks.branches[name] for name in chosen]
-            comfy.patcher_extension.add_wrapper(
-                comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL,
-                partial(_take_features, modules),
-                transformer_options,
-            )
-        return options
-
-    def _cross_into(self, transformer_options: dict[str, Any], step: int, positive: int, see: WordMaps | None) -> None:
-        edit = self.edit.cross_at(step, self.steps)
-        if edit is None and see is None:
-            return
-        replace = dict(transformer_options.get("patches_replace", {}))
-        there = replace.get("attn2", {})
-        replace["attn2"] = dict(there)
-
-        @cache
-        def weights(length: int, device: torch.device, dtype: torch.dtype) -> CrossWeights:
-            assert edit is not None
-            return edit.at(step, self.steps, length).to(torch.empty(0, device=device, dtype=dtype))
-
-        for place in self._blocks.places:
-            key = key_of(place)
-            seen = see is not None and place.part != "middle" and place.level == self._blend_level
-            if edit is None and not seen:
-                continue
-            before = there.get(key, there.get(key[:2]))
-            replace["attn2"][key] = partial(
-                _cross, None if edit is None else weights, before, positive, see if seen else None
-            )
-        transformer_options["patches_replace"] = replace
+    def execute(
+        cls,
+        clip: Clip,
+        source_text: str,
+        target_text: str,
+        mode: Mode,
+        cross_steps: float,
+        self_steps: float,
+        reweight: str = "",
+        word_steps: str = "",
+        changed_words: ChangedWords = "source map",
+        self_size: float = 0.25,
+        blend_words: str = "",
+        blend_threshold: float = 0.3,
+        settings: EditSettings | None = None,
+    ) -> io.NodeOutput:
+        if settings is not None:
+            cross_steps, self_steps = settings.preset.cross_steps, settings.preset.self_steps
+        source, target = words.prompt_of(clip, source_text), words.prompt_of(clip, target_text)
+        encoded = words.encode(clip, source_text), words.encode(clip, target_text)
+        for prompt, conditioning in zip((source, target), encoded, strict=True):
+            words.check_fits(prompt, conditioning)
+        alignment = align(source, target, mode, changed_words_share=changed_words == "source map")
+        gain = torch.ones(len(target.tokens), dtype=torch.float64)
+        for phrase, value in words.parse(reweight, "reweight"):
+            gain[_positions(clip, phrase, target, source)] = words.number(value, "reweight")
+        windows: list[Window] = [(0.0, cross_steps)] * len(target.tokens)
+        for phrase, value in words.parse(word_steps, "word_steps"):
+            for position in _positions(clip, phrase, target, source):
+                windows[position] = words.window(value, f"word_steps at '{phrase}'")
+        edit = Edit(
+            cross=CrossEdit(alignment.matrix, alignment.shared, gain, tuple(windows)),
+            shares=(
+                Share(
+                    frozenset(("queries", "keys")),
+                    coarse(self_size),
+                    (0.0, self_steps),
+                    all_prompts=False,
+                ),
+            ),
+            blend=_blend(clip, source, target, blend_words, blend_threshold),
+        )
+        return io.NodeOutput(AttentionEdit(encoded[0], source_text, edit), *encoded)
 
 
-def halves_of(rows: int, extra_options: dict[str, Any], only: int | None) -> Halves:
-    """The rows of source and target for each prompt of a call, or for one of them.
-
-    The host lays prompts one behind the other in an order of its own, and may split them over several calls.
-    """
-    prompts: list[int] = extra_options["cond_or_uncond"]
-    each = rows // len(prompts)
-    starts = [j * each for j, prompt in enumerate(prompts) if only is None or prompt == only]
-    return [(slice(a, a + each // 2), slice(a + each // 2, a + each)) for a in starts]
+OWN = -1.0
 
 
-def attend(extra_options: dict[str, Any]) -> attention.Attend:
-    """The host's own attention, in whatever kernel the user has chosen."""
-    return partial(
-        comfy.ldm.modules.attention.optimized_attention,
-        heads=extra_options["n_heads"],
-        attn_precision=extra_options["attn_precision"],
-        transformer_options=extra_options,
-    )
+class ShareAttention(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EditFriendlyShareAttention",
+            display_name="Share Self-Attention",
+            category=f"{CATEGORY}/attention",
+            search_aliases=["plug and play", "PnP", "MasaCtrl", "mutual self-attention", "feature injection"],
+            description="Keeps what the image's own self-attention says: its layout (Plug-and-Play) or its looks "
+            "(MasaCtrl). For the attention input of the samplers from noise maps and of Edit Image; the source prompt "
+            "is that of the inversion, and may be empty.",
+            inputs=[
+                io.Conditioning.Input("source", tooltip="The prompt that the image is inverted with."),
+                io.Combo.Input(
+                    "method",
+                    options=list(METHODS),
+                    tooltip="Plug-and-Play keeps where things are, and lets their looks change. MasaCtrl keeps looks, "
+                    "and lets pose and layout change: with few steps skipped. Values only keeps colors and texture of "
+                    "what is in the same place.",
+                ),
+                *(
+                    io.Float.Input(
+                        name,
+                        default=OWN,
+                        min=OWN,
+                        max=1.0,
+                        step=0.02,
+                        round=0.001,
+                        optional=True,
+                        tooltip=f"{what} -1 is the method's own: {own}.",
+                    )
+                    for name, what, own in (
+                        ("start", "From which share of the steps on.", "0, for MasaCtrl 0.08 (step 4 of 50)"),
+                        ("end", "Until which share.", "0.5 for Plug-and-Play, 1 for MasaCtrl, 0.1 for values only"),
+                        (
+                            "features_end",
+                            "Plug-and-Play: until which share the features of a block are kept too.",
+                            "0.8",
+                        ),
+                    )
+                ),
+                ATTENTION_EDIT.Input(
+                    "attention", optional=True, tooltip="Another attention edit of the same source, to have both."
+                ),
+                inputs.settings("start, end and features_end"),
+            ],
+            outputs=[ATTENTION_EDIT.Output(display_name="attention", tooltip="For the attention input of a sampler.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        source: Conditioning,
+        method: str,
+        start: float = OWN,
+        end: float = OWN,
+        features_end: float = OWN,
+        attention: AttentionEdit | None = None,
+        settings: EditSettings | None = None,
+    ) -> io.NodeOutput:
+        chosen = METHODS[method]
+        if settings is not None:
+            preset = settings.preset
+            start, end, features_end = preset.self_start, preset.self_steps, preset.feature_steps
+        window = (chosen.start if start == OWN else start, chosen.end if end == OWN else end)
+        check_window(window, method)
+        until = chosen.features_end if features_end == OWN else features_end
+        edit = AttentionEdit(source, f"the source of {method}", shared_by(chosen, window, until))
+        return io.NodeOutput(edit if attention is None else attention.and_also(edit))
 
 
-def _share(
-    at: Sequence[tuple[Share, set[Key]]], positive: int, n: Tensor, context: Tensor, value: Tensor, extra_options: dict
-) -> tuple[Tensor, Tensor, Tensor]:
-    here = (*extra_options["block"][:2], extra_options.get("block_index", 0))
-    for share, keys in at:
-        if here in keys:
-            halves = halves_of(len(n), extra_options, None if share.all_prompts else positive)
-            n, context, value = attention.share(n, context, value, halves, share.takes)
-    return n, context, value
-
-
-def _cross(
-    weights: Callable[..., CrossWeights] | None,
-    before: Callable | None,
-    positive: int,
-    see: WordMaps | None,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    extra_options: dict,
-) -> Tensor:
-    halves = halves_of(len(q), extra_options, positive)
-    if see is not None:
-        size = extra_options["activations_shape"][-2:]
-        for rows in halves if see.sets > 1 else [(slice(None),)]:
-            see.see(q, k, extra_options["n_heads"], size, rows)
-    plain = attend(extra_options)
-
-    def there(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return plain(q, k, v) if before is None else before(q, k, v, extra_options)
-
-    if weights is None or not halves:
-        return there(q, k, v)
-    return attention.cross_attention(there, plain, q, k, v, halves, weights(k.shape[1], v.device, v.dtype))
-
-
-def _take_features(modules: list[torch.nn.Module], executor: Callable, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """One call of the network with hooks that live no longer."""
-    transformer_options = kwargs.get("transformer_options") or args[4]  # (timesteps, context, y, control, options)
-    halves = halves_of(len(x), transformer_options, None)
-
-    def take(module: torch.nn.Module, inputs: object, features: Tensor) -> Tensor:
-        return attention.take_features(features, halves)
-
-    handles = [module.register_forward_hook(take) for module in modules]
-    try:
-        return executor(x, *args, **kwargs)
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-# --- one run ----------------------------------------------------------------------------------------------------------
-
-
-class EditedRun:
-    """What one run with an attention edit is made of.
-
-    Args:
-        edit: what the target takes over.
-        guider: that is being sampled with.
-        model_options: of the run.
-        sigmas: (T'+1,) the levels that run.
-        steps: of the full schedule.
+def _positions(clip: Clip, phrase: str, target: Prompt, source: Prompt) -> list[int]:
+    """Where some words stand in the target.
 
     Raises:
-        ValueError: a model or patches that cannot share.
+        ValueError: nowhere.
     """
-
-    def __init__(self, edit: Edit, guider: Any, model_options: ModelOptions, sigmas: Tensor, steps: int):
-        refuse_what_cannot_share(edit, model_options)
-        blocks = Blocks.of(guider.inner_model.diffusion_model)
-        if not edit.acts_at(blocks.places):
-            raise ValueError(
-                "this attention edit does nothing with this model, which has no attention at the sizes that it acts "
-                "at (MasaCtrl: half the latent's side and more): use another method"
-            )
-        self._patches = Patches(edit, blocks, steps)
-        self._levels = LevelsOfRun(sigmas)
-        self._maps = None if edit.blend is None else WordMaps(edit.blend.source, edit.blend.target)
-
-    def _is_open(self, step: int) -> bool:
-        return self._patches.edit.is_open(step, self._patches.steps)
-
-    def mask_after(self, step: int, x: Tensor) -> Tensor | None:
-        """(R, 1, *S[1:]) what of the edit is kept after a step; None for all of it."""
-        edit = self._patches.edit
-        if self._maps is None or edit.blend is None or not edit.blends(step, self._patches.steps):
-            return None
-        return edit.blend.mask(self._maps.sum, x.shape)
-
-
-class PairedRun(EditedRun):
-    """A run whose guider brings the source's rows itself, before the target's in each prompt."""
-
-    def options(self, model_options: ModelOptions, timestep: Tensor, positive: int) -> ModelOptions:
-        """Those of a call with what acts at its step."""
-        step = self._levels.index(timestep)
-        if not self._is_open(step):
-            return model_options
-        return self._patches.into(model_options, step, positive, self._maps)
-
-
-class SharedRun(EditedRun):
-    """A run in which the source's rows are put beside the target's, behind any guider of the host.
-
-    Args:
-        edit, guider, sigmas, steps: as of every `EditedRun`; the guider's conditionings are ready for the model.
-        extra_args: what the host handed to the sampler; not changed.
-        source_state: the source's (R, *S) at step i, counted from the first that runs.
-        prepare: makes prompts ready for the model, as the host has made the guider's own.
-    """
-
-    def __init__(
-        self,
-        edit: AttentionEdit,
-        guider: Any,
-        extra_args: dict[str, Any],
-        sigmas: Tensor,
-        steps: int,
-        *,
-        source_state: Callable[[int], Tensor],
-        prepare: Callable[[dict[str, Conds]], dict[str, Conds]],
-    ):
-        super().__init__(edit.edit, guider, extra_args["model_options"], sigmas, steps)
-        self._guider = guider
-        self._source_state = source_state
-        self._source = prepare({"positive": comfy.sampler_helpers.convert_cond(edit.source)})["positive"]
-        self._rows: int | None = None  # that the last call had for a prompt
-        self._ran = False
-        options = comfy.model_patcher.create_model_options_clone(extra_args["model_options"])
-        comfy.patcher_extension.add_wrapper(
-            comfy.patcher_extension.WrappersMP.CALC_COND_BATCH, self._call, options, is_model_options=True
-        )
-        self.extra_args = {**extra_args, "model_options": options}
-
-    def mask_after(self, step: int, x: Tensor) -> Tensor | None:
-        """The same.
-
-        Raises:
-            ValueError: a guider that never came by.
-        """
-        if not self._ran:
-            raise ValueError(
-                "this guider calls the model in a way of its own, by which the source's rows cannot ride along: use "
-                "CFGGuider or Guide with a CFG Schedule, or disconnect attention"
-            )
-        return super().mask_after(step, x)
-
-    def _call(
-        self,
-        executor: Callable[..., list[Tensor]],
-        model: Any,
-        prompts: list[Conds | None],
-        x: Tensor,
-        timestep: Tensor,
-        model_options: ModelOptions,
-    ) -> list[Tensor]:
-        """The host's call of several prompts, with the source's rows before the target's where they are needed."""
-        self._ran = True
-        step = self._levels.index(timestep)
-        # by identity, for guiders list their prompts in orders of their own
-        positive = next((i for i, prompt in enumerate(prompts) if prompt is self._guider.conds.get("positive")), None)
-        if positive is None or not self._is_open(step):
-            self._expect(len(x), prompts)
-            return executor(model, prompts, x, timestep, model_options)
-        options = self._patches.into(model_options, step, positive, self._maps)
-        both = torch.cat([self._source_state(step).to(x), x])
-        target = prompts[positive] or []
-        entry = conds.joined(self._source, target, len(x), conds.PER_ROW | conds.CONTROL)
-        if entry is None:
-            raise ValueError(why_not_joined(self._source, target))
-        joined: list[Conds | None] = [entry if i == positive else prompt for i, prompt in enumerate(prompts)]
-        others = [None if i == positive else prompt for i, prompt in enumerate(prompts)]
-        # the other prompts' rows of the source are calculated where they are edited, else for nothing
-        apart = any(others) and not self._patches.edit.of_all_prompts(step, self._patches.steps)
-        if apart:
-            joined = [entry if i == positive else None for i in range(len(prompts))]
-        self._expect(len(both), joined)
-        out = executor(model, joined, both, torch.cat([timestep, timestep]), options)
-        out = [part[len(x) :] for part in out]
-        if apart:
-            self._expect(len(x), others)
-            rest = executor(model, others, x, timestep, model_options)
-            out = [out[i] if i == positive else part for i, part in enumerate(rest)]
-        return out
-
-    def _expect(self, rows: int, prompts: Sequence[Conds | None]) -> None:
-        if rows != self._rows:
-            conds.forget_features([prompt for prompt in prompts if prompt is not None])
-            self._rows = rows
-
-
-def refuse_what_cannot_share(edit: Edit, model_options: ModelOptions) -> None:
-    """Refuse patches of other nodes that mix rows, or that read them in an order of their own.
-
-    Raises:
-        ValueError: such a patch.
-    """
-    transformer_options = model_options.get("transformer_options", {})
-    if "context_handler" in model_options:
-        raise ValueError("attention edits cannot go through context windows: remove the node that sets them")
-    if "sampler_calc_cond_batch_function" in model_options:
+    found = words.positions(clip, target, phrase)
+    if not found and words.positions(clip, source, phrase):
         raise ValueError(
-            "another node replaces ComfyUI's call of the model (sampler_calc_cond_batch_function), so the source's "
-            "rows cannot ride along: remove that node, or disconnect attention"
+            f"'{phrase}' is in the source prompt alone; these words are in the target: {', '.join(target.texts)}"
         )
-    shares = any(start < stop for start, stop in (share.window for share in edit.shares))
-    merges = transformer_options.get("patches", {}).get("attn1_output_patch", [])
-    if shares and any(_made_by("TomePatchModel", patch) for patch in merges):
-        raise ValueError(
-            "Tome Patch Model merges the pixels of each row by themselves, so those of source and target no longer "
-            "match: remove it, or leave the self-attention alone (self_steps 0)"
-        )
-    replaced = transformer_options.get("patches_replace", {}).get("attn1", {})
-    if any(_made_by("SelfAttentionGuidance", patch) for patch in replaced.values()):
-        raise ValueError(
-            "Self-Attention Guidance keeps maps of a number of rows that is another with attention connected: remove "
-            "it, or disconnect attention (Perturbed-Attention Guidance works)"
-        )
+    if not found:
+        raise words.unknown(phrase, source, target)
+    return found
 
 
-def _made_by(node: str, patch: Callable) -> bool:
-    """Whether a node of the host made a patch, which has no name but that of the code that it stands in."""
-    return getattr(patch, "__qualname__", "").startswith(node)
-
-
-def why_not_joined(source: Conds, target: Conds) -> str:
-    """Why two prompts cannot ride in one call."""
-    return (
-        conds.why_not_plain("source", source, conds.PER_ROW, "an attention edit")
-        or conds.why_not_plain("target", target, conds.PER_ROW | conds.CONTROL, "an attention edit")
-        or "source and target prompt cannot share a call of the model: their conditionings are of different kinds or "
-        "lengths; make both with Prompt-to-Prompt"
-    )
+def _blend(clip: Clip, source: Prompt, target: Prompt, text: str, threshold: float) -> LocalBlend | None:
+    chosen = words.phrases(text)
+    if not chosen:
+        return None
+    here, there = (torch.zeros(len(prompt.tokens), dtype=torch.bool) for prompt in (source, target))
+    for phrase in chosen:
+        places = [words.positions(clip, prompt, phrase) for prompt in (source, target)]
+        if not any(places):
+            raise words.unknown(phrase, source, target)
+        for mask, found in zip((here, there), places, strict=True):
+            mask[found] = True
+    return LocalBlend(here, there, threshold)

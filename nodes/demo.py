@@ -1,115 +1,14 @@
-"""The bundled demo model and its scenes in the graph, so that a template runs before anything is downloaded.
-
-The weights of `demo` go, unchanged, into the host's own UNetModel: attention patches, guidance, previews and
-LoRA act on it as on Stable Diffusion.
-"""
+"""Nodes of the bundled demo model and its scenes, so that a template runs before anything is downloaded."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import comfy.latent_formats
-import comfy.model_base
-import comfy.model_management
-import comfy.model_patcher
-import comfy.sd
-import comfy.supported_models_base
 import torch
 from comfy_api.latest import io
 
-from ..demo.model import DemoModel, load_model
+from ..demo.model import load_model
 from ..demo.scenes import TEST_SEED, render, sample_scene, scene_of_caption
-from ..demo.text import VOCABULARY, TextEncoder, tokenize
-from .types import CATEGORY, MAX_SEED, search_aliases
-
-
-class DemoPixels(comfy.latent_formats.LatentFormat):
-    """Pixel space: three channels in [-1, 1], one pixel a cell; a preview shows them as they are."""
-
-    latent_channels = 3
-    spacial_downscale_ratio = 1
-    latent_rgb_factors = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
-
-
-class DemoScenes(comfy.supported_models_base.BASE):
-    """What the host asks of a model family: v-prediction on Stable Diffusion's noise schedule."""
-
-    unet_extra_config: dict[str, Any] = {}
-    latent_format = DemoPixels
-    supported_inference_dtypes = [torch.float32]
-
-    def model_type(self, state_dict: dict[str, torch.Tensor], prefix: str = "") -> comfy.model_base.ModelType:
-        return comfy.model_base.ModelType.V_PREDICTION
-
-
-class DemoTokenizer:
-    """A prompt as eight word ids; stands where the host expects a CLIP tokenizer."""
-
-    def __init__(self, embedding_directory: str | None = None, tokenizer_data: dict | None = None):
-        pass
-
-    def tokenize_with_weights(self, text: str, return_word_ids: bool = False, **_: Any) -> Any:
-        """Ids; or, for those who want to know the words, what the host's tokenizers give them."""
-        ids = tokenize(text)
-        if not return_word_ids:
-            return ids
-        return {"words": [[(token, 1.0, i + 1 if VOCABULARY[token] else 0) for i, token in enumerate(ids)]]}
-
-    def untokenize(self, pairs: list[tuple[int, float]]) -> list[tuple[tuple[int, float], str]]:
-        return [(pair, f"{VOCABULARY[pair[0]]}</w>") for pair in pairs]
-
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        return {}
-
-
-class DemoTextModel(torch.nn.Module):
-    """The demo text encoder; stands where the host expects a CLIP text model."""
-
-    def __init__(
-        self,
-        device: torch.device | None = None,
-        dtype: torch.dtype | None = None,
-        model_options: dict | None = None,
-    ):
-        super().__init__()
-        self.dtypes = {torch.float32}
-        self.encoder: TextEncoder | None = None
-
-    def set_clip_options(self, options: dict) -> None:
-        pass  # no layers to stop at, no pooled output to project
-
-    def reset_clip_options(self) -> None:
-        pass
-
-    def encode_token_weights(self, ids: list[int]) -> tuple[torch.Tensor, None]:
-        if self.encoder is None:
-            raise RuntimeError("the demo text encoder was asked before its weights were loaded")
-        device = self.encoder.position_embedding.device
-        return self.encoder(torch.tensor([ids], device=device)).cpu(), None
-
-    def load_sd(self, state_dict: dict[str, torch.Tensor]) -> Any:
-        self.encoder = TextEncoder(state_dict["position_embedding"].shape[1]).eval()
-        return self.encoder.load_state_dict(state_dict)
-
-
-def diffusion_model(demo: DemoModel) -> comfy.model_patcher.ModelPatcher:
-    """The network in the host's own class, as a MODEL."""
-    config = DemoScenes(demo.network.config.host_config())
-    config.set_inference_dtype(torch.float32, None)
-    model = config.get_model({}, "")
-    model.diffusion_model.load_state_dict(demo.network.state_dict(), strict=True)
-    return comfy.model_patcher.ModelPatcher(
-        model.eval(),
-        load_device=comfy.model_management.get_torch_device(),
-        offload_device=comfy.model_management.unet_offload_device(),
-    )
-
-
-def text_model(demo: DemoModel) -> comfy.sd.CLIP:
-    """The text encoder as a CLIP that CLIPTextEncode accepts."""
-    clip = comfy.sd.CLIP(comfy.supported_models_base.ClipTarget(DemoTokenizer, DemoTextModel))
-    clip.load_sd(demo.text_encoder.state_dict())
-    return clip
+from .host import demo
+from .sockets import CATEGORY, MAX_SEED
 
 
 class LoadDemoModel(io.ComfyNode):
@@ -119,7 +18,7 @@ class LoadDemoModel(io.ComfyNode):
             node_id="EditFriendlyLoadDemoModel",
             display_name="Load Demo Model",
             category=f"{CATEGORY}/demo",
-            **search_aliases("test model", "example model", "checkpoint"),
+            search_aliases=["test model", "example model", "checkpoint"],
             description="A tiny text-to-image model that comes with the pack, for 32 x 32 pixel scenes: colored shapes "
             "on colored grounds, houses and boats by day, at sunset and at night, in summer and winter. It knows few "
             "words and names them when a prompt has another. Invert with cfg 1, edit with cfg 2 and skip 6 of "
@@ -136,9 +35,8 @@ class LoadDemoModel(io.ComfyNode):
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
-        demo = load_model()
-        vae = comfy.sd.VAE(sd={"pixel_space_vae": torch.tensor(1.0)}, dtype=torch.float32)
-        return io.NodeOutput(diffusion_model(demo), text_model(demo), vae)
+        loaded = load_model()
+        return io.NodeOutput(demo.diffusion_model(loaded), demo.text_model(loaded), demo.pixel_space())
 
 
 class LoadDemoImage(io.ComfyNode):
@@ -148,7 +46,7 @@ class LoadDemoImage(io.ComfyNode):
             node_id="EditFriendlyLoadDemoImage",
             display_name="Load Demo Image",
             category=f"{CATEGORY}/demo",
-            **search_aliases("test image", "example image"),
+            search_aliases=["test image", "example image"],
             description="A scene that the demo model was not trained on, with its caption and the mask of its object.",
             inputs=[
                 io.String.Input(

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import comfy.model_management
-import comfy.utils
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..ddpm_core import directions
-from . import words
-from .types import CATEGORY, Conditioning, search_aliases
+from .host import words
+from .host.notices import counted
+from .host.values import Clip, Conditioning
+from .sockets import CATEGORY
 
 _POOLED = "pooled_output"
 
@@ -24,7 +24,7 @@ class EncodeSentences(io.ComfyNode):
             node_id="EditFriendlyEncodeSentences",
             display_name="Encode Sentences",
             category=f"{CATEGORY}/prompt",
-            **search_aliases("prompt list", "clip text encode batch"),
+            search_aliases=["prompt list", "clip text encode batch"],
             description="Encodes a text line by line: a list of conditionings, one for each sentence, for Edit "
             "Direction.",
             inputs=[
@@ -45,17 +45,11 @@ class EncodeSentences(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, clip: words.Clip, text: str) -> io.NodeOutput:
+    def execute(cls, clip: Clip, text: str) -> io.NodeOutput:
         sentences = [line.strip() for line in text.splitlines() if line.strip()]
         if not sentences:
             raise ValueError("the text has no sentence: write at least one, and each on a line of its own")
-        progress = comfy.utils.ProgressBar(len(sentences))
-        encoded = []
-        for sentence in sentences:
-            comfy.model_management.throw_exception_if_processing_interrupted()
-            encoded.append(words.encode(clip, sentence))
-            progress.update(1)
-        return io.NodeOutput(encoded)
+        return io.NodeOutput([words.encode(clip, sentence) for sentence in counted(sentences)])
 
 
 class EditDirection(io.ComfyNode):
@@ -65,7 +59,7 @@ class EditDirection(io.ComfyNode):
             node_id="EditFriendlyEditDirection",
             display_name="Edit Direction",
             category=f"{CATEGORY}/prompt",
-            **search_aliases("pix2pix-zero", "conditioning arithmetic", "concept direction"),
+            search_aliases=["pix2pix-zero", "conditioning arithmetic", "concept direction"],
             description="Moves a prompt from one concept to another: adds what sentences about the target have, on "
             "average, and sentences about the source have not. No target prompt has to be written.",
             is_input_list=True,

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-import comfy.model_management
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..ddpm_core import masks as core_masks
-from ..ddpm_core import narrower
+from ..ddpm_core import Method, narrower
 from ..ddpm_core.guidance import CFGSchedule
-from . import host, inputs, latents, masks
-from .attention import AttentionEdit, same_embedding
-from .guide import advise
-from .pair import PairGuider
-from .plan import Plan, Settings
-from .samplers import EditSampler
-from .types import CATEGORY, Conditioning, Latent, ModelPatcher, search_aliases
+from . import inputs
+from .host import latents, loops, masks
+from .host.attention import AttentionEdit, same_embedding
+from .host.guiders import PairGuider, cfg_guide
+from .host.model import advise_on_guidance, told_guidance
+from .host.plan import Plan, Settings
+from .host.run import sampled_plan
+from .host.values import Conditioning, Latent, ModelPatcher, to_latent
+from .presets import EditSettings
+from .sockets import CATEGORY
 
 
 class EditFriendlyEdit(io.ComfyNode):
@@ -27,7 +28,7 @@ class EditFriendlyEdit(io.ComfyNode):
             node_id="EditFriendlyEdit",
             display_name="Edit Image (Edit-Friendly DDPM)",
             category=f"{CATEGORY}/sample",
-            **search_aliases("edit image by prompt", "DDPM inversion", "img2img"),
+            search_aliases=["edit image by prompt", "DDPM inversion", "img2img"],
             description="Inverts an image and edits it in one pass, without keeping noise maps: the fastest way to one "
             "edit. To try many edits of one image, invert once and sample often instead.",
             inputs=[
@@ -62,6 +63,7 @@ class EditFriendlyEdit(io.ComfyNode):
                 ),
                 inputs.attention(),
                 inputs.order(),
+                inputs.settings("steps, scheduler, skip_steps, eta and both cfgs"),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The edited image, for VAE Decode."),
@@ -87,37 +89,29 @@ class EditFriendlyEdit(io.ComfyNode):
         end_cfg: float = 1.0,
         auto_mask: float = 0.0,
         attention: AttentionEdit | None = None,
-        **settings: Any,
+        settings: EditSettings | None = None,
+        **chosen: Any,
     ) -> io.NodeOutput:
         if attention is not None and not same_embedding(attention.source, source):
             raise ValueError(
                 f"the attention edit has another source ({attention.says}) than this node: connect the source output "
                 "of Prompt-to-Prompt to both"
             )
-        chosen = Settings(seed=seed, **settings)
-        plan = Plan.of(model, latent_image, chosen, method="edit friendly", cfg=source_cfg, prompt=source)
-        cell = latents.cell_of(model.get_model_object("latent_format"))
-        if mask is not None:
-            mask = latents.mask_rows(plan.latent.shape, cell, mask)
+        if settings is not None:
+            preset = settings.for_inversion(Method.EDIT_FRIENDLY, one_pass=True)
+            source_cfg, target_cfg = preset.source_cfg, preset.target_cfg
+            chosen |= {"sigmas": settings.sigmas, "skip_steps": preset.skip_steps, "eta": preset.eta}
+            source = told_guidance(model, source, preset.source_guidance)
+            target = told_guidance(model, target, preset.target_guidance)
+        of_run = Settings(seed=seed, **chosen)
+        plan = Plan.of(model, latent_image, of_run, method=Method.EDIT_FRIENDLY, cfg=source_cfg, prompt=source)
+        cell = plan.facts.space.cell
+        allowed = None if mask is None else latents.mask_rows(plan.latent.shape, cell, mask)
         if auto_mask > 0:
-            heat = masks.heat_of_plan(model, source, target, plan, seed, mask)
-            found = core_masks.cut(heat, auto_mask)
-            mask = narrower(mask, found.repeat(len(plan.latent) // len(found), *[1] * (found.ndim - 1)))
-        advise(model, source_cfg, target_cfg)
-        guider = PairGuider(model)
-        guider.set_prompts(source, target, negative)
-        guider.set_scales(source_cfg, target_cfg, cfg_schedule, end_cfg)
-        sampler = EditSampler(plan, mask, attention)
-        samples = host.run(
-            guider,
-            sampler,
-            plan.latent,
-            plan.schedule.sigmas,
-            seed,
-            images=plan.images,
-            mask=plan.mask,
-        )
-        return io.NodeOutput(
-            {"samples": samples.to(comfy.model_management.intermediate_device())},
-            masks.mask_of_edit(sampler.mask, plan, cell),
-        )
+            allowed = narrower(allowed, masks.found_mask(model, source, target, plan, auto_mask, allowed))
+        allowed = narrower(plan.mask, allowed)
+        advise_on_guidance(model, source_cfg, target_cfg)
+        guide = cfg_guide(target_cfg, cfg_schedule, end_cfg)
+        guider = PairGuider(model, source, target, negative, source_cfg, guide)
+        samples = sampled_plan(guider, loops.editing(plan, allowed, attention), plan)
+        return io.NodeOutput(to_latent(samples), latents.to_mask(masks.mask_of_edit(allowed, plan), cell))

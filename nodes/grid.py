@@ -8,15 +8,20 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from comfy.sd import VAE
 from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..ddpm_core import NoiseMaps, contact_sheet
-from . import guide, inputs, latents
-from .attention import AttentionEdit
-from .sample import run_fixed_noise
-from .types import CATEGORY, Conditioning, ModelPatcher, search_aliases
+from . import inputs
+from .host import latents
+from .host.attention import AttentionEdit
+from .host.conds import is_of_one_image
+from .host.guiders import guider_for
+from .host.loops import FixedNoise
+from .host.model import check_same_model
+from .host.run import sampled_from_maps
+from .host.values import Conditioning, ModelPatcher, Vae, decode
+from .sockets import CATEGORY
 
 _Number = TypeVar("_Number", int, float)
 
@@ -28,7 +33,7 @@ class EditGrid(io.ComfyNode):
             node_id="EditFriendlyEditGrid",
             display_name="Grid of Skips and CFGs",
             category=f"{CATEGORY}/sample",
-            **search_aliases("xy plot", "compare settings", "contact sheet"),
+            search_aliases=["xy plot", "compare settings", "contact sheet"],
             description="Samples noise maps at every pair of several skips and cfgs, as the paper's Fig. 14 does: one "
             "look shows which setting an image wants.",
             is_output_node=True,
@@ -48,7 +53,7 @@ class EditGrid(io.ComfyNode):
                     default="5, 10, 15",
                     tooltip="One column for each of these cfgs. Every pair is a whole run of the sampler.",
                 ),
-                # One row, for a sheet of each would be a run of all the others for nothing.
+                # One row: a sheet of each would be too small to read.
                 inputs.row(),
                 inputs.mask(),
                 inputs.attention(),
@@ -66,7 +71,7 @@ class EditGrid(io.ComfyNode):
         positive: Conditioning,
         negative: Conditioning,
         noise_maps: NoiseMaps,
-        vae: VAE,
+        vae: Vae,
         skips: str,
         cfgs: str,
         row: int,
@@ -74,19 +79,26 @@ class EditGrid(io.ComfyNode):
         attention: AttentionEdit | None = None,
     ) -> io.NodeOutput:
         all_skips, all_cfgs = listed("skips", skips, int), listed("cfgs", cfgs, float)
-        if row >= len(noise_maps.image):
-            raise ValueError(
-                f"row is {row}, the noise maps have {len(noise_maps.image)} rows: use 0 to the last of them"
-            )
-        # Before the first run, not after an hour of them.
-        steps = [noise_maps.steps - noise_maps.first_step(skip_steps) for skip_steps in all_skips]
+        rows = len(noise_maps.image)
+        if row >= rows:
+            raise ValueError(f"row is {row}, the noise maps have {rows} rows: use 0 to the last of them")
+        check_same_model(noise_maps, model)
+        prompts = [positive, negative] + ([attention.source] if attention else [])
+        allowed = latents.mask_of_maps(noise_maps, mask)
+        # What is told of each image of a batch goes by its place there, so then all images of the variation are run.
+        first = row if all(map(is_of_one_image, prompts)) else row - row % noise_maps.images
+        chosen = range(first, row + 1 if first == row else first + noise_maps.images)
+        part = noise_maps.rows(chosen)
+        allowed = None if allowed is None or len(allowed) == 1 else allowed[list(chosen)]
+        samplers = [FixedNoise(part, skip_steps, allowed, attention) for skip_steps in all_skips]
+        steps = [len(sampler.sigmas) - 1 for sampler in samplers]
         before, total, images = 0, sum(steps) * len(all_cfgs), []
-        for (skip_steps, run), cfg in itertools.product(zip(all_skips, steps, strict=True), all_cfgs):
-            guider = guide.guider_for(model, positive, negative, cfg)
-            samples = run_fixed_noise(guider, noise_maps, skip_steps, mask, attention, progress=(before, total))
-            images.append(_decoded(vae, samples[row : row + 1]))
+        for (sampler, run), cfg in itertools.product(zip(samplers, steps, strict=True), all_cfgs):
+            guider = guider_for(model, positive, negative, cfg)
+            samples = sampled_from_maps(guider, sampler, part, sampler.sigmas, (before, total))
+            images.append(decode(vae, samples[row - first][None])[:1])
             before += run
-        source = _decoded(vae, latents.unscaled(noise_maps, noise_maps.image[row : row + 1]))
+        source = decode(vae, noise_maps.space.of_latent(noise_maps.image[row : row + 1]))[:1]
         sheet = _sheet(all_skips, all_cfgs, images, source)
         return io.NodeOutput(sheet, torch.cat(images), ui=ui.PreviewImage(sheet, cls=cls))
 
@@ -111,12 +123,6 @@ def listed(name: str, text: str, kind: Callable[[str], _Number]) -> list[_Number
             raise ValueError(f"{name} holds {part.strip()!r}, which is not {what}: list such, as 5, 10")
         numbers.append(number)
     return numbers
-
-
-def _decoded(vae: VAE, samples: Tensor) -> Tensor:
-    """(1, H, W, 3) in [0, 1] of a latent (1, *S); of a video, its first frame."""
-    pixels = vae.decode(samples)
-    return pixels.reshape(-1, *pixels.shape[-3:])[:1, ..., :3].float().cpu()
 
 
 def _sheet(skips: list[int], cfgs: list[float], images: list[Tensor], source: Tensor) -> Tensor:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import get_args
 
-import comfy.samplers
 from comfy_api.latest import io
 
 from ..ddpm_core.guidance import CFGSchedule
-from .types import ATTENTION_EDIT, MAX_SEED, MAX_STEPS, NOISE_MAPS
+from .host.values import SCHEDULERS
+from .sockets import ATTENTION_EDIT, MAX_SEED, MAX_STEPS, NOISE_MAPS, SETTINGS
 
 
 def noise_maps() -> io.Input:
@@ -107,7 +107,7 @@ def scheduler(
 ) -> io.Input:
     return io.Combo.Input(
         "scheduler",
-        options=comfy.samplers.SCHEDULER_NAMES,
+        options=SCHEDULERS,
         default=default,
         tooltip=f"Where the steps lie. {suits}",
     )
@@ -168,6 +168,13 @@ def share(name: str, default: float, tooltip: str, *, optional: bool = False, st
     """A share of the steps, of a side or of a largest value: 0 to 1."""
     return io.Float.Input(
         name, default=default, min=0.0, max=1.0, step=step, round=0.001, optional=optional, tooltip=tooltip
+    )
+
+
+def settings(what: str) -> io.Input:
+    """Of a preset; `what` are the inputs whose place it takes."""
+    return SETTINGS.Input(
+        "settings", optional=True, tooltip=f"From Edit Preset, for all nodes of an edit: used in place of {what} here."
     )
 
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..ddpm_core import NoiseMaps, manipulation, trajectories
+from ..ddpm_core import Method, NoiseMaps, manipulation, trajectories
 from ..ddpm_core.guidance import CFGSchedule
-from . import advice, guide, host, inputs, newest
-from .plan import Plan, Settings
-from .samplers import DDIMInversionSampler, InversionSampler, NullTextSampler
-from .types import CATEGORY, MAX_STEPS, NOISE_MAPS, Conditioning, Latent, ModelPatcher, search_aliases
+from . import advice, inputs
+from .host import loops
+from .host.guiders import cfg_guide, guider_for
+from .host.levels import schedule_for
+from .host.model import advise_on_guidance, told_guidance
+from .host.notices import tell
+from .host.plan import Plan, Settings
+from .host.run import run_plan, with_lasting_weights
+from .host.values import Conditioning, Latent, ModelPatcher
+from .presets import EditSettings
+from .sockets import CATEGORY, MAX_STEPS, NOISE_MAPS
 
 
 def _image_and_prompts() -> list[io.Input]:
@@ -61,6 +67,7 @@ def _inputs_of_stochastic_inversion() -> list[io.Input]:
         ),
         inputs.sigmas(),
         inputs.order(),
+        inputs.settings("steps, scheduler, cfg and eta"),
     ]
 
 
@@ -68,27 +75,11 @@ def _noise_maps_output(tooltip: str) -> io.Output:
     return NOISE_MAPS.Output(display_name="noise_maps", tooltip=tooltip)
 
 
-def _noise_maps_of(
-    sampler: InversionSampler | DDIMInversionSampler | NullTextSampler,
-    guider: guide.ImagesGuider,
-    clip_last: float = 0.0,
-) -> io.NodeOutput:
-    """What a sampler of an inversion has found after its run; with the last residual clipped, where that is not 0."""
-    plan = sampler.plan
-    host.run(guider, sampler, plan.latent, plan.schedule.sigmas, plan.seeds[0], images=plan.images, mask=plan.mask)
-    noise_maps = sampler.noise_maps
-    if noise_maps is not None and plan.mask is not None:
-        noise_maps = replace(noise_maps, mask=plan.mask)
-    if noise_maps is not None and clip_last:
-        noise_maps = manipulation.clip_last(noise_maps, clip_last)
-    return io.NodeOutput(noise_maps)
-
-
 class _StochasticInversion(io.ComfyNode):
     """An inversion whose trajectory does not depend on the network."""
 
     trajectory: trajectories.Trajectory
-    method: str
+    method: Method
 
     @classmethod
     def execute(
@@ -99,16 +90,21 @@ class _StochasticInversion(io.ComfyNode):
         latent_image: Latent,
         cfg: float,
         timesteps_per_call: int = 1,
-        **settings: Any,
+        settings: EditSettings | None = None,
+        **chosen: Any,
     ) -> io.NodeOutput:
-        plan = Plan.of(model, latent_image, Settings(**settings), method=cls.method, cfg=cfg, prompt=positive)
-        sampler = InversionSampler(plan, cls.trajectory, timesteps_per_call)
-        return _noise_maps_of(sampler, guide.guider_for(model, positive, negative, cfg))
+        if settings is not None:
+            preset = settings.for_inversion(cls.method)
+            cfg, chosen = preset.source_cfg, chosen | {"sigmas": settings.sigmas, "eta": preset.eta}
+            positive = told_guidance(model, positive, preset.source_guidance)
+        plan = Plan.of(model, latent_image, Settings(**chosen), method=cls.method, cfg=cfg, prompt=positive)
+        loop = loops.inversion(plan, cls.trajectory, timesteps_per_call)
+        return io.NodeOutput(run_plan(guider_for(model, positive, negative, cfg), loop, plan))
 
 
 class EditFriendlyInvert(_StochasticInversion):
     trajectory = staticmethod(trajectories.edit_friendly)
-    method = "edit friendly"
+    method = Method.EDIT_FRIENDLY
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -116,7 +112,7 @@ class EditFriendlyInvert(_StochasticInversion):
             node_id="EditFriendlyInvert",
             display_name="Invert Image (Edit-Friendly DDPM)",
             category=f"{CATEGORY}/invert",
-            **search_aliases("DDPM inversion", "image to noise", "unsampler"),
+            search_aliases=["DDPM inversion", "image to noise", "unsampler"],
             description="Turns a real image into the noise maps of a DDPM sampler. Sampled again with the same prompt "
             "they give the image back exactly; with another prompt, the image keeps its structure.",
             inputs=_inputs_of_stochastic_inversion(),
@@ -126,7 +122,7 @@ class EditFriendlyInvert(_StochasticInversion):
 
 class CycleDiffusionInvert(_StochasticInversion):
     trajectory = staticmethod(trajectories.cycle_diffusion)
-    method = "CycleDiffusion"
+    method = Method.CYCLE_DIFFUSION
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -134,7 +130,7 @@ class CycleDiffusionInvert(_StochasticInversion):
             node_id="EditFriendlyCycleDiffusionInvert",
             display_name="Invert Image (CycleDiffusion)",
             category=f"{CATEGORY}/invert",
-            **search_aliases("DPM-Encoder", "image to noise"),
+            search_aliases=["DPM-Encoder", "image to noise"],
             description="Turns a real image into noise maps along one path of the forward process. They are nearly as "
             "random as native noise: edits follow the prompt more freely and keep less of the image's structure than "
             "edit-friendly ones. Exact, too.",
@@ -154,7 +150,7 @@ class TurboInvert(io.ComfyNode):
             node_id="EditFriendlyTurboInvert",
             display_name="Invert Image (Few Steps)",
             category=f"{CATEGORY}/invert",
-            **search_aliases("TurboEdit", "turbo", "lightning", "LCM", "DDPM inversion"),
+            search_aliases=["TurboEdit", "turbo", "lightning", "LCM", "DDPM inversion"],
             description="The edit-friendly inversion for turbo, lightning and LCM models, in 3 or 4 steps, as "
             "TurboEdit has it: the model is told more noise than there is, and the last step's noise is clipped. Edit "
             "with Guide from Source to Target, source as negative, cfg 1.5.",
@@ -215,6 +211,7 @@ class TurboInvert(io.ComfyNode):
                     tooltip="In place of noise_shift: the level of the noise that is there at each step, then 0. Edit "
                     "Preset has TurboEdit's.",
                 ),
+                inputs.settings("steps, scheduler, skip_steps, noise_shift, cfg and eta"),
             ],
             outputs=[_noise_maps_output("The image as fixed noise for few steps.")],
             hidden=[io.Hidden.unique_id],
@@ -231,26 +228,35 @@ class TurboInvert(io.ComfyNode):
         noise_shift: int,
         clip_last: float,
         noise_sigmas: Tensor | None = None,
-        **settings: Any,
+        settings: EditSettings | None = None,
+        **chosen: Any,
     ) -> io.NodeOutput:
-        chosen = Settings(**settings)
+        if settings is not None:
+            preset = settings.for_inversion(Method.FEW_STEPS)
+            noise_sigmas, cfg = settings.noise_sigmas, preset.source_cfg
+            chosen |= {"sigmas": settings.sigmas, "skip_steps": preset.skip_steps, "eta": preset.eta}
+        of_run = Settings(**chosen)
         noise_levels = None
         if noise_sigmas is not None:
-            noise_levels = host.schedule_for(model, noise_sigmas, chosen.eta).after(chosen.skip_steps)
+            noise_levels = schedule_for(model, noise_sigmas, of_run.eta).after(of_run.skip_steps)
         plan = Plan.of(
             model,
             latent_image,
-            chosen,
-            method="few steps",
+            of_run,
+            method=Method.FEW_STEPS,
             cfg=cfg,
             prompt=positive,
-            noise_shift=noise_shift if noise_levels is None else _named(noise_levels.sigmas),
-            clip_last=clip_last,
+            notes={
+                "noise_shift": noise_shift if noise_levels is None else _named(noise_levels.sigmas),
+                "clip_last": clip_last,
+            },
         )
-        advice.tell(cls.hidden and cls.hidden.unique_id, advice.on_steps_of_few(plan.schedule.steps))
+        tell(cls.hidden and cls.hidden.unique_id, advice.on_steps_of_few(plan.schedule.steps))
         trajectory = partial(trajectories.few_steps, noise_shift=noise_shift, noise_levels=noise_levels)
-        sampler = InversionSampler(plan, trajectory, timesteps_per_call=1)
-        return _noise_maps_of(sampler, guide.guider_for(model, positive, negative, cfg), clip_last)
+        noising = trajectories.noising_of_few_steps(plan.schedule, noise_shift=noise_shift, noise_levels=noise_levels)
+        loop = loops.inversion(plan, trajectory, noising=noising)
+        noise_maps = run_plan(guider_for(model, positive, negative, cfg), loop, plan)
+        return io.NodeOutput(manipulation.clip_last(noise_maps, clip_last) if clip_last else noise_maps)
 
 
 class DDIMInvert(io.ComfyNode):
@@ -260,7 +266,7 @@ class DDIMInvert(io.ComfyNode):
             node_id="EditFriendlyDDIMInvert",
             display_name="Invert Image (DDIM)",
             category=f"{CATEGORY}/invert",
-            **search_aliases("unsampler", "direct inversion", "image to noise"),
+            search_aliases=["unsampler", "direct inversion", "image to noise"],
             description="Runs the model's deterministic sampling backwards, from the image to noise. The textbook "
             "inversion only comes near the image, the less so the higher cfg is; with keep_residuals it is exact.",
             inputs=[
@@ -314,6 +320,7 @@ class DDIMInvert(io.ComfyNode):
                 ),
                 inputs.cfg_schedule("constant", optional=True),
                 inputs.end_cfg(optional=True),
+                inputs.settings("steps, scheduler, cfg and keep_residuals"),
             ],
             outputs=[_noise_maps_output("The image as one starting noise, and what the steps miss.")],
         )
@@ -333,20 +340,24 @@ class DDIMInvert(io.ComfyNode):
         true_prediction_steps: int = 0,
         cfg_schedule: CFGSchedule = "constant",
         end_cfg: float = 1.0,
-        **settings: Any,
+        settings: EditSettings | None = None,
+        **chosen: Any,
     ) -> io.NodeOutput:
-        method = "DDIM with residuals" if keep_residuals else "DDIM"
-        plan = Plan.of(model, latent_image, Settings(eta=0.0, **settings), method=method, cfg=cfg, prompt=positive)
-        sampler = DDIMInversionSampler(
+        if settings is not None:
+            cfg, keep_residuals = settings.for_inversion(Method.DDIM).source_cfg, False
+            chosen |= {"sigmas": settings.sigmas}
+        method = Method.DDIM_WITH_RESIDUALS if keep_residuals else Method.DDIM
+        plan = Plan.of(model, latent_image, Settings(eta=0.0, **chosen), method=method, cfg=cfg, prompt=positive)
+        loop = loops.ddim_inversion(
             plan,
-            keep_residuals,
-            fixed_point_iterations,
-            forward_noise_steps,
-            true_prediction_steps,
-            native_noise_maps,
+            keep_residuals=keep_residuals,
+            fixed_point_iterations=fixed_point_iterations,
+            forward_noise_steps=forward_noise_steps,
+            true_prediction_steps=true_prediction_steps,
+            native=native_noise_maps,
         )
-        guider = guide.guider_for(model, positive, negative, cfg, cfg_schedule, end_cfg)
-        return _noise_maps_of(sampler, guider)
+        guider = guider_for(model, positive, negative, cfg, cfg_schedule, end_cfg)
+        return io.NodeOutput(run_plan(guider, loop, plan))
 
 
 class NullTextInvert(io.ComfyNode):
@@ -356,7 +367,7 @@ class NullTextInvert(io.ComfyNode):
             node_id="EditFriendlyNullTextInvert",
             display_name="Invert Image (Null-Text)",
             category=f"{CATEGORY}/invert",
-            **search_aliases("null text inversion", "pivotal tuning"),
+            search_aliases=["null text inversion", "pivotal tuning"],
             description="DDIM inversion, then a search for one negative embedding a step under which sampling with "
             "guidance comes back to the image. Slow (up to inner_steps trainings a step), needs memory for gradients, "
             "and comes near rather than exact; made for Prompt-to-Prompt.",
@@ -397,6 +408,7 @@ class NullTextInvert(io.ComfyNode):
                 inputs.sigmas(),
                 inputs.cfg_schedule("constant", optional=True),
                 inputs.end_cfg(optional=True),
+                inputs.settings("steps, scheduler and cfg"),
             ],
             outputs=[_noise_maps_output("The starting noise with its embeddings; sample with the same cfg.")],
         )
@@ -414,20 +426,27 @@ class NullTextInvert(io.ComfyNode):
         early_stop: float,
         cfg_schedule: CFGSchedule = "constant",
         end_cfg: float = 1.0,
-        **settings: Any,
+        settings: EditSettings | None = None,
+        **chosen: Any,
     ) -> io.NodeOutput:
+        if settings is not None:
+            cfg, cfg_schedule = settings.for_inversion(Method.NULL_TEXT).source_cfg, "constant"
+            chosen |= {"sigmas": settings.sigmas}
         if cfg == 1 and (cfg_schedule == "constant" or end_cfg == 1):
             raise ValueError(
                 "null-text inversion with cfg 1 has nothing to search for: without guidance the negative prompt plays "
                 "no part; set the cfg that you will sample with, or use Invert Image (DDIM)"
             )
-        plan = Plan.of(model, latent_image, Settings(eta=0.0, **settings), method="null-text", cfg=cfg, prompt=positive)
-        sampler = NullTextSampler(
+        of_run, method = Settings(eta=0.0, **chosen), Method.NULL_TEXT
+        plan = Plan.of(model, latent_image, of_run, method=method, cfg=cfg, prompt=positive)
+        loop = loops.null_text_inversion(
             plan,
-            (cfg_schedule, cfg, end_cfg),
+            cfg_guide(cfg, cfg_schedule, end_cfg),
             inner_steps=inner_steps,
             learning_rate=learning_rate,
             early_stop=early_stop,
         )
-        guider = guide.guider_for(newest.with_lasting_weights(model), positive, negative, cfg)
-        return _noise_maps_of(sampler, guider)
+        advise_on_guidance(model, cfg)
+        # without guidance: the search begins with the ODE of the prompt alone
+        guider = guider_for(with_lasting_weights(model), positive, negative, 1.0)
+        return io.NodeOutput(run_plan(guider, loop, plan))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from . import host, inputs
-from .types import CATEGORY, ModelPatcher, search_aliases
+from . import inputs
+from .host import levels
+from .host.values import ModelPatcher
+from .sockets import CATEGORY
 
 
 class NoiseLevels(io.ComfyNode):
@@ -15,7 +17,7 @@ class NoiseLevels(io.ComfyNode):
             node_id="EditFriendlyNoiseLevels",
             display_name="Noise Levels and Skip",
             category=f"{CATEGORY}/invert",
-            **search_aliases("denoise", "skip share", "steps"),
+            search_aliases=["denoise", "skip share", "steps"],
             description="The noise levels of a schedule, the steps that they really are, and skip_steps as a share of "
             "them: connect all three, and another number of steps keeps the same strength of the edit.",
             inputs=[
@@ -40,7 +42,7 @@ class NoiseLevels(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: ModelPatcher, steps: int, scheduler: str, skip_share: float) -> io.NodeOutput:
-        sigmas = host.levels(model, scheduler, steps)
+        sigmas = levels.levels(model, scheduler, steps)
         steps = len(sigmas) - 1
         skip_steps = min(round(skip_share * steps), steps - 1)
         summary = (

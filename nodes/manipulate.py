@@ -7,10 +7,12 @@ from typing import get_args
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..ddpm_core import NoiseMaps, manipulation, trajectories
+from ..ddpm_core import NoiseMaps, manipulation
 from ..ddpm_core.manipulation import Fill, Interpolation
-from . import host, inputs, latents
-from .types import CATEGORY, NATIVE, NOISE_MAPS, Latent, search_aliases
+from . import inputs
+from .host import latents
+from .host.values import Latent
+from .sockets import CATEGORY, NOISE_MAPS
 
 _MAX_PIXELS = 16384
 
@@ -26,7 +28,7 @@ class LatentShift(io.ComfyNode):
             node_id="LatentShift",
             display_name="Shift Noise Maps",
             category=f"{CATEGORY}/manipulate",
-            **search_aliases("move image", "pan"),
+            search_aliases=["move image", "pan"],
             description="Moves the noise maps, and with them the image that they sample to. The model fills in what "
             "comes free, so sample with skip_steps above 0 but not too high.",
             inputs=[
@@ -71,21 +73,13 @@ class LatentShift(io.ComfyNode):
 
     @classmethod
     def execute(cls, noise_maps: NoiseMaps, x: int, y: int, fill: Fill, pixels_per_cell: int = 0) -> io.NodeOutput:
-        cell = pixels_per_cell or latents.pixels_per_cell(noise_maps)
+        cell = pixels_per_cell or noise_maps.space.cell
         if cell is None:
             raise ValueError(
-                f"ComfyUI does not say how many pixels a cell of the latent format "
-                f"{noise_maps.info.get('latent_format', 'of these noise maps')} has: set pixels_per_cell (most have 8)"
+                "it is not known how many pixels a cell of these maps' latent format "
+                f"{noise_maps.space.format} has: set pixels_per_cell (most have 8)"
             )
-        cells_x, cells_y = round(x / cell), round(y / cell)
-        return io.NodeOutput(manipulation.shift(noise_maps, cells_x, cells_y, fill, _seeds_of_rows(noise_maps)))
-
-
-def _seeds_of_rows(noise_maps: NoiseMaps) -> list[int]:
-    """One seed a row, which that row has alone, too: the one that it was inverted or generated with."""
-    rows, info = len(noise_maps.image), noise_maps.info
-    variations = rows if info.get("method") == NATIVE else int(info.get("variations", 1))
-    return trajectories.seeds_of_rows(host.seed_of(noise_maps), rows // max(variations, 1), variations)
+        return io.NodeOutput(manipulation.shift(noise_maps, round(x / cell), round(y / cell), fill, noise_maps.seeds))
 
 
 class NoiseMapsFlip(io.ComfyNode):
@@ -96,7 +90,7 @@ class NoiseMapsFlip(io.ComfyNode):
             node_id="EditFriendlyNoiseMapsFlip",
             display_name="Flip Noise Maps",
             category=f"{CATEGORY}/manipulate",
-            **search_aliases("mirror image"),
+            search_aliases=["mirror image"],
             description="Mirrors the noise maps, and with them the image that they sample to.",
             inputs=[
                 inputs.noise_maps(),
@@ -118,7 +112,7 @@ class MaskColorEdit(io.ComfyNode):
             node_id="MaskColorEdit",
             display_name="Recolor Noise Maps under a Mask",
             category=f"{CATEGORY}/manipulate",
-            **search_aliases("paint color", "color edit", "recolour"),
+            search_aliases=["paint color", "color edit", "recolour"],
             description="Draws the image towards painted colors under a mask (the paper's Eq. 7). Invert and sample "
             "with an empty prompt, or with the prompt of the image.",
             inputs=[
@@ -163,7 +157,7 @@ class MaskColorEdit(io.ComfyNode):
         start_percent: float,
         end_percent: float,
     ) -> io.NodeOutput:
-        rows = latents.mask_rows(noise_maps.image.shape, latents.pixels_per_cell(noise_maps), mask)
+        rows = latents.mask_rows(noise_maps.image.shape, noise_maps.space.cell, mask)
         paint = latents.color_rows(noise_maps, color)
         return io.NodeOutput(manipulation.recolor(noise_maps, rows, paint, strength, start_percent, end_percent))
 
@@ -175,7 +169,7 @@ class NoiseMapsInterpolate(io.ComfyNode):
             node_id="EditFriendlyNoiseMapsInterpolate",
             display_name="Interpolate Noise Maps",
             category=f"{CATEGORY}/manipulate",
-            **search_aliases("mix", "slerp", "morph"),
+            search_aliases=["mix", "slerp", "morph"],
             description="Mixes the noise maps of two images that were inverted with the same model and settings. "
             "Sampled, they give something between the two; native noise mixes best.",
             inputs=[

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..evaluation import pictures
 from ..evaluation.protocols import METRICS, Metric, Pair
 from .report import check_batch, cropped_to
-from .types import CATEGORY, search_aliases
+from .sockets import CATEGORY
 
 _SHOWN = [metric for metric in METRICS if metric.name.partition(".")[2] in ("psnr", "mse", "ssim", "clip_pictures")]
 _WHERE = {
@@ -37,7 +37,7 @@ class MeasureEdit(io.ComfyNode):
             node_id="EditFriendlyMeasureEdit",
             display_name="Measure an Edit",
             category=f"{CATEGORY}/inspect",
-            **search_aliases("psnr", "ssim", "mse", "clip similarity", "compare images", "evaluate", "metrics"),
+            search_aliases=["psnr", "ssim", "mse", "clip similarity", "compare images", "evaluate", "metrics"],
             description="PSNR, MSE and SSIM of an edited image and its source, over all of it and over what was not to "
             "change, by both conventions of masking; with a CLIP vision model, how alike both images are to it.",
             is_output_node=True,

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..ddpm_core import Method
 from ..ddpm_core.attention import METHODS
-from . import host
-from .types import CATEGORY, ModelPatcher, search_aliases
+from .host import levels
+from .host.values import ModelPatcher
+from .sockets import CATEGORY, SETTINGS
 
 _PAPER, _FLOWEDIT, _TURBOEDIT = "arXiv 2304.06140", "arXiv 2412.08629", "arXiv 2408.00735"
-_FEW_STEPS = "Invert Image (Few Steps), Guide from Source to Target with the source as negative"
+_INVERSIONS = {
+    Method.EDIT_FRIENDLY: "Invert Image or Edit Image",
+    Method.CYCLE_DIFFUSION: "Invert Image (CycleDiffusion)",
+    Method.FEW_STEPS: "Invert Image (Few Steps), Guide from Source to Target with the source as negative",
+    Method.DDIM: "Invert Image (DDIM), without residuals",
+    Method.NULL_TEXT: "Invert Image (Null-Text)",
+}
 
 
 @dataclass(frozen=True)
@@ -20,26 +28,28 @@ class Preset:
     """Settings of one edit.
 
     Args:
-        source_cfg, target_cfg: classifier-free guidance; 1 is none. Of null-text maps the first is that of the search.
-        eta: 0 means an inversion by DDIM's steps, or Edit Image.
         source: where the numbers are from.
-        source_guidance, target_guidance: what a guidance-distilled model is told, by FluxGuidance on each prompt.
-        cross_steps: the share of the steps, from the first, in which the source's cross-attention is taken over.
-        self_start, self_steps: the same of self-attention, from one share to another.
+        method: of the inversion.
+        source_cfg, target_cfg: classifier-free guidance; 1 is none. Of null-text maps the first is that of the search.
+        eta: 0 takes DDIM's steps.
+        source_guidance, target_guidance: guidance that a distilled model is told with each prompt.
+        cross_steps: the fraction of the steps, from the first, in which the source's cross-attention is taken over.
+        self_start, self_steps: the same of self-attention, from one fraction to another.
         feature_steps: the same of the features of a residual block, which Plug-and-Play takes over.
         guidance_weight: of the gradient that holds on to the cross-attention of the source, lambda of zero-shot edits.
         timesteps: of 1000, what the model is told at each step, in place of a scheduler.
         noise_timesteps: those of the noise that is there (TurboEdit), where it is other than what is told.
-        how: the inversion, and what else the numbers do not say.
+        empty_source: that the inversion has an empty prompt.
     """
 
-    steps: int
-    scheduler: str
-    skip_steps: int
-    source_cfg: float
-    target_cfg: float
-    eta: float
     source: str
+    method: Method = Method.EDIT_FRIENDLY
+    steps: int = 100
+    scheduler: str = "ddim_uniform"
+    skip_steps: int = 0
+    source_cfg: float = 3.5
+    target_cfg: float = 9.0
+    eta: float = 1.0
     source_guidance: float = 3.5
     target_guidance: float = 3.5
     cross_steps: float = 0.0
@@ -49,15 +59,14 @@ class Preset:
     guidance_weight: float = 0.0
     timesteps: tuple[int, ...] = ()
     noise_timesteps: tuple[int, ...] = ()
-    how: str = "Invert Image"
+    empty_source: bool = False
 
-    def levels(self, model: ModelPatcher) -> tuple[Tensor, Tensor]:
-        """(T+1,) the levels that the model is told, and those of the noise that is there, down to 0."""
-        if not self.timesteps:
-            sigmas = host.levels(model, self.scheduler, self.steps)
-            return sigmas, sigmas
-        sigmas = host.levels_at(model, self.timesteps)
-        return sigmas, host.levels_at(model, self.noise_timesteps) if self.noise_timesteps else sigmas
+    @property
+    def how(self) -> str:
+        """The inversion, in words."""
+        if self.method is Method.EDIT_FRIENDLY and self.eta == 0:
+            return "Edit Image"
+        return _INVERSIONS[self.method] + (", with an empty prompt" if self.empty_source else "")
 
     def summary(self, steps: int) -> str:
         """The settings in words, for a schedule that really has `steps` steps."""
@@ -67,113 +76,100 @@ class Preset:
             f"features until {self.feature_steps:g}": self.feature_steps,
             f"lambda {self.guidance_weight:g}": self.guidance_weight,
         }
+        there = f" with the noise of {', '.join(map(str, self.noise_timesteps))}" if self.noise_timesteps else ""
+        told = f"timesteps {', '.join(map(str, self.timesteps))}{there}" if self.timesteps else self.scheduler
         return (
-            f"{steps} steps ({self.scheduler or f'timesteps {self._told}'}), {self.skip_steps} skipped, cfg "
-            f"{self.source_cfg:g} and {self.target_cfg:g}, eta {self.eta:g}; "
+            f"{steps} steps ({told}), {self.skip_steps} skipped, cfg {self.source_cfg:g} and {self.target_cfg:g}, "
+            f"eta {self.eta:g}; "
             + "".join(f"{words}; " for words, number in attention.items() if number)
             + f"guidance of distilled models {self.source_guidance:g} and {self.target_guidance:g}; {self.how} "
             f"({self.source})"
         )
 
-    @property
-    def _told(self) -> str:
-        there = f" with the noise of {', '.join(map(str, self.noise_timesteps))}" if self.noise_timesteps else ""
-        return f"{', '.join(map(str, self.timesteps))}{there}"
+
+@dataclass(frozen=True, eq=False)
+class EditSettings:
+    """EDIT_FRIENDLY_SETTINGS: a preset at the levels of a model.
+
+    Args:
+        name: of the preset.
+        sigmas: (T+1,) the levels that the model is told.
+        noise_sigmas: those of the noise that is there, where it is other.
+    """
+
+    name: str
+    preset: Preset
+    sigmas: Tensor
+    noise_sigmas: Tensor | None
+
+    def for_inversion(self, method: Method, one_pass: bool = False) -> Preset:
+        """The preset, for a node that inverts by a method, or edits by it in one pass.
+
+        Raises:
+            ValueError: a preset for another inversion.
+        """
+        without_noise = method is Method.EDIT_FRIENDLY and self.preset.eta == 0  # has no maps
+        if self.preset.method is not method or (without_noise and not one_pass):
+            raise ValueError(
+                f"the preset '{self.name}' is for {self.preset.how}, and this node inverts by {method.value}: use that "
+                "node, or another preset"
+            )
+        return self.preset
 
 
-_PLUG_AND_PLAY, _MASACTRL = METHODS["Plug-and-Play"], METHODS["MasaCtrl"]
+_MASACTRL, _PLUG_AND_PLAY = METHODS["MasaCtrl"], METHODS["Plug-and-Play"]
+_OF_50 = Preset(source="", steps=50, source_cfg=1.0, target_cfg=7.5)
 PRESETS = {
-    "edit friendly (paper)": Preset(
-        100, "ddim_uniform", 36, 3.5, 15.0, 1.0, f"{_PAPER}, Tab. 3", how="Invert Image or Edit Image"
+    "edit friendly (paper)": Preset(f"{_PAPER}, Tab. 3", skip_steps=36, target_cfg=15.0),
+    "FlowEdit, SD3 (paper)": Preset(_FLOWEDIT, steps=50, scheduler="simple", skip_steps=17, target_cfg=13.5, eta=0.0),
+    "FlowEdit, Flux (paper)": Preset(
+        _FLOWEDIT,
+        steps=28,
+        scheduler="simple",
+        skip_steps=4,
+        source_cfg=1.0,
+        target_cfg=1.0,
+        eta=0.0,
+        source_guidance=1.5,
+        target_guidance=5.5,
     ),
-    "FlowEdit, SD3 (paper)": Preset(50, "simple", 17, 3.5, 13.5, 0.0, _FLOWEDIT, how="Edit Image"),
-    "FlowEdit, Flux (paper)": Preset(28, "simple", 4, 1.0, 1.0, 0.0, _FLOWEDIT, 1.5, 5.5, how="Edit Image"),
-    "P2P with these maps (paper)": Preset(
-        100, "ddim_uniform", 12, 3.5, 9.0, 1.0, f"{_PAPER}, Tab. 3", cross_steps=0.6, self_steps=0.2
-    ),
-    "P2P on DDIM (paper)": Preset(
-        100,
-        "ddim_uniform",
-        0,
-        3.5,
-        9.0,
-        0.0,
-        f"{_PAPER}, Tab. 3",
-        cross_steps=0.8,
-        self_steps=0.4,
-        how="Invert Image (DDIM) without residuals",
-    ),
-    "DDIM (paper)": Preset(
-        100, "ddim_uniform", 0, 3.5, 9.0, 0.0, f"{_PAPER}, Tab. 3", how="Invert Image (DDIM) without residuals"
-    ),
+    "P2P with these maps (paper)": Preset(f"{_PAPER}, Tab. 3", skip_steps=12, cross_steps=0.6, self_steps=0.2),
+    "P2P on DDIM (paper)": Preset(f"{_PAPER}, Tab. 3", Method.DDIM, eta=0.0, cross_steps=0.8, self_steps=0.4),
+    "DDIM (paper)": Preset(f"{_PAPER}, Tab. 3", Method.DDIM, eta=0.0),
     # Fig. 15 has (strength, T_skip) of (3, 30), (4, 25) and (4, 15); D.1 has 3.5 for the inversion of all methods.
-    "CycleDiffusion (paper)": Preset(
-        100, "ddim_uniform", 25, 3.5, 4.0, 1.0, f"{_PAPER}, Fig. 15", how="Invert Image (CycleDiffusion)"
+    "CycleDiffusion (paper)": Preset(f"{_PAPER}, Fig. 15", Method.CYCLE_DIFFUSION, skip_steps=25, target_cfg=4.0),
+    "null-text (paper)": replace(_OF_50, source="arXiv 2211.09794", method=Method.NULL_TEXT, source_cfg=7.5, eta=0.0),
+    "zero-shot with these maps (paper)": replace(
+        _OF_50, source=f"{_PAPER}, Tab. 4", source_cfg=3.5, guidance_weight=0.03, empty_source=True
     ),
-    "null-text (paper)": Preset(
-        50, "ddim_uniform", 0, 7.5, 7.5, 0.0, "arXiv 2211.09794", how="Invert Image (Null-Text)"
-    ),
-    "zero-shot with these maps (paper)": Preset(
-        50,
-        "ddim_uniform",
-        0,
-        3.5,
-        7.5,
-        1.0,
-        f"{_PAPER}, Tab. 4",
-        guidance_weight=0.03,
-        how="Invert Image with an empty prompt",
-    ),
-    "zero-shot (paper)": Preset(
-        50,
-        "ddim_uniform",
-        0,
-        1.0,
-        7.5,
-        0.0,
-        f"{_PAPER}, Tab. 4",
-        guidance_weight=0.1,
-        how="Invert Image (DDIM) without residuals",
-    ),
+    "zero-shot (paper)": replace(_OF_50, source=f"{_PAPER}, Tab. 4", method=Method.DDIM, eta=0.0, guidance_weight=0.1),
     # Tab. 3 has strength 10 and tau 40/25 of 50 steps, on an inversion by DDIM with strength 1.
-    "Plug-and-Play with these maps": Preset(
-        50,
-        "ddim_uniform",
-        0,
-        1.0,
-        10.0,
-        1.0,
-        "arXiv 2211.12572",
+    "Plug-and-Play with these maps": replace(
+        _OF_50,
+        source="arXiv 2211.12572",
+        target_cfg=10.0,
         self_steps=_PLUG_AND_PLAY.end,
         feature_steps=_PLUG_AND_PLAY.features_end or 0.0,
     ),
-    "MasaCtrl with these maps": Preset(
-        50,
-        "ddim_uniform",
-        0,
-        1.0,
-        7.5,
-        1.0,
-        "arXiv 2304.08465",
+    "MasaCtrl with these maps": replace(
+        _OF_50,
+        source="arXiv 2304.08465",
         self_start=_MASACTRL.start,
         self_steps=_MASACTRL.end,
-        how="Invert Image with an empty prompt",
+        empty_source=True,
     ),
-    "TurboEdit, 4 steps (paper)": Preset(
-        4,
-        "",
-        0,
-        1.0,
-        1.5,
-        1.0,
-        _TURBOEDIT,
-        timesteps=(799, 599, 399, 199),
-        noise_timesteps=(599, 399, 199),
-        how=_FEW_STEPS,
-    ),
-    "TurboEdit, 3 steps (paper)": Preset(
-        3, "", 0, 1.0, 1.5, 1.0, _TURBOEDIT, timesteps=(799, 499, 199), noise_timesteps=(599, 299), how=_FEW_STEPS
-    ),
+    **{
+        f"TurboEdit, {len(told)} steps (paper)": Preset(
+            _TURBOEDIT,
+            Method.FEW_STEPS,
+            steps=len(told),
+            source_cfg=1.0,
+            target_cfg=1.5,
+            timesteps=told,
+            noise_timesteps=there,
+        )
+        for told, there in (((799, 599, 399, 199), (599, 399, 199)), ((799, 499, 199), (599, 299)))
+    },
 }
 
 
@@ -184,72 +180,32 @@ class EditPreset(io.ComfyNode):
             node_id="EditFriendlyEditPreset",
             display_name="Edit Preset",
             category=f"{CATEGORY}/sample",
-            **search_aliases("settings", "FlowEdit", "Flux"),
-            description="Settings that go together, for Edit Image, or for an inversion and its sampler: connect the "
-            "outputs to the inputs of the same names.",
+            search_aliases=["settings", "FlowEdit", "Flux"],
+            description="A method with the settings of its paper: connect it to the settings input of Edit Image, or "
+            "of an inversion and its sampler, and all of them use its numbers in place of their own.",
             inputs=[
                 io.Model.Input("model", tooltip="The model to edit with."),
                 io.Combo.Input(
                     "preset",
                     options=list(PRESETS),
                     tooltip="edit friendly is for Stable Diffusion 1.5, SDXL and the like. FlowEdit's have eta 0, "
-                    "which Edit Image takes; Flux and other guidance-distilled models go without cfg, with "
-                    "FluxGuidance on each prompt instead. The others are for comparison; the summary names the "
-                    "inversion of each.",
+                    "which Edit Image takes; Flux and other guidance-distilled models go without cfg and are told "
+                    "their guidance with each prompt. The others are for comparison; the summary names the inversion "
+                    "of each.",
                 ),
             ],
             outputs=[
-                io.Sigmas.Output(display_name="sigmas", tooltip="The levels: steps and scheduler."),
-                io.Int.Output(display_name="skip_steps", tooltip="Steps left out at the noisy end."),
-                io.Float.Output(display_name="source_cfg", tooltip="Of the inversion."),
-                io.Float.Output(display_name="target_cfg", tooltip="Of the sampler."),
-                io.Float.Output(display_name="eta", tooltip="1 is DDPM, 0 is DDIM, or FlowEdit on flow models."),
-                io.Float.Output(
-                    display_name="source_guidance", tooltip="For FluxGuidance on the source prompt, where there is one."
-                ),
-                io.Float.Output(
-                    display_name="target_guidance", tooltip="For FluxGuidance on the target prompt, where there is one."
-                ),
+                SETTINGS.Output(display_name="settings", tooltip="For every settings input of the edit."),
                 io.String.Output(display_name="summary", tooltip="The same in words, for Preview Any."),
-                io.Float.Output(
-                    display_name="cross_steps",
-                    tooltip="Until which share of the steps the source's cross-attention is taken over; 0 is never.",
-                ),
-                io.Float.Output(
-                    display_name="self_start", tooltip="From which share of the steps its self-attention is."
-                ),
-                io.Float.Output(display_name="self_steps", tooltip="Until which share; 0 is never."),
-                io.Float.Output(
-                    display_name="feature_steps", tooltip="Until which share its features are, by Plug-and-Play."
-                ),
-                io.Float.Output(
-                    display_name="guidance_weight", tooltip="lambda of zero-shot image-to-image; 0 for all others."
-                ),
-                io.Sigmas.Output(
-                    display_name="noise_sigmas",
-                    tooltip="For Invert Image (Few Steps): the noise that is there, cleaner than the model is told by "
-                    "TurboEdit; the same as sigmas for all others.",
-                ),
             ],
         )
 
     @classmethod
     def execute(cls, model: ModelPatcher, preset: str) -> io.NodeOutput:
         chosen = PRESETS[preset]
-        sigmas, noise_sigmas = chosen.levels(model)
-        return io.NodeOutput(
-            sigmas,
-            chosen.skip_steps,
-            chosen.source_cfg,
-            chosen.target_cfg,
-            chosen.eta,
-            chosen.source_guidance,
-            chosen.target_guidance,
-            chosen.summary(len(sigmas) - 1),
-            chosen.cross_steps,
-            chosen.self_start,
-            chosen.self_steps,
-            chosen.feature_steps,
-            chosen.guidance_weight,
-            noise_sigmas,
-        )
+        if chosen.timesteps:
+            sigmas = levels.levels_at(model, chosen.timesteps)
+        else:
+            sigmas = levels.levels(model, chosen.scheduler, chosen.steps)
+        noise_sigmas = levels.levels_at(model, chosen.noise_timesteps) if chosen.noise_timesteps else None
+        return io.NodeOutput(EditSettings(preset, chosen, sigmas, noise_sigmas), chosen.summary(len(sigmas) - 1))

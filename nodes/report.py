@@ -9,10 +9,10 @@ import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..ddpm_core import NoiseMaps
+from ..ddpm_core import Method, NoiseMaps
 from ..ddpm_core.changes import Change, measure
 from . import advice
-from .types import CATEGORY, MAX_STEPS, NOISE_MAPS, search_aliases
+from .sockets import CATEGORY, MAX_STEPS, NOISE_MAPS
 
 _UNKNOWN = -1
 # In percent of the full range: an autoencoder alone takes a photograph up to about so far from itself.
@@ -27,7 +27,7 @@ class EditReport(io.ComfyNode):
             node_id="EditFriendlyEditReport",
             display_name="How Far Did the Edit Go",
             category=f"{CATEGORY}/inspect",
-            **search_aliases("nothing changed", "compare images", "difference", "advice"),
+            search_aliases=["nothing changed", "compare images", "difference", "advice"],
             description="Compares an edited image with its source and says in words how far the edit went, within the "
             "mask and outside it, and what to turn if it was too little or too much.",
             is_output_node=True,
@@ -211,7 +211,9 @@ def _for_more(masked: bool, noise_maps: NoiseMaps | None, skip_steps: int, cfg: 
         ways.append(f"lower skip_steps from {skip_steps} to {max(held, skip_steps // 2)}")
     elif held:
         ways.append(f"invert again with skip_steps below {held}, which is all that these maps hold")
-    null_text = noise_maps is not None and noise_maps.info.get("method") == "null-text"
+    null_text = (
+        noise_maps is not None and noise_maps.origin is not None and noise_maps.origin.method is Method.NULL_TEXT
+    )
     most = 18.0 if noise_maps is None else advice.usual_of(noise_maps).most_cfg
     if not null_text and (cfg == _UNKNOWN or cfg < most):
         ways.append("raise cfg" if cfg == _UNKNOWN else f"raise cfg from {cfg:g} to {min(most, max(2.0, 1.5 * cfg)):g}")

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-import comfy.model_management
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..ddpm_core import NoiseMaps
+from ..ddpm_core import Method, NoiseMaps
 from ..ddpm_core.guidance import CFGSchedule
-from . import advice, guide, host, inputs, latents
-from .attention import AttentionEdit
-from .plan import Plan, Settings
-from .samplers import FixedNoise, NativeSampler
-from .types import CATEGORY, NATIVE, NOISE_MAPS, Conditioning, Latent, ModelPatcher, search_aliases
+from . import advice, inputs
+from .host import latents, loops
+from .host.attention import AttentionEdit
+from .host.guiders import guider_for
+from .host.model import check_same_model, told_guidance
+from .host.notices import tell
+from .host.plan import Plan, Settings
+from .host.run import run_plan, sampled_from_maps
+from .host.values import Conditioning, Latent, ModelPatcher, to_latent
+from .presets import EditSettings
+from .sockets import CATEGORY, NOISE_MAPS
 
 
 class FixedNoiseSampler(io.ComfyNode):
@@ -24,7 +29,7 @@ class FixedNoiseSampler(io.ComfyNode):
             node_id="FixedNoiseSampler",
             display_name="Sample with Fixed Noise",
             category=f"{CATEGORY}/sample",
-            **search_aliases("edit image by prompt", "DDPM inversion", "resample"),
+            search_aliases=["edit image by prompt", "DDPM inversion", "resample"],
             description="Samples an image from noise maps under a target prompt: what the prompt changes, changes; "
             "the rest stays.",
             inputs=[
@@ -38,6 +43,7 @@ class FixedNoiseSampler(io.ComfyNode):
                 inputs.cfg_schedule("constant", optional=True),
                 inputs.end_cfg(optional=True),
                 inputs.attention(),
+                inputs.settings("skip_steps and cfg"),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The edited image, for VAE Decode.")],
             hidden=[io.Hidden.unique_id],
@@ -56,35 +62,17 @@ class FixedNoiseSampler(io.ComfyNode):
         cfg_schedule: CFGSchedule = "constant",
         end_cfg: float = 1.0,
         attention: AttentionEdit | None = None,
+        settings: EditSettings | None = None,
     ) -> io.NodeOutput:
-        advice.tell(cls.hidden and cls.hidden.unique_id, advice.on_settings(noise_maps, skip_steps, cfg))
-        guider = guide.guider_for(model, positive, negative, cfg, cfg_schedule, end_cfg)
-        samples = run_fixed_noise(guider, noise_maps, skip_steps, mask, attention)
-        return io.NodeOutput({"samples": samples})
-
-
-def run_fixed_noise(
-    guider: guide.ImagesGuider,
-    noise_maps: NoiseMaps,
-    skip_steps: int,
-    mask: Tensor | None = None,
-    attention: AttentionEdit | None = None,
-    progress: tuple[int, int] | None = None,
-) -> Tensor:
-    """(rows, *S) what noise maps sample to under a guider, in the LATENT's own scaling.
-
-    Args:
-        mask: a MASK of the image.
-        attention: what to keep of the image's own attention.
-        progress: of several runs that the node's progress counts as one: the steps before this one, and all.
-
-    Raises:
-        ValueError: maps of another model, a skip that they do not cover, a mask that does not fit.
-    """
-    host.check_same_model(noise_maps, guider.model_patcher)
-    sampler = FixedNoise(noise_maps, skip_steps, latents.mask_of_maps(noise_maps, mask), attention)
-    samples = host.run_on_maps(guider, sampler, sampler.sigmas, noise_maps, progress)
-    return samples.to(comfy.model_management.intermediate_device())
+        if settings is not None:
+            preset = settings.preset
+            skip_steps, cfg, cfg_schedule = preset.skip_steps, preset.target_cfg, "constant"
+            positive = told_guidance(model, positive, preset.target_guidance)
+        tell(cls.hidden and cls.hidden.unique_id, advice.on_settings(noise_maps, skip_steps, cfg))
+        check_same_model(noise_maps, model)
+        sampler = loops.FixedNoise(noise_maps, skip_steps, latents.mask_of_maps(noise_maps, mask), attention)
+        guider = guider_for(model, positive, negative, cfg, cfg_schedule, end_cfg)
+        return io.NodeOutput(to_latent(sampled_from_maps(guider, sampler, noise_maps, sampler.sigmas)))
 
 
 class SamplerFixedNoise(io.ComfyNode):
@@ -94,11 +82,16 @@ class SamplerFixedNoise(io.ComfyNode):
             node_id="EditFriendlySamplerFixedNoise",
             display_name="Noise Maps to SAMPLER",
             category=f"{CATEGORY}/sample",
-            **search_aliases("edit image by prompt", "custom sampler"),
+            search_aliases=["edit image by prompt", "custom sampler"],
             description="Noise maps as a SAMPLER with its SIGMAS, for SamplerCustomAdvanced with any GUIDER. The noise "
             "input there is not used; give it a latent of the maps' size and batch. A noise mask on that latent limits "
             "the edit.",
-            inputs=[inputs.noise_maps(), inputs.skip_steps_of_edit(), inputs.attention()],
+            inputs=[
+                inputs.noise_maps(),
+                inputs.skip_steps_of_edit(),
+                inputs.attention(),
+                inputs.settings("skip_steps"),
+            ],
             outputs=[
                 io.Sampler.Output(display_name="sampler", tooltip="Replays the noise maps."),
                 io.Sigmas.Output(
@@ -109,9 +102,17 @@ class SamplerFixedNoise(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, noise_maps: NoiseMaps, skip_steps: int, attention: AttentionEdit | None = None) -> io.NodeOutput:
-        sampler = FixedNoise(noise_maps, skip_steps, attention=attention)
-        advice.tell(cls.hidden and cls.hidden.unique_id, advice.on_settings(noise_maps, skip_steps))
+    def execute(
+        cls,
+        noise_maps: NoiseMaps,
+        skip_steps: int,
+        attention: AttentionEdit | None = None,
+        settings: EditSettings | None = None,
+    ) -> io.NodeOutput:
+        if settings is not None:
+            skip_steps = settings.preset.skip_steps
+        sampler = loops.FixedNoise(noise_maps, skip_steps, attention=attention)
+        tell(cls.hidden and cls.hidden.unique_id, advice.on_settings(noise_maps, skip_steps))
         return io.NodeOutput(sampler, sampler.sigmas)
 
 
@@ -122,7 +123,7 @@ class SampleWithNoiseMaps(io.ComfyNode):
             node_id="EditFriendlySampleWithNoiseMaps",
             display_name="Generate Image with Noise Maps",
             category=f"{CATEGORY}/sample",
-            **search_aliases("native noise", "text to image"),
+            search_aliases=["native noise", "text to image"],
             description="Ordinary sampling (DDPM, like euler_ancestral, or DDIM) that also gives the noise it used, as "
             "native noise maps: to edit a generated image, or to compare with the maps of an inversion.",
             inputs=[
@@ -167,10 +168,8 @@ class SampleWithNoiseMaps(io.ComfyNode):
         end_cfg: float = 1.0,
         **settings: Any,
     ) -> io.NodeOutput:
-        chosen = Settings(seed=seed, **settings)
-        plan = Plan.of(model, latent_image, chosen, method=NATIVE, cfg=cfg, prompt=positive, seed_per_image=True)
-        sampler = NativeSampler(plan)
-        guider = guide.guider_for(model, positive, negative, cfg, cfg_schedule, end_cfg)
-        samples = host.run(guider, sampler, plan.latent, plan.schedule.sigmas, seed, images=plan.images, mask=plan.mask)
-        latent = {"samples": samples.to(comfy.model_management.intermediate_device())}
-        return io.NodeOutput(latent, sampler.noise_maps)
+        of_run = Settings(seed=seed, **settings)
+        plan = Plan.of(model, latent_image, of_run, method=Method.NATIVE, cfg=cfg, prompt=positive)
+        guider = guider_for(model, positive, negative, cfg, cfg_schedule, end_cfg)
+        noise_maps = run_plan(guider, loops.generation(plan), plan)
+        return io.NodeOutput(to_latent(model.model.process_latent_out(noise_maps.image)), noise_maps)

@@ -1,23 +1,24 @@
-"""Nodes for several edits at once (LEDITS++, arXiv 2311.16711), and the guider that makes them."""
+"""Nodes for several edits at once (LEDITS++, arXiv 2311.16711)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-import comfy.model_management
-import comfy.samplers
 import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..ddpm_core import NoiseMaps, several
-from ..ddpm_core.several import Term
-from . import host, inputs, latents, masks
-from .conds import Conds
-from .guide import ImagesGuider, LevelsOfRun
-from .samplers import FixedNoise
-from .types import CATEGORY, EDITS, MAX_STEPS, NOISE_MAPS, Conditioning, ModelPatcher, search_aliases
+from ..ddpm_core import NoiseMaps
+from ..ddpm_core.guidance import Term, several
+from . import inputs
+from .host import latents
+from .host.guiders import ImagesGuider
+from .host.loops import FixedNoise
+from .host.model import check_same_model
+from .host.run import sampled_from_maps
+from .host.values import Conditioning, ModelPatcher, to_latent
+from .sockets import CATEGORY, EDITS, MAX_STEPS, NOISE_MAPS
 
 Direction = Literal["add", "remove"]
 
@@ -41,46 +42,6 @@ Edits = tuple[OneEdit, ...]
 """EDITS: a chain, in the order in which it was made."""
 
 
-class SeveralEditsGuider(ImagesGuider):
-    """Predictions of several prompts in one call, each added along its own difference to that of the base prompt.
-
-    After a run `masks_of_run` tells where each has acted, as a mean over its steps.
-    """
-
-    def set_edits(self, base: Conditioning, edits: Edits, terms: list[Term], sigmas: Tensor, steps: int) -> None:
-        """Of a run.
-
-        Args:
-            base: the prompt of the inversion.
-            edits, terms: the same edits; the terms have their masks for the rows that run.
-            sigmas: (T'+1,) the levels that run.
-            steps: of the full schedule.
-        """
-        names = [f"edit {i}" for i in range(len(edits))]
-        # the host gives the positive prompt's ControlNets to all others
-        self.inner_set_conds({"positive": base, **{name: edit.prompt for name, edit in zip(names, edits, strict=True)}})
-        self._names, self._terms = names, terms
-        self._levels, self._steps = LevelsOfRun(sigmas), steps
-        self._seen: dict[int, list[Tensor]] = {i: [] for i in range(len(edits))}
-
-    def predict_noise(
-        self, x: Tensor, timestep: Tensor, model_options: dict | None = None, seed: int | None = None
-    ) -> Tensor:
-        step = self._levels.index(timestep)
-        acting = [i for i, term in enumerate(self._terms) if term.is_open(step, self._steps)]
-        prompts: list[Conds] = [self.conds["positive"], *(self.conds[self._names[i]] for i in acting)]
-        base, *predictions = comfy.samplers.calc_cond_batch(self.inner_model, prompts, x, timestep, model_options or {})
-        result, found = several.combined(base, predictions, [self._terms[i] for i in acting])
-        for i, mask in zip(acting, found, strict=True):
-            self._seen[i].append(mask.float().cpu())
-        return result
-
-    def masks_of_run(self, like: Tensor) -> list[Tensor]:
-        """For each edit (rows, 1, *S[1:]), 0 where it never acted; `like` (rows, C, *S[1:]) is the latent."""
-        nowhere = torch.zeros_like(like[:, :1], device="cpu", dtype=torch.float32)
-        return [torch.stack(seen).mean(dim=0) if seen else nowhere for seen in self._seen.values()]
-
-
 class AddEdit(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -88,7 +49,7 @@ class AddEdit(io.ComfyNode):
             node_id="EditFriendlyAddEdit",
             display_name="Add an Edit",
             category=f"{CATEGORY}/several",
-            **search_aliases("LEDITS++", "multiple edits", "semantic guidance"),
+            search_aliases=["LEDITS++", "multiple edits", "semantic guidance"],
             description="One edit among several that are made at once: chain these nodes and give the last to Sample "
             "Several Edits. Each edit has its own prompt, strength, time and place.",
             inputs=[
@@ -142,7 +103,7 @@ class SampleEdits(io.ComfyNode):
             node_id="EditFriendlySampleEdits",
             display_name="Sample Several Edits",
             category=f"{CATEGORY}/several",
-            **search_aliases("LEDITS++", "multiple edits"),
+            search_aliases=["LEDITS++", "multiple edits"],
             description="Makes several edits of one image at once, each in its own place: one call of the model a "
             "step for all of them. For any model.",
             inputs=[
@@ -186,20 +147,15 @@ class SampleEdits(io.ComfyNode):
     ) -> io.NodeOutput:
         if not edits:
             raise ValueError("the chain holds no edit: connect the last Add an Edit")
-        host.check_same_model(noise_maps, model)
+        check_same_model(noise_maps, model)
         sampler = FixedNoise(noise_maps, skip_steps, latents.mask_of_maps(noise_maps, mask))
-        guider = SeveralEditsGuider(model)
-        terms = [_for_rows(edit, noise_maps) for edit in edits]
-        guider.set_edits(source, edits, terms, sampler.sigmas, noise_maps.full_steps)
-        samples = host.run_on_maps(guider, sampler, sampler.sigmas, noise_maps)
-        cell = latents.pixels_per_cell(noise_maps)
-        images = host.images_of(noise_maps)
-        seen = [masks.to_mask(part[:images], cell) for part in guider.masks_of_run(noise_maps.image)]
-        latent = {"samples": samples.to(comfy.model_management.intermediate_device())}
-        return io.NodeOutput(latent, torch.cat(seen))
-
-
-def _for_rows(edit: OneEdit, noise_maps: NoiseMaps) -> Term:
-    """Its term, with the mask for the rows of the maps."""
-    term = edit.term
-    return Term(term.scale, term.window, term.quantile, latents.mask_of_maps(noise_maps, edit.mask))
+        named = {f"edit {i}": edit for i, edit in enumerate(edits)}
+        terms = {
+            name: replace(edit.term, mask=latents.mask_of_maps(noise_maps, edit.mask)) for name, edit in named.items()
+        }
+        prompts = {"positive": source, **{name: edit.prompt for name, edit in named.items()}}
+        guider = ImagesGuider(model, prompts, lambda steps: several(terms, steps, noise_maps.full_steps))
+        samples = sampled_from_maps(guider, sampler, noise_maps, sampler.sigmas)
+        seen = guider.masks_of_run(list(terms), noise_maps.image)
+        masks = [latents.to_mask(part[: noise_maps.images], noise_maps.space.cell) for part in seen]
+        return io.NodeOutput(to_latent(samples), torch.cat(masks))

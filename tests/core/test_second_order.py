@@ -162,7 +162,7 @@ def test_another_order_is_refused(family):
 
 def test_a_missing_history_is_refused(family):
     x = image(1, 4, 5, 7)
-    with pytest.raises(ValueError, match="step 2 is of second order, and the prediction of the step before"):
+    with pytest.raises(ValueError, match="this step is of second order, and the prediction of the step before"):
         second_order(family(6, 1.0)).step(2).mean_after(x, x, None)
 
 

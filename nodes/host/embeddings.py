@@ -8,27 +8,32 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
-from ..ddpm_core.null_text import UncondDenoiser
-from .guide import ScalesOfRun
+from ...ddpm_core.null_text import UncondDenoiser
+from .guiders import GuidanceOfRun
+from .levels import LevelsOfRun
+from .values import Guider
 
 _CONTEXT = "c_crossattn"  # what the host calls the text's part of the model's conditioning
 
 
 class ReplacingDenoiser:
-    """A guider as the core's denoiser that takes the next embedding with every call.
+    """A guider as the core's denoiser, with the embedding of each step in place of its negative prompt's.
 
     Args:
+        sigmas: (T+1,) the levels of the run.
         embeddings: (T, B, L, D) on the device.
     """
 
-    def __init__(self, guider: comfy.samplers.CFGGuider, extra_args: dict[str, Any], embeddings: Tensor):
+    def __init__(self, guider: Guider, extra_args: dict[str, Any], sigmas: Tensor, embeddings: Tensor):
         _negative(guider)
         self._guider = guider
         self._extra_args = extra_args
-        self._embeddings = iter(embeddings)
+        self._levels = LevelsOfRun(sigmas)
+        self._embeddings = embeddings
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
-        self._guider.conds["negative"] = [_with_embedding(_negative(self._guider), next(self._embeddings))]
+        embedding = self._embeddings[self._levels.index(sigma)]
+        self._guider.conds["negative"] = [_with_embedding(_negative(self._guider), embedding)]
         return self._guider(x, sigma, **self._extra_args)
 
 
@@ -36,15 +41,15 @@ class OpenGuidance:
     """The host's classifier-free guidance with the unconditional embedding as a variable that has gradients.
 
     Args:
-        scales: of guidance, at each level of the run.
+        guidance: of the run.
     """
 
-    def __init__(self, guider: comfy.samplers.CFGGuider, model_options: dict[str, Any], scales: ScalesOfRun):
+    def __init__(self, guider: Guider, model_options: dict[str, Any], guidance: GuidanceOfRun):
         self._negative = _negative(guider)
         self._positive = guider.conds["positive"]
         self._model = guider.inner_model
         self._model_options = model_options
-        self._scales = scales
+        self._guidance = guidance
 
     def embedding(self, rows: int) -> Tensor:
         """(rows, L, D) the negative prompt's own embedding, where the search starts."""
@@ -52,7 +57,7 @@ class OpenGuidance:
         return embedding.expand(rows, -1, -1) if len(embedding) == 1 else embedding
 
     def __call__(self, x: Tensor, sigma: Tensor) -> UncondDenoiser:
-        scale = self._scales.at(sigma)
+        scale = self._guidance.at(sigma).scale
         with torch.no_grad():
             cond = self._predict(self._positive, x, sigma)
 
@@ -76,7 +81,7 @@ class OpenGuidance:
         return comfy.samplers.calc_cond_batch(self._model, [conds], x, sigma, self._model_options)[0]
 
 
-def _negative(guider: comfy.samplers.CFGGuider) -> dict[str, Any]:
+def _negative(guider: Guider) -> dict[str, Any]:
     """The guider's one negative conditioning.
 
     Raises:

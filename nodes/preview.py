@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
 
 import numpy as np
 import torch
-from comfy.sd import VAE
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..ddpm_core import NoiseMaps, contact_sheet, statistics
-from . import inputs, latents
-from .types import CATEGORY, NATIVE, NOISE_MAPS, search_aliases
+from ..ddpm_core import Method, NoiseMaps, contact_sheet, statistics
+from . import inputs
+from .host.values import Vae, decode
+from .sockets import CATEGORY, NOISE_MAPS
 
 _MOST_COMPARED = 4
 
@@ -28,7 +27,7 @@ class NoiseMapsPreview(io.ComfyNode):
             description="Shows noise maps as a contact sheet, from the noisiest step to the image: the noised states, "
             "what the model predicts from each, and the noise of each step.",
             is_output_node=True,
-            **search_aliases("contact sheet", "show trajectory", "inspect"),
+            search_aliases=["contact sheet", "show trajectory", "inspect"],
             inputs=[
                 inputs.noise_maps(),
                 io.Int.Input(
@@ -50,13 +49,13 @@ class NoiseMapsPreview(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, noise_maps: NoiseMaps, columns: int, row: int, vae: VAE | None = None) -> io.NodeOutput:
+    def execute(cls, noise_maps: NoiseMaps, columns: int, row: int, vae: Vae | None = None) -> io.NodeOutput:
         shown = contact_sheet.columns_of(
             noise_maps,
             contact_sheet.levels_shown(noise_maps.steps, columns),
             row,
-            lambda x: preview(noise_maps, x) if vae is None else _decoded(noise_maps, x, vae),
-            lambda z: _noise(noise_maps, z),
+            lambda x: noise_maps.space.colored(x) if vae is None else _decoded(noise_maps, x, vae),
+            noise_maps.space.colored_noise,
         )
         image = torch.from_numpy(np.asarray(contact_sheet.draw(shown), dtype=np.float32) / 255)[None]
         return io.NodeOutput(image, ui=ui.PreviewImage(image, cls=cls))
@@ -69,7 +68,7 @@ class NoiseMapsStatistics(io.ComfyNode):
             node_id="EditFriendlyNoiseMapsStatistics",
             display_name="Measure Noise Maps",
             category=f"{CATEGORY}/inspect",
-            **search_aliases("statistics", "plot noise", "compare inversions"),
+            search_aliases=["statistics", "plot noise", "compare inversions"],
             description="Plots how large the noise of each step is, how it goes with its neighbours, and how Gaussian "
             "the noisiest state is. Connect the maps of several inversions to see what tells them apart.",
             inputs=[
@@ -106,7 +105,7 @@ def table(maps: dict[str, NoiseMaps]) -> str:
 
     The angles are to the noise of the first native maps; a last line says why there are none where these had noise.
     """
-    native = next((noise_maps for noise_maps in maps.values() if noise_maps.info.get("method") == NATIVE), None)
+    native = next((part for part in maps.values() if part.origin and part.origin.method is Method.NATIVE), None)
     reports = {name: statistics.report(noise_maps, native) for name, noise_maps in maps.items()}
     width = max(12, *(len(name) + 2 for name in maps))
     lines = ["".join([f"{'':24}", *(f"{name:>{width}}" for name in maps)])]
@@ -128,44 +127,16 @@ def _named(maps: list[NoiseMaps], names: str) -> dict[str, NoiseMaps]:
     given = [line.strip() for line in names.splitlines()]
     named: dict[str, NoiseMaps] = {}
     for k, noise_maps in enumerate(maps):
-        name = (given[k] if k < len(given) else "") or noise_maps.info.get("method", "noise maps")
+        name = (given[k] if k < len(given) else "") or (
+            noise_maps.origin.method.value if noise_maps.origin else "noise maps"
+        )
         named[name if name not in named else f"{name} ({k + 1})"] = noise_maps
     return named
 
 
-def preview(noise_maps: NoiseMaps, x: Tensor) -> Tensor:
-    """(3, P * H, P * W) of x (C, H, W), by the linear map of the model's live previews."""
-    factors, bias = _rgb_factors(noise_maps)
-    return _colored(x, factors) + bias.view(3, 1, 1)
-
-
-def _noise(noise_maps: NoiseMaps, z: Tensor) -> Tensor:
-    """(3, P * H, P * W) of variance 1 of z (C, H, W): the map of the previews, each colour scaled to length 1."""
-    factors, _ = _rgb_factors(noise_maps)
-    return _colored(z, torch.nn.functional.normalize(factors, dim=0))
-
-
-def _rgb_factors(noise_maps: NoiseMaps) -> tuple[Tensor, Tensor]:
-    """(C, P, P, 3) and (3,) how the model's latents become colours, each cell P x P pixels.
-
-    The mean of the channels where the host knows no map.
-    """
-    channels = noise_maps.image.shape[1]
-    if "latent_rgb_factors" not in noise_maps.info:
-        return torch.full((channels, 1, 1, 3), 1 / channels), torch.zeros(3)
-    factors, bias = (torch.tensor(json.loads(noise_maps.info[f"latent_rgb_{name}"])) for name in ("factors", "bias"))
-    return factors if factors.ndim == 4 else factors.view(channels, 1, 1, 3), bias
-
-
-def _colored(x: Tensor, factors: Tensor) -> Tensor:
-    """(3, P * H, P * W) of x (C, H, W) by factors (C, P, P, 3)."""
-    return torch.einsum("chw,cpqr->rhpwq", x, factors).flatten(3, 4).flatten(1, 2)
-
-
-def _decoded(noise_maps: NoiseMaps, x: Tensor, vae: VAE) -> Tensor:
+def _decoded(noise_maps: NoiseMaps, x: Tensor, vae: Vae) -> Tensor:
     """(3, H, W) of x (C, H, W), by a VAE; it may be smaller or larger than the maps."""
-    rows = latents.unscaled(noise_maps, x[None])
+    rows = noise_maps.space.of_latent(x[None])
     if noise_maps.image.ndim == 5:
         rows = rows.unsqueeze(2)  # a video of one frame
-    pixels = vae.decode(rows)
-    return pixels.reshape(-1, *pixels.shape[-3:])[0, ..., :3].movedim(-1, 0).float().cpu() * 2 - 1
+    return decode(vae, rows)[0].movedim(-1, 0) * 2 - 1

@@ -1,16 +1,17 @@
-"""What the nodes that start from a LATENT settle before the host runs their sampler."""
+"""Plans of the runs that start from a LATENT."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..ddpm_core import NoiseSchedule, trajectories
-from . import host, latents
-from .types import Conditioning, Latent, ModelPatcher
+from ...ddpm_core import Facts, Method, NoiseSchedule, Origin, __version__, trajectories
+from . import latents
+from .levels import levels, schedule_for
+from .model import latent_space, signature
+from .values import Conditioning, Latent, ModelPatcher
 
 
 @dataclass(frozen=True)
@@ -45,19 +46,30 @@ class Plan:
         schedule: the steps that are run, without the skipped ones.
         skipped: noisier steps that are left out.
         latent: (rows, *S) in the LATENT's own scaling; row v * B + b is variation v of image b.
-        images: B.
         mask: (rows, 1, *S[1:]) the noise mask of the LATENT, 1 where it may change; or None.
-        seeds: one for each row.
-        info: provenance for the noise maps.
+        facts: of the noise maps; seeds and images among them.
     """
 
     schedule: NoiseSchedule
     skipped: int
     latent: Tensor
-    images: int
     mask: Tensor | None
-    seeds: list[int]
-    info: Mapping[str, str]
+    facts: Facts
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """One a row."""
+        return self.facts.seeds
+
+    @property
+    def images(self) -> int:
+        """B."""
+        return self.facts.images or len(self.latent)
+
+    @property
+    def full_steps(self) -> int:
+        """The steps of the schedule, skipped ones included."""
+        return self.schedule.steps + self.skipped
 
     @classmethod
     def of(
@@ -66,45 +78,39 @@ class Plan:
         latent_image: Latent,
         settings: Settings,
         *,
-        method: str,
+        method: Method,
         cfg: float,
         prompt: Conditioning,
-        seed_per_image: bool = False,
-        **kept: object,
+        notes: Mapping[str, object] | None = None,
     ) -> Plan:
         """From the inputs of a node.
 
         Args:
-            method, cfg, prompt: of the inversion (or of the sampling that is recorded), for `info`.
-            seed_per_image: image b has seed + b, for images that are generated; else all images of a variation share
-                one, so that each has the noise that it has alone.
-            kept: further settings of the method, for `info`.
+            method, cfg, prompt: of the inversion, or of the sampling that is recorded. Native image b has seed + b;
+                else all images of a variation share one, so that each has the noise that it has alone.
+            notes: further settings, for people.
 
         Raises:
             ValueError: levels, a skip or a latent that cannot be.
         """
         if settings.sigmas is None:
-            scheduler, sigmas = settings.scheduler, host.levels(model, settings.scheduler, settings.steps)
+            scheduler, sigmas = settings.scheduler, levels(model, settings.scheduler, settings.steps)
         else:
             scheduler, sigmas = "custom sigmas", settings.sigmas
         latent = latents.rows_to_invert(model, latent_image, settings.variations)
         images = len(latent) // settings.variations
-        alike = 1 if seed_per_image else images
+        alike = 1 if method is Method.NATIVE else images
+        told = {"scheduler": scheduler, "pack_version": __version__, **(notes or {})}
         return cls(
-            schedule=host.schedule_for(model, sigmas, settings.eta, settings.order).after(settings.skip_steps),
+            schedule=schedule_for(model, sigmas, settings.eta, settings.order).after(settings.skip_steps),
             skipped=settings.skip_steps,
             latent=latent,
-            images=images,
             mask=latents.noise_mask(latent_image, latent.shape),
-            seeds=trajectories.seeds_of_rows(settings.seed, alike, len(latent) // alike),
-            info=host.provenance(
-                model,
-                scheduler=scheduler,
-                seed=settings.seed,
-                variations=settings.variations,
-                method=method,
-                cfg=cfg,
-                prompt_signature=json.dumps(host.signature(prompt)),
-                **kept,
+            facts=Facts(
+                tuple(trajectories.seeds_of_rows(settings.seed, alike, len(latent) // alike)),
+                images,
+                Origin(method, cfg, signature(prompt)),
+                latent_space(model),
+                {key: str(value) for key, value in told.items()},
             ),
         )

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any
 
 from torch import Tensor
 
-from ..ddpm_core.attention import Prompt, Window, check_window
-from .types import Conditioning
-
-Clip = Any
-"""CLIP: the host's tokenizer and text encoder in one."""
+from ...ddpm_core.attention import Prompt, Window, check_window
+from .values import Clip, Conditioning
 
 
 def encode(clip: Clip, text: str) -> Conditioning:

@@ -2,48 +2,14 @@
 
 from __future__ import annotations
 
-import json
-
 import comfy.sampler_helpers
 import comfy.utils
 import torch
-from comfy.latent_formats import LatentFormat
 from torch import Tensor
 
-from ..ddpm_core import NoiseMaps
-from . import newest
-from .types import Latent, ModelPatcher
-
-# Image pixels along one side of a latent cell, by the host's latent formats, for hosts that do not tell.
-_CELLS = dict.fromkeys(
-    (
-        "SD15",
-        "SDXL",
-        "SDXL_Playground_2_5",
-        "SD3",
-        "Flux",
-        "Mochi",
-        "HunyuanVideo",
-        "Cosmos1CV8x8x8",
-        "Wan21",
-        "HunyuanImage21Refiner",
-    ),
-    8,
-) | {"ChromaRadiance": 1, "SC_B": 4, "SD_X4": 4, "Wan22": 16, "HunyuanImage21": 32, "LTXV": 32, "SC_Prior": 42}
-
-
-def cell_of(latent_format: LatentFormat) -> int | None:
-    """Image pixels along one side of a latent cell; None where neither the host nor the table above knows."""
-    if known := getattr(latent_format, "spacial_downscale_ratio", None):
-        return int(known)
-    names = (cls.__name__ for cls in type(latent_format).__mro__)
-    return next((_CELLS[name] for name in names if name in _CELLS), None)
-
-
-def pixels_per_cell(noise_maps: NoiseMaps) -> int | None:
-    """Image pixels along one side of a cell of these maps; None where the host that made them did not know."""
-    known = noise_maps.info.get("pixels_per_cell")
-    return None if known is None else int(known)
+from ...ddpm_core import NoiseMaps
+from . import compat
+from .values import Latent, ModelPatcher
 
 
 def check_one_part(shapes: list[tuple[int, ...]]) -> None:
@@ -82,7 +48,7 @@ def rows_to_invert(model: ModelPatcher, latent: Latent, variations: int) -> Tens
     """
     latent_format = model.get_model_object("latent_format")
     _check_rows(_only_part(latent["samples"]), latent_format.latent_dimensions)
-    samples = _only_part(newest.started(model, latent)).to(torch.float32)
+    samples = _only_part(compat.started(model, latent)).to(torch.float32)
     channels = latent_format.latent_channels
     if samples.shape[1] != channels:
         raise ValueError(
@@ -135,14 +101,7 @@ def color_rows(noise_maps: NoiseMaps, latent: Latent) -> Tensor:
         )
     if not samples.isfinite().all():
         raise ValueError("the color latent holds NaN or infinity: encode the painted image again, with --fp32-vae")
-    scale, shift = _scaling(noise_maps, samples.ndim)
-    return comfy.utils.repeat_to_batch_size(samples.cpu().float() * scale + shift, len(image))
-
-
-def unscaled(noise_maps: NoiseMaps, x: Tensor) -> Tensor:
-    """x (N, *S) from the scaling of the maps to that of a LATENT, which a VAE decodes."""
-    scale, shift = _scaling(noise_maps, x.ndim)
-    return (x - shift) / scale
+    return comfy.utils.repeat_to_batch_size(noise_maps.space.of_model(samples.cpu().float()), len(image))
 
 
 def mask_rows(shape: torch.Size, cell: int | None, mask: Tensor) -> Tensor:
@@ -193,26 +152,31 @@ def _over_time(cells: Tensor, frames: int) -> Tensor:
 
 def mask_of_maps(noise_maps: NoiseMaps, mask: Tensor | None) -> Tensor | None:
     """`mask_rows` for what noise maps hold; None for no mask."""
-    return None if mask is None else mask_rows(noise_maps.image.shape, pixels_per_cell(noise_maps), mask)
+    return None if mask is None else mask_rows(noise_maps.image.shape, noise_maps.space.cell, mask)
+
+
+def resized(pixels: Tensor, height: int, width: int, method: str) -> Tensor:
+    """(N, C, height, width) of pixels (N, C, H, W), cut to that proportion about their middle."""
+    scaled: Tensor = comfy.utils.common_upscale(pixels, width, height, method, "center")
+    return scaled
+
+
+def to_mask(cells: Tensor, cell: int | None) -> Tensor:
+    """A MASK (N, H, W) of the image's size of cells (B, 1, H, W), N = B, or (1, 1, F, H, W), N = F.
+
+    Args:
+        cell: image pixels along one side of a latent cell; None leaves them cells, which every `mask` input takes.
+    """
+    if cells.ndim == 3:  # of no image, such as sound
+        return cells
+    frames = cells[0, 0] if cells.ndim == 5 else cells[:, 0]
+    return frames.repeat_interleave(cell or 1, -2).repeat_interleave(cell or 1, -1)
 
 
 def _only_part(samples: Tensor) -> Tensor:
-    parts = newest.parts_of(samples)
+    parts = compat.parts_of(samples)
     check_one_part([tuple(part.shape) for part in parts])
     return parts[0]
-
-
-def _scaling(noise_maps: NoiseMaps, ndim: int) -> tuple[Tensor, Tensor]:
-    """Scale and shift of each channel: what the maps hold is LATENT * scale + shift."""
-    if "latent_format" in noise_maps.info and "latent_scale" not in noise_maps.info:
-        raise ValueError(
-            f"latents of the format {noise_maps.info['latent_format']} are not scaled channel by channel, so no latent "
-            "can be put beside these noise maps: sample them and go on from the image"
-        )
-    per_channel = (1, -1) + (1,) * (ndim - 2)
-    scale = torch.tensor(json.loads(noise_maps.info.get("latent_scale", "[1.0]"))).view(per_channel)
-    shift = torch.tensor(json.loads(noise_maps.info.get("latent_shift", "[0.0]"))).view(per_channel)
-    return scale, shift
 
 
 def _cells(mask: Tensor, height: int, width: int, cell: int | None) -> Tensor:

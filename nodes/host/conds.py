@@ -10,6 +10,8 @@ import comfy.controlnet
 import comfy.utils
 import torch
 
+from .values import Conditioning
+
 Conds = list[dict[str, Any]]
 """One prompt: what `comfy.samplers.process_conds` makes of a CONDITIONING."""
 
@@ -97,7 +99,7 @@ def joined(a: Conds, b: Conds, rows: int, of_b: set[str] = PER_ROW) -> Conds | N
 
 
 def for_rows(conds: Conds, rows: int) -> Conds:
-    """A conditioning with a value for each of `rows` rows, as the host spreads what it holds over a call of so many."""
+    """The conditioning expanded to `rows` rows, in the host's order."""
     return [
         {
             **cond,
@@ -107,6 +109,23 @@ def for_rows(conds: Conds, rows: int) -> Conds:
         }
         for cond in conds
     ]
+
+
+def is_of_one_image(conditioning: Conditioning) -> bool:
+    """Whether a CONDITIONING tells all images of a batch the same: no tensor in it has a row for each."""
+    return not any(_has_rows(part) for entry in conditioning for part in entry)
+
+
+def _has_rows(part: object) -> bool:
+    if isinstance(part, torch.Tensor):
+        return part.ndim > 1 and len(part) > 1
+    if isinstance(part, dict):
+        return any(_has_rows(value) for value in part.values())
+    if isinstance(part, list | tuple):
+        return any(_has_rows(value) for value in part)
+    if isinstance(part, comfy.controlnet.ControlBase):
+        return _has_rows(part.cond_hint_original) or _has_rows(part.previous_controlnet)
+    return False
 
 
 def pictures_repeat(conds: Conds, images: int) -> bool:

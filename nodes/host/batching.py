@@ -7,13 +7,12 @@ from typing import Any
 
 import comfy.controlnet
 import comfy.model_management
-import comfy.samplers
 import torch
 from torch import Tensor
 
-from ..ddpm_core import NoiseSchedule, chunks_of
-from . import conds, newest
-from .types import ModelPatcher
+from ...ddpm_core import NoiseSchedule, chunks_of
+from . import conds
+from .values import Guider, ModelPatcher
 
 # More rows than this no longer raise a GPU's rate, and they delay previews and the Cancel button.
 MOST_AUTOMATIC = 16
@@ -31,8 +30,16 @@ TRANSFORMER_OPTIONS = {"sample_sigmas"}
 OBJECT_PATCHES = {"model_sampling", "latent_format"}
 
 
+def expand_conditionings(guider: Guider, rows: int) -> None:
+    """Give the guider's conditionings a value for each of one timestep's rows.
+
+    So that the host repeats them from timestep to timestep where several share a call.
+    """
+    guider.conds = {name: conds.for_rows(prompt, rows) for name, prompt in guider.conds.items()}
+
+
 def chunks(
-    guider: comfy.samplers.CFGGuider,
+    guider: Guider,
     model_options: dict[str, Any],
     schedule: NoiseSchedule,
     shape: torch.Size,
@@ -43,9 +50,6 @@ def chunks(
     The host picks what is active by the first row's timestep, so a call must not straddle the start or end of a
     conditioning or ControlNet. What is not known to treat each row by its own timestep has a call for each.
 
-    Where calls are shared, the guider's conditionings get a value for each of one timestep's rows, so that the host
-    repeats them from timestep to timestep.
-
     Args:
         shape: (rows, *S) of one timestep.
         timesteps_per_call: at most so many; 0 for as many as fit the free memory.
@@ -55,7 +59,6 @@ def chunks(
     if reason := _obstacle(guider, model_options, shape[0]):
         logging.info("Edit-friendly inversion: one timestep a call, because of %s", reason)
         return chunks_of(schedule.steps, 1)
-    guider.conds = {name: conds.for_rows(prompt, shape[0]) for name, prompt in guider.conds.items()}
     size = timesteps_per_call or timesteps_that_fit(guider.model_patcher, shape)
     bounds = _bounds(guider)
     sigmas = [schedule.step(i).sigma for i in range(schedule.steps)]
@@ -70,13 +73,13 @@ def chunks(
 
 
 def timesteps_that_fit(model: ModelPatcher, shape: torch.Size) -> int:
-    """How many timesteps of a latent of `shape` one call of a MODEL can take in the memory that is free now."""
+    """Number of timesteps of a latent of `shape` that one call of a MODEL can take in the memory that is free now."""
     one = model.model.memory_required([2 * shape[0], *shape[1:]])  # cond and uncond
-    return max(1, min(MOST_AUTOMATIC, int(0.8 * newest.free_memory(model) / one)))
+    return max(1, min(MOST_AUTOMATIC, int(0.8 * model.get_free_memory(model.load_device) / one)))
 
 
 def rounding(model: ModelPatcher) -> float:
-    """How far a prediction may be off, as a share of the noise it finds, for no more reason than the rows beside it.
+    """Largest difference that batching alone explains, as a fraction of the noise that is predicted.
 
     A third of the root of the dtype's epsilon (bfloat16 .03, float16 .01), and .001 for float32, whose convolutions a
     GPU may take in fewer bits: rounding adds up over a hundred layers. Rows of another timestep are tenths off.
@@ -98,7 +101,7 @@ class SplittingDenoiser:
         rounding: what the check allows.
     """
 
-    def __init__(self, guider: comfy.samplers.CFGGuider, extra_args: dict[str, Any], *, rows: int, rounding: float):
+    def __init__(self, guider: Guider, extra_args: dict[str, Any], *, rows: int, rounding: float):
         self._guider = guider
         self._extra_args = extra_args
         self._rows = rows
@@ -114,7 +117,7 @@ class SplittingDenoiser:
             denoised = self._guider(x, sigma, **self._extra_args)
             return denoised if self._checked or len(x) == self._rows else self._check(x, sigma, denoised)
         except Exception as error:
-            if len(x) <= self._rows or not newest.is_out_of_memory(error):
+            if len(x) <= self._rows or not comfy.model_management.is_oom(error):
                 raise
         # Outside the except block, which would keep the failed call's tensors alive.
         comfy.model_management.soft_empty_cache()
@@ -140,7 +143,7 @@ class SplittingDenoiser:
         return torch.cat([self(x[: last.start], sigma[: last.start]), alone])
 
 
-def _obstacle(guider: comfy.samplers.CFGGuider, model_options: dict[str, Any], rows: int) -> str | None:
+def _obstacle(guider: Guider, model_options: dict[str, Any], rows: int) -> str | None:
     """What about this run is not known to treat each row by its own timestep."""
     model = guider.model_patcher
     network = type(model.model.diffusion_model)
@@ -171,7 +174,7 @@ def _filled(nested: object) -> bool:
     return isinstance(nested, Tensor) or bool(nested)
 
 
-def _bounds(guider: comfy.samplers.CFGGuider) -> set[float]:
+def _bounds(guider: Guider) -> set[float]:
     """The sigmas at which a conditioning or a ControlNet starts or ends."""
     bounds: set[float] = set()
     for cond in (cond for prompt in guider.conds.values() for cond in prompt):

@@ -1,0 +1,126 @@
+"""Files of noise maps in the host's output and input folders."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import folder_paths
+from comfy.cli_args import args
+
+SUFFIX = ".noisemaps.safetensors"
+_LONGEST_NAME = 200  # bytes: file systems take 255, and a number, SUFFIX and storage's own ending are added
+
+_LONGEST_TICK = 3_000_000_000  # ns, of the clocks that file systems have
+
+
+@dataclass(frozen=True)
+class Place:
+    """A file to write, and what the front end is told of it."""
+
+    path: str
+    result: dict[str, str]
+
+
+def place_to_save(prefix: str) -> Place:
+    """The next file of a prefix below the output folder, numbered as the host numbers images.
+
+    Raises:
+        ValueError: a prefix that leaves the folder, or with a name that is too long.
+    """
+    output = folder_paths.get_output_directory()
+    _inside(output, prefix)
+    if any(len(os.fsencode(part)) > _LONGEST_NAME for part in prefix.split("/")):
+        raise ValueError(f"a name in the filename_prefix has more than {_LONGEST_NAME} bytes: use a shorter one")
+    folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, output)
+    filename = f"{name}_{counter:05}_{SUFFIX}"
+    return Place(os.path.join(folder, filename), {"filename": filename, "subfolder": subfolder, "type": "output"})
+
+
+def graph_of(hidden: Any) -> dict[str, str]:
+    """The graph of a node's hidden inputs, as the host keeps it with an image."""
+    if args.disable_metadata:
+        return {}
+    parts = {"prompt": hidden.prompt, **(hidden.extra_pnginfo or {})}
+    return {name: json.dumps(part) for name, part in parts.items() if part is not None}
+
+
+def path_of(file: str) -> str:
+    """The path of a name as the host annotates it: "name", "name [input]" or "name [output]".
+
+    Raises:
+        ValueError: a name that leaves its folder.
+    """
+    name, folder = folder_paths.annotated_filepath(file)
+    return _inside(folder or folder_paths.get_input_directory(), name)
+
+
+def saved() -> list[str]:
+    """All files of noise maps, by names that the host's annotation understands."""
+    folders = {"": folder_paths.get_input_directory(), " [output]": folder_paths.get_output_directory()}
+    return [
+        f"{name}{note}" for note, root in folders.items() for name in _LISTS.setdefault(note, _Listing()).names(root)
+    ]
+
+
+class _Listing:
+    """The noise map files below a folder, of which a folder is read again only where it has changed.
+
+    The host asks for the list at every /object_info, validation and execution, below folders of any size. A folder's
+    time of change tells of files that came or went in it.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[int, list[str], list[str]]] = {}  # by folder: time of change, maps, folders
+
+    def names(self, root: str) -> list[str]:
+        known, self._known = self._known, {}
+        return sorted(os.path.relpath(path, root).replace(os.sep, "/") for path in self._walk(root, known))
+
+    def _walk(self, root: str, known: dict[str, tuple[int, list[str], list[str]]]) -> Iterator[str]:
+        waiting, seen = [root], set()
+        while waiting:
+            folder = waiting.pop()
+            try:
+                stat = os.stat(folder)
+            except OSError:
+                continue
+            if (stat.st_dev, stat.st_ino) in seen:  # by another name: links may lead in a circle
+                continue
+            seen.add((stat.st_dev, stat.st_ino))
+            entry = known.get(folder)
+            if entry is None or entry[0] != stat.st_mtime_ns:
+                # Within a tick of its clock a folder may change again and keep its time.
+                settled = time.time_ns() - stat.st_mtime_ns > _LONGEST_TICK
+                entry = (stat.st_mtime_ns if settled else -1, *_read(folder))
+            self._known[folder] = entry
+            yield from (os.path.join(folder, name) for name in entry[1])
+            waiting += [os.path.join(folder, name) for name in reversed(entry[2])]
+
+
+def _read(folder: str) -> tuple[list[str], list[str]]:
+    """The noise map files and the folders of a folder; none of one that may not be read."""
+    try:
+        with os.scandir(folder) as entries:
+            both = [(entry.name, entry.is_dir()) for entry in entries]
+    except OSError:
+        return [], []
+    return [name for name, is_folder in both if not is_folder and name.endswith(SUFFIX)], [
+        name for name, is_folder in both if is_folder
+    ]
+
+
+_LISTS: dict[str, _Listing] = {}
+
+
+def _inside(folder: str, name: str) -> str:
+    """`name` below `folder`; a ValueError where it would leave it."""
+    folder = os.path.abspath(folder)
+    path = os.path.abspath(os.path.join(folder, name))
+    if not path.startswith(folder + os.sep):
+        raise ValueError(f"{name!r} leaves the folder {os.path.basename(folder)!r}: use a name inside it")
+    return path

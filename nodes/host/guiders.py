@@ -1,0 +1,270 @@
+"""Guiders of the host: the guidance of the core over its prompts, for images with variations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import comfy.samplers
+import torch
+from torch import Tensor
+
+from ...ddpm_core.guidance import CFGSchedule, Guidance, cfg_scales, classifier_free, guided
+from .conds import Conds, forget_features, joined
+from .levels import LevelsOfRun
+from .model import advise_on_guidance
+from .values import Conditioning, Guider, ModelPatcher, Sampler
+
+if TYPE_CHECKING:
+    from .attention import PairedRun
+
+Guide = Callable[[int], Sequence[Guidance]]
+"""(steps of a run) -> the guidance of each."""
+
+
+def cfg_guide(cfg: float, schedule: CFGSchedule = "constant", end_cfg: float = 1.0) -> Guide:
+    """Classifier-free guidance whose scale may change over the steps."""
+    return lambda steps: classifier_free(cfg_scales(steps, schedule, cfg, end_cfg))
+
+
+class GuidanceOfRun:
+    """Guidance at each level of one run."""
+
+    def __init__(self, sigmas: Tensor, guide: Guide):
+        self._levels = LevelsOfRun(sigmas)
+        self._guidances = guide(max(1, len(self._levels)))
+
+    @property
+    def is_none(self) -> bool:
+        """Whether each step takes its positive prompt alone."""
+        return all(len(guidance.prompts) == 1 for guidance in self._guidances)
+
+    def step(self, timestep: Tensor) -> int:
+        """The step that a call belongs to."""
+        return self._levels.index(timestep)
+
+    def at(self, timestep: Tensor) -> Guidance:
+        """The guidance of the step that a call belongs to."""
+        first = self._guidances[0]
+        if all(guidance is first for guidance in self._guidances):
+            return first  # without a look at the level, which waits for the device
+        return self._guidances[self.step(timestep)]
+
+
+class ImagesGuider(comfy.samplers.CFGGuider):
+    """A guidance of rows that are variations of images, row v * B + b of image b.
+
+    A model that reads a picture beside the prompt (inpainting, video from an image) has the host spread the pictures of
+    a batch over the rows as [0, 0, 1, 1], where it repeats all else as [0, 1, 0, 1]. So conditionings are prepared for
+    the images alone, and what is sampled repeats them.
+
+    The sum of positive and negative prompt is the host's own, so that patches of guidance act on it as in KSampler.
+
+    Args:
+        prompts: by the names that the guidance has; the host gives the ControlNets of "positive" to all others.
+        guide: of a run.
+    """
+
+    images: int | None = None
+    """B; None where each row is an image."""
+
+    def __init__(self, model: ModelPatcher, prompts: dict[str, Conditioning], guide: Guide):
+        super().__init__(model)
+        self.inner_set_conds(prompts)
+        self._guide = guide
+        self._masks: dict[str, dict[int, Tensor]] = {}
+
+    def sample(
+        self, noise: Tensor, latent_image: Tensor, sampler: Sampler, sigmas: Tensor, *args: Any, **kwargs: Any
+    ) -> Tensor:
+        """The host's own signature."""
+        self.guidance = GuidanceOfRun(sigmas, self._guide)
+        self.set_cfg(self.guidance.at(sigmas[:1]).scale)  # for patches that ask the guider
+        self._masks = {}
+        samples: Tensor = super().sample(noise, latent_image, sampler, sigmas, *args, **kwargs)
+        return samples
+
+    def inner_sample(
+        self,
+        noise: Tensor,
+        latent_image: Tensor,
+        device: torch.device,
+        sampler: Sampler,
+        sigmas: Tensor,
+        denoise_mask: Tensor | None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Tensor:
+        """The host's, of the images alone."""
+        b = self.images
+        mask = None if denoise_mask is None else denoise_mask[:b]
+        samples: Tensor = super().inner_sample(
+            noise[:b], latent_image[:b], device, sampler, sigmas, mask, *args, **kwargs
+        )
+        return samples
+
+    def predict_noise(
+        self, x: Tensor, timestep: Tensor, model_options: dict[str, Any] | None = None, seed: int | None = None
+    ) -> Tensor:
+        """The guided prediction of x_0, by the host's name for it."""
+        return self._guided(self.guidance.at(timestep), self.conds, x, timestep, model_options or {}, seed)
+
+    def _guided(
+        self,
+        guidance: Guidance,
+        conds: dict[str, Conds],
+        x: Tensor,
+        timestep: Tensor,
+        options: dict[str, Any],
+        seed: int | None,
+    ) -> Tensor:
+        positive = conds[guidance.positive]
+        negative = conds[guidance.negative] if guidance.negative else None
+        if not guidance.terms:
+            prediction: Tensor = comfy.samplers.sampling_function(
+                self.inner_model, x, timestep, negative, positive, guidance.scale, model_options=options, seed=seed
+            )
+            return prediction
+        # in the host's own order, by which patches of attention tell the first two
+        names = [name for name, _ in guidance.terms]
+        prompts = [positive, negative, *(conds[name] for name in names)]
+        first, second, *others = comfy.samplers.calc_cond_batch(self.inner_model, prompts, x, timestep, options)
+        if negative is None:
+            second = first
+        summed = comfy.samplers.cfg_function(
+            self.inner_model,
+            first,
+            second,
+            guidance.scale,
+            x,
+            timestep,
+            model_options=options,
+            cond=positive,
+            uncond=positive if negative is None else negative,
+        )
+        named = {guidance.positive: first, guidance.negative or guidance.positive: second}
+        result, masks = guidance.with_terms(summed, {**named, **dict(zip(names, others, strict=True))})
+        step = self.guidance.step(timestep)
+        for name, mask in masks.items():  # one a step, however often a patch calls
+            self._masks.setdefault(name, {})[step] = mask.float().cpu()
+        return result
+
+    def masks_of_run(self, names: Sequence[str], like: Tensor) -> list[Tensor]:
+        """For each term (rows, 1, *S[1:]), a mean over the steps of the last run; 0 where it never acted.
+
+        Args:
+            like: (rows, C, *S[1:]) the latent.
+        """
+        nowhere = torch.zeros_like(like[:, :1], device="cpu", dtype=torch.float32)
+        seen = [list(self._masks.get(name, {}).values()) for name in names]
+        return [torch.stack(masks).mean(dim=0) if masks else nowhere for masks in seen]
+
+
+class PairGuider(ImagesGuider):
+    """Classifier-free guidance towards `source` in the first half of the rows and `target` in the second.
+
+    Each half has its own scale, and its own copy of the negative prompt: the host gives the areas, ControlNets and
+    GLIGEN boxes of a prompt to the negative that it is guided against. Where rows may have conditionings of their own,
+    both halves are one call; areas, ControlNets, hooks and patches of the guidance take a call for each half.
+
+    Args:
+        negative: None for the prompt of each half itself, which is then not guided.
+        source_cfg: scale of the source's half.
+        guide: of the target's half.
+    """
+
+    attention: PairedRun | None = None
+    """What the target takes over of the source's attention, for one run."""
+
+    def __init__(
+        self,
+        model: ModelPatcher,
+        source: Conditioning,
+        target: Conditioning,
+        negative: Conditioning | None = None,
+        source_cfg: float = 1.0,
+        guide: Guide | None = None,
+    ):
+        prompts = {"positive": target, "source": source, "negative": target if negative is None else negative}
+        super().__init__(model, prompts, guide or cfg_guide(1.0))
+        self._own_negative = negative is None
+        self._source_cfg = source_cfg
+        self._joined: dict[int, tuple[Conds | None, Conds | None]] = {}
+
+    def inner_sample(self, *args: Any, **kwargs: Any) -> Tensor:
+        """The host's, which prepares the target's half alone; `prepare_source` does the other."""
+        source = self.conds.pop("source")
+        self._source = {"positive": source, "negative": source if self._own_negative else self.conds["negative"]}
+        self._joined = {}
+        try:
+            return super().inner_sample(*args, **kwargs)
+        finally:
+            self.conds["source"] = source  # the host cleans up after what it finds here
+
+    def prepare_source(self, prepare: Callable[[dict[str, Conds]], dict[str, Conds]]) -> None:
+        """Prepare the source's half, as the host has prepared the target's (`run.Run.prepare`)."""
+        self._source = prepare(self._source)
+
+    def predict_noise(
+        self, x: Tensor, timestep: Tensor, model_options: dict[str, Any] | None = None, seed: int | None = None
+    ) -> Tensor:
+        """The guided predictions of x_0 of both halves."""
+        options, rows = model_options or {}, len(x) // 2
+        target = self.guidance.at(timestep)
+        source = Guidance(target.positive, target.negative, self._source_cfg)
+        cond, uncond = self._joined_prompts(rows)
+        if cond is None or uncond is None or any(name.startswith("sampler_") for name in options):
+            if self.attention is not None:
+                raise ValueError(
+                    "attention needs source and target in one call of the model, and areas, ControlNets, hooks or "
+                    "patches of the guidance take a call for each: invert the image and sample from its noise maps, "
+                    "or disconnect attention"
+                )
+            halves = zip((source, target), (self._source, self.conds), x.chunk(2), timestep.chunk(2), strict=True)
+            return torch.cat([self._half(*half, options, seed) for half in halves])
+        if source.scale == target.scale == 1:
+            uncond = None
+        if self.attention is not None:
+            options = self.attention.options(options, timestep, positive=0)
+        # in the host's own order, by which patches of attention tell the two
+        first, second = comfy.samplers.calc_cond_batch(self.inner_model, [cond, uncond], x, timestep, options)
+        if uncond is None:
+            prediction: Tensor = first
+            return prediction
+        scale = torch.cat([x.new_full((rows,), guidance.scale) for guidance in (source, target)])
+        return guided(second, first, scale.view(-1, *[1] * (x.ndim - 1)))
+
+    def _joined_prompts(self, rows: int) -> tuple[Conds | None, Conds | None]:
+        """The halves' positive and negative prompts as one of both halves' rows each, which no step changes."""
+        if rows not in self._joined:
+            pairs = [(self._source[name], self.conds[name]) for name in ("positive", "negative")]
+            self._joined[rows] = joined(*pairs[0], rows), joined(*pairs[1], rows)
+        return self._joined[rows]
+
+    def _half(
+        self,
+        guidance: Guidance,
+        conds: dict[str, Conds],
+        x: Tensor,
+        timestep: Tensor,
+        options: dict[str, Any],
+        seed: int | None,
+    ) -> Tensor:
+        forget_features([conds["negative"], conds["positive"]])  # the halves may share one, with other rows
+        return self._guided(guidance, conds, x, timestep, options, seed)
+
+
+def guider_for(
+    model: ModelPatcher,
+    positive: Conditioning,
+    negative: Conditioning,
+    cfg: float,
+    schedule: CFGSchedule = "constant",
+    end_cfg: float = 1.0,
+) -> ImagesGuider:
+    """Classifier-free guidance of two prompts, with a schedule."""
+    advise_on_guidance(model, cfg)
+    return ImagesGuider(model, {"positive": positive, "negative": negative}, cfg_guide(cfg, schedule, end_cfg))
+
+
+__all__ = ["Guide", "Guider", "GuidanceOfRun", "ImagesGuider", "PairGuider", "cfg_guide", "guider_for"]

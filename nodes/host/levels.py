@@ -1,0 +1,73 @@
+"""Noise levels of a model: schedules, and the step that a call belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import comfy.samplers
+import torch
+from torch import Tensor
+
+from ...ddpm_core import NoiseSchedule
+from .values import ModelPatcher
+
+
+def levels(model: ModelPatcher, scheduler: str, steps: int) -> Tensor:
+    """(T+1,) the sigmas of the host's scheduler under the model's (possibly patched) sampling.
+
+    T is `steps`, but for schedulers that leave out levels that are equal (beta), and never more than a model's own
+    levels allow. The host's ddim_uniform goes in whole strides, which makes 63 steps of 60; here it has as many as it
+    is asked for: the same where they divide the model's levels, else each rounded down to a level.
+    """
+    model_sampling = model.get_model_object("model_sampling")
+    sigmas: Tensor = comfy.samplers.calculate_sigmas(model_sampling, scheduler, steps).cpu()
+    if scheduler == "ddim_uniform" and len(sigmas) - 1 != steps:
+        table = model_sampling.sigmas.cpu()
+        steps = min(steps, len(table) - 1)
+        chosen = table[1 + torch.arange(steps) * len(table) // steps]
+        sigmas = torch.cat([chosen.flip(0), chosen.new_zeros(1)])
+    return sigmas
+
+
+def levels_at(model: ModelPatcher, timesteps: Sequence[int]) -> Tensor:
+    """(T+1,) the sigmas of the model at timesteps of its training, then 0."""
+    model_sampling = model.get_model_object("model_sampling")
+    sigmas = torch.stack([model_sampling.sigma(torch.tensor(float(t))).cpu() for t in timesteps])
+    return torch.cat([sigmas, sigmas.new_zeros(1)])
+
+
+def schedule_for(model: ModelPatcher, sigmas: Tensor, eta: float, order: int = 1) -> NoiseSchedule:
+    """The noising process of the model at `sigmas`.
+
+    The host's `noise_scaling` is linear in noise and latent, so a and b are what it makes of (0, 1) and (1, 0).
+    """
+    model_sampling = model.get_model_object("model_sampling")
+    sigmas = sigmas.detach().to("cpu", torch.float64)
+    one = torch.ones((len(sigmas), 1, 1, 1), dtype=torch.float64)
+    zero = torch.zeros_like(one)
+    signal = model_sampling.noise_scaling(sigmas, zero.clone(), one.clone()).flatten()
+    noise = model_sampling.noise_scaling(sigmas, one.clone(), zero.clone()).flatten()
+    return NoiseSchedule(sigmas, signal, noise, eta, order)
+
+
+def sigmas_at(schedule: NoiseSchedule, chosen: Sequence[int]) -> Tensor:
+    """(len(chosen) + 1,) the sigmas of a run that calls the model at some levels of a schedule, then 0."""
+    return torch.cat([schedule.sigmas[list(chosen)], torch.zeros(1)]).to(torch.float32)
+
+
+class LevelsOfRun:
+    """Levels of one run, to find the step that a call of the model belongs to."""
+
+    def __init__(self, sigmas: Tensor):
+        self._levels = sigmas[:-1].cpu()
+
+    def __len__(self) -> int:
+        return len(self._levels)
+
+    def index(self, timestep: Tensor) -> int:
+        """The step that starts at a call's sigma; a level between two steps belongs to the earlier one.
+
+        Looked up, never counted: guidance patches call a model more than once a step.
+        """
+        noisier = int((self._levels >= timestep.flatten()[0].item() * (1 - 1e-4)).sum())
+        return max(noisier - 1, 0)

@@ -1,0 +1,350 @@
+"""The core's loops inside a run of the host; each function gives a loop, whose result is that of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import comfy.utils
+import torch
+from torch import Tensor
+
+from ...ddpm_core import (
+    NoiseMaps,
+    NoiseSchedule,
+    edit,
+    generate,
+    invert,
+    masks,
+    narrower,
+    null_text,
+    pure_noise,
+    sample,
+    trajectories,
+    without_residuals,
+    zero_shot,
+)
+from ...ddpm_core.attention import Edit, WordMaps
+from ...ddpm_core.trajectories import Trajectory
+from . import batching, compat, conds, latents
+from .attention import AttentionEdit, PairedRun, Patches, SharedRun, refuse_what_cannot_share
+from .blocks import Blocks
+from .embeddings import OpenGuidance, ReplacingDenoiser
+from .guiders import GuidanceOfRun, Guide
+from .model import check_same_model, check_same_prompt
+from .plan import Plan
+from .run import Loop, LoopSampler, Run, gradients
+from .zero_shot import HostGuidance
+
+
+def inversion(
+    plan: Plan, trajectory: Trajectory, timesteps_per_call: int = 1, noising: Tensor | None = None
+) -> Loop[NoiseMaps]:
+    """Inversion along a trajectory that does not depend on the network."""
+
+    def loop(run: Run) -> NoiseMaps:
+        image, schedule = run.image(len(plan.seeds)), plan.schedule
+        chunks = batching.chunks(run.guider, run.model_options, schedule, image.shape, timesteps_per_call)
+        if any(len(chunk) > 1 for chunk in chunks):
+            batching.expand_conditionings(run.guider, len(image))
+        rounding = batching.rounding(run.guider.model_patcher)
+        with run.progress(schedule.steps) as progress:
+            return invert(
+                batching.SplittingDenoiser(run.guider, run.extra_args, rows=len(image), rounding=rounding),
+                trajectory(image, schedule, plan.seeds),
+                schedule,
+                chunks=chunks,
+                skipped=plan.skipped,
+                facts=plan.facts,
+                mask=plan.mask,
+                noising=noising,
+                device=image.device,
+                callback=progress,
+            )
+
+    return loop
+
+
+def ddim_inversion(
+    plan: Plan,
+    *,
+    keep_residuals: bool,
+    fixed_point_iterations: int,
+    forward_noise_steps: int,
+    true_prediction_steps: int,
+    native: NoiseMaps | None,
+) -> Loop[NoiseMaps]:
+    """The model's ODE run backwards from the images of a plan."""
+
+    def loop(run: Run) -> NoiseMaps:
+        image = run.image(len(plan.seeds))
+        climbed = plan.schedule.steps - forward_noise_steps - true_prediction_steps
+        with run.progress(climbed + plan.schedule.steps * keep_residuals) as progress:
+            states = trajectories.ddim(
+                run.denoiser,
+                image,
+                plan.schedule,
+                plan.seeds,
+                fixed_point_iterations=fixed_point_iterations,
+                forward_noise_steps=forward_noise_steps,
+                true_prediction_steps=true_prediction_steps,
+                native=native,
+                device=image.device,
+                callback=progress,
+            )
+            if not keep_residuals:
+                return without_residuals(plan.schedule, states, plan.skipped, plan.facts, plan.mask)
+            return invert(
+                run.denoiser,
+                states,
+                plan.schedule,
+                skipped=plan.skipped,
+                facts=plan.facts,
+                mask=plan.mask,
+                device=image.device,
+                callback=progress.after(climbed),
+            )
+
+    return loop
+
+
+def null_text_inversion(
+    plan: Plan, guide: Guide, *, inner_steps: int, learning_rate: float, early_stop: float
+) -> Loop[NoiseMaps]:
+    """Null-text inversion, under a guider without guidance, for sampling with some."""
+
+    def loop(run: Run) -> NoiseMaps:
+        schedule = plan.schedule
+        with (
+            run.progress(schedule.steps * (1 + inner_steps)) as progress,
+            gradients([run.guider.inner_model, *conds.control_models(run.guider.conds.values())]),
+        ):
+            x_0 = run.image(len(plan.seeds)).clone()
+            pivots = trajectories.ddim(
+                run.denoiser,
+                x_0,
+                schedule,
+                plan.seeds,  # no noise is drawn
+                device=x_0.device,
+                callback=progress,
+            )
+            guided = OpenGuidance(run.guider, run.model_options, GuidanceOfRun(schedule.sigmas, guide))
+            return null_text(
+                guided,
+                pivots,
+                schedule,
+                guided.embedding(len(x_0)),
+                inner_steps=inner_steps,
+                learning_rate=learning_rate,
+                early_stop=early_stop,
+                skipped=plan.skipped,
+                facts=plan.facts,
+                mask=plan.mask,
+                device=x_0.device,
+                callback=progress.after(schedule.steps),
+            )
+
+    return loop
+
+
+def generation(plan: Plan) -> Loop[NoiseMaps]:
+    """Generation from fresh noise, of images of the plan's shape."""
+
+    def loop(run: Run) -> NoiseMaps:
+        like = torch.empty(run.latent.shape, dtype=torch.float32)
+        schedule, seeds, mask = plan.schedule, plan.seeds, plan.mask
+        with run.progress(schedule.steps) as progress:
+            return generate(
+                run.denoiser,
+                pure_noise(like, schedule, seeds),
+                schedule,
+                seeds,
+                facts=plan.facts,
+                around=None if mask is None else (run.image(len(seeds)), mask),
+                device=run.latent.device,
+                callback=progress,
+            )
+
+    return loop
+
+
+def editing(plan: Plan, mask: Tensor | None, attention: AttentionEdit | None = None) -> Loop[Tensor]:
+    """Inversion and edit in one pass, under a `PairGuider`."""
+
+    def loop(run: Run) -> Tensor:
+        run.guider.prepare_source(run.prepare)
+        image, schedule, mask_after = run.image(len(plan.seeds)), plan.schedule, None
+        if attention is not None:
+            paired = PairedRun(attention.edit, run.guider, run.model_options, schedule.sigmas, plan.full_steps)
+            run.guider.attention, mask_after = paired, paired.mask_after
+        with run.progress(schedule.steps) as progress:
+            return edit(
+                run.denoiser,
+                image.cpu(),
+                schedule,
+                plan.seeds,
+                mask=mask,
+                mask_after=mask_after,
+                device=image.device,
+                callback=progress,
+            )
+
+    return loop
+
+
+class FixedNoise(LoopSampler):
+    """Sampling from noise maps as a SAMPLER. The host's noise and latent are not used; its denoise mask is.
+
+    Args:
+        mask: broadcastable to the rows, 1 where the edit is wanted.
+        attention: what to keep of the image's own attention.
+
+    Raises:
+        ValueError: a skip that the maps do not cover, an attention edit of another source.
+    """
+
+    def __init__(
+        self,
+        noise_maps: NoiseMaps,
+        skip_steps: int,
+        mask: Tensor | None = None,
+        attention: AttentionEdit | None = None,
+    ):
+        super().__init__(self._sample)
+        if attention is not None:
+            check_same_prompt(noise_maps, attention.source, attention.says)
+        self._noise_maps = noise_maps
+        self._first = noise_maps.first_step(skip_steps)
+        self._mask = mask
+        self._attention = attention
+        self.sigmas = noise_maps.schedule.sigmas[self._first :].to(torch.float32)
+
+    def _sample(self, run: Run) -> Tensor:
+        noise_maps, first = self._noise_maps, self._first
+        latents.check_one_part(compat.shapes_of_run(run.guider.inner_model))
+        check_same_model(noise_maps, run.guider.model_patcher)
+        self._check(run)
+        mask_after = None
+        if self._attention is not None:
+            shared = SharedRun(
+                self._attention,
+                run.guider,
+                run.extra_args,
+                self.sigmas,
+                noise_maps.full_steps,
+                source_state=lambda step: noise_maps.states[first + step],
+                prepare=run.prepare,
+            )
+            run, mask_after = replace(run, extra_args=shared.extra_args), shared.mask_after
+        denoiser = run.denoiser
+        if noise_maps.uncond is not None:
+            uncond = noise_maps.uncond[first:].to(run.device)
+            denoiser = ReplacingDenoiser(run.guider, run.extra_args, self.sigmas, uncond)
+        host_mask = None
+        if run.mask is not None:  # for all variations
+            host_mask = comfy.utils.repeat_to_batch_size(run.mask.cpu(), len(noise_maps.image))
+        with run.progress(len(self.sigmas) - 1) as progress:
+            return sample(
+                denoiser,
+                noise_maps,
+                skip_steps=noise_maps.skipped + first,
+                mask=narrower(self._mask, host_mask),
+                mask_after=mask_after,
+                device=run.device,
+                callback=progress,
+            )
+
+    def _check(self, run: Run) -> None:
+        sigmas, noise = run.sigmas.cpu(), run.noise
+        if sigmas.shape != self.sigmas.shape or not torch.allclose(sigmas, self.sigmas, rtol=1e-4):
+            raise ValueError(
+                f"the sampler runs {len(sigmas) - 1} steps from sigma {sigmas[0]:.4g}, the noise maps hold "
+                f"{len(self.sigmas) - 1} steps from {self.sigmas[0]:.4g}: connect the SIGMAS output of the node that "
+                "made this SAMPLER"
+            )
+        rows, *sample_shape = self._noise_maps.image.shape
+        images = self._noise_maps.images
+        if list(noise.shape[1:]) != sample_shape or len(noise) not in (rows, images):
+            raise ValueError(
+                f"the latent has shape {tuple(noise.shape)}, the noise maps have "
+                f"{tuple(self._noise_maps.image.shape)}: connect a latent of the maps' size and batch, such as the one "
+                "that was inverted"
+            )
+        prompts = getattr(run.guider, "conds", {}).values()
+        if len(noise) > images and not all(conds.pictures_repeat(prompt, images) for prompt in prompts):
+            raise ValueError(
+                f"the latent has {len(noise)} rows, {len(noise) // images} variations of {images} images, and ComfyUI "
+                "spreads the pictures of a conditioning over them in another order than the noise maps have: connect "
+                f"the latent of {images} images that was inverted"
+            )
+
+
+def zero_shot_sampling(
+    noise_maps: NoiseMaps, guide: Guide, *, weight: float, skip_steps: int, mask: Tensor | None
+) -> LoopSampler:
+    """Sampling from noise maps under cross-attention guidance, in a guider that has a `source` beside its prompts."""
+
+    def loop(run: Run) -> Tensor:
+        guider = run.guider
+        guidance = HostGuidance(guider, run.model_options, GuidanceOfRun(run.sigmas, guide))
+        with (
+            run.progress(len(run.sigmas) - 1) as progress,
+            gradients([guider.inner_model, *conds.control_models(guider.conds.values())]),
+        ):
+            return zero_shot(
+                guidance,
+                noise_maps,
+                weight=weight,
+                skip_steps=skip_steps,
+                mask=mask,
+                device=run.device,
+                callback=progress,
+            )
+
+    return LoopSampler(loop)
+
+
+def prompt_difference(
+    rows: int, schedule: NoiseSchedule, levels: Sequence[int], state: Callable[[Tensor, int], Tensor]
+) -> Loop[Tensor]:
+    """(rows, 1, *S[1:]) how far the prompts of an unguided `PairGuider` differ.
+
+    Args:
+        schedule, levels: the levels to look at.
+        state: (rows, *S) the latent, i -> (rows, *S) its state at level i.
+    """
+
+    def loop(run: Run) -> Tensor:
+        run.guider.prepare_source(run.prepare)
+        image = run.image(rows)
+        with run.progress(len(levels)) as progress:
+            return masks.prediction_difference(
+                run.denoiser,
+                lambda i: state(image, i),
+                schedule,
+                levels,
+                device=image.device,
+                callback=progress,
+            )
+
+    return loop
+
+
+def word_maps(noise_maps: NoiseMaps, levels: Sequence[int], tokens: Tensor) -> Loop[Tensor]:
+    """(rows, h, w) the attention to some tokens (L,) bool, added up over levels of noise maps."""
+
+    def loop(run: Run) -> Tensor:
+        refuse_what_cannot_share(Edit(), run.model_options)
+        seen = WordMaps(tokens)
+        patches = Patches(Edit(), Blocks.of(run.guider.inner_model.diffusion_model), steps=1)
+        options = patches.into(run.model_options, step=0, positive=0, see=seen)
+        denoiser = replace(run, extra_args={**run.extra_args, "model_options": options}).denoiser
+        with run.progress(len(levels)) as progress:
+            for k, i in enumerate(levels):
+                x = noise_maps.states[i].to(run.device, copy=True)
+                sigma = noise_maps.schedule.step(i).sigma
+                denoised = denoiser(x, x.new_full((len(x),), sigma, dtype=torch.float32))
+                progress({"x": x, "i": k, "sigma": sigma, "denoised": denoised})
+        return seen.sum[0].cpu()
+
+    return loop

@@ -1,0 +1,80 @@
+"""Where two prompts differ about images, found with a MODEL."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ...ddpm_core import NoiseMaps, masks, narrower, trajectories
+from . import loops
+from .guiders import PairGuider
+from .levels import sigmas_at
+from .model import check_same_model
+from .plan import Plan
+from .run import run_on_maps, run_plan
+from .values import Conditioning, ModelPatcher
+
+LEVELS, START, END = 7, 0.1, 0.5  # as tuned on the demo model; DiffEdit looks at 0.5
+
+
+def heat_of_maps(
+    model: ModelPatcher,
+    source: Conditioning,
+    target: Conditioning,
+    noise_maps: NoiseMaps,
+    levels: int = LEVELS,
+    start: float = START,
+    end: float = END,
+) -> Tensor:
+    """(B, 1, *S[1:]) in [0, 1]: where two prompts differ about the B images of noise maps; for a video, one for all.
+
+    Raises:
+        ValueError: maps of another model, no level from start to end, prompts that predict the same.
+    """
+    check_same_model(noise_maps, model)
+    chosen = masks.levels_between(noise_maps.full_steps, noise_maps.skipped, levels, start, end)
+    loop = loops.prompt_difference(
+        len(noise_maps.image), noise_maps.schedule, chosen, lambda _, i: noise_maps.states[i].clone()
+    )
+    guider = PairGuider(model, source, target)
+    difference = run_on_maps(guider, loop, noise_maps, sigmas_at(noise_maps.schedule, chosen))
+    return _heat(difference, noise_maps.images, noise_maps.mask)
+
+
+def found_mask(
+    model: ModelPatcher,
+    source: Conditioning,
+    target: Conditioning,
+    plan: Plan,
+    threshold: float,
+    mask: Tensor | None,
+) -> Tensor:
+    """(rows, 1, *S[1:]) 1 where two prompts differ by more than a threshold about images that a plan inverts.
+
+    Where the plan skips past the levels that are looked at, the first that it runs are.
+
+    Args:
+        mask: (rows or 1, 1, *S[1:]) that it has to lie in, or None.
+    """
+    schedule = plan.schedule
+    end = min(1.0, max(END, plan.skipped / plan.full_steps + 0.1))
+    chosen = masks.levels_between(plan.full_steps, plan.skipped, LEVELS, START, end)
+    loop = loops.prompt_difference(
+        len(plan.seeds),
+        schedule,
+        chosen,
+        lambda image, i: trajectories.edit_friendly_state(image, schedule, plan.seeds, i),
+    )
+    difference = run_plan(PairGuider(model, source, target), loop, plan, sigmas_at(schedule, chosen))
+    cells = masks.cut(_heat(difference, plan.images, narrower(plan.mask, mask)), threshold)
+    return cells.repeat(len(plan.latent) // len(cells), *[1] * (cells.ndim - 1))
+
+
+def _heat(difference: Tensor, images: int, allowed: Tensor | None) -> Tensor:
+    """A video has one row, so one map for all its variations."""
+    return masks.heat(difference, 1 if difference.ndim == 5 else images, allowed)
+
+
+def mask_of_edit(mask: Tensor | None, plan: Plan) -> Tensor:
+    """(B, 1, *S[1:]) where an edit of a plan may change something: everywhere for None."""
+    return torch.ones((1, 1, *plan.latent.shape[2:])) if mask is None else mask[: plan.images]
