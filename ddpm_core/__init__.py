@@ -9,7 +9,7 @@ A reader who knows the paper finds the noising process and one step in `schedule
 the extraction in `inversion`, Eq. 7 and the shifts in `manipulation`, Figs. 5, 6 and 12 in `statistics`.
 """
 
-from . import contact_sheet, directions, manipulation, masks, statistics, storage, trajectories
+from . import contact_sheet, directions, manipulation, masks, measures, statistics, storage, trajectories
 from .denoiser import Denoiser
 from .editing import PairDenoiser, edit
 from .facts import Facts, LatentSpace, Method, Origin
@@ -45,6 +45,7 @@ __all__ = [
     "invert",
     "manipulation",
     "masks",
+    "measures",
     "narrower",
     "null_text",
     "pure_noise",

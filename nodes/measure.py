@@ -5,29 +5,73 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
-from comfy.clip_vision import ClipVisionModel
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..evaluation import pictures
-from ..evaluation.protocols import METRICS, Metric, Pair
+from ..ddpm_core import measures
+from ..ddpm_core.measures import MaskedMeasure, Measure
+from .host.values import ClipVisionModel
 from .report import check_batch, cropped_to
 from .sockets import CATEGORY
 
-_SHOWN = [metric for metric in METRICS if metric.name.partition(".")[2] in ("psnr", "mse", "ssim", "clip_pictures")]
+
+@dataclass(frozen=True)
+class _Number:
+    """One number: its output, its key in the JSON, and how it is printed and measured.
+
+    Args:
+        measure: of source, edited and background; None for the one that takes CLIP.
+        on_background: whether it is NaN when nothing is outside the mask.
+    """
+
+    output: str
+    key: str
+    heading: str
+    scale: float
+    tooltip: str
+    measure: MaskedMeasure | None
+    on_background: bool = True
+
+    @property
+    def region(self) -> str:
+        return self.key.partition(".")[0]
+
+    def shown(self, value: float) -> str:
+        """The value as `evaluate` prints it."""
+        return f"{self.heading} {self.scale * value:.2f}"
+
+
 _WHERE = {
     "pie-bench": "Outside the mask, by the published convention (mean over all pixels, the edited part black)",
     "masked": "Outside the mask (mean over its pixels alone)",
     "whole": "The whole image",
 }
-_TOOLTIPS = {
-    "psnr": "Peak signal-to-noise ratio in dB, higher is nearer; infinite where nothing changed.",
-    "mse": "Mean squared error of a range of 1, lower is nearer.",
-    "ssim": "Structural similarity, 1 where nothing changed.",
-    "clip_pictures": "Cosine of both images in CLIP, 1 where nothing changed; NaN without clip_vision.",
-}
+_PSNR = ("PSNR dB", 1, "Peak signal-to-noise ratio in dB, higher is nearer; infinite where nothing changed.")
+_MSE = ("MSE x 1e4", 1e4, "Mean squared error of a range of 1, lower is nearer.")
+_SSIM = ("SSIM x 1e2", 1e2, "Structural similarity, 1 where nothing changed.")
+_CLIP = ("CLIP pictures x 1e2", 1e2, "Cosine of both images in CLIP, 1 where nothing changed; NaN without clip_vision.")
+
+
+def _whole(measure: Measure) -> MaskedMeasure:
+    return lambda source, edited, _: measure(source, edited)
+
+
+# The outputs in the order of their sockets, which saved graphs refer to: never reorder, add at the end.
+_NUMBERS = (
+    _Number("psnr_pie_bench", "pie-bench.psnr", *_PSNR, measures.blackened(measures.psnr)),
+    _Number("mse_pie_bench", "pie-bench.mse", *_MSE, measures.blackened(measures.mse)),
+    _Number("ssim_pie_bench", "pie-bench.ssim", *_SSIM, measures.blackened(measures.ssim)),
+    _Number("psnr_masked", "masked.psnr", *_PSNR, measures.psnr_within),
+    _Number("mse_masked", "masked.mse", *_MSE, measures.mse_within),
+    _Number("ssim_masked", "masked.ssim", *_SSIM, measures.ssim_within),
+    _Number("psnr_whole", "whole.psnr", *_PSNR, _whole(measures.psnr), on_background=False),
+    _Number("mse_whole", "whole.mse", *_MSE, _whole(measures.mse), on_background=False),
+    _Number("ssim_whole", "whole.ssim", *_SSIM, _whole(measures.ssim), on_background=False),
+    _Number("clip_pictures", "whole.clip_pictures", *_CLIP, None, on_background=False),
+)
 
 
 class MeasureEdit(io.ComfyNode):
@@ -58,7 +102,7 @@ class MeasureEdit(io.ComfyNode):
                 io.String.Output(
                     display_name="json", tooltip="The same as JSON, with those of each image, all digits."
                 ),
-                *(io.Float.Output(display_name=_output(metric), tooltip=_tooltip(metric)) for metric in _SHOWN),
+                *(io.Float.Output(display_name=number.output, tooltip=_tooltip(number)) for number in _NUMBERS),
             ],
         )
 
@@ -70,28 +114,20 @@ class MeasureEdit(io.ComfyNode):
         mask: Tensor | None = None,
         clip_vision: ClipVisionModel | None = None,
     ) -> io.NodeOutput:
-        networks = {} if clip_vision is None else {"clip_l14": _HostClip(clip_vision)}
-        pairs = pairs_of(source, edited, mask)
-        each = [{metric.name: metric.value(pair, networks) for metric in _SHOWN} for pair in pairs]
-        means = {metric.name: sum(values[metric.name] for values in each) / len(each) for metric in _SHOWN}
+        clip = None if clip_vision is None else _HostClip(clip_vision)
+        each = [_measured(*pair, clip) for pair in pairs_of(source, edited, mask)]
+        means = {number.key: sum(values[number.key] for values in each) / len(each) for number in _NUMBERS}
         summary = _in_words(means, len(each))
         content = {"mean": _plain(means), "images": [_plain(values) for values in each]}
         return io.NodeOutput(summary, json.dumps(content, indent=2), *means.values(), ui=ui.PreviewText(summary))
 
 
-def _output(metric: Metric) -> str:
-    """psnr_pie_bench and the like."""
-    protocol, _, short = metric.name.partition(".")
-    return short if short == "clip_pictures" else f"{short}_{protocol.replace('-', '_')}"
+def _tooltip(number: _Number) -> str:
+    return number.tooltip if number.measure is None else f"{_WHERE[number.region]}. {number.tooltip}"
 
 
-def _tooltip(metric: Metric) -> str:
-    protocol, _, short = metric.name.partition(".")
-    return _TOOLTIPS[short] if short == "clip_pictures" else f"{_WHERE[protocol]}. {_TOOLTIPS[short]}"
-
-
-def pairs_of(source: Tensor, edited: Tensor, mask: Tensor | None) -> list[Pair]:
-    """What is measured of each edited image, as files would hold it: 8 bits, as SaveImage rounds.
+def pairs_of(source: Tensor, edited: Tensor, mask: Tensor | None) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """(source, edited, background) of each edited image, in 8 bits as SaveImage rounds: uint8, uint8 and bool.
 
     Args:
         source, edited: IMAGEs (N, H, W, C) and (M, H, W, C); image k of the edited ones is of source k % N.
@@ -101,27 +137,40 @@ def pairs_of(source: Tensor, edited: Tensor, mask: Tensor | None) -> list[Pair]:
         ValueError: sizes that differ by more than a VAE crops, batches that do not go together.
     """
     height, width = edited.shape[1:3]
-    sources = pictures.as_saved(cropped_to(source[..., :3], height, width, "source"))
+    sources = measures.as_saved(cropped_to(source[..., :3], height, width, "source"))
     check_batch(len(sources), len(edited), "source images")
     if mask is None:
         mask = torch.zeros((1, height, width))
     mask = mask.reshape(-1, *mask.shape[-2:])
     check_batch(len(mask), len(edited), "masks")
-    wanted = cropped_to(mask[..., None], height, width, "mask")[..., 0].cpu() >= 0.5
-    results = pictures.as_saved(edited[..., :3])
-    return [Pair(sources[k % len(sources)], result, wanted[k % len(wanted)]) for k, result in enumerate(results)]
+    background = ~(cropped_to(mask[..., None], height, width, "mask")[..., 0].cpu() >= 0.5)
+    results = measures.as_saved(edited[..., :3])
+    return [(sources[k % len(sources)], result, background[k % len(mask)]) for k, result in enumerate(results)]
+
+
+def _measured(source: Tensor, edited: Tensor, background: Tensor, clip: _HostClip | None) -> dict[str, float]:
+    """All numbers of one image by their keys; NaN for one that it does not have."""
+    values = {}
+    for number in _NUMBERS:
+        if number.measure is None:
+            values[number.key] = math.nan if clip is None else clip.similarity(source, edited)
+        elif number.on_background and not background.any():
+            values[number.key] = math.nan
+        else:
+            values[number.key] = number.measure(source, edited, background)
+    return values
 
 
 class _HostClip:
-    """A CLIP_VISION as metrics ask for it; images are prepared as CLIP itself does, not as the host."""
+    """A CLIP_VISION whose images are prepared as CLIP itself does, not as the host."""
 
     def __init__(self, model: ClipVisionModel):
         self.model = model
 
-    def pictures(self, first: Tensor, second: Tensor) -> float:
-        """Cosine of two pictures (H, W, 3) uint8."""
+    def similarity(self, first: Tensor, second: Tensor) -> float:
+        """Cosine of the embeddings of two pictures (H, W, 3) uint8."""
         size = getattr(self.model, "image_size", 224)
-        small = torch.stack([pictures.cropped_for_clip(picture, size) for picture in (first, second)]).float() / 255
+        small = torch.stack([measures.cropped_for_clip(picture, size) for picture in (first, second)]).float() / 255
         embeddings = self.model.encode_image(small)["image_embeds"]
         if embeddings is None or embeddings.ndim != 2:
             raise ValueError("this CLIP vision model gives no embedding of an image: load a CLIP, such as ViT-L/14")
@@ -132,10 +181,9 @@ class _HostClip:
 def _in_words(means: Mapping[str, float], count: int) -> str:
     """A line for each region, with the numbers as `evaluate` prints them."""
     lines = [f"Mean of {count} images."] if count > 1 else []
-    for protocol, where in _WHERE.items():
-        metrics = [metric for metric in _SHOWN if metric.name.startswith(f"{protocol}.")]
-        numbers = [f"{metric.heading} {metric.shown(means[metric.name])}" for metric in metrics]
-        lines.append(f"{where}: {', '.join(number for number in numbers if not number.endswith('-'))}.")
+    for region, where in _WHERE.items():
+        known = [number for number in _NUMBERS if number.region == region and not math.isnan(means[number.key])]
+        lines.append(f"{where}: {', '.join(number.shown(means[number.key]) for number in known)}.")
     if math.isnan(means["masked.mse"]):
         lines = [line for line in lines if not line.startswith("Outside")]
         lines.append("The mask covers everything, so nothing is outside.")

@@ -9,8 +9,8 @@ import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..ddpm_core import Method, NoiseMaps
-from ..ddpm_core.changes import Change, measure
+from ..ddpm_core import Method, NoiseMaps, measures
+from ..ddpm_core.measures import Change
 from . import advice
 from .sockets import CATEGORY, MAX_STEPS, NOISE_MAPS
 
@@ -114,7 +114,7 @@ def changes_of(source: Tensor, edited: Tensor, mask: Tensor | None) -> list[tupl
             raise ValueError("the mask is empty, so there is no inside to measure: paint one, or connect none")
         mask = cropped_to(mask[..., None], height, width, "mask")[..., 0].float().cpu()
     return [
-        measure(
+        measures.change(
             cropped[k % len(cropped)].float().cpu(),
             image[..., :3].float().cpu(),
             None if mask is None else mask[k % len(mask)],

@@ -9,17 +9,19 @@ from pathlib import Path
 
 from . import EvaluationError
 
+PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of a data set that is read when it is needed."""
+    """A picture of a data set, read on demand."""
 
-    name: str  # its path within the data set, with forward slashes
+    name: str  # path within the data set, with forward slashes
     content: Callable[[], bytes]
-    path: Path | None = None  # where it is a file of its own
+    path: Path | None = None  # None inside a parquet file
 
     def read(self) -> bytes:
-        """The file; EvaluationError where there is none."""
+        """The file's content; EvaluationError if it is missing."""
         try:
             return self.content()
         except OSError as error:
@@ -32,14 +34,14 @@ class Picture:
 
 @dataclass(frozen=True)
 class Case:
-    """A picture and what is to become of it.
+    """One edit of a data set: a picture and its prompts.
 
     Args:
-        id: different for each case of a data set.
+        id: unique in its data set.
         source, target: prompts, without PIE-Bench's brackets; a source may be "".
-        edit_type: a name for the kind of edit, or "".
-        mask: where the edit is wanted: runs (start, length, ...) or a picture; None where the data set does not say.
-        words: what changes, as the data set has it, or "".
+        edit_type: kind of edit, or "".
+        mask: where the edit is wanted: runs (start, length, ...) or a picture; None if the data set has none.
+        words: the words that change, as in the data set, or "".
     """
 
     id: str
@@ -53,7 +55,7 @@ class Case:
 
 @dataclass(frozen=True)
 class DataSet:
-    """The cases of a file, in its order, and which format it is in."""
+    """The cases of a file, in its order, and its format."""
 
     path: Path
     format: str

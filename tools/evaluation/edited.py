@@ -20,8 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from . import EvaluationError
-from .cases import Case, Picture, digest_of
-from .pictures import PICTURE_ENDINGS
+from .cases import PICTURE_ENDINGS, Case, Picture, digest_of
 
 UNEDITED = "source"  # the name of the method that does nothing
 OF_NO_METHOD = ("seed", "variations", "timesteps_per_call")  # settings that make another variation, or the same picture

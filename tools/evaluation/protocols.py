@@ -1,11 +1,12 @@
 """What is measured of an edit: lists of metrics, each with its formula, its unit and what it needs.
 
-`pie-bench` is the published table with its quirks, which are named in `QUIRKS`; `masked` is the same over what was not
-to change alone; `whole` is without a mask; `ef-paper` is that of "An Edit Friendly DDPM Noise Space", Tables 1 and 2,
-which does not name its backbones: CLIP ViT-B/32 and
-AlexNet are the likelier ones, and the other protocols have the others.
+- `pie-bench`: the published table, with the quirks listed in `QUIRKS`.
+- `masked`: the same over the background alone.
+- `whole`: without a mask.
+- `ef-paper`: "An Edit Friendly DDPM Noise Space", Tables 1 and 2. The paper does not name its backbones; CLIP ViT-B/32
+  and AlexNet are the likelier ones.
 
-A formula gives NaN where an edit has no such value: no mask, a mask without a background, a single output.
+A formula gives NaN for a value that the edit does not have: no mask, no background, a single output.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
-from typing import Protocol as Shape
+from typing import Any, Protocol
 
 from torch import Tensor
 
-from . import pixels
+from ddpm_core import measures
+from ddpm_core.measures import MaskedMeasure, Measure, black_outside, blackened
 
-VERSION = 1  # to be raised with any change of a formula: rows of other versions are measured again
+VERSION = 1  # raise it with any change of a formula: rows of other versions are measured again
 
 QUIRKS = (
     "pie-bench PSNR and MSE are means over all pixels with the edited part black in both pictures; `masked` divides by "
@@ -36,7 +37,7 @@ QUIRKS = (
 )
 
 
-class Clip(Shape):
+class Clip(Protocol):
     def text(self, picture: Tensor, prompt: str) -> float:
         """Cosine of a picture and a prompt."""
 
@@ -44,22 +45,21 @@ class Clip(Shape):
         """Cosine of two pictures."""
 
 
-class Structure(Shape):
+class Structure(Protocol):
     def distance(self, source: Tensor, edited: Tensor, full: float) -> float:
-        """Between two pictures whose white is `full`."""
+        """Distance of two pictures whose white is `full`."""
 
 
-class Perceptual(Shape):
+class Perceptual(Protocol):
     def distance(self, source: Tensor, edited: Tensor) -> float:
-        """Of two pictures."""
+        """Distance of two pictures."""
 
     def distance_within(self, source: Tensor, edited: Tensor, region: Tensor) -> float:
-        """Its mean over a region (H, W)."""
+        """Mean distance over a region (H, W) bool."""
 
 
 Networks = Mapping[str, Any]
-"""Those that there are weights for, by the names that metrics need them by: clip_l14, clip_b32 (Clip), dino
-(Structure), lpips_squeeze, lpips_alex (Perceptual)."""
+"""Loaded networks by name: clip_l14, clip_b32 (Clip), dino (Structure), lpips_squeeze, lpips_alex (Perceptual)."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,9 @@ class Pair:
 
     Args:
         source, edited: (H, W, 3) uint8.
-        mask: (H, W) bool, true where the edit was wanted; None where nobody said.
-        others: further edits by the same prompts from other noise, for diversity.
-        seconds: that one picture took, where it is known.
+        mask: (H, W) bool, true where the edit was wanted; None if unknown.
+        others: edits by the same prompts from other noise, for diversity.
+        seconds: run time of one picture; NaN if unknown.
     """
 
     source: Tensor
@@ -83,22 +83,22 @@ class Pair:
 
     @property
     def background(self) -> Tensor | None:
-        """(H, W) bool, true where nothing was to change; None where there is no mask or no such pixel."""
+        """(H, W) bool, true where nothing was to change; None without a mask or without such a pixel."""
         return None if self.mask is None or bool(self.mask.all()) else ~self.mask
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One column.
+    """One column of the results.
 
     Args:
-        name: of its column, PROTOCOL.METRIC.
-        heading: how it is printed, with its unit.
-        scale: by which it is multiplied for printing, never for files.
-        digits: that are printed after the point.
-        better: "up", "down", or "" where neither is meant.
-        formula: its value of a pair.
-        needs: the network that the formula gets beside the pair; "" for none.
+        name: PROTOCOL.METRIC.
+        heading: printed name, with the unit.
+        scale: factor for printing, never for files.
+        digits: decimals in print.
+        better: "up", "down", or "" for neither.
+        formula: its value for a pair and the network it needs.
+        needs: name of that network; "" for none.
     """
 
     name: str
@@ -110,39 +110,29 @@ class Metric:
     needs: str = ""
 
     def shown(self, value: float) -> str:
-        """The value as it is printed everywhere."""
+        """The value in print."""
         return "-" if math.isnan(value) else f"{self.scale * value:.{self.digits}f}"
 
     def value(self, pair: Pair, networks: Networks) -> float:
-        """Of a pair; NaN where the network is not there."""
+        """The value for a pair; NaN without the network."""
         if self.needs and self.needs not in networks:
             return math.nan
         return self.formula(pair, networks.get(self.needs))
 
 
-def of_background(formula: Callable[[Tensor, Tensor, Tensor], float]) -> Callable[[Pair, Any], float]:
-    """The formula of source, edited and background, for pairs that have one."""
+def of_whole(measure: Measure) -> Callable[[Pair, Any], float]:
+    """The measure over all of a pair."""
+    return lambda pair, _: measure(pair.source, pair.edited)
+
+
+def of_background(measure: MaskedMeasure) -> Callable[[Pair, Any], float]:
+    """The measure over the background of a pair; NaN without one."""
 
     def value(pair: Pair, _: Any) -> float:
         background = pair.background
-        return math.nan if background is None else formula(pair.source, pair.edited, background)
+        return math.nan if background is None else measure(pair.source, pair.edited, background)
 
     return value
-
-
-def blackened(formula: Callable[[Tensor, Tensor], float]) -> Callable[[Tensor, Tensor, Tensor], float]:
-    """The formula of two pictures whose edited part is black."""
-    return lambda source, edited, background: formula(
-        pixels.black_outside(source, background), pixels.black_outside(edited, background)
-    )
-
-
-def _psnr(source: Tensor, edited: Tensor) -> float:
-    return pixels.psnr(pixels.mse(source, edited))
-
-
-def _psnr_within(source: Tensor, edited: Tensor, background: Tensor) -> float:
-    return pixels.psnr(pixels.mse_within(source, edited, background))
 
 
 def _lpips(pair: Pair, network: Perceptual) -> float:
@@ -155,7 +145,7 @@ def _lpips_background(pair: Pair, network: Perceptual) -> float:
 
 def _lpips_within(pair: Pair, network: Perceptual) -> float:
     def within(source: Tensor, edited: Tensor, background: Tensor) -> float:
-        first, second = (pixels.black_outside(picture, background) for picture in (source, edited))
+        first, second = (black_outside(picture, background) for picture in (source, edited))
         return network.distance_within(first, second, background)
 
     return of_background(within)(pair, None)
@@ -184,7 +174,7 @@ def _clip_source(pair: Pair, clip: Clip) -> float:
 def _clip_edited(pair: Pair, clip: Clip) -> float:
     if pair.mask is None or not pair.mask.any():
         return math.nan
-    return _clip_score(clip, pixels.black_outside(pair.edited, pair.mask), pair.target_prompt)
+    return _clip_score(clip, black_outside(pair.edited, pair.mask), pair.target_prompt)
 
 
 def _clip_pictures(pair: Pair, clip: Clip) -> float:
@@ -196,7 +186,7 @@ def _clip(pair: Pair, clip: Clip) -> float:
 
 
 def _accuracy(pair: Pair, clip: Clip) -> float:
-    """Whether the edit is nearer to the target prompt than to the source prompt (pix2pix-zero, Sec. 4)."""
+    """1 if the edit is nearer to the target prompt than to the source prompt, else 0 (pix2pix-zero, Sec. 4)."""
     if not pair.source_prompt:
         return math.nan
     return float(clip.text(pair.edited, pair.target_prompt) > clip.text(pair.edited, pair.source_prompt))
@@ -212,22 +202,22 @@ def _diversity(pair: Pair, network: Perceptual) -> float:
 
 METRICS = (
     Metric("pie-bench.structure", "Structure x 1e3", 1e3, 2, "down", _structure, "dino"),
-    Metric("pie-bench.psnr", "PSNR dB", 1, 2, "up", of_background(blackened(_psnr))),
+    Metric("pie-bench.psnr", "PSNR dB", 1, 2, "up", of_background(blackened(measures.psnr))),
     Metric("pie-bench.lpips", "LPIPS x 1e3", 1e3, 2, "down", _lpips_background, "lpips_squeeze"),
-    Metric("pie-bench.mse", "MSE x 1e4", 1e4, 2, "down", of_background(blackened(pixels.mse))),
-    Metric("pie-bench.ssim", "SSIM x 1e2", 1e2, 2, "up", of_background(blackened(pixels.ssim))),
+    Metric("pie-bench.mse", "MSE x 1e4", 1e4, 2, "down", of_background(blackened(measures.mse))),
+    Metric("pie-bench.ssim", "SSIM x 1e2", 1e2, 2, "up", of_background(blackened(measures.ssim))),
     Metric("pie-bench.clip_whole", "CLIP whole", 1, 2, "up", _clip_whole, "clip_l14"),
     Metric("pie-bench.clip_edited", "CLIP edited", 1, 2, "up", _clip_edited, "clip_l14"),
     Metric("pie-bench.clip_source", "CLIP source", 1, 2, "", _clip_source, "clip_l14"),
     Metric("masked.structure_01", "Structure 0..1 x 1e3", 1e3, 2, "down", _structure_01, "dino"),
-    Metric("masked.psnr", "PSNR dB", 1, 2, "up", of_background(_psnr_within)),
+    Metric("masked.psnr", "PSNR dB", 1, 2, "up", of_background(measures.psnr_within)),
     Metric("masked.lpips", "LPIPS x 1e3", 1e3, 2, "down", _lpips_within, "lpips_squeeze"),
-    Metric("masked.mse", "MSE x 1e4", 1e4, 2, "down", of_background(pixels.mse_within)),
-    Metric("masked.ssim", "SSIM x 1e2", 1e2, 2, "up", of_background(pixels.ssim_within)),
-    Metric("whole.psnr", "PSNR dB", 1, 2, "up", lambda pair, _: _psnr(pair.source, pair.edited)),
+    Metric("masked.mse", "MSE x 1e4", 1e4, 2, "down", of_background(measures.mse_within)),
+    Metric("masked.ssim", "SSIM x 1e2", 1e2, 2, "up", of_background(measures.ssim_within)),
+    Metric("whole.psnr", "PSNR dB", 1, 2, "up", of_whole(measures.psnr)),
     Metric("whole.lpips", "LPIPS x 1e3", 1e3, 2, "down", _lpips, "lpips_squeeze"),
-    Metric("whole.mse", "MSE x 1e4", 1e4, 2, "down", lambda pair, _: pixels.mse(pair.source, pair.edited)),
-    Metric("whole.ssim", "SSIM x 1e2", 1e2, 2, "up", lambda pair, _: pixels.ssim(pair.source, pair.edited)),
+    Metric("whole.mse", "MSE x 1e4", 1e4, 2, "down", of_whole(measures.mse)),
+    Metric("whole.ssim", "SSIM x 1e2", 1e2, 2, "up", of_whole(measures.ssim)),
     Metric("whole.clip_pictures", "CLIP pictures x 1e2", 1e2, 2, "up", _clip_pictures, "clip_l14"),
     Metric("ef-paper.clip", "CLIP B/32", 1, 3, "up", _clip, "clip_b32"),
     Metric("ef-paper.accuracy", "CLIP accuracy", 1, 3, "up", _accuracy, "clip_b32"),
@@ -240,5 +230,5 @@ BY_NAME = {metric.name: metric for metric in METRICS}
 
 
 def columns_of(protocol: str) -> list[Metric]:
-    """The metrics of a protocol, left to right as published tables have them."""
+    """The metrics of a protocol, left to right as in published tables."""
     return [metric for metric in METRICS if metric.name.startswith(f"{protocol}.")]
