@@ -49,7 +49,7 @@ class UNetConfig:
     context_dim: int = 64
     prediction: Prediction = "v"
 
-    def host_config(self) -> dict:
+    def host_config(self) -> dict[str, Any]:
         """The keyword arguments that build the same network as a latent-diffusion `UNetModel`."""
         return {
             "image_size": 32,
@@ -70,7 +70,7 @@ class UNetConfig:
             "legacy": False,
         }
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return asdict(self)
 
@@ -368,7 +368,7 @@ def sigma_to_timestep(sigma: Tensor) -> Tensor:
     return distance.abs().argmin(dim=1)
 
 
-def denoise(model: Callable, x: Tensor, sigma: Tensor, context: Tensor) -> Tensor:
+def denoise(model: Callable[..., Tensor], x: Tensor, sigma: Tensor, context: Tensor) -> Tensor:
     """Predicted x_0 from x = x_0 + sigma * eps.
 
     x (B, C, H, W), sigma (B,), context (B, L, D) -> (B, C, H, W). With c = 1 / sqrt(sigma^2 + 1), the network sees
@@ -387,7 +387,7 @@ def flow_sigmas(steps: int) -> Tensor:
     return torch.stack([*chosen, torch.zeros((), dtype=torch.float64)])
 
 
-def denoise_flow(model: Callable, x: Tensor, sigma: Tensor, context: Tensor) -> Tensor:
+def denoise_flow(model: Callable[..., Tensor], x: Tensor, sigma: Tensor, context: Tensor) -> Tensor:
     """Predicted x_0 from x = (1 - sigma) x_0 + sigma eps, by a network that predicts the velocity u = eps - x_0.
 
     Shapes as in `denoise`.

@@ -151,7 +151,12 @@ def attend(extra_options: dict[str, Any]) -> attention.Attend:
 
 
 def _share(
-    at: Sequence[tuple[Share, set[Key]]], positive: int, n: Tensor, context: Tensor, value: Tensor, extra_options: dict
+    at: Sequence[tuple[Share, set[Key]]],
+    positive: int,
+    n: Tensor,
+    context: Tensor,
+    value: Tensor,
+    extra_options: dict[str, Any],
 ) -> tuple[Tensor, Tensor, Tensor]:
     here = (*extra_options["block"][:2], extra_options.get("block_index", 0))
     for share, keys in at:
@@ -170,13 +175,13 @@ def _share(
 
 def _cross(
     weights: Callable[..., CrossWeights] | None,
-    before: Callable | None,
+    before: Callable[..., Tensor] | None,
     positive: int,
     see: WordMaps | None,
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    extra_options: dict,
+    extra_options: dict[str, Any],
 ) -> Tensor:
     halves = halves_of(len(q), extra_options, positive)
     if see is not None:
@@ -193,7 +198,9 @@ def _cross(
     return attention.cross_attention(there, plain, q, k, v, halves, weights(k.shape[1], v.device, v.dtype))
 
 
-def _take_features(modules: list[torch.nn.Module], executor: Callable, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+def _take_features(
+    modules: list[torch.nn.Module], executor: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any
+) -> Tensor:
     """One call of the network with hooks that live no longer."""
     transformer_options = kwargs.get("transformer_options") or args[4]  # (timesteps, context, y, control, options)
     halves = halves_of(len(x), transformer_options, None)

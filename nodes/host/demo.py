@@ -43,7 +43,7 @@ class DemoScenes(comfy.supported_models_base.BASE):
 class DemoTokenizer:
     """A prompt as eight word ids; stands where the host expects a CLIP tokenizer."""
 
-    def __init__(self, embedding_directory: str | None = None, tokenizer_data: dict | None = None):
+    def __init__(self, embedding_directory: str | None = None, tokenizer_data: dict[str, Any] | None = None):
         pass
 
     def tokenize_with_weights(self, text: str, return_word_ids: bool = False, **_: Any) -> Any:
@@ -67,13 +67,13 @@ class DemoTextModel(torch.nn.Module):
         self,
         device: torch.device | None = None,
         dtype: torch.dtype | None = None,
-        model_options: dict | None = None,
+        model_options: dict[str, Any] | None = None,
     ):
         super().__init__()
         self.dtypes = {torch.float32}
         self.encoder: TextEncoder | None = None
 
-    def set_clip_options(self, options: dict) -> None:
+    def set_clip_options(self, options: dict[str, Any]) -> None:
         pass  # no layers to stop at, no pooled output to project
 
     def reset_clip_options(self) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ...ddpm_core.null_text import UncondDenoiser
+from .conds import Conds
 from .guiders import GuidanceOfRun
 from .levels import LevelsOfRun
 from .values import Guider
@@ -77,7 +78,7 @@ class OpenGuidance:
 
         return predict
 
-    def _predict(self, conds: list[dict], x: Tensor, sigma: Tensor) -> Tensor:
+    def _predict(self, conds: Conds, x: Tensor, sigma: Tensor) -> Tensor:
         return comfy.samplers.calc_cond_batch(self._model, [conds], x, sigma, self._model_options)[0]
 
 
@@ -108,7 +109,7 @@ def _negative(guider: Guider) -> dict[str, Any]:
     return negative[0]
 
 
-def _with_embedding(conditioning: dict, embedding: Tensor) -> dict:
+def _with_embedding(conditioning: dict[str, Any], embedding: Tensor) -> dict[str, Any]:
     model_conds = conditioning["model_conds"]
     context = type(model_conds[_CONTEXT])(embedding)
     return {**conditioning, "model_conds": {**model_conds, _CONTEXT: context}}

@@ -81,8 +81,7 @@ class ImagesGuider(comfy.samplers.CFGGuider):
         self.guidance = GuidanceOfRun(sigmas, self._guide)
         self.set_cfg(self.guidance.at(sigmas[:1]).scale)  # for patches that ask the guider
         self._masks = {}
-        samples: Tensor = super().sample(noise, latent_image, sampler, sigmas, *args, **kwargs)
-        return samples
+        return super().sample(noise, latent_image, sampler, sigmas, *args, **kwargs)
 
     def inner_sample(
         self,
@@ -98,10 +97,7 @@ class ImagesGuider(comfy.samplers.CFGGuider):
         """The host's, of the images alone."""
         b = self.images
         mask = None if denoise_mask is None else denoise_mask[:b]
-        samples: Tensor = super().inner_sample(
-            noise[:b], latent_image[:b], device, sampler, sigmas, mask, *args, **kwargs
-        )
-        return samples
+        return super().inner_sample(noise[:b], latent_image[:b], device, sampler, sigmas, mask, *args, **kwargs)
 
     def predict_noise(
         self, x: Tensor, timestep: Tensor, model_options: dict[str, Any] | None = None, seed: int | None = None
@@ -121,10 +117,9 @@ class ImagesGuider(comfy.samplers.CFGGuider):
         positive = conds[guidance.positive]
         negative = conds[guidance.negative] if guidance.negative else None
         if not guidance.terms:
-            prediction: Tensor = comfy.samplers.sampling_function(
+            return comfy.samplers.sampling_function(
                 self.inner_model, x, timestep, negative, positive, guidance.scale, model_options=options, seed=seed
             )
-            return prediction
         # in the host's own order, by which patches of attention tell the first two
         names = [name for name, _ in guidance.terms]
         prompts = [positive, negative, *(conds[name] for name in names)]
@@ -229,8 +224,7 @@ class PairGuider(ImagesGuider):
         # in the host's own order, by which patches of attention tell the two
         first, second = comfy.samplers.calc_cond_batch(self.inner_model, [cond, uncond], x, timestep, options)
         if uncond is None:
-            prediction: Tensor = first
-            return prediction
+            return first
         scale = torch.cat([x.new_full((rows,), guidance.scale) for guidance in (source, target)])
         return guided(second, first, scale.view(-1, *[1] * (x.ndim - 1)))
 

@@ -157,8 +157,7 @@ def mask_of_maps(noise_maps: NoiseMaps, mask: Tensor | None) -> Tensor | None:
 
 def resized(pixels: Tensor, height: int, width: int, method: str) -> Tensor:
     """(N, C, height, width) of pixels (N, C, H, W), cut to that proportion about their middle."""
-    scaled: Tensor = comfy.utils.common_upscale(pixels, width, height, method, "center")
-    return scaled
+    return comfy.utils.common_upscale(pixels, width, height, method, "center")
 
 
 def to_mask(cells: Tensor, cell: int | None) -> Tensor:

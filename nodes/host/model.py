@@ -32,9 +32,10 @@ def latent_space(model: ModelPatcher) -> LatentSpace:
     )
 
 
-def cell_of(latent_format: LatentFormat) -> int:
-    """Image pixels along one side of a latent cell."""
-    return int(latent_format.spacial_downscale_ratio)
+def cell_of(latent_format: LatentFormat) -> int | None:
+    """Image pixels along one side of a latent cell; None for a format that does not tell."""
+    ratio = latent_format.spacial_downscale_ratio
+    return int(ratio) if ratio else None
 
 
 def check_same_model(noise_maps: NoiseMaps, model: ModelPatcher) -> None:

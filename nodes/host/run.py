@@ -58,8 +58,7 @@ class Run:
     @property
     def model_options(self) -> dict[str, Any]:
         """Options of every call of the model."""
-        options: dict[str, Any] = self.extra_args["model_options"]
-        return options
+        return self.extra_args["model_options"]
 
     @property
     def device(self) -> torch.device:
@@ -69,13 +68,12 @@ class Run:
     def image(self, rows: int) -> Tensor:
         """(rows, *S) the latent, repeated; scaled if all zero, too, which the host does on the way out alone."""
         latent = self.latent if self.latent.any() else self.guider.inner_model.process_latent_in(self.latent)
-        repeated: Tensor = comfy.utils.repeat_to_batch_size(latent, rows)
-        return repeated
+        return comfy.utils.repeat_to_batch_size(latent, rows)
 
     def prepare(self, prompts: dict[str, conds.Conds]) -> dict[str, conds.Conds]:
         """Further prompts made ready for the model, as the host has made the guider's own."""
         model = self.guider.inner_model
-        prepared: dict[str, conds.Conds] = comfy.samplers.process_conds(
+        return comfy.samplers.process_conds(
             model,
             self.noise,
             prompts,
@@ -85,7 +83,6 @@ class Run:
             self.extra_args.get("seed"),
             latent_shapes=compat.shapes_of_run(model) or None,
         )
-        return prepared
 
     def progress(self, total: int) -> Progress:
         """The progress of `total` steps, as a context."""
@@ -182,7 +179,7 @@ def sampled(
         part: which of several runs this is; those show no live previews.
     """
     guider.images = images
-    samples: Tensor = guider.sample(
+    return guider.sample(
         torch.zeros_like(latent),
         latent,
         sampler,
@@ -192,7 +189,6 @@ def sampled(
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=seed,
     )
-    return samples
 
 
 def sampled_from_maps(
@@ -217,8 +213,7 @@ def _callback(model: ModelPatcher, steps: int, part: PartOfAll | None) -> HostCa
     That one shows no live previews: the front end would keep the last of them in place of the node's own picture.
     """
     if part is None:
-        callback: HostCallback = latent_preview.prepare_callback(model, steps)
-        return callback
+        return latent_preview.prepare_callback(model, steps)
     before, in_all = part
     bar = comfy.utils.ProgressBar(in_all)
     return lambda step, *_: bar.update_absolute(before + step + 1, in_all)
@@ -259,7 +254,8 @@ def gradients(models: Iterable[torch.nn.Module]) -> Iterator[None]:
     with torch.inference_mode(False), torch.autograd.graph.allow_mutation_on_saved_tensors():
         try:
             for module in (module for model in models for module in model.modules()):
-                for kept in (module._parameters, module._buffers):
+                tensors: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+                for kept in tensors:
                     for name, weight in kept.items():
                         if weight is None or not (weight.is_inference() or weight.requires_grad):
                             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from typing import Any
 
 from torch import Tensor
 
@@ -107,7 +108,7 @@ def window(value: str, what: str) -> Window:
     return read
 
 
-def _prompt(clip: Clip, chunks: list[list[tuple]]) -> Prompt:
+def _prompt(clip: Clip, chunks: list[list[tuple[Any, ...]]]) -> Prompt:
     tokens: list[Hashable] = []
     words: list[list[int]] = []
     texts: list[str] = []

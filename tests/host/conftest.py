@@ -26,6 +26,7 @@ from tools.benchmarks.random_weights import (
 )
 
 PACK = Path(__file__).parents[2]
+HOST_MODULES = sorted(path.stem for path in (PACK / "nodes" / "host").glob("[!_]*.py"))
 # Three sizes of picture with attention at each, as real UNets have it.
 TALL = {
     "num_res_blocks": [1, 1, 1],
@@ -49,11 +50,7 @@ def pack(comfy) -> SimpleNamespace:
         root=root,
         modules=lambda name: sys.modules[f"{root}.nodes.{name}"],
         core=sys.modules[f"{root}.ddpm_core"],
-        host=sys.modules[f"{root}.nodes.host"],
-        guide=sys.modules[f"{root}.nodes.guide"],
-        latents=sys.modules[f"{root}.nodes.latents"],
-        batching=sys.modules[f"{root}.nodes.batching"],
-        inspect=sys.modules[f"{root}.nodes.inspect"],
+        host=SimpleNamespace(**{name: sys.modules[f"{root}.nodes.host.{name}"] for name in HOST_MODULES}),
         load_model=sys.modules[f"{root}.demo.model"].load_model,
         run=lambda node_id, **inputs: classes[node_id].execute(**inputs).args,
         **classes,

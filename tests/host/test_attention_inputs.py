@@ -37,7 +37,7 @@ def test_the_words_of_a_prompt(pack, random_clip, tmp_path):
     """Weights are none of it, an embedding is one word, pieces make one word, SDXL's encoders agree."""
     from safetensors.torch import save_file
 
-    words = pack.modules("words")
+    words = pack.host.words
     save_file({"emb_params": torch.ones(3, 768)}, tmp_path / "style.safetensors")
     clip = random_clip("sd15", str(tmp_path))
     text = "a (Red:1.3) hippopotamusses, embedding:style in the sky"
@@ -134,7 +134,7 @@ def test_maps_of_another_prompt(random_model, prompts, maps_of, sample):
 
 def test_a_prompt_is_known_again_in_another_precision(pack, prompts):
     """On another device or in half precision the numbers are a little off; another word is farther off than that."""
-    signature, same = pack.host.signature, pack.host.same_signature
+    signature, same = pack.host.model.signature, pack.host.model.same_signature
     prompt, other = prompts().source, prompts(source="a red cat sits on a hat").source
     halved = [[embedding.half(), options] for embedding, options in prompt]
     assert same(signature(prompt), signature(halved))

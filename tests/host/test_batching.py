@@ -79,7 +79,7 @@ def test_automatic_takes_what_fits_the_free_memory(comfy, pack, random_model, la
     one = model.model.memory_required([4, 4, 8, 8])
     for room, timesteps in ((100.0, 16), (3.9, 3), (0.1, 1)):
         monkeypatch.setattr(comfy.model_management, "get_free_memory", lambda *_, room=room, **__: room * one / 0.8)
-        assert pack.batching.timesteps_that_fit(model, image["samples"].shape) == timesteps
+        assert pack.host.batching.timesteps_that_fit(model, image["samples"].shape) == timesteps
     monkeypatch.undo()
 
 
@@ -88,7 +88,7 @@ def test_a_host_that_counts_what_weights_would_make_room_is_asked(comfy, pack, r
     one = model.model.memory_required([4, 4, 8, 8])
     monkeypatch.setattr(comfy.model_management, "get_free_memory", lambda *_, **__: 0.0)
     monkeypatch.setattr(type(model), "get_free_memory", lambda self, device: 3.9 * one / 0.8, raising=False)
-    assert pack.batching.timesteps_that_fit(model, image["samples"].shape) == 3
+    assert pack.host.batching.timesteps_that_fit(model, image["samples"].shape) == 3
 
 
 def test_out_of_memory_halves_the_call_and_goes_on(comfy, pack):
@@ -100,7 +100,7 @@ def test_out_of_memory_halves_the_call_and_goes_on(comfy, pack):
             raise comfy.model_management.OOM_EXCEPTION("out of memory")
         return x + sigma.view(-1, 1)
 
-    denoiser = pack.batching.SplittingDenoiser(guider, {}, rows=2, rounding=1e-3)
+    denoiser = pack.host.batching.SplittingDenoiser(guider, {}, rows=2, rounding=1e-3)
     x, sigma = torch.randn(16, 3), torch.arange(16.0)
     assert torch.equal(denoiser(x, sigma), x + sigma.view(-1, 1))
     assert asked == [16, 8, 4, 2, 4, 4, 4]  # whole timesteps only, what failed is not tried again, one check
@@ -112,7 +112,7 @@ def test_out_of_memory_halves_the_call_and_goes_on(comfy, pack):
         raise comfy.model_management.OOM_EXCEPTION("out of memory")
 
     with pytest.raises(comfy.model_management.OOM_EXCEPTION):
-        pack.batching.SplittingDenoiser(hopeless, {}, rows=2, rounding=1e-3)(x, sigma)
+        pack.host.batching.SplittingDenoiser(hopeless, {}, rows=2, rounding=1e-3)(x, sigma)
 
 
 def test_out_of_memory_in_the_words_of_a_newer_host(comfy, pack, monkeypatch):
@@ -134,11 +134,15 @@ def test_out_of_memory_in_the_words_of_a_newer_host(comfy, pack, monkeypatch):
 
     x, sigma = torch.randn(8, 3), torch.arange(8.0)
     full = AcceleratorError("CUDA error: out of memory")
-    assert torch.equal(pack.batching.SplittingDenoiser(guider, {"error": full}, rows=2, rounding=1e-3)(x, sigma), x)
+    assert torch.equal(
+        pack.host.batching.SplittingDenoiser(guider, {"error": full}, rows=2, rounding=1e-3)(x, sigma), x
+    )
     assert asked == [8, 4, 2, 4]
     asked.clear()
     with pytest.raises(RuntimeError, match="another"):
-        pack.batching.SplittingDenoiser(guider, {"error": RuntimeError("another")}, rows=2, rounding=1e-3)(x, sigma)
+        pack.host.batching.SplittingDenoiser(guider, {"error": RuntimeError("another")}, rows=2, rounding=1e-3)(
+            x, sigma
+        )
     assert asked == [8]
 
 
@@ -189,7 +193,7 @@ def test_a_model_that_reads_one_timestep_for_all_rows_is_found_out(pack, caplog)
         asked.append(len(x))
         return sigma_of_first_row(x, sigma)
 
-    denoiser = pack.batching.SplittingDenoiser(guider, {}, rows=2, rounding=0.03)
+    denoiser = pack.host.batching.SplittingDenoiser(guider, {}, rows=2, rounding=0.03)
     x, sigma = torch.randn(8, 3), torch.tensor([4.0, 4, 3.8, 3.8, 3.6, 3.6, 3.4, 3.4])
     expected = torch.cat([sigma_of_first_row(*part) for part in zip(x.split(2), sigma.split(2), strict=True)])
     assert torch.equal(denoiser(x, sigma), expected)

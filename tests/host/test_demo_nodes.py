@@ -16,7 +16,7 @@ def test_the_host_predicts_what_the_core_predicts(comfy, pack, demo_model):
             seen.append(model_wrap(x, torch.full((2,), 5.0), **extra_args))
             return noise
 
-    guider = pack.guide.guider_for(demo_model.model, prompt("a red circle on a blue ground"), prompt(""), 3.0)
+    guider = pack.host.guiders.guider_for(demo_model.model, prompt("a red circle on a blue ground"), prompt(""), 3.0)
     guider.sample(torch.zeros_like(x), torch.zeros_like(x), OneCall(), torch.tensor([5.0, 0.0]), seed=0)
     assert (seen[0] - core(x, torch.full((2,), 5.0))).abs().max() <= 1e-5
 

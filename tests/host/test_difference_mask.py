@@ -79,7 +79,7 @@ def test_any_model(random_model, conditioning, latent, invert, sample, find, kin
         model, prompts, latent_image=latent(prompts, batch=2), steps=3, scheduler="simple", variations=2
     )
     mask, preview = find(model, noise_maps, prompts)
-    cell = int(noise_maps.info["pixels_per_cell"])
+    cell = noise_maps.space.cell
     height, width = (cell * size for size in noise_maps.image.shape[-2:])
     masks = 3 if kind == "wan" else 2
     assert mask.shape == (masks, height, width) and preview.shape == (masks, height, 2 * width, 3)

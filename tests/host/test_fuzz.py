@@ -212,7 +212,7 @@ def test_changes_of_maps(pack, inverted, data):
 @given(st.data())
 def test_maps_from_a_file_with_another_provenance(comfy, pack, random_model, sample, inverted, tmp_path_factory, data):
     """Under any name: not saved, refused when it is loaded, or the nodes can use what it says."""
-    told = {key: inverted[0].info[key] for key in sorted(inverted[0].info)}
+    told = dict(sorted(inverted[0].notes.items()))
     some = st.text(max_size=6) | st.sampled_from(["0", "-1", "1e9", "NaN", "[]", "[1, 2]", "[[1.0]]", "null", "true"])
     nested = st.sampled_from(["[" * 100_000, '{"a": 1}', "[Infinity, 1, 1, 1]", "[0, 0, 0, 0]", '["a", 1, 1, 1]'])
     for key in data.draw(st.lists(st.sampled_from(list(told)), min_size=1, max_size=3)):
@@ -223,7 +223,9 @@ def test_maps_from_a_file_with_another_provenance(comfy, pack, random_model, sam
     with pytest.MonkeyPatch.context() as patch, contextlib.suppress(ValueError):
         patch.setattr(comfy.folder_paths, "output_directory", str(tmp_path_factory.mktemp("output")))
         prefix = data.draw(mostly(st.just("noise_maps/ComfyUI"), names | names.map(lambda name: f"{name}/a")))
-        saved = save.execute(dataclasses.replace(inverted[0], info=told), prefix).ui["noise_maps"][0]
+        saved = save.execute(
+            dataclasses.replace(inverted[0], facts=dataclasses.replace(inverted[0].facts, notes=told)), prefix
+        ).ui["noise_maps"][0]
         (noise_maps,) = pack.run("EditFriendlyLoadNoiseMaps", file=f"{saved['subfolder']}/{saved['filename']} [output]")
         finite(manipulate(pack, data, noise_maps, inverted[0]).states, noise_maps.states.shape)
         (sheet,) = pack.run("EditFriendlyNoiseMapsPreview", noise_maps=noise_maps, columns=2, row=0)

@@ -218,8 +218,8 @@ def test_the_mask_from_two_prompts_is_where_two_inversions_differ(pack, graph, i
     found = {}
     for threshold in (0.5, 0.9):
         (found[threshold], _) = pack.run(
-            "EditFriendlyDifferenceMask", model=case.model, noise_maps=source, threshold=threshold, levels=3, start=0.25,
-            end=0.75, grow=0, **prompts,
+            "EditFriendlyDifferenceMask", model=case.model, noise_maps=source, threshold=threshold, levels=3,
+            start=0.25, end=0.75, grow=0, **prompts,
         )  # fmt: skip
     for threshold, mask in found.items():
         cells = mask[:, ::8, ::8]

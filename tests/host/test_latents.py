@@ -29,16 +29,16 @@ def formats(comfy) -> dict:
     return {n: c for n, c in classes.items() if issubclass(c, host.LatentFormat) and n not in abstract}
 
 
-def test_every_latent_format_of_the_host_has_a_provenance(comfy, pack, of_format):
+def test_every_latent_format_of_the_host_has_a_space(comfy, pack, of_format):
     for name, latent_format in formats(comfy).items():
-        info = pack.host.provenance(of_format(latent_format()))
+        space = pack.host.model.latent_space(of_format(latent_format()))
+        space.check_channels(latent_format.latent_channels)
+        assert space.format == name
         if latent_format.latent_channels == 3:
-            assert info["pixels_per_cell"] == "1", name
-        elif latent_format.latent_dimensions > 1 and "pixels_per_cell" in info:
-            assert int(info["pixels_per_cell"]) == CELLS.get(name, int(info["pixels_per_cell"])), name
+            assert space.cell == 1, name
     for name, cell in CELLS.items():
         if name in formats(comfy):
-            assert pack.latents.cell_of(formats(comfy)[name]()) == cell, name
+            assert pack.host.model.cell_of(formats(comfy)[name]()) == cell, name
 
 
 def test_latents_that_are_not_scaled_by_channel_are_refused_beside_the_maps(comfy, pack, of_format):
@@ -51,7 +51,7 @@ def test_latents_that_are_not_scaled_by_channel_are_refused_beside_the_maps(comf
 
     noise_maps = maps_of(pack, of_format(Folded()))
     with pytest.raises(ValueError, match="Folded are not scaled channel by channel"):
-        pack.latents.unscaled(noise_maps, noise_maps.image)
+        noise_maps.space.of_latent(noise_maps.image)
 
 
 def test_a_shift_in_pixels_moves_by_the_models_cells(comfy, pack, of_format, invert):
@@ -69,7 +69,7 @@ def test_a_shift_in_pixels_moves_by_the_models_cells(comfy, pack, of_format, inv
     assert shifted(host.Wan22()) == 4
     assert shifted(host.LTXV()) == 2
     assert shifted(Unheard(), pixels_per_cell=32) == 2
-    with pytest.raises(ValueError, match="does not say how many pixels a cell of the latent format Unheard has"):
+    with pytest.raises(ValueError, match="not known how many pixels a cell of these maps' latent format Unheard has"):
         shifted(Unheard())
 
 
@@ -79,34 +79,36 @@ def test_a_video_takes_a_mask_for_each_of_its_frames(pack, together):
     frames, shape = 1 + 2 * together, torch.Size((2, 16, 3, 8, 8))
     mask = torch.zeros(frames, 64, 64)
     mask[0], mask[-1, :, :32] = 1, 1
-    cells = pack.latents.mask_rows(shape, 8, mask)
+    cells = pack.host.latents.mask_rows(shape, 8, mask)
     assert cells.shape == (1, 1, 3, 8, 8)
     assert cells[0, 0, 0].min() == 1 and cells[0, 0, 1].max() == 0
     assert cells[0, 0, 2, :, :4].unique().tolist() == [1 / together] and cells[0, 0, 2, :, 4:].max() == 0
-    assert torch.equal(pack.latents.mask_rows(shape, 8, mask[:1]), torch.ones(1, 1, 3, 8, 8))
+    assert torch.equal(pack.host.latents.mask_rows(shape, 8, mask[:1]), torch.ones(1, 1, 3, 8, 8))
 
 
 @pytest.mark.parametrize(("masks", "frames"), [(2, 3), (4, 3), (6, 3), (2, 1)])
 def test_a_video_refuses_masks_of_another_number_of_frames(pack, masks, frames):
     with pytest.raises(ValueError, match=f"{masks} masks for a video of {frames} latent frames: use one, one for each"):
-        pack.latents.mask_rows(torch.Size((1, 16, frames, 8, 8)), 8, torch.ones(masks, 64, 64))
+        pack.host.latents.mask_rows(torch.Size((1, 16, frames, 8, 8)), 8, torch.ones(masks, 64, 64))
 
 
 def test_a_mask_of_the_images_size_fits_cells_of_any_size(pack):
     mask = torch.zeros(1, 256, 256)
     mask[:, :64] = 1
     for cell in (32, None):
-        cells = pack.latents.mask_rows(torch.Size((1, 4, 8, 8)), cell, mask)
+        cells = pack.host.latents.mask_rows(torch.Size((1, 4, 8, 8)), cell, mask)
         assert cells[0, 0, :2].eq(1).all() and cells.sum() == 16
     with pytest.raises(ValueError, match="the mask is 256 x 256 pixels, the inverted image is 64 x 64"):
-        pack.latents.mask_rows(torch.Size((1, 4, 8, 8)), 8, mask)
+        pack.host.latents.mask_rows(torch.Size((1, 4, 8, 8)), 8, mask)
     with pytest.raises(ValueError, match="use a mask of the image's size"):
-        pack.latents.mask_rows(torch.Size((1, 4, 8, 16)), None, mask)
+        pack.host.latents.mask_rows(torch.Size((1, 4, 8, 16)), None, mask)
 
 
 def maps_of(pack, model):
     states = torch.randn((3, 1, 4, 8, 8), generator=torch.Generator().manual_seed(0))
-    return pack.core.without_residuals(_schedule(pack), states, info=pack.host.provenance(model))
+    return pack.core.without_residuals(
+        _schedule(pack), states, facts=pack.core.Facts(space=pack.host.model.latent_space(model))
+    )
 
 
 def _schedule(pack):

@@ -3,7 +3,6 @@
 import dataclasses
 import logging
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ import torch
 def test_ddim_uniform_has_the_steps_that_it_is_asked_for(comfy, pack, random_model, kind, steps):
     """ComfyUI's own makes 63 of 60; where it does not, ours are the same."""
     model_sampling = random_model(kind).get_model_object("model_sampling")
-    sigmas = pack.host.levels(random_model(kind), "ddim_uniform", steps)
+    sigmas = pack.host.levels.levels(random_model(kind), "ddim_uniform", steps)
     assert len(sigmas) == steps + 1 and (sigmas.diff() < 0).all() and sigmas[-1] == 0
     own = comfy.samplers.calculate_sigmas(model_sampling, "ddim_uniform", steps)
     if len(own) == steps + 1:
@@ -28,7 +27,7 @@ def test_ddim_uniform_has_the_steps_that_it_is_asked_for(comfy, pack, random_mod
 
 
 def test_a_model_has_no_more_steps_than_levels(pack, random_model):
-    assert len(pack.host.levels(random_model("sd15"), "ddim_uniform", 2000)) == 999 + 1
+    assert len(pack.host.levels.levels(random_model("sd15"), "ddim_uniform", 2000)) == 999 + 1
 
 
 @pytest.mark.parametrize("scheduler", ["ddim_uniform", "beta", "karras"])
@@ -48,19 +47,96 @@ def test_a_share_of_the_steps_is_skipped(pack, random_model, invert, scheduler):
     assert (noise_maps.full_steps, noise_maps.skipped) == (run, skip_steps)
 
 
-def test_presets_are_the_papers_and_run(pack, random_model, conditioning, latent, edit):
-    for kind, preset, numbers in (
-        ("sd15", "edit friendly (paper)", [36, 3.5, 15.0, 1.0]),
-        ("flow", "FlowEdit, SD3 (paper)", [17, 3.5, 13.5, 0.0]),
-        ("flux", "FlowEdit, Flux (paper)", [4, 1.0, 1.0, 0.0, 1.5, 5.5]),
+@pytest.fixture
+def preset(pack, random_model):
+    """preset(name, kind): the settings of a preset, and their summary."""
+    return lambda name, kind="sd15": pack.run("EditFriendlyEditPreset", model=random_model(kind), preset=name)
+
+
+def test_presets_are_the_papers_and_run(preset, random_model, latent, edit):
+    """On one wire; the node's own numbers, which would be refused or give another image, play no part."""
+    for kind, name, numbers in (
+        ("sd15", "edit friendly (paper)", (36, 3.5, 15.0, 1.0, 3.5, 3.5)),
+        ("flow", "FlowEdit, SD3 (paper)", (17, 3.5, 13.5, 0.0, 3.5, 3.5)),
+        ("flux", "FlowEdit, Flux (paper)", (4, 1.0, 1.0, 0.0, 1.5, 5.5)),
     ):
-        sigmas, *settings = pack.run("EditFriendlyEditPreset", model=random_model(kind), preset=preset)
-        summary = settings[6]
-        assert settings[: len(numbers)] == numbers and str(len(sigmas) - 1) in summary
-        skip_steps, source_cfg, target_cfg, eta, *_ = settings
-        given = {"skip_steps": skip_steps, "source_cfg": source_cfg, "target_cfg": target_cfg, "eta": eta}
+        settings, summary = preset(name, kind)
+        chosen, sigmas = settings.preset, settings.sigmas
+        told = chosen.skip_steps, chosen.source_cfg, chosen.target_cfg, chosen.eta
+        assert (*told, chosen.source_guidance, chosen.target_guidance) == numbers and str(len(sigmas) - 1) in summary
         image = latent(kind, height=4, width=4)
-        assert edit(random_model(kind), kind, sigmas=sigmas, latent_image=image, **given).isfinite().all()
+        written = {"skip_steps": numbers[0], "source_cfg": numbers[1], "target_cfg": numbers[2], "eta": numbers[3]}
+        by_wire = edit(random_model(kind), kind, settings=settings, latent_image=image, skip_steps=9999)
+        assert by_wire.isfinite().all()
+        if kind != "flux":
+            assert torch.equal(by_wire, edit(random_model(kind), kind, sigmas=sigmas, latent_image=image, **written))
+
+
+def test_a_distilled_model_is_told_its_guidance_with_each_prompt(
+    preset, random_model, latent, edit, conditioning, host_node
+):
+    """As FluxGuidance tells it; what a prompt brings stays."""
+    model, (settings, _) = random_model("flux"), preset("FlowEdit, Flux (paper)", "flux")
+    image = latent("flux", height=4, width=4)
+    wired = edit(model, "flux", settings=settings, latent_image=image)
+    prompts = {
+        name: host_node("FluxGuidance", conditioning=conditioning("flux", seed), guidance=guidance)[0]
+        for name, seed, guidance in (("source", 1, 1.5), ("target", 9, 5.5))
+    }
+    assert torch.equal(wired, edit(model, "flux", settings=settings, latent_image=image, **prompts))
+    prompts["target"] = host_node("FluxGuidance", conditioning=conditioning("flux", 9), guidance=30.0)[0]
+    assert not torch.equal(wired, edit(model, "flux", settings=settings, latent_image=image, **prompts))
+
+
+def test_each_node_takes_its_part_of_the_settings(preset, pack, random_model, run_node, invert, sample, conditioning):
+    model, (settings, _) = random_model("sd15"), preset("CycleDiffusion (paper)")
+    (maps,) = run_node("EditFriendlyCycleDiffusionInvert", model, settings=settings, steps=3, cfg=99.0)
+    assert (maps.steps, maps.origin.cfg, maps.schedule.eta) == (100, 3.5, 1.0)
+    few = pack.core.NoiseMaps(
+        maps.schedule.after(90), maps.states[90:], maps.residuals[90:], skipped=90, facts=maps.facts
+    )
+    shorter = dataclasses.replace(settings, preset=dataclasses.replace(settings.preset, skip_steps=95))
+    wired = sample(model, few, settings=shorter, cfg=99.0, skip_steps=0)
+    assert torch.equal(wired, sample(model, few, cfg=4.0, skip_steps=95))
+    _, sigmas = pack.run("EditFriendlySamplerFixedNoise", noise_maps=few, skip_steps=0, settings=shorter)
+    assert len(sigmas) == 5 + 1
+    (ddim,) = run_node("EditFriendlyDDIMInvert", model, settings=short(preset("DDIM (paper)")[0]))
+    assert ddim.origin.method.value == "DDIM" and not ddim.residuals.any()
+
+
+def short(settings):
+    """The same in its last two steps, for time."""
+    return dataclasses.replace(settings, sigmas=settings.sigmas[-3:])
+
+
+@pytest.mark.parametrize(
+    ("node", "name", "said"),
+    [
+        (
+            "EditFriendlyInvert",
+            "DDIM (paper)",
+            r"is for Invert Image \(DDIM\), without residuals, and this node inverts",
+        ),
+        ("EditFriendlyInvert", "FlowEdit, SD3 (paper)", "is for Edit Image, and this node inverts by edit friendly"),
+        ("EditFriendlyDDIMInvert", "edit friendly (paper)", "is for Invert Image or Edit Image, and this node inverts"),
+        (
+            "EditFriendlyTurboInvert",
+            "null-text (paper)",
+            r"is for Invert Image \(Null-Text\), and this node inverts by few",
+        ),
+    ],
+)
+def test_a_preset_of_another_inversion_is_refused_by_name(preset, random_model, run_node, node, name, said):
+    with pytest.raises(ValueError, match=said):
+        run_node(node, random_model("sd15"), settings=preset(name)[0])
+
+
+def test_attention_takes_its_windows_from_the_settings(preset, prompts, share, conditioning):
+    (p2p, _), (pnp, _) = preset("P2P on DDIM (paper)"), preset("Plug-and-Play with these maps")
+    made = prompts(settings=p2p, cross_steps=0.1, self_steps=0.9).edit.edit
+    assert set(made.cross.windows) == {(0.0, 0.8)} and made.shares[0].window == (0.0, 0.4)
+    shared = share(conditioning("sd15", 1), "Plug-and-Play", settings=pnp, start=0.3).edit
+    assert shared.shares[0].window == (0.0, 0.5) and shared.features[0].window == (0.0, 0.8)
 
 
 # Steps, skip, cfgs, eta; cross-attention until, self-attention from and until, features until, lambda. Tabs. 3 and 4.
@@ -81,41 +157,37 @@ SETTINGS = {
 DOCS = Path(__file__).parents[2] / "web" / "docs"
 
 
-@pytest.mark.parametrize("preset", SETTINGS)
-def test_presets_of_other_methods_are_the_papers(pack, random_model, preset):
+@pytest.mark.parametrize("name", SETTINGS)
+def test_presets_of_other_methods_are_the_papers(preset, name):
     """As the nodes give them, and as the help page prints them."""
-    sigmas, skip_steps, source_cfg, target_cfg, eta, *_, summary, cross, start, until, features, weight, _ = pack.run(
-        "EditFriendlyEditPreset", model=random_model("sd15"), preset=preset
-    )
-    numbers = [len(sigmas) - 1, skip_steps, source_cfg, target_cfg, eta], [cross, start, until, features, weight]
-    assert numbers == SETTINGS[preset]
+    settings, summary = preset(name)
+    chosen, sigmas = settings.preset, settings.sigmas
+    skip_steps, source_cfg, target_cfg, eta = chosen.skip_steps, chosen.source_cfg, chosen.target_cfg, chosen.eta
+    cross, weight = chosen.cross_steps, chosen.guidance_weight
+    attention = [cross, chosen.self_start, chosen.self_steps, chosen.feature_steps, weight]
+    assert ([len(sigmas) - 1, skip_steps, source_cfg, target_cfg, eta], attention) == SETTINGS[name]
     assert ("lambda" in summary, "cross-attention" in summary) == (weight > 0, cross > 0)
     assert re.search(r"Invert Image.* \(arXiv \d{4}\.\d{5}", summary)
     row = next(
-        line
-        for line in (DOCS / "EditFriendlyEditPreset.md").read_text().splitlines()
-        if line.startswith(f"| {preset} |")
+        line for line in (DOCS / "EditFriendlyEditPreset.md").read_text().splitlines() if line.startswith(f"| {name} |")
     )
     cells = [cell.strip() for cell in row.strip("|").split("|")]
-    spaced = "" if preset.startswith("TurboEdit") else ", `ddim_uniform`"
+    spaced = "" if name.startswith("TurboEdit") else ", `ddim_uniform`"
     assert cells[1:5] == [
         f"{len(sigmas) - 1}{spaced}", str(skip_steps), f"{source_cfg:g}, {target_cfg:g}", f"{eta:g}"
     ]  # fmt: skip
 
 
-def test_presets_of_this_method_suit_its_maps(pack, random_model, invert):
+def test_presets_of_this_method_suit_its_maps(pack, preset, random_model, invert):
     """The words on the sampler's node have nothing to say about them, nor about the others with their own maps."""
-    advice = sys.modules[f"{pack.root}.nodes.advice"]
-    methods = {"DDIM": "DDIM", "P2P on DDIM": "DDIM", "CycleDiffusion": "CycleDiffusion", "null-text": "null-text"}
-    for preset in SETTINGS:
-        sigmas, skip_steps, source_cfg, target_cfg, *_ = pack.run(
-            "EditFriendlyEditPreset", model=random_model("sd15"), preset=preset
-        )
-        noise_maps = invert(random_model("sd15"), sigmas=sigmas[-3:], steps=1)
-        method = "few steps" if preset.startswith("TurboEdit") else methods.get(preset.removesuffix(" (paper)"))
-        info = {"method": method or "edit friendly", "cfg": str(source_cfg)}
-        maps = dataclasses.replace(noise_maps, skipped=len(sigmas) - 3, info=info)
-        assert advice.on_settings(maps, skip_steps, target_cfg) == ""
+    for name in SETTINGS:
+        settings, _ = preset(name)
+        noise_maps = invert(random_model("sd15"), sigmas=settings.sigmas[-3:], steps=1)
+        origin = pack.core.Origin(settings.preset.method, settings.preset.source_cfg)
+        facts = dataclasses.replace(noise_maps.facts, origin=origin)
+        maps = dataclasses.replace(noise_maps, skipped=len(settings.sigmas) - 3, facts=facts)
+        chosen = settings.preset
+        assert pack.modules("advice").on_settings(maps, chosen.skip_steps, chosen.target_cfg) == ""
 
 
 @pytest.mark.parametrize(("kind", "cfg", "said"), [("flux", 3.5, True), ("flux", 1.0, False), ("sd15", 3.5, False)])

@@ -51,7 +51,7 @@ def test_an_empty_video_takes_the_models_frames(sized_latents, pack, random_mode
     model = random_model("sd15").clone()
     model.add_object_patch("latent_format", Wan21())  # four pictures a frame
     empty = {"samples": torch.zeros(1, 4, 2, 4, 4), "downscale_ratio_spacial": 16, "downscale_ratio_temporal": 8}
-    assert pack.latents.rows_to_invert(model, empty, 1).shape == (1, 16, 4, 8, 8)
+    assert pack.host.latents.rows_to_invert(model, empty, 1).shape == (1, 16, 4, 8, 8)
 
 
 @pytest.fixture

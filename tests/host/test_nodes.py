@@ -60,8 +60,8 @@ def test_sampler_fixed_noise_is_the_fixed_noise_sampler(
 def test_the_sampler_is_the_hosts_euler_ancestral_when_its_noise_is(comfy, pack, random_model, conditioning, latent):
     """Maps whose residuals are sigma_up times the noise that euler_ancestral draws sample to its image."""
     model, kind, seed = random_model("sd15"), "sd15", 7
-    sigmas = pack.host.levels(model, "karras", 5)
-    schedule = pack.host.schedule_for(model, sigmas, 1.0)
+    sigmas = pack.host.levels.levels(model, "karras", 5)
+    schedule = pack.host.levels.schedule_for(model, sigmas, 1.0)
     prompts = conditioning(kind, 1), conditioning(kind, 2)
     start = latent(kind)["samples"] * 0.18215 * float(sigmas[0])
 
@@ -80,7 +80,7 @@ def test_the_sampler_is_the_hosts_euler_ancestral_when_its_noise_is(comfy, pack,
         return sample_euler_ancestral(model_k, start.to(x), sigmas, noise_sampler=recorded(x), **kwargs)
 
     nothing = torch.zeros_like(start)
-    guider = pack.guide.guider_for(model, *prompts, 3.5)
+    guider = pack.host.guiders.guider_for(model, *prompts, 3.5)
     expected = guider.sample(nothing, nothing, comfy.samplers.KSAMPLER(euler_ancestral), sigmas, seed=seed)
 
     drawn.append(nothing)  # the last step adds none
@@ -161,7 +161,7 @@ def test_a_mask_is_averaged_over_cells_and_cropped_like_the_image(pack, random_m
     noise_maps = invert(random_model("sd15"))
     mask = torch.zeros(1, 67, 70)  # the VAE encodes the middle 64 x 64 of such an image
     mask[:, 1 : 1 + 8, 3 : 3 + 4] = 1
-    cells = pack.latents.mask_rows(noise_maps.image.shape, 8, mask)
+    cells = pack.host.latents.mask_rows(noise_maps.image.shape, 8, mask)
     assert cells.shape == (1, 1, 8, 8)
     assert cells[0, 0, 0, 0] == 0.5
     assert cells.sum() == 0.5

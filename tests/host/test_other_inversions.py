@@ -87,7 +87,7 @@ def test_ddim_drifts_without_residuals_and_says_what_it_is(random_model, latent,
     assert (sample(model, textbook) - image["samples"]).abs().max() > 1000 * EXACT
     (exact,) = run_node("EditFriendlyDDIMInvert", model, latent_image=image)
     assert torch.equal(textbook.states, exact.states)
-    assert (textbook.info["method"], exact.info["method"]) == ("DDIM", "DDIM with residuals")
+    assert (textbook.origin.method.value, exact.origin.method.value) == ("DDIM", "DDIM with residuals")
 
 
 def test_calls_of_ddim(random_model, run_node, count_calls):
@@ -231,7 +231,7 @@ def test_guidance_follows_its_schedule(
     nodes = comfy.nodes.NODE_CLASS_MAPPINGS
     (noise,) = nodes["RandomNoise"]().get_noise(1)
     (euler,) = nodes["KSamplerSelect"]().get_sampler("euler")
-    sigmas = pack.host.levels(model, "karras", 5)
+    sigmas = pack.host.levels.levels(model, "karras", 5)
     nodes["SamplerCustomAdvanced"]().sample(noise, guider, euler, sigmas, latent("sd15"))
     assert seen == scales
 

@@ -1,5 +1,7 @@
 """The node that shows noise maps, in the host."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -51,7 +53,7 @@ def test_colors_are_those_of_the_hosts_live_preview(pack, random_model, invert, 
     model = random_model("sd15")
     noise_maps = invert(model)
     expected = live_preview(model.get_model_object("latent_format"), noise_maps.image)
-    ours = pack.inspect.preview(noise_maps, noise_maps.image[0])
+    ours = noise_maps.space.colored(noise_maps.image[0])
     assert np.abs((ours.clamp(-1, 1) + 1).movedim(0, -1).numpy() * 127.5 - expected).max() <= 1
 
 
@@ -71,20 +73,20 @@ def test_colors_of_every_latent_format_of_the_host(comfy, pack, random_model, li
             pack.core.NoiseSchedule.flow(torch.tensor([1.0, 0.0])),
             torch.stack([image, image]),
             image[None],
-            info=pack.host.provenance(model),
+            facts=pack.core.Facts(space=pack.host.model.latent_space(model)),
         )
         preview(noise_maps)
         try:
             expected = live_preview(latent_format, image)
         except RuntimeError:  # the host's colors are not for that many channels: a live preview would fail
-            assert "latent_rgb_factors" not in noise_maps.info, type(latent_format)
+            assert noise_maps.space.colors is None, type(latent_format)
             continue
         shown += 1
-        ours = pack.inspect.preview(noise_maps, image.reshape(-1, 6, 8))
+        ours = noise_maps.space.colored(image.reshape(-1, 6, 8))
         apart = np.abs((ours.clamp(-1, 1) + 1).movedim(0, -1).numpy() * 127.5 - expected)
         assert apart.max() <= 1, type(latent_format)
         z = torch.randn((latent_format.latent_channels, 60, 80), generator=torch.Generator().manual_seed(1))
-        spread = pack.inspect._noise(noise_maps, z).std(dim=(1, 2))
+        spread = noise_maps.space.colored_noise(z).std(dim=(1, 2))
         assert spread == pytest.approx([1, 1, 1], abs=0.05), type(latent_format)
     assert shown >= 10
 
@@ -92,7 +94,7 @@ def test_colors_of_every_latent_format_of_the_host(comfy, pack, random_model, li
 def test_noise_is_drawn_with_variance_1(pack, random_model, invert):
     noise_maps = invert(random_model("flow"), "flow", scheduler="simple")
     z = torch.randn((16, 100, 100), generator=torch.Generator().manual_seed(0))
-    assert pack.inspect._noise(noise_maps, z).std(dim=(1, 2)) == pytest.approx([1, 1, 1], abs=0.03)
+    assert noise_maps.space.colored_noise(z).std(dim=(1, 2)) == pytest.approx([1, 1, 1], abs=0.03)
 
 
 def test_a_vae_decodes_states_and_predictions_but_not_the_noise(pack, random_model, invert, preview):
@@ -123,9 +125,8 @@ def test_each_row_has_a_sheet_of_its_own(random_model, latent, invert, preview):
 def test_maps_that_name_no_colors_are_shown_in_grey(pack, random_model, invert, preview):
     """Such as a file of an older version."""
     noise_maps = invert(random_model("sd15"))
-    info = {name: value for name, value in noise_maps.info.items() if not name.startswith("latent_rgb")}
-    parts = (getattr(noise_maps, name) for name in ("schedule", "states", "residuals"))
-    sheet, _ = preview(pack.core.NoiseMaps(*parts, info=info))
+    space = dataclasses.replace(noise_maps.space, colors=None, color_bias=torch.zeros(3))
+    sheet, _ = preview(dataclasses.replace(noise_maps, facts=dataclasses.replace(noise_maps.facts, space=space)))
     assert (sheet[..., 0] == sheet[..., 2]).all()
 
 

@@ -28,17 +28,18 @@ def test_maps_of_another_family(no_network, noise_maps, sample):
         sample(no_network("sdxl"), noise_maps, "sdxl")
 
 
-def changed(noise_maps, **info):
-    return dataclasses.replace(noise_maps, info={**noise_maps.info, **info})
+def changed(noise_maps, **space):
+    space = dataclasses.replace(noise_maps.space, **space)
+    return dataclasses.replace(noise_maps, facts=dataclasses.replace(noise_maps.facts, space=space))
 
 
 def test_maps_of_another_latent_format(no_network, noise_maps, sample):
     with pytest.raises(ValueError, match="latent format SDXL, this model has SD15"):
-        sample(no_network("sd15"), changed(noise_maps, latent_format="SDXL"))
+        sample(no_network("sd15"), changed(noise_maps, format="SDXL"))
 
 
 def test_maps_of_another_channel_count(no_network, noise_maps, sample):
-    unlabelled = dataclasses.replace(noise_maps, info={})
+    unlabelled = changed(noise_maps, family="", format="")
     with pytest.raises(ValueError, match="have 4 channels, this model's latents have 16"):
         sample(no_network("flow"), unlabelled, "flow")
 

@@ -22,16 +22,21 @@ def advice(pack):
 
 @pytest.fixture
 def maps_of(pack):
-    """maps_of(method, steps=100, skipped=0, **info): maps of nothing, made by that method."""
+    """maps_of(method, steps=100, skipped=0, cfg=None): maps of nothing, made by that method."""
 
-    def make(method, steps=100, skipped=0, **info):
+    def make(method, steps=100, skipped=0, cfg=None):
         count = steps - skipped
         schedule = pack.core.NoiseSchedule.variance_exploding(torch.linspace(10, 0, count + 1))
         states = torch.zeros(count + 1, 1, 4, 2, 2)
-        info = {"method": method} | {name: str(value) for name, value in info.items()}
-        return pack.core.NoiseMaps(schedule, states, states[1:], skipped=skipped, info=info)
+        facts = pack.core.Facts(origin=pack.core.Origin(pack.core.Method(method), cfg))
+        return pack.core.NoiseMaps(schedule, states, states[1:], skipped=skipped, facts=facts)
 
     return make
+
+
+def with_origin(pack, noise_maps, method: str, cfg: float):
+    facts = dataclasses.replace(noise_maps.facts, origin=pack.core.Origin(pack.core.Method(method), cfg))
+    return dataclasses.replace(noise_maps, facts=facts)
 
 
 def half_mask():
@@ -143,7 +148,7 @@ def test_settings_that_do_not_suit_the_maps(advice, maps_of, maps, skip_steps, c
 
 def test_the_sampling_nodes_say_it_on_the_node_and_in_the_log(pack, random_model, invert, sample, caplog, monkeypatch):
     model = random_model("sd15")
-    noise_maps = dataclasses.replace(invert(model), info={"method": "null-text", "cfg": "3.5"})
+    noise_maps = with_origin(pack, invert(model), "null-text", 3.5)
     shown = []
     instance = SimpleNamespace(send_progress_text=lambda text, node_id: shown.append((node_id, text)))
     monkeypatch.setitem(sys.modules, "server", SimpleNamespace(PromptServer=SimpleNamespace(instance=instance)))

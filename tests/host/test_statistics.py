@@ -56,7 +56,7 @@ def test_maps_that_generated_the_image_say_how_near_an_inversion_comes_to_their_
     assert [table[f"angle at {corner}"] for corner in ("noise", "image", "latent")] == [
         [f"{angle:.3f}", "-"] for angle in angles
     ]
-    assert "No angles" not in pack.inspect.table({"DDIM": ddim, "native": native})
+    assert "No angles" not in pack.modules("preview").table({"DDIM": ddim, "native": native})
     (other,) = run_node("EditFriendlyDDIMInvert", model, cfg=1.0)
     _, table = measure(other, native)
     assert table["angle at noise"] == ["-", "-"], "the image is another one"
@@ -67,7 +67,7 @@ def test_no_angles_to_noise_that_cannot_be_found_again(pack, random_model, run_n
     model = random_model("sd15")
     image, native = run_node("EditFriendlySampleWithNoiseMaps", model, cfg=1.0, eta=0.5)
     (ddim,) = run_node("EditFriendlyDDIMInvert", model, latent_image=image, cfg=1.0)
-    *lines, reason = pack.inspect.table({"DDIM": ddim, "native": native}).splitlines()
+    *lines, reason = pack.modules("preview").table({"DDIM": ddim, "native": native}).splitlines()
     assert [cells(line) for line in lines if line.startswith("angle at")] == [["-", "-"]] * 3
     assert "generated with eta 0.5" in reason
 

@@ -74,15 +74,14 @@ PRESETS = {
 def test_a_preset_tells_turbo_edits_timesteps_of_its_noise(pack, random_model, latent, few, sample, preset):
     """States are of the noise that is there, rescaled to what the model is told; 200 below it, so clean at the last."""
     model, image = random_model("sdxl"), latent("sdxl", batch=2)
-    sigmas, skip_steps, source_cfg, target_cfg, eta, *_, noise_sigmas = pack.run(
-        "EditFriendlyEditPreset", model=model, preset=preset
-    )
-    assert (skip_steps, source_cfg, target_cfg, eta) == (0, 1.0, W, 1.0)
+    settings, _ = pack.run("EditFriendlyEditPreset", model=model, preset=preset)
+    chosen, sigmas = settings.preset, settings.sigmas
+    assert (chosen.skip_steps, chosen.source_cfg, chosen.target_cfg, chosen.eta) == (0, 1.0, W, 1.0)
     told, there = PRESETS[preset]
     of_training = model.get_model_object("model_sampling").sigmas.double()
     torch.testing.assert_close(sigmas.double(), torch.cat([of_training[told], torch.zeros(1)]), rtol=1e-5, atol=0)
-    given = {"sigmas": sigmas, "noise_sigmas": noise_sigmas, "skip_steps": skip_steps, "clip_last": 0.0}
-    noise_maps = few(model, "sdxl", latent_image=image, **given)
+    noise_maps = few(model, "sdxl", latent_image=image, settings=settings, clip_last=0.0)
+    assert (noise_maps.skipped, noise_maps.steps) == (0, len(told))
     x_0 = noise_maps.image.double()
     eps = (noise_maps.states[0].double() / (1 + of_training[told[0]] ** 2).sqrt()) * (
         1 + of_training[there[0]] ** 2
@@ -99,7 +98,7 @@ def test_noise_sigmas_are_skipped_along(random_model, few):
     noise_maps = few(model, sigmas=sigmas, noise_sigmas=there, skip_steps=1)
     whole = few(model, sigmas=sigmas, noise_sigmas=there, skip_steps=0)
     assert torch.equal(noise_maps.states, whole.states[1:])
-    assert noise_maps.info["noise_shift"] == "to sigmas 3, 2, 0.5, 0"
+    assert noise_maps.notes["noise_shift"] == "to sigmas 3, 2, 0.5, 0"
 
 
 @pytest.mark.parametrize("order", [1, 2])
@@ -182,9 +181,12 @@ def test_outside_a_mask_the_image_stays(random_model, conditioning, latent, few,
 
 
 def test_the_maps_say_how_they_were_made(random_model, few):
-    info = few(random_model("sd15")).info
-    kept = {"method": "few steps", "noise_shift": "1", "clip_last": "0.121", "scheduler": "sgm_uniform", "cfg": "1.0"}
-    assert {name: info[name] for name in kept} == kept
+    maps = few(random_model("sd15"))
+    assert (maps.origin.method.value, maps.origin.cfg) == ("few steps", 1.0)
+    kept = {"noise_shift": "1", "clip_last": "0.121", "scheduler": "sgm_uniform"}
+    assert {name: maps.notes[name] for name in kept} == kept
+    states = maps.states - maps.weights(0)[0] * maps.image
+    assert states[0].std().item() == pytest.approx(maps.weights(0)[1], rel=0.15)  # of 256 numbers
 
 
 @pytest.mark.parametrize(("steps", "said"), [(5, False), (13, False), (14, True), (50, True)])

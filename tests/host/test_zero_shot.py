@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import sys
 
 import pytest
 import torch
@@ -36,31 +35,21 @@ def zero_shot(pack, conditioning):
 
 
 @pytest.fixture
-def module(pack):
-    """The module of the node."""
-    return sys.modules[f"{pack.root}.nodes.zero_shot"]
-
-
-@pytest.fixture
-def guided(comfy, pack, module, conditioning):
+def guided(comfy, pack, conditioning):
     """guided(model, x, sigma, inspect, cfg=3.5): inspect(a HostGuidance, x, sigma) in a run of the host."""
 
     def run(model, x: torch.Tensor, sigma: float, inspect, cfg: float = 3.5):
-        class Inspecting(module.CoreSampler):
-            def run(self, run):
-                models = [run.guider.inner_model]
-                with pack.host.gradients(models):
-                    scales = pack.guide.ScalesOfRun(run.sigmas, "constant", cfg, 1.0)
-                    guidance = module.HostGuidance(run.guider, run.extra_args["model_options"], scales)
-                    self.found = inspect(guidance, x.clone(), torch.full((len(x),), sigma))
-                return run.latent
+        host, guide = pack.host, pack.host.guiders.cfg_guide(cfg)
 
-        guider = pack.guide.guider_for(model, conditioning("sd15", 9), conditioning("sd15", 2), cfg)
-        prompts = {"source": conditioning("sd15", 1), "positive": conditioning("sd15", 9)}
-        guider.inner_set_conds(prompts | {"negative": conditioning("sd15", 2)})
-        sampler = Inspecting()
-        pack.host.run(guider, sampler, torch.zeros(x.shape), torch.tensor([sigma, 0.0]), 0, images=len(x))
-        return sampler.found
+        def loop(run):
+            with host.run.gradients([run.guider.inner_model]):
+                guidance = host.guiders.GuidanceOfRun(run.sigmas, guide)
+                guidance = host.zero_shot.HostGuidance(run.guider, run.model_options, guidance)
+                return inspect(guidance, x.clone(), torch.full((len(x),), sigma))
+
+        prompts = {"positive": conditioning("sd15", 9), "negative": conditioning("sd15", 2)}
+        guider = host.guiders.ImagesGuider(model, prompts | {"source": conditioning("sd15", 1)}, guide)
+        return host.run.run(guider, loop, torch.zeros(x.shape), torch.tensor([sigma, 0.0]), 0, images=len(x))
 
     return run
 
@@ -230,7 +219,7 @@ def test_patches_of_the_guidance_are_minded(comfy, random_model, conditioning, i
     assert (zero_shot(model, noise_maps, guidance_weight=0.0) - plain).abs().max() > 100 * EXACT
 
 
-def test_the_network_is_told_which_half_it_sees(random_model, module, invert, zero_shot):
+def test_the_network_is_told_which_half_it_sees(random_model, pack, invert, zero_shot):
     model, seen = random_model("sd15").clone(), []
 
     def note(x, options):
@@ -239,7 +228,7 @@ def test_the_network_is_told_which_half_it_sees(random_model, module, invert, ze
 
     model.set_model_patch(note, "attn1_output_patch")
     zero_shot(model, invert(random_model("sd15")), skip_steps=4)
-    layers = len(module.Blocks.of(model.model.diffusion_model).keys)
+    layers = len(pack.host.blocks.Blocks.of(model.model.diffusion_model).keys)
     assert seen == [(0,)] * (2 * layers) + [(1,)] * (2 * layers) + [(0,)] * layers + [(1,)] * layers
 
 
@@ -301,7 +290,7 @@ def test_models_without_cross_attention_maps_are_refused(random_model, invert, z
         zero_shot(model, noise_maps, kind)
 
 
-def test_unets_of_every_make_are_known_or_refused(comfy, module):
+def test_unets_of_every_make_are_known_or_refused(comfy, pack):
     from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
     from comfy.ops import disable_weight_init
 
@@ -309,15 +298,15 @@ def test_unets_of_every_make_are_known_or_refused(comfy, module):
     temporal = {"use_temporal_attention": True, "use_temporal_resblock": True, "video_kernel_size": [3, 1, 1]}
     temporal |= {"merge_strategy": "learned_with_images", "merge_factor": 0.0}
     with pytest.raises(ValueError, match="a model of video frames"):
-        module.Blocks.of(UNetModel(**(narrow | temporal)))
+        pack.host.blocks.Blocks.of(UNetModel(**(narrow | temporal)))
     no_middle = UNetModel(**(narrow | {"transformer_depth_middle": -2}))
-    assert {part for part, _, _ in module.Blocks.of(no_middle).keys} == {"input", "output"}
+    assert {part for part, _, _ in pack.host.blocks.Blocks.of(no_middle).keys} == {"input", "output"}
     plain = {"transformer_depth": [0, 0], "transformer_depth_output": [0, 0, 0, 0], "transformer_depth_middle": -1}
     with pytest.raises(ValueError, match="reads no prompt by cross-attention"):
-        module.Blocks.of(UNetModel(**(narrow | plain)))
+        pack.host.blocks.Blocks.of(UNetModel(**(narrow | plain)))
 
 
-def test_blocks_are_named_as_the_host_names_them(random_model, module):
+def test_blocks_are_named_as_the_host_names_them(random_model, pack):
     seen = []
     model = random_model("sd15").clone()
 
@@ -333,7 +322,7 @@ def test_blocks_are_named_as_the_host_names_them(random_model, module):
         torch.zeros((1, 77, 768)),
         transformer_options=model.model_options["transformer_options"],
     )
-    assert seen == module.Blocks.of(network).keys
+    assert seen == pack.host.blocks.Blocks.of(network).keys
 
 
 def test_prompts_that_are_not_one_for_the_whole_picture_are_refused(
