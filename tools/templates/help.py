@@ -1,6 +1,6 @@
 """Write the tables of the help pages from the nodes' schemas: `python -m tools.templates.help` (starts a ComfyUI).
 
-Between `<!-- inputs -->` or `<!-- outputs -->` and `<!-- end -->` a page has each name with its default and tooltip, as
+Between `<!-- inputs -->` or `<!-- outputs -->` and `<!-- end -->` a page has each name with its tooltip and default, as
 ComfyUI's `/object_info` gives them. What a tooltip has no room for is written below the table by hand.
 """
 
@@ -34,33 +34,36 @@ def main() -> int:
 def filled(page: str, definition: Mapping[str, Any]) -> str:
     """The page with the tables of a node, by its definition in `/object_info`."""
     required, optional = (definition["input"].get(part, {}) for part in ("required", "optional"))
-    inputs: list[tuple[str, ...]] = [("input", "default", "what it does")]
+    inputs = [("input", "what it does")]
     for name, (_, options) in (required | optional).items():
-        default = "optional" if name in optional and "default" not in options else _shown(options.get("default", ""))
-        inputs.append((f"`{name}`", default, _in_cell(options["tooltip"])))
-    outputs: list[tuple[str, ...]] = [("output", "what it holds")]
+        optionally = "*Optional.* " if name in optional and "default" not in options else ""
+        inputs.append((f"`{name}`", optionally + _in_cell(options["tooltip"]) + _default(options)))
+    outputs = [("output", "what it holds")]
     for name, tooltip in zip(definition["output_name"], definition["output_tooltips"], strict=True):
         outputs.append((f"`{name}`", _in_cell(tooltip)))
     tables = {"inputs": _table(inputs), "outputs": _table(outputs)}
     return BLOCK.sub(lambda block: f"{block[1]}\n{tables[block[2]]}\n\n{block[3]}", page)
 
 
-def _shown(default: Any) -> str:
-    """A default as its widget shows it."""
+def _default(options: Mapping[str, Any]) -> str:
+    """What a widget holds at first; in the same cell, for a third column would not fit beside a graph."""
+    default = options.get("default", "")
     if isinstance(default, bool):
-        return "on" if default else "off"
-    if isinstance(default, str):
-        return default and f"`{default}`"
-    return f"{default:g}"
+        default = "on" if default else "off"
+    elif isinstance(default, str):
+        default = default and f"`{default}`"
+    else:
+        default = f"{default:g}"
+    return default and f" *Default: {default}.*"
 
 
 def _in_cell(tooltip: str) -> str:
     return NAME.sub(r"`\g<0>`", tooltip.replace("|", r"\|"))
 
 
-def _table(rows: list[tuple[str, ...]]) -> str:
+def _table(rows: list[tuple[str, str]]) -> str:
     heading, *others = ("| " + " | ".join(row) + " |" for row in rows)
-    return "\n".join([heading, "|" + "---|" * len(rows[0]), *others])
+    return "\n".join([heading, "|---|---|", *others])
 
 
 if __name__ == "__main__":
