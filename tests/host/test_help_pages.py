@@ -37,11 +37,11 @@ def test_defaults_that_a_page_calls_the_papers_are_the_nodes(pack):
     invert = {part.id: part for part in pack.EditFriendlyInvert.GET_SCHEMA().inputs}
     recolor = {part.id: part for part in pack.MaskColorEdit.GET_SCHEMA().inputs}
     for page, words, default in (
-        ("EditFriendlyInvert", "100 in the paper", invert["steps"].default),
-        ("EditFriendlyInvert", "the paper uses 3.5", invert["cfg"].default),
-        ("MaskColorEdit", "0.05 in the paper", recolor["strength"].default),
-        ("MaskColorEdit", "0.30 in the paper", recolor["start_percent"].default),
-        ("MaskColorEdit", "0.80 in the paper", recolor["end_percent"].default),
+        ("EditFriendlyInvert", "The paper uses 100", invert["steps"].default),
+        ("EditFriendlyInvert", "The paper's is 3.5", invert["cfg"].default),
+        ("MaskColorEdit", "The paper's 0.05", recolor["strength"].default),
+        ("MaskColorEdit", "The paper: 0.30", recolor["start_percent"].default),
+        ("MaskColorEdit", "The paper: 0.80", recolor["end_percent"].default),
     ):
         assert words in (DOCS / f"{page}.md").read_text()
         assert float(re.search(r"\d+(\.\d+)?", words).group()) == default

@@ -244,7 +244,7 @@ def test_ci_runs_all_three_and_ends_with_their_closing_lines(ci, failing):
     ci.give("chromium")
     done = ci.run(**({"FAILING": failing} if failing else {}))
     assert [line.split(": ")[1] for line in done.stdout.splitlines()[-3:]] == [
-        "closing '' test",  # set to nothing, as the README says it
+        "closing '' test",  # set to nothing, as CONTRIBUTING.md says it
         "closing None test --comfyui 1 --needs-comfyui",
         "closing None test --comfyui 2 --needs-comfyui",
     ]

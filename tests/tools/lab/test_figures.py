@@ -23,7 +23,7 @@ from tools.lab.figures.text_edits import PLOTTED
 
 ROOT = Path(__file__).parents[3]
 KEPT = ROOT / "docs" / "figures"
-PAGES = (ROOT / "docs" / "figures.md", ROOT / "README.md")
+PAGES = (ROOT / "docs" / "figures.md", ROOT / "docs" / "measurements.md")
 TINY = Sizes(
     paths=20,
     pictures=3,
