@@ -38,7 +38,7 @@ from . import data_set
 from .template import PARAMETERS
 
 if TYPE_CHECKING:
-    from ..evaluation.measuring import Outcome
+    from ..evaluation.measuring import Measured
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,8 +63,8 @@ def run(options: argparse.Namespace) -> int:
     """Do what the command line asks for; its exit status."""
     try:
         from ..evaluation import weights
+        from ..evaluation.evaluating import Evaluation, evaluate
         from ..evaluation.measuring import Options
-        from ..evaluation.run import Wanted, evaluate
     except ModuleNotFoundError as missing:
         options.refuse(f"{missing}. Run: python -m pip install -r requirements-evaluation.txt")
     try:
@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
         data = formats.read(options.data, options.format, data_set.columns_of(options.columns))
         found = weights.load(options.weights, options.device)
         options.out.mkdir(parents=True, exist_ok=True)
-        wanted = Wanted(
+        evaluation = Evaluation(
             data,
             folders,
             tuple(PARAMETERS),
@@ -88,13 +88,13 @@ def run(options: argparse.Namespace) -> int:
         for note in found.notes:
             tqdm.write(note)
         with tqdm(total=len(data.cases), unit="case", dynamic_ncols=True) as bar:
-            outcomes = evaluate(wanted, options.out, lambda case: bar.update())
+            measured = evaluate(evaluation, options.out, lambda case: bar.update())
     except (EvaluationError, OSError) as error:
         options.refuse(str(error))
     except KeyboardInterrupt:
         tqdm.write("Interrupted. What is measured is kept; the same command goes on with the rest.")
         return 130
-    return _report(outcomes, options.out)
+    return _report(measured, options.out)
 
 
 def _folders(texts: Sequence[str]) -> dict[str, Path]:
@@ -109,11 +109,11 @@ def _folders(texts: Sequence[str]) -> dict[str, Path]:
     return folders
 
 
-def _report(outcomes: dict[str, Outcome], out: Path) -> int:
+def _report(measured: dict[str, Measured], out: Path) -> int:
     """Say what was measured and what was not; the exit status."""
     tqdm.write((out / "table.md").read_text(encoding="utf-8"))
-    for name, outcome in outcomes.items():
-        failed = sum(map(len, outcome.failed.values()))
-        tqdm.write(f"{name}: {len(outcome.rows)} measured, {len(outcome.missing)} missing, {failed} failed")
+    for name, own in measured.items():
+        failed = sum(map(len, own.failed.values()))
+        tqdm.write(f"{name}: {len(own.rows)} measured, {len(own.missing)} missing, {failed} failed")
     tqdm.write(f"Results: {out}")
-    return 1 if any(outcome.missing or outcome.failed for outcome in outcomes.values()) else 0
+    return 1 if any(own.missing or own.failed for own in measured.values()) else 0
