@@ -21,7 +21,7 @@ SOURCE = "https://github.com/comfyanonymous/ComfyUI"
 
 CORE = ["torch", "numpy", "safetensors", "pillow", "matplotlib"]
 SERVER = ["requests", "tqdm"]
-CLUSTER = ["ray", "pyarrow", "pandas", "fsspec"]
+CLUSTER = ["ray", "pyarrow", "pandas", "fsspec", "pathspec"]
 EVALUATION = ["torchmetrics", "torchvision", "timm", "transformers", "pyyaml", "scikit-image"]
 OBJECT_STORE = ["moto", "boto3", "flask", "flask-cors"]  # a server of S3 for tests
 OTHERS = ["psutil", "pytest", "hypothesis", "playwright", "mypy", "ruff", "comfy-cli"]

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from ..evaluation import EvaluationError, formats
-from . import data_set
+from .plan import add_format, columns_of
 from .template import PARAMETERS
 
 if TYPE_CHECKING:
@@ -42,9 +42,9 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What `evaluate` can be told."""
+    """Add the options of `evaluate`."""
     parser.add_argument("data", type=Path, metavar="DATA", help="a data set: a file, or a folder of PIE-Bench")
-    data_set.add_format(parser)
+    add_format(parser)
     parser.add_argument(
         "--edited", action="append", default=[], metavar="NAME=FOLDER", help="edits of a method; may be repeated"
     )
@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do what the command line asks for; its exit status."""
+    """Run the command; its exit status."""
     try:
         from ..evaluation import weights
         from ..evaluation.evaluating import Evaluation, evaluate
@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
         folders = _folders(options.edited)
         if not (folders or options.calibrate):
             raise EvaluationError("name edits with --edited NAME=FOLDER, or take --calibrate for the sources alone")
-        data = formats.read(options.data, options.format, data_set.columns_of(options.columns))
+        data = formats.read(options.data, options.format, columns_of(options.columns))
         found = weights.load(options.weights, options.device)
         options.out.mkdir(parents=True, exist_ok=True)
         evaluation = Evaluation(
@@ -110,7 +110,7 @@ def _folders(texts: Sequence[str]) -> dict[str, Path]:
 
 
 def _report(measured: dict[str, Measured], out: Path) -> int:
-    """Say what was measured and what was not; the exit status."""
+    """Print what was measured and what was not; the exit status."""
     tqdm.write((out / "table.md").read_text(encoding="utf-8"))
     for name, own in measured.items():
         failed = sum(map(len, own.failed.values()))
