@@ -92,7 +92,7 @@ class ComfyClient:
             return False
         return True
 
-    def system(self) -> dict:
+    def system(self) -> dict[str, Any]:
         """The server's own data: comfyui_version, argv and more."""
         return _part(self.get("/system_stats"), dict, "system")
 
@@ -114,7 +114,7 @@ class ComfyClient:
         stored, folder = _part(file, str, "name"), _find(file, "subfolder")
         return f"{folder}/{stored}" if folder else stored
 
-    def view(self, file: dict) -> bytes:
+    def view(self, file: dict[str, Any]) -> bytes:
         """The content of a file that an output names."""
         params = {
             "filename": _part(file, str, "filename"),
@@ -128,7 +128,7 @@ class ComfyClient:
             raise GraphError(f"the server's file {params['filename']} is empty")
         return reply.content
 
-    def queue(self, graph: dict, prompt_id: str | None = None) -> str:
+    def queue(self, graph: dict[str, Any], prompt_id: str | None = None) -> str:
         """Post a graph in the API format; the id of its run."""
         prompt_id = prompt_id or str(uuid.uuid4())
         reply = self._send("POST", "/prompt", json={"prompt": graph, "prompt_id": prompt_id})
@@ -141,7 +141,7 @@ class ComfyClient:
             raise GraphError(f"the server refused the graph: {self._reasons(graph, answer)}")
         return _part(answer, str, "prompt_id")
 
-    def result(self, prompt_id: str) -> dict:
+    def result(self, prompt_id: str) -> dict[str, Any]:
         """Wait for a run; its outputs by node id."""
         started = time.monotonic()
         while (entry := self._history(prompt_id)) is None:
@@ -163,7 +163,7 @@ class ComfyClient:
             raise GraphError(f"the graph failed: {describe_failure(entry)}")
         return _part(entry, dict, "outputs")
 
-    def run(self, graph: dict) -> dict:
+    def run(self, graph: dict[str, Any]) -> dict[str, Any]:
         """Post a graph and wait for it; its outputs by node id. Ctrl-C also stops the run on the server."""
         prompt_id = str(uuid.uuid4())  # chosen here, so that a run can be stopped before its id has come back
         try:
@@ -192,7 +192,7 @@ class ComfyClient:
         spec = _find(inputs, "required", name) or _find(inputs, "optional", name)
         return _part(spec, list, 1, "options") if _find(spec, 0) == "COMBO" else _part(spec, list, 0)
 
-    def _history(self, prompt_id: str) -> dict | None:
+    def _history(self, prompt_id: str) -> dict[str, Any] | None:
         return _find(self.get(f"/history/{prompt_id}"), prompt_id)
 
     def _in_queue(self, prompt_id: str) -> bool:
@@ -200,7 +200,7 @@ class ComfyClient:
         entries = _part(queue, list, "queue_running") + _part(queue, list, "queue_pending")
         return any(_find(entry, 1) == prompt_id for entry in entries)
 
-    def _reasons(self, graph: dict, answer: Any) -> str:
+    def _reasons(self, graph: dict[str, Any], answer: Any) -> str:
         """Why a graph was refused, node by node, in one line."""
         by_node = _find(answer, "node_errors")
         reasons = [
@@ -213,7 +213,7 @@ class ComfyClient:
             reasons = [" ".join(str(text) for text in error if text) or str(answer)]
         return "; ".join(reasons)
 
-    def _reason(self, graph: dict, node: str, error: Any) -> str:
+    def _reason(self, graph: dict[str, Any], node: str, error: Any) -> str:
         name, message, details = _find(error, "extra_info", "input_name"), _find(error, "message"), ""
         if name and _find(error, "type") == "value_not_in_list":  # the server leaves long lists out of its answer
             with contextlib.suppress(GraphError):
@@ -265,7 +265,7 @@ class ComfyClient:
             raise ServerGone(f"{self.url} answered {path} with {what}") from error
 
 
-def images_of(outputs: dict, graph: dict, node: str) -> list[dict]:
+def images_of(outputs: dict[str, Any], graph: dict[str, Any], node: str) -> list[dict[str, Any]]:
     """The files that a node of a run has saved, at least one; GraphError for none."""
     images = _list(_find(outputs, node, "images"))
     if not images or not all(isinstance(_find(image, "filename"), str) for image in images):
@@ -365,7 +365,7 @@ def _part(answer: Any, kind: type[T], *keys: Any) -> T:
     return found
 
 
-def _list(value: Any) -> list:
+def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 

@@ -184,7 +184,7 @@ def _content_of(picture: Place) -> bytes:
         raise EditError(f"there is no file {picture}") from error
 
 
-def _suffix_of(file: dict) -> str:
+def _suffix_of(file: dict[str, Any]) -> str:
     """The ending of a file that the server names; it becomes part of a file name here."""
     suffix = PurePath(file["filename"]).suffix
     if suffix.lower() not in PICTURE_ENDINGS:

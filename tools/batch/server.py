@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from . import supervised
 from .client import ComfyClient, GraphError, ServerGone
@@ -88,7 +89,7 @@ class ComfyServer(ComfyClient):
         assert self.process.stdin is not None
         self.process.stdin.close()
 
-    def result(self, prompt_id: str) -> dict:
+    def result(self, prompt_id: str) -> dict[str, Any]:
         """Wait for a run; its outputs by node id."""
         try:
             return super().result(prompt_id)
@@ -102,7 +103,7 @@ class ComfyServer(ComfyClient):
         """Whether it answers; not asked if its process has ended."""
         return self.process.poll() is None and super().is_up()
 
-    def path_of(self, file: dict) -> Path:
+    def path_of(self, file: dict[str, Any]) -> Path:
         """The path of an output's file."""
         return self.base / file["type"] / file["subfolder"] / file["filename"]
 

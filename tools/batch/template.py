@@ -84,7 +84,7 @@ class Template:
         UsageError: such a place is missing or ambiguous.
     """
 
-    def __init__(self, graph: dict):
+    def __init__(self, graph: dict[str, Any]):
         self.output = _the_one(graph, "SaveImage", "Edited")
         self.graph = leading_to(graph, self.output)
         self.picture = _the_one(self.graph, "LoadImage", "Image")
@@ -111,7 +111,7 @@ class Template:
                     f"--{prompt} (or the column) is {'' if given else 'not '}given, but the graph {reason}"
                 )
 
-    def filled(self, edit: PictureEdit, picture: str) -> dict:
+    def filled(self, edit: PictureEdit, picture: str) -> dict[str, Any]:
         """The graph for an edit of the picture that the server calls `picture`; EditError names a wrong value."""
         graph = copy.deepcopy(self.graph)
         graph[self.picture]["inputs"]["image"] = picture
@@ -125,7 +125,7 @@ class Template:
                 inputs[name] = _converted(setting, text, kind)
         return graph
 
-    def settings_of(self, graph: dict) -> dict[str, Any]:
+    def settings_of(self, graph: dict[str, Any]) -> dict[str, Any]:
         """The values of PARAMETERS in a filled graph."""
         values = {}
         for name in PARAMETERS:
@@ -155,7 +155,7 @@ class Template:
         return [node for node in self.graph if _title(self.graph, node) == title]
 
 
-def with_inversion(graph: dict, inversion: str) -> dict:
+def with_inversion(graph: dict[str, Any], inversion: str) -> dict[str, Any]:
     """The graph with its inversion nodes replaced by another of INVERSIONS; UsageError if it has none."""
     if not any(_of_class(graph, class_type) for class_type in INVERSIONS):
         raise UsageError(f"--inversion {inversion}: the graph has no {' or '.join(INVERSIONS)} to replace")
@@ -165,7 +165,7 @@ def with_inversion(graph: dict, inversion: str) -> dict:
     }
 
 
-def read_graph(path: Path) -> dict:
+def read_graph(path: Path) -> dict[str, Any]:
     """A graph in the API format, from a file."""
     try:
         graph = json.loads(path.read_text(encoding="utf-8"))
@@ -179,22 +179,22 @@ def read_graph(path: Path) -> dict:
     return graph
 
 
-def digest_of(graph: dict) -> str:
+def digest_of(graph: dict[str, Any]) -> str:
     """SHA-256 of everything the result depends on, so without titles."""
     content = {node: (entry["class_type"], entry["inputs"]) for node, entry in graph.items()}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _title(graph: dict, node: str) -> str | None:
+def _title(graph: dict[str, Any], node: str) -> str | None:
     meta = graph[node].get("_meta")
     return meta.get("title") if isinstance(meta, dict) else None
 
 
-def _of_class(graph: dict, class_type: str) -> list[str]:
+def _of_class(graph: dict[str, Any], class_type: str) -> list[str]:
     return [node for node in graph if graph[node]["class_type"] == class_type]
 
 
-def _the_one(graph: dict, class_type: str, title: str) -> str:
+def _the_one(graph: dict[str, Any], class_type: str, title: str) -> str:
     """The node of a class with that title, or the only one of that class."""
     nodes = _of_class(graph, class_type)
     for found in ([node for node in nodes if _title(graph, node) == title], nodes):
@@ -205,11 +205,11 @@ def _the_one(graph: dict, class_type: str, title: str) -> str:
     raise UsageError(f"the graph has {len(nodes)} {class_type} nodes: title the one that is meant '{title}'")
 
 
-def _is_link(value: Any, graph: dict) -> bool:
+def _is_link(value: Any, graph: dict[str, Any]) -> bool:
     return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and value[0] in graph
 
 
-def leading_to(graph: dict, node: str) -> dict:
+def leading_to(graph: dict[str, Any], node: str) -> dict[str, Any]:
     """The nodes that a node depends on, and itself, in the graph's order."""
     needed, waiting = set(), [node]
     while waiting:

@@ -69,7 +69,7 @@ def methods_in(name: str, folder: Path, settings: Collection[str], cases: Collec
     """
     if not folder.is_dir():
         raise EvaluationError(f"--edited {name}: there is no folder {folder}")
-    groups: dict[str, list[tuple[Path, dict]]] = defaultdict(list)
+    groups: dict[str, list[tuple[Path, dict[str, Any]]]] = defaultdict(list)
     for path, record in _records(folder):
         groups[json.dumps(_settings_of(record, settings), sort_keys=True)].append((path, record))
     if not groups:
@@ -92,8 +92,8 @@ def _items(settings: Mapping[str, Any]) -> set[tuple[str, str]]:
 class _ByRecord:
     """Look-up of a case in records."""
 
-    def __init__(self, found: list[tuple[Path, dict]]):
-        self.records: dict[tuple, list[tuple[Path, dict]]] = defaultdict(list)
+    def __init__(self, found: list[tuple[Path, dict[str, Any]]]):
+        self.records: dict[tuple[str, str, str], list[tuple[Path, dict[str, Any]]]] = defaultdict(list)
         for path, record in found:
             self.records[record["picture_sha256"], record["source"] or "", record["target"]].append((path, record))
         for entries in self.records.values():
@@ -112,7 +112,7 @@ class _ByRecord:
         return _edited(files, sum(seconds) / len(files) if seconds else math.nan)
 
 
-def _records(folder: Path) -> Iterator[tuple[Path, dict]]:
+def _records(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """The records in a folder; other JSON files are skipped."""
     for path in sorted(folder.glob("*.json")):
         try:

@@ -30,7 +30,7 @@ class Mean:
     infinite: int = 0
 
 
-def mean_of(values: NDArray, leave_out_infinite: bool = False) -> Mean:
+def mean_of(values: NDArray[np.float64], leave_out_infinite: bool = False) -> Mean:
     """Mean of the values (cases,), without NaN.
 
     Args:
@@ -48,7 +48,7 @@ def mean_of(values: NDArray, leave_out_infinite: bool = False) -> Mean:
     return Mean(len(taken), mean, float(low), float(high), infinite)
 
 
-def interval(values: NDArray, resamples: int = RESAMPLES, seed: int = SEED) -> tuple[NDArray, NDArray]:
+def interval(values: NDArray[np.float64], resamples: int = RESAMPLES, seed: int = SEED) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Both ends of the 95% interval of the mean over the last axis, for each row of (..., n) from the same resamples."""
     found = bootstrap(
         (values,),

@@ -34,7 +34,7 @@ class Scores:
         self._rows = list(by_case.values())
         self._means: dict[tuple[str, str | None], Mean] = {}
 
-    def values(self, metric: Metric) -> NDArray:
+    def values(self, metric: Metric) -> NDArray[np.float64]:
         """(cases,) NaN for a case without a value."""
         return np.array([_mean([value_of(row[metric.name]) for row in rows]) for rows in self._rows], dtype=np.float64)
 
