@@ -32,21 +32,19 @@ class Scores:
         self.edit_types = [rows[0]["edit_type"] for rows in by_case.values()]
         self.variations = Counter(map(len, by_case.values()))
         self._rows = list(by_case.values())
-        self._means: dict[tuple[str, str | None], Mean] = {}
+        self._means: dict[tuple[str, tuple[bool, ...]], Mean] = {}
 
     def values(self, metric: Metric) -> NDArray[np.float64]:
         """(cases,) NaN for a case without a value."""
         return np.array([_mean([value_of(row[metric.name]) for row in rows]) for rows in self._rows], dtype=np.float64)
 
     def mean(self, metric: Metric, edit_type: str | None = None) -> Mean:
-        """The mean over all cases, or over those of a type; computed once."""
-        if (metric.name, edit_type) not in self._means:
-            values = self.values(metric)
-            if edit_type is not None:
-                values = values[[known == edit_type for known in self.edit_types]]
+        """The mean over all cases, or over those of a type; computed once for the same cases."""
+        chosen = tuple(edit_type in (None, known) for known in self.edit_types)
+        if (metric.name, chosen) not in self._means:
             left_out = not metric.name.startswith("pie-bench.")
-            self._means[metric.name, edit_type] = mean_of(values, leave_out_infinite=left_out)
-        return self._means[metric.name, edit_type]
+            self._means[metric.name, chosen] = mean_of(self.values(metric)[list(chosen)], leave_out_infinite=left_out)
+        return self._means[metric.name, chosen]
 
 
 def _mean(values: Sequence[float]) -> float:
