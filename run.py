@@ -21,8 +21,8 @@ SOURCE = "https://github.com/comfyanonymous/ComfyUI"
 
 CORE = ["torch", "numpy", "safetensors", "pillow", "matplotlib"]
 SERVER = ["requests", "tqdm"]
-CLUSTER = ["ray", "pyarrow", "pandas", "fsspec"]
-EVALUATION = ["torchmetrics", "torchvision", "timm", "transformers", "pyyaml", "scikit-image"]
+CLUSTER = ["ray", "pyarrow", "pandas", "fsspec", "pathspec"]
+EVALUATION = ["scipy", "torchmetrics", "torchvision", "timm", "transformers", "pyyaml", "scikit-image"]
 OBJECT_STORE = ["moto", "boto3", "flask", "flask-cors"]  # a server of S3 for tests
 OTHERS = ["psutil", "pytest", "hypothesis", "playwright", "mypy", "ruff", "comfy-cli"]
 TEST = [*CLUSTER, *EVALUATION, *OBJECT_STORE, *OTHERS]

@@ -1,4 +1,4 @@
-"""Many pictures on ComfyUI servers, over their HTTP API: client, server, template, the job, and its front ends.
+"""Edits of many pictures on ComfyUI servers over their HTTP API: client, server, template, job, front ends.
 
-Knows nothing of the method, the nodes or the demo model; graphs are what connects them.
+Independent of the method, the nodes and the demo model; graphs connect them.
 """

@@ -1,4 +1,4 @@
-"""The command line of the pipeline: `python -m tools.batch edit --help`, and so on."""
+"""The command line: `python -m tools.batch edit --help`, and so on."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         added.set_defaults(run=command.run, refuse=added.error)
         command.add_arguments(added)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A picture's name may hold what the console cannot show, which must not end a batch.
+        # A picture's name may contain what the console cannot show, which must not end a batch.
         sys.stdout.reconfigure(errors="backslashreplace")
     options = parser.parse_args(arguments)
     return options.run(options)

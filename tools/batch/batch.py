@@ -1,4 +1,4 @@
-"""Edits done on one or several servers, a thread for each, from one queue."""
+"""Edits on one or several servers, a thread for each, from one queue."""
 
 from __future__ import annotations
 
@@ -9,33 +9,34 @@ from queue import Empty, Queue
 from typing import Any
 
 from .client import ComfyClient, GraphError, ServerGone
-from .edits import Broken, by_picture
+from .edits import InvalidEdit, by_picture
 from .job import MOST_DEATHS, Job, Outcome
-from .template import Edit
+from .template import PictureEdit
 
 ASK_AGAIN = 30.0  # seconds until a server that is gone is asked whether it is back
 LOOK_UP = 0.5  # seconds after which the main thread sees a Ctrl-C, which wakes it from no lock on Windows
 
-Group = list[Edit | Broken]
+Group = list[PictureEdit | InvalidEdit]
 
 
 class Batch:
-    """Edits of a job on servers. One that is gone gives its edits back to the others, and is asked again."""
+    """Edits of a job on servers; a lost server's edits go to the others, and it is asked again from time to time."""
 
     def __init__(self, clients: list[ComfyClient], job: Job):
         self.clients = clients
         self.job = job
-        self._said: Queue[Outcome | BaseException | None] = Queue()  # an error that ends all; None: a thread has ended
+        # From the threads: an outcome, an error that ends the batch, or None for a thread that has ended.
+        self._messages: Queue[Outcome | BaseException | None] = Queue()
         self._deaths: Counter[str] = Counter()
 
-    def run(self, edits: Iterable[Edit | Broken], tell: Callable[[Outcome], object]) -> None:
-        """Do what is not finished, and tell what becomes of each edit, as it comes.
+    def run(self, edits: Iterable[PictureEdit | InvalidEdit], tell: Callable[[Outcome], object]) -> None:
+        """Run the edits that are not finished, and pass each outcome to `tell` as it comes.
 
         Raises:
-            GraphError: all servers are gone; what was finished is kept.
-            StoreError: no result can be kept any more.
+            GraphError: all servers are gone; finished edits are kept.
+            StoreError: no more results can be written.
         """
-        work = _Work(by_picture(edits), len(self.clients))
+        work = _GroupQueue(by_picture(edits), len(self.clients))
         threads = [threading.Thread(target=self._serve, args=(client, work), daemon=True) for client in self.clients]
         for thread in threads:
             thread.start()
@@ -52,27 +53,27 @@ class Batch:
         ended = 0
         while ended < len(self.clients):
             try:
-                said = self._said.get(timeout=LOOK_UP)
+                message = self._messages.get(timeout=LOOK_UP)
             except Empty:
                 continue
-            if isinstance(said, BaseException):
-                raise said
-            if said is None:
+            if isinstance(message, BaseException):
+                raise message
+            if message is None:
                 ended += 1
             else:
-                tell(said)
+                tell(message)
 
-    def _serve(self, client: ComfyClient, work: _Work) -> None:
-        """All that one server does."""
+    def _serve(self, client: ComfyClient, work: _GroupQueue) -> None:
+        """The thread of one server."""
         try:
             self._take_from(work, client)
         except KeyboardInterrupt:  # the main thread's
             pass
-        except BaseException as error:  # whatever it is, the main thread is to end with it
-            self._said.put(error)
-        self._said.put(None)
+        except BaseException as error:  # the main thread raises it
+            self._messages.put(error)
+        self._messages.put(None)
 
-    def _take_from(self, work: _Work, client: ComfyClient) -> None:
+    def _take_from(self, work: _GroupQueue, client: ComfyClient) -> None:
         host = None
         while (group := work.take()) is not None:
             try:
@@ -89,30 +90,30 @@ class Batch:
             else:
                 work.finish()
 
-    def _comes_back(self, client: ComfyClient, work: _Work) -> bool:
-        """Ask a server that is gone from time to time; False where all is done without it."""
+    def _comes_back(self, client: ComfyClient, work: _GroupQueue) -> bool:
+        """Ask a lost server from time to time; False once everything is done without it."""
         while not work.is_over(ASK_AGAIN):
             if client.is_up():
                 return True
         return False
 
     def _do(self, group: Group, client: ComfyClient, host: Mapping[str, Any]) -> None:
-        """The edits of a group, each taken out of it when it is done."""
+        """Run the edits of a group, removing each when it is done."""
         while group and not client.stopped.is_set():
             edit = group[0]
             try:
-                self._said.put(self.job.run(edit, client, host))
+                self._messages.put(self.job.run(edit, client, host))
             except ServerGone as error:
                 self._deaths[edit.name] += 1
                 if self._deaths[edit.name] < MOST_DEATHS:
                     raise
-                self._said.put(self.job.give_up(edit, error))
+                self._messages.put(self.job.give_up(edit, error))
                 group.pop(0)
                 raise
             group.pop(0)
 
 
-class _Work:
+class _GroupQueue:
     """Groups of edits that servers take and finish, or give back."""
 
     def __init__(self, groups: Iterable[Group], servers: int):
@@ -125,7 +126,7 @@ class _Work:
         self._changed = threading.Condition()
 
     def take(self) -> Group | None:
-        """The next group; None at the end, which is not before all that was taken is finished."""
+        """The next group; None at the end, once every group taken is finished."""
         with self._changed:
             while not self._closed:
                 if self._returned:
@@ -142,13 +143,13 @@ class _Work:
             return None
 
     def finish(self) -> None:
-        """A group that was taken is done."""
+        """Count a taken group as done."""
         with self._changed:
             self._taken -= 1
             self._changed.notify_all()
 
     def give_back(self, group: Group) -> None:
-        """What is left of a group that was taken, by a server that is gone."""
+        """Return the rest of a taken group, from a server that is gone."""
         with self._changed:
             self._taken -= 1
             self._present -= 1
@@ -162,17 +163,17 @@ class _Work:
             return self._present == 0
 
     def is_back(self) -> None:
-        """One that was gone is there again."""
+        """Count a server that was gone as present again."""
         with self._changed:
             self._present += 1
 
     def is_over(self, seconds: float) -> bool:
-        """Whether all is done, after waiting so long for it."""
+        """Whether all is done, after waiting up to that long."""
         with self._changed:
             return self._changed.wait_for(self._is_over, seconds)
 
     def close(self) -> None:
-        """Nothing further is to be taken."""
+        """Hand out no more groups."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

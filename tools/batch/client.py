@@ -1,7 +1,7 @@
 """A ComfyUI server's HTTP API: upload pictures, run graphs, download results. Needs `requests`, nothing else.
 
-Whatever answers at the address, the caller sees GraphError (this run) or ServerGone (all runs), never the KeyError of
-an answer of another shape. No message holds a password or the value of a header.
+Callers see GraphError (this run) or ServerGone (all runs), whatever answers at the address, and never a KeyError. No
+message contains a password or the value of a header.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from requests.auth import AuthBase
 from urllib3.util import Retry
 
 REQUEST_TIMEOUT = 60  # seconds without a byte from the server
-FIRST_PAUSE, LONGEST_PAUSE = 0.02, 1.0  # seconds between two looks at a run
-PAUSE = 0.02  # of the time that it has taken so far, so that at most this share of it is lost
-GATEWAY_ERRORS = (502, 503, 504)  # a proxy answers in place of a server that is down
+FIRST_PAUSE, LONGEST_PAUSE = 0.02, 1.0  # seconds between two polls of a run
+PAUSE = 0.02  # fraction of the time so far: polling delays a run by at most that
+GATEWAY_ERRORS = (502, 503, 504)  # from a proxy whose server is down
 NOT_LET_IN = (401, 403, 407)
-OURS = {"content-type", "content-length", "transfer-encoding"}  # differ from request to request
+PER_REQUEST = {"content-type", "content-length", "transfer-encoding"}  # differ from request to request
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]+")
 
@@ -39,11 +39,11 @@ class GraphError(RuntimeError):
 
 
 class ServerGone(GraphError):
-    """No ComfyUI answers at the address: nothing does, or a proxy in its place, or it lets nobody in."""
+    """No ComfyUI answers at the address: nothing, or only a proxy, or it refuses access."""
 
 
 class RunDropped(GraphError):
-    """The server is there and does not know the run any more, so it may be asked for again."""
+    """The server no longer knows the run, so the run may be repeated."""
 
 
 class ComfyClient:
@@ -58,13 +58,13 @@ class ComfyClient:
         headers: sent with every request, such as a token for a proxy before the server.
 
     Raises:
-        ValueError: the address is none, or a header cannot be sent; the message holds nothing that may be secret.
+        ValueError: an invalid address or header; the message contains nothing that may be secret.
     """
 
     def __init__(self, url: str, timeout: float | None = None, headers: Mapping[str, str] | None = None):
         self.url, authorization = _without_password(url)
         self.timeout = timeout
-        self.stopped = threading.Event()  # set by another thread, it ends a run that is waited for as Ctrl-C does
+        self.stopped = threading.Event()  # set by another thread: ends the wait for a run, as Ctrl-C does
         self._session = requests.Session()
         self._session.headers.update(_checked(headers or {}))
         if authorization is not None:
@@ -72,10 +72,10 @@ class ComfyClient:
                 raise ValueError("a user in the address and a header Authorization are one too many: leave one out")
             self._session.headers["Authorization"] = authorization
         if "Authorization" in self._session.headers:
-            self._session.auth = _AsItIs()
+            self._session.auth = _GivenAuthorization()
         # A proxy of the environment is the way out of this machine, not to a server on it.
         self._session.trust_env = not _is_loopback(self.url)
-        # What only asks is asked again when a connection breaks; a post might run a graph twice.
+        # A GET is repeated when a connection breaks; a POST might run a graph twice.
         retry = Retry(total=3, status=0, backoff_factor=0.3, allowed_methods={"GET"})
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(max_retries=retry))
@@ -92,8 +92,8 @@ class ComfyClient:
             return False
         return True
 
-    def system(self) -> dict:
-        """What the server says of itself: comfyui_version, argv and more."""
+    def system(self) -> dict[str, Any]:
+        """The server's own data: comfyui_version, argv and more."""
         return _part(self.get("/system_stats"), dict, "system")
 
     def version(self) -> str:
@@ -101,20 +101,20 @@ class ComfyClient:
         return _part(self.system(), str, "comfyui_version")
 
     def host(self) -> dict[str, str | None]:
-        """What a record says of the server: its version, and the device, for others round otherwise."""
+        """The server's version and device for a record, since other devices round otherwise."""
         answer = self.get("/system_stats")
         device = _find(answer, "devices", 0, "name")
         version = _part(_part(answer, dict, "system"), str, "comfyui_version")
         return {"comfyui_version": version, "device": device if isinstance(device, str) else None}
 
     def upload(self, content: bytes, name: str, subfolder: str) -> str:
-        """Put a picture into the server's input folder, over one of that name; what LoadImage calls it."""
+        """Write a picture into the server's input folder, over one of that name; its name for LoadImage."""
         form = {"subfolder": subfolder, "overwrite": "true"}
         file = self._json_of(self._request("POST", "/upload/image", files={"image": (name, content)}, data=form))
         stored, folder = _part(file, str, "name"), _find(file, "subfolder")
         return f"{folder}/{stored}" if folder else stored
 
-    def view(self, file: dict) -> bytes:
+    def view(self, file: dict[str, Any]) -> bytes:
         """The content of a file that an output names."""
         params = {
             "filename": _part(file, str, "filename"),
@@ -128,7 +128,7 @@ class ComfyClient:
             raise GraphError(f"the server's file {params['filename']} is empty")
         return reply.content
 
-    def queue(self, graph: dict, prompt_id: str | None = None) -> str:
+    def queue(self, graph: dict[str, Any], prompt_id: str | None = None) -> str:
         """Post a graph in the API format; the id of its run."""
         prompt_id = prompt_id or str(uuid.uuid4())
         reply = self._send("POST", "/prompt", json={"prompt": graph, "prompt_id": prompt_id})
@@ -136,12 +136,12 @@ class ComfyClient:
             _check(reply)
         answer = self._json_of(reply)
         if not reply.ok or _find(answer, "node_errors"):
-            if reply.ok:  # it queues the outputs that are sound and leaves out the others
+            if reply.ok:  # it queues the valid outputs and drops the others
                 self.cancel(prompt_id)
             raise GraphError(f"the server refused the graph: {self._reasons(graph, answer)}")
         return _part(answer, str, "prompt_id")
 
-    def result(self, prompt_id: str) -> dict:
+    def result(self, prompt_id: str) -> dict[str, Any]:
         """Wait for a run; its outputs by node id."""
         started = time.monotonic()
         while (entry := self._history(prompt_id)) is None:
@@ -163,8 +163,8 @@ class ComfyClient:
             raise GraphError(f"the graph failed: {describe_failure(entry)}")
         return _part(entry, dict, "outputs")
 
-    def run(self, graph: dict) -> dict:
-        """Post a graph and wait for it; its outputs by node id. Ctrl-C stops the run on the server as well."""
+    def run(self, graph: dict[str, Any]) -> dict[str, Any]:
+        """Post a graph and wait for it; its outputs by node id. Ctrl-C also stops the run on the server."""
         prompt_id = str(uuid.uuid4())  # chosen here, so that a run can be stopped before its id has come back
         try:
             return self.result(self.queue(graph, prompt_id))
@@ -179,7 +179,7 @@ class ComfyClient:
         self._request("POST", "/interrupt", json={"prompt_id": prompt_id})
 
     def free(self) -> None:
-        """Have the server let go of its models and of what it remembers, before its next run."""
+        """Make the server unload its models and clear its cache before its next run."""
         self._request("POST", "/free", json={"unload_models": True, "free_memory": True})
 
     def interrupt(self) -> None:
@@ -187,12 +187,12 @@ class ComfyClient:
         self._request("POST", "/interrupt")
 
     def choices(self, class_type: str, name: str) -> list[str]:
-        """What a combo input of a node offers on this server, such as the files that a loader finds."""
+        """The choices of a node's combo input on this server, such as the files that a loader finds."""
         inputs = _part(self.get(f"/object_info/{class_type}"), dict, class_type, "input")
         spec = _find(inputs, "required", name) or _find(inputs, "optional", name)
         return _part(spec, list, 1, "options") if _find(spec, 0) == "COMBO" else _part(spec, list, 0)
 
-    def _history(self, prompt_id: str) -> dict | None:
+    def _history(self, prompt_id: str) -> dict[str, Any] | None:
         return _find(self.get(f"/history/{prompt_id}"), prompt_id)
 
     def _in_queue(self, prompt_id: str) -> bool:
@@ -200,7 +200,7 @@ class ComfyClient:
         entries = _part(queue, list, "queue_running") + _part(queue, list, "queue_pending")
         return any(_find(entry, 1) == prompt_id for entry in entries)
 
-    def _reasons(self, graph: dict, answer: Any) -> str:
+    def _reasons(self, graph: dict[str, Any], answer: Any) -> str:
         """Why a graph was refused, node by node, in one line."""
         by_node = _find(answer, "node_errors")
         reasons = [
@@ -213,7 +213,7 @@ class ComfyClient:
             reasons = [" ".join(str(text) for text in error if text) or str(answer)]
         return "; ".join(reasons)
 
-    def _reason(self, graph: dict, node: str, error: Any) -> str:
+    def _reason(self, graph: dict[str, Any], node: str, error: Any) -> str:
         name, message, details = _find(error, "extra_info", "input_name"), _find(error, "message"), ""
         if name and _find(error, "type") == "value_not_in_list":  # the server leaves long lists out of its answer
             with contextlib.suppress(GraphError):
@@ -227,17 +227,14 @@ class ComfyClient:
         return _check(self._send(method, path, **options))
 
     def _send(self, method: str, path: str, **options: Any) -> requests.Response:
-        """The answer to a request; ServerGone where it is not ComfyUI's."""
+        """The answer to a request; ServerGone if it is not ComfyUI's."""
         try:
-            # Nowhere else: what follows a redirect turns a post into a get, and takes the headers to another host.
+            # No redirects: following one turns a POST into a GET and sends the headers to another host.
             reply = self._session.request(
                 method, f"{self.url}{path}", timeout=REQUEST_TIMEOUT, allow_redirects=False, **options
             )
-        except (
-            requests.RequestException,
-            ValueError,
-        ) as error:  # ValueError: the address that a redirect names is none
-            # The text of such an error holds addresses, with what they hold of passwords.
+        except (requests.RequestException, ValueError) as error:  # ValueError: an invalid address in a redirect
+            # The text of such an error contains addresses, perhaps with passwords.
             raise ServerGone(f"the server {self.url} does not answer: {type(error).__name__}") from None
         status = f"{reply.status_code} {reply.reason}"
         if reply.status_code in GATEWAY_ERRORS:
@@ -249,7 +246,7 @@ class ComfyClient:
         return reply
 
     def _elsewhere(self, reply: requests.Response) -> str:
-        """Where a redirect leads, without what it may hold of passwords and tokens."""
+        """The target of a redirect, without passwords and tokens."""
         try:
             target = urlsplit(urljoin(self.url, reply.headers["Location"]))
         except ValueError:
@@ -268,12 +265,8 @@ class ComfyClient:
             raise ServerGone(f"{self.url} answered {path} with {what}") from error
 
 
-def images_of(outputs: dict, graph: dict, node: str) -> list[dict]:
-    """The files, at least one, that a node of a run has saved.
-
-    Raises:
-        GraphError: the run has none.
-    """
+def images_of(outputs: dict[str, Any], graph: dict[str, Any], node: str) -> list[dict[str, Any]]:
+    """The files that a node of a run has saved, at least one; GraphError for none."""
     images = _list(_find(outputs, node, "images"))
     if not images or not all(isinstance(_find(image, "filename"), str) for image in images):
         raise GraphError(f"the run ended without a picture from {describe_node(graph, node)}")
@@ -281,7 +274,7 @@ def images_of(outputs: dict, graph: dict, node: str) -> list[dict]:
 
 
 def describe_node(graph: Any, node: Any) -> str:
-    """A node as its reader knows it: title and class."""
+    """A node's title and class, for messages."""
     title = _find(graph, node, "_meta", "title")
     class_type = _find(graph, node, "class_type")
     name = f"'{title}'" if title else f"'node {node}'"
@@ -289,7 +282,7 @@ def describe_node(graph: Any, node: Any) -> str:
 
 
 def describe_failure(entry: Any) -> str:
-    """Why a run ended, in one line, from its entry in the server's history."""
+    """The reason of a failure in one line, from the run's entry in the server's history."""
     graph, messages = _find(entry, "prompt", 2), _list(_find(entry, "status", "messages"))
     for event, message in ((_find(message, 0), _find(message, 1)) for message in messages):
         node = describe_node(graph, _find(message, "node_id"))
@@ -302,21 +295,21 @@ def describe_failure(entry: Any) -> str:
     return str(messages) if messages else "the server does not say why"
 
 
-class _AsItIs(AuthBase):
-    """The header Authorization as it was given; without this, requests lets a ~/.netrc replace it."""
+class _GivenAuthorization(AuthBase):
+    """Keeps the given header Authorization, which requests would otherwise replace from ~/.netrc."""
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         return request
 
 
 def _without_password(url: str) -> tuple[str, str | None]:
-    """An address without user and password, and the header Authorization that these make."""
+    """The address without user and password, and the header Authorization made of these."""
     try:
         parts = urlsplit(url)
         sound = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
     except ValueError:
         sound = False
-    # An @ further on, or a ? or #, is most likely part of a password, so none of it may be shown.
+    # An @ further on, or a ? or #, is probably part of a password, so nothing of it may be shown.
     if not sound or "@" in parts.path or parts.query or parts.fragment:
         raise ValueError(
             "the address of the server needs the form http://HOST:PORT or https://USER:PASSWORD@HOST/PATH, with / ? # @"
@@ -332,12 +325,12 @@ def _without_password(url: str) -> tuple[str, str | None]:
 
 
 def _checked(headers: Mapping[str, str]) -> dict[str, str]:
-    """Headers that can be sent; ValueError says which cannot, and nothing of its value."""
+    """Valid headers; ValueError names an invalid one without its value."""
     checked = {name.strip(): value.strip() for name, value in headers.items()}
     for name, value in checked.items():
         if not HEADER_NAME.fullmatch(name):
             raise ValueError("a header needs the form 'Name: value', its name of letters, digits and dashes")
-        if name.lower() in OURS:
+        if name.lower() in PER_REQUEST:
             raise ValueError(f"the header {name} differs from request to request: leave it out")
         if not HEADER_VALUE.fullmatch(value):
             raise ValueError(
@@ -355,7 +348,7 @@ def _is_loopback(url: str) -> bool:
 
 
 def _find(answer: Any, *keys: Any) -> Any:
-    """What lies under these keys of a server's JSON, one below the other; None where it is of another shape."""
+    """The value under nested keys of a server's JSON; None if the JSON has another shape."""
     for key in keys:
         try:
             answer = answer[key]
@@ -365,14 +358,14 @@ def _find(answer: Any, *keys: Any) -> Any:
 
 
 def _part(answer: Any, kind: type[T], *keys: Any) -> T:
-    """The same where it has to be there, and to be of a kind; GraphError where not."""
+    """The value under nested keys, of a required type; GraphError without it."""
     found = _find(answer, *keys)
     if not isinstance(found, kind):
         raise GraphError(f"the server's answer lacks '{'.'.join(map(str, keys))}': is it a ComfyUI server?")
     return found
 
 
-def _list(value: Any) -> list:
+def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 

@@ -19,22 +19,26 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from ..comfyui import find_comfyui
-from .edits import Shard
-from .plan import Plan, add_options, plan_of
+from .plan import EditRequest, Plan, add_options, plan_of
 from .store import store_at
 from .tally import Tally
 from .template import UsageError
 from .worker import Setup
 
+if TYPE_CHECKING:
+    from .run_table import RunTable
+    from .work_list import WorkList
+
 
 def run(options: argparse.Namespace) -> int:
-    """Do what the command line asks for; its exit status."""
+    """Run the command; its exit status."""
     try:
-        from . import ray_data, run_table
+        from . import ray_data, run_table  # noqa: F401, for those who lack Ray learn it here
         from .work_list import WorkList
     except ModuleNotFoundError as missing:
         options.refuse(f"{missing}. Run: python -m pip install -r requirements-cluster.txt")
@@ -42,33 +46,40 @@ def run(options: argparse.Namespace) -> int:
         if isinstance(value, Path):
             setattr(options, name, Path(os.path.abspath(value)))  # workers run in another folder
     try:
-        plan = plan_of(options)
-        work, name = WorkList(filter(Shard.of(options.shard).has, plan.edits)), run_table.new_run()
-        store = store_at(options.out)
+        request = EditRequest.of(options)
+        plan = plan_of(request)
+        work, name = WorkList(plan.edits), run_table.new_run()
+        store = store_at(request.out)
         store.prepare()
-        setup = _setup(options, plan, work.checkpoints, run_table.begun(name))
+        setup = _setup(options, request, plan, work.checkpoints, run_table.marker_of(name))
     except (UsageError, OSError) as error:
         options.refuse(str(error))
     if plan.left_out:
-        tqdm.write(f"Left out {plan.left_out} results of earlier edits in {options.folder}")
-    tally = Tally()
-
-    def do() -> None:
-        with ray_data.connected(options.address):
-            workers = ray_data.workers(options.address, options.workers, options.cpu)
-            with run_table.RunTable(store, name) as table, tally.watched(len(work)) as tell:
-                for outcome, host in ray_data.outcomes(work, setup, workers):
-                    table.add(outcome, host)
-                    tell(outcome)
-
+        tqdm.write(f"Left out {plan.left_out} results of earlier edits in {request.folder}")
     try:
-        return tally.ended(do if len(work) else lambda: None, len(work), options.out)
-    except UsageError as error:  # of what Ray finds
-        return options.refuse(str(error))
+        with Tally(len(work), request.out) as tally:
+            if len(work):
+                _run(options, work, setup, run_table.RunTable(store, name), tally)
+    except UsageError as error:  # raised by what Ray finds
+        options.refuse(str(error))
+    return tally.exit_status
 
 
-def _setup(options: argparse.Namespace, plan: Plan, checkpoints: list[str], begun: str) -> Setup:
-    """What the workers are told."""
+def _run(options: argparse.Namespace, work: WorkList, setup: Setup, table: RunTable, tally: Tally) -> None:
+    """Do the edits on the workers of a Ray cluster."""
+    from . import ray_data
+
+    with ray_data.connected(options.address):
+        workers = ray_data.workers(options.address, options.workers, options.cpu)
+        tally.bar.unpause()  # Ray's start is no part of the pictures' rate
+        with table:
+            for outcome, host in ray_data.outcomes(work, setup, workers):
+                table.add(outcome, host)
+                tally.add(outcome)
+
+
+def _setup(options: argparse.Namespace, request: EditRequest, plan: Plan, checkpoints: list[str], marker: str) -> Setup:
+    """The settings of the workers; UsageError for ones that make no sense."""
     if options.workers is not None and options.workers < 1:
         raise UsageError(f"--workers {options.workers}: there has to be one")
     comfyui = options.comfyui or find_comfyui()
@@ -76,14 +87,14 @@ def _setup(options: argparse.Namespace, plan: Plan, checkpoints: list[str], begu
         raise UsageError("there is no ComfyUI here: say with --comfyui where the workers find it")
     return Setup(
         graph=plan.template.graph,
-        out=str(options.out),
-        begun=begun,
+        out=str(request.out),
+        marker=marker,
         comfyui=str(comfyui),
         python=options.comfyui_python,
         models=_text(options.models),
         gpu=not options.cpu,
         checkpoints=tuple(checkpoints),
-        timeout=options.timeout,
+        timeout=request.timeout,
         recycle=options.recycle,
         scratch=_text(options.scratch),
         logs=_text(options.logs),
@@ -95,7 +106,7 @@ def _text(path: Path | None) -> str | None:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What `cluster` can be told."""
+    """Add the options of `cluster`."""
     add_options(parser)
     parser.add_argument("--address", metavar="ADDRESS", help="a Ray cluster, or auto; default: it starts one here")
     parser.add_argument("--workers", type=int, metavar="N", help="default: one a GPU")

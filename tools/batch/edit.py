@@ -16,7 +16,8 @@ Pictures are looked for beside the list, or in the folder if one is named too. A
 and the results may be in an object store (s3://, gs://), for which pyarrow is needed.
 
 --dataset makes the pictures of a data set that `python -m tools.batch evaluate` measures: PIE-Bench, its parquet copy,
-the official yaml, CSV or parquet with named columns. --sweep does all edits once with each setting, whatever lists them.
+the official yaml, CSV or parquet with named columns. --sweep does all edits once with each setting, whatever lists
+them.
 
 several servers share the pictures; edits of one picture that follow each other go to the same server, which remembers
 its inversion. A server that is gone gives its picture back to the others and is asked again; when all are gone, the
@@ -50,9 +51,8 @@ from tqdm import tqdm
 
 from .batch import Batch
 from .client import ComfyClient
-from .edits import Shard
 from .job import Job
-from .plan import add_options, plan_of
+from .plan import EditRequest, add_options, plan_of
 from .store import store_at
 from .tally import Tally
 from .template import UsageError
@@ -61,29 +61,25 @@ DEFAULT_SERVER = "http://127.0.0.1:8188"
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do what the command line asks for; its exit status."""
+    """Run the command; its exit status."""
     try:
-        plan = plan_of(options)
-        clients = _clients(options)
-        shard = Shard.of(options.shard)
-        edits = list(filter(shard.has, plan.edits))
-        store = store_at(options.out)
+        request = EditRequest.of(options)
+        clients = _clients(options.server or [DEFAULT_SERVER], options.header, request.timeout)
+        plan = plan_of(request)
+        edits = list(plan.edits)
+        store = store_at(request.out)
         store.prepare()
     except (UsageError, OSError) as error:
         options.refuse(str(error))
     if plan.left_out:
-        tqdm.write(f"Left out {plan.left_out} results of earlier edits in {options.folder}")
-    tally = Tally()
-
-    def do() -> None:
-        with tally.watched(len(edits)) as tell:
-            Batch(clients, Job(plan.template, store)).run(edits, tell)
-
-    return tally.ended(do, len(edits), options.out)
+        tqdm.write(f"Left out {plan.left_out} results of earlier edits in {request.folder}")
+    with Tally(len(edits), request.out) as tally:
+        Batch(clients, Job(plan.template, store)).run(edits, tally.add)
+    return tally.exit_status
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What `edit` can be told."""
+    """Add the options of `edit`."""
     add_options(parser)
     parser.add_argument(
         "--server", action="append", metavar="URL", help=f"default: {DEFAULT_SERVER}; several share the pictures"
@@ -97,19 +93,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _clients(options: argparse.Namespace) -> list[ComfyClient]:
-    """A client for each server; one that is named twice, perhaps once without its password, counts as named last."""
-    headers = _headers(options.header)
-    urls = [url if "://" in url else f"http://{url}" for url in options.server or [DEFAULT_SERVER]]
+def _clients(servers: list[str], header_lines: list[str], timeout: float | None) -> list[ComfyClient]:
+    """A client for each server; of a server that is named twice, perhaps once without its password, the last counts."""
+    headers = _headers(header_lines)
+    urls = [url if "://" in url else f"http://{url}" for url in servers]
     try:
-        clients = [ComfyClient(url, options.timeout, headers) for url in urls]
+        clients = [ComfyClient(url, timeout, headers) for url in urls]
         return list({client.url: client for client in clients}.values())
     except ValueError as error:
         raise UsageError(str(error)) from None
 
 
 def _headers(texts: list[str]) -> dict[str, str]:
-    """Headers by name, from 'Name: value' and @FILE. UsageError says nothing of what may be a secret."""
+    """Headers by name, from 'Name: value' and @FILE; a UsageError never shows a value, which may be secret."""
     headers = {}
     for line in [line for text in texts for line in (_lines_of(text[1:]) if text.startswith("@") else [text])]:
         name, colon, value = line.partition(":")

@@ -1,90 +1,107 @@
-"""The edits to do: one for each picture of a folder, or one for each row of a list."""
+"""The edits to do: one for each picture of a folder, each row of a list, or each case of a data set."""
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath
+from typing import Any
 
+from ..evaluation import EvaluationError, formats
+from ..evaluation.cases import PICTURE_ENDINGS, Picture
+from ..evaluation.tabular import csv_rows, parquet_rows
 from .results import results_among
-from .store import Place, below, path_in, store_at
-from .tables import read_table
-from .template import PROMPTS, Edit, UsageError
+from .store import Place, Store, below, open_file, path_in, store_at
+from .template import PROMPTS, PictureEdit, UsageError
 
-PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+EXTRACTED = "pictures"  # folder, beside the results, of pictures taken out of a parquet file
+Row = tuple[int, list[str]]  # number and cells
 
 
 @dataclass(frozen=True)
-class Broken:
-    """A row of the list that is no edit."""
+class InvalidEdit:
+    """A row or a case that cannot be an edit."""
 
     name: str
     reason: str
 
 
 def pictures_of(folder: Place) -> tuple[list[Place], int]:
-    """The pictures in a folder, by name, and how many results of earlier edits among them are left out.
+    """The pictures in a folder, by name, and the number of results of earlier edits that are left out.
 
-    Other files, and folders below, are none.
+    Other files and subfolders are skipped.
 
     Raises:
-        UsageError: there is no folder, or no picture in it.
+        UsageError: the folder is missing or has no picture.
     """
     if isinstance(folder, Path) and not folder.is_dir():
         raise UsageError(f"{folder} is not a folder")
     store = store_at(folder)
-    found = sorted(name for name in store.names() if PurePath(name).suffix.lower() in PICTURES)
+    found = sorted(name for name in store.names() if PurePath(name).suffix.lower() in PICTURE_ENDINGS)
     results = results_among(store, found)
     pictures = [below(folder, name) for name in found if name not in results]
     if not pictures:
-        reason = f"looked for {' '.join(sorted(PICTURES))}"
+        reason = f"looked for {' '.join(sorted(PICTURE_ENDINGS))}"
         if results:
             reason = f"its {len(results)} are results of edits; to edit these again, list them with --prompts"
         raise UsageError(f"there is no picture in {folder}: {reason}")
     return pictures, len(results)
 
 
-def by_picture(edits: Iterable[Edit | Broken]) -> Iterator[list[Edit | Broken]]:
-    """Edits that follow each other and are of the same picture, together: a server remembers its inversion."""
+def by_picture(edits: Iterable[PictureEdit | InvalidEdit]) -> Iterator[list[PictureEdit | InvalidEdit]]:
+    """Consecutive edits of the same picture as groups: a server remembers its inversion."""
     return (list(group) for _, group in itertools.groupby(edits, picture_of))
+
+
+def picture_of(edit: PictureEdit | InvalidEdit) -> str:
+    """The edit's picture, as it was named."""
+    return edit.name if isinstance(edit, InvalidEdit) else PurePath(edit.picture).as_posix()
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Part `index`, from 0, of `count`: the same pictures in every run, all edits of a picture in the same part."""
+    """Part `index`, from 0, of `count`: the same pictures each time, all edits of a picture in the same part."""
 
     index: int = 0
     count: int = 1
 
     @classmethod
     def of(cls, text: str) -> Shard:
-        """From I/N; UsageError where that is no part."""
+        """The part I/N; UsageError for any other text."""
         index, slash, count = text.partition("/")
         if not (slash and index.isdecimal() and count.isdecimal() and int(index) < int(count)):
             raise UsageError(f"--shard {text}: write it as I/N, with I from 0 to N - 1")
         return cls(int(index), int(count))
 
-    def has(self, edit: Edit | Broken) -> bool:
+    def has(self, edit: PictureEdit | InvalidEdit) -> bool:
         """Whether an edit belongs to this part."""
         digest = hashlib.sha256(picture_of(edit).encode("utf-8", "surrogatepass")).hexdigest()
         return int(digest, 16) % self.count == self.index
 
 
 class PromptList:
-    """The rows of a table with a column for pictures, CSV or parquet."""
+    """The rows of a table with a column `picture`, CSV or parquet.
+
+    Row numbers of a CSV are a spreadsheet's, with the header as row 1; those of parquet begin with 1.
+
+    Raises:
+        UsageError: the table cannot be read; for anything behind the header, when that is reached.
+    """
 
     def __init__(self, path: Place):
         self.path = path
-        self.columns, self._rows = read_table(path)
+        self._rows = _parquet_rows(path) if path_in(path).suffix.lower() == ".parquet" else _csv_rows(path)
+        self.columns = [name.strip() for name in next(self._rows)[1]]
         if "picture" not in self.columns or len(set(self.columns)) < len(self.columns):
             raise UsageError(f"{path} needs a header of different names, picture among them; it is: {self.columns}")
         self.settings = set(self.columns) - {"picture", *PROMPTS}
 
     def edits(
-        self, folder: Place, source: str | None, target: str | None, settings: dict[str, str]
-    ) -> Iterator[Edit | Broken]:
+        self, folder: Place, source: str | None, target: str | None, settings: Mapping[str, str]
+    ) -> Iterator[PictureEdit | InvalidEdit]:
         """The edits of the rows, once; what a row lacks comes from the arguments."""
         for number, cells in self._rows:
             name = f"row {number} of {path_in(self.path).name}"
@@ -93,17 +110,90 @@ class PromptList:
             if len(cells) != len(self.columns):
                 hint = "a text with a comma needs quotes around it"
                 counts = f"{len(cells)} columns, the header has {len(self.columns)}: {', '.join(self.columns)}"
-                yield Broken(name, f"the row has {counts} ({hint})")
+                yield InvalidEdit(name, f"the row has {counts} ({hint})")
                 continue
             row = dict(zip(self.columns, (cell.strip() for cell in cells), strict=True))
             own = {key: row[key] for key in self.settings if row[key]}
             if not row["picture"] or row.get("target") == "":
-                yield Broken(name, f"the {'target' if row['picture'] else 'picture'} is empty")
+                yield InvalidEdit(name, f"the {'target' if row['picture'] else 'picture'} is empty")
                 continue
             prompts = row.get("source", source), row.get("target", target)
-            yield Edit(f"{name} ({row['picture']})", below(folder, row["picture"]), *prompts, settings | own)
+            yield PictureEdit(
+                f"{name} ({row['picture']})", below(folder, row["picture"]), *prompts, {**settings, **own}
+            )
 
 
-def picture_of(edit: Edit | Broken) -> str:
-    """The picture that an edit is of, as it was named."""
-    return edit.name if isinstance(edit, Broken) else PurePath(edit.picture).as_posix()
+def edits_of_data_set(
+    path: Path, format: str | None, columns: Mapping[str, str], out: Place, settings: Mapping[str, str]
+) -> Iterator[PictureEdit | InvalidEdit]:
+    """An edit for each case of a data set, as `evaluate` measures them; UsageError if it cannot be read.
+
+    Pictures inside a parquet file are written beside the results, where servers and later batches find them.
+    """
+    try:
+        data = formats.read(path, format, columns)
+    except EvaluationError as error:
+        raise UsageError(str(error)) from error
+    extracted = _ExtractedPictures(out)
+    for case in data.cases:
+        try:
+            picture = case.picture.path or extracted.place_of(case.picture)
+        except EvaluationError as error:
+            yield InvalidEdit(case.id, str(error))
+            continue
+        yield PictureEdit(case.id, picture, case.source, case.target, dict(settings))
+
+
+class _ExtractedPictures:
+    """Pictures taken out of a data set, in a folder beside the results."""
+
+    def __init__(self, out: Place):
+        self.out = out
+        self._store: Store | None = None
+        self._there: set[str] = set()
+
+    def place_of(self, picture: Picture) -> Place:
+        """The picture's file, written if it is missing."""
+        content = picture.read()
+        path = PurePosixPath(picture.name)
+        name = f"{EXTRACTED}/{path.stem}_{hashlib.sha256(content).hexdigest()[:8]}{path.suffix or '.png'}"
+        if self._store is None:
+            self._store = store_at(self.out)
+            self._store.prepare()
+            self._there = self._store.names(EXTRACTED)
+        if name not in self._there:
+            self._store.write({name: content})
+            self._there.add(name)
+        return below(self.out, name)
+
+
+def _csv_rows(place: Place) -> Iterator[Row]:
+    number = 0
+    try:
+        with open_file(place) as file:
+            for number, cells in csv_rows(file):
+                yield number, cells
+    except (OSError, ValueError, csv.Error) as error:
+        raise UsageError(f"the list {place} cannot be read: {error}") from error
+    if not number:
+        yield 1, []
+
+
+def _parquet_rows(place: Place) -> Iterator[Row]:
+    try:
+        from pyarrow import ArrowException
+        from pyarrow.parquet import ParquetFile
+    except ModuleNotFoundError:
+        raise UsageError(f"{place} needs pyarrow. Run: python -m pip install pyarrow") from None
+    try:
+        with open_file(place) as file, ParquetFile(file) as table:
+            yield 0, table.schema_arrow.names
+            for number, (_, _, values) in enumerate(parquet_rows(table), start=1):
+                yield number, list(map(_as_text, values.values()))
+    except (OSError, ValueError, ArrowException) as error:
+        raise UsageError(f"the list {place} cannot be read: {error}") from error
+
+
+def _as_text(value: Any) -> str:
+    """A value as in a CSV; "" for a missing one."""
+    return "" if value is None or value != value else str(value)

@@ -34,17 +34,17 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from ..evaluation import EvaluationError, formats
-from . import data_set
+from .plan import add_format, columns_of
 from .template import PARAMETERS
 
 if TYPE_CHECKING:
-    from ..evaluation.measuring import Outcome
+    from ..evaluation.measuring import Measured
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What `evaluate` can be told."""
+    """Add the options of `evaluate`."""
     parser.add_argument("data", type=Path, metavar="DATA", help="a data set: a file, or a folder of PIE-Bench")
-    data_set.add_format(parser)
+    add_format(parser)
     parser.add_argument(
         "--edited", action="append", default=[], metavar="NAME=FOLDER", help="edits of a method; may be repeated"
     )
@@ -60,21 +60,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do what the command line asks for; its exit status."""
+    """Run the command; its exit status."""
     try:
         from ..evaluation import weights
+        from ..evaluation.evaluating import Evaluation, evaluate
         from ..evaluation.measuring import Options
-        from ..evaluation.run import Wanted, evaluate
     except ModuleNotFoundError as missing:
         options.refuse(f"{missing}. Run: python -m pip install -r requirements-evaluation.txt")
     try:
         folders = _folders(options.edited)
         if not (folders or options.calibrate):
             raise EvaluationError("name edits with --edited NAME=FOLDER, or take --calibrate for the sources alone")
-        data = formats.read(options.data, options.format, data_set.columns_of(options.columns))
+        data = formats.read(options.data, options.format, columns_of(options.columns))
         found = weights.load(options.weights, options.device)
         options.out.mkdir(parents=True, exist_ok=True)
-        wanted = Wanted(
+        evaluation = Evaluation(
             data,
             folders,
             tuple(PARAMETERS),
@@ -88,13 +88,13 @@ def run(options: argparse.Namespace) -> int:
         for note in found.notes:
             tqdm.write(note)
         with tqdm(total=len(data.cases), unit="case", dynamic_ncols=True) as bar:
-            outcomes = evaluate(wanted, options.out, lambda case: bar.update())
+            measured = evaluate(evaluation, options.out, lambda case: bar.update())
     except (EvaluationError, OSError) as error:
         options.refuse(str(error))
     except KeyboardInterrupt:
         tqdm.write("Interrupted. What is measured is kept; the same command goes on with the rest.")
         return 130
-    return _report(outcomes, options.out)
+    return _report(measured, options.out)
 
 
 def _folders(texts: Sequence[str]) -> dict[str, Path]:
@@ -109,11 +109,11 @@ def _folders(texts: Sequence[str]) -> dict[str, Path]:
     return folders
 
 
-def _report(outcomes: dict[str, Outcome], out: Path) -> int:
-    """Say what was measured and what was not; the exit status."""
+def _report(measured: dict[str, Measured], out: Path) -> int:
+    """Print what was measured and what was not; the exit status."""
     tqdm.write((out / "table.md").read_text(encoding="utf-8"))
-    for name, outcome in outcomes.items():
-        failed = sum(map(len, outcome.failed.values()))
-        tqdm.write(f"{name}: {len(outcome.rows)} measured, {len(outcome.missing)} missing, {failed} failed")
+    for name, own in measured.items():
+        failed = sum(map(len, own.failed.values()))
+        tqdm.write(f"{name}: {len(own.rows)} measured, {len(own.missing)} missing, {failed} failed")
     tqdm.write(f"Results: {out}")
-    return 1 if any(outcome.missing or outcome.failed for outcome in outcomes.values()) else 0
+    return 1 if any(own.missing or own.failed for own in measured.values()) else 0

@@ -1,23 +1,23 @@
-"""What the options of every front end say: which pictures are to be edited, how, and by which graph."""
+"""The options of every front end as a typed request, and the edits that a request asks for."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from ..comfyui import PACK
-from . import data_set
-from .edits import Broken, PromptList, pictures_of
-from .store import folder_of, path_in, place_of
+from ..evaluation import formats
+from .edits import InvalidEdit, PromptList, Shard, edits_of_data_set, pictures_of
+from .store import Place, folder_of, path_in, place_of
 from .template import (
     INVERSIONS,
     PARAMETERS,
     PROMPTS,
-    Edit,
     EditError,
+    PictureEdit,
     Template,
     UsageError,
     read_graph,
@@ -27,20 +27,69 @@ from .template import (
 DEFAULT_GRAPH = PACK / "workflows" / "api" / "text_edit_sd15.json"
 
 
+@dataclass(frozen=True)
+class EditRequest:
+    """What the options of a front end ask for.
+
+    Args:
+        folder, prompts, data_set: where the edits come from; a folder may be named beside a list.
+        format, columns: how to read the data set; None to recognise it, and its own names for our columns.
+        settings: values by names of PARAMETERS or "Title.input".
+        sweep: further settings, all edits once with each; empty for none.
+    """
+
+    folder: Place | None
+    prompts: Place | None
+    data_set: Path | None
+    format: str | None
+    columns: Mapping[str, str]
+    source: str | None
+    target: str | None
+    out: Place
+    graph: Path
+    inversion: str | None
+    shard: Shard
+    timeout: float | None
+    settings: Mapping[str, str]
+    sweep: Sequence[Mapping[str, str]]
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> EditRequest:
+        """The request of parsed options; UsageError for one that makes no sense."""
+        if options.folder is None and options.prompts is None and options.dataset is None:
+            raise UsageError("name a folder of pictures, or a list with --prompts, or a data set with --dataset")
+        return cls(
+            folder=options.folder,
+            prompts=options.prompts,
+            data_set=options.dataset,
+            format=options.format,
+            columns=columns_of(options.columns),
+            source=options.source,
+            target=options.target,
+            out=options.out,
+            graph=options.graph,
+            inversion=options.inversion,
+            shard=Shard.of(options.shard),
+            timeout=options.timeout,
+            settings=_settings(options),
+            sweep=[_setting(text) for text in options.sweep],
+        )
+
+
 class Plan(NamedTuple):
-    """What the command line asks for."""
+    """The edits of a request and the graph that makes them."""
 
     template: Template
-    edits: Iterable[Edit | Broken]  # to be gone through once
-    left_out: int  # results in the folder of the pictures
+    edits: Iterable[PictureEdit | InvalidEdit]  # to be iterated once
+    left_out: int  # results of earlier edits in the folder of the pictures
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options that `plan_of` reads, and those that every front end has beside them."""
+    """Add the options that make an EditRequest."""
     parser.add_argument("folder", type=place_of, nargs="?", help="the folder of the pictures")
     parser.add_argument("--prompts", type=place_of, metavar="CSV", help="a list of edits, in place of one for all")
     parser.add_argument("--dataset", type=Path, metavar="DATA", help="a data set to evaluate, with its own prompts")
-    data_set.add_format(parser)
+    add_format(parser)
     parser.add_argument("--source", metavar="TEXT", help='what the pictures show; may be ""')
     parser.add_argument("--target", metavar="TEXT", help="what they are to show")
     parser.add_argument("--out", type=place_of, default=Path("edited"), metavar="FOLDER", help="default: %(default)s")
@@ -66,56 +115,72 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def plan_of(options: argparse.Namespace) -> Plan:
-    """What to do; UsageError where it cannot be meant so."""
-    if options.folder is None and options.prompts is None and options.dataset is None:
-        raise UsageError("name a folder of pictures, or a list with --prompts, or a data set with --dataset")
-    settings, sweep = _settings(options), list(map(_setting, options.sweep))
-    graph = read_graph(options.graph)
-    template = Template(graph if options.inversion is None else with_inversion(graph, options.inversion))
-    if sweep:
-        for setting in sweep:
-            template.check(set(setting), *template.prompts)
-            _check_values(template, Edit("the sweep", Path(), "", "", settings | setting))
-        plan = _plan(options, template, settings)
-        return plan._replace(edits=(edit for one in plan.edits for edit in swept(one, sweep)))
-    return _plan(options, template, settings)
+def add_format(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how to read a data set."""
+    parser.add_argument("--format", choices=formats.FORMATS, help="of the data set; default: recognised by the content")
+    parser.add_argument(
+        "--columns",
+        metavar="picture=NAME,...",
+        help="what its table calls picture, source, target, id, type, mask, words",
+    )
 
 
-def _plan(options: argparse.Namespace, template: Template, settings: dict[str, str]) -> Plan:
-    """What to do, once with each edit."""
-    if options.dataset is not None:
-        if any(given is not None for given in (options.folder, options.prompts, options.source, options.target)):
+def columns_of(text: str | None) -> dict[str, str]:
+    """Column names of a table by our own names."""
+    parts = [part.partition("=") for part in (text or "").split(",") if part]
+    return {ours.strip(): theirs.strip() for ours, _, theirs in parts}
+
+
+def plan_of(request: EditRequest) -> Plan:
+    """The plan of a request, its shard applied; UsageError where graph, list or values do not go together."""
+    graph = read_graph(request.graph)
+    template = Template(graph if request.inversion is None else with_inversion(graph, request.inversion))
+    for setting in request.sweep:
+        template.check(set(setting), *template.prompts)
+        _check_values(template, PictureEdit("the sweep", Path(), "", "", {**request.settings, **setting}))
+    edits, left_out = _edits_of(request, template)
+    if request.sweep:
+        edits = (edit for one in edits for edit in swept(one, request.sweep))
+    return Plan(template, filter(request.shard.has, edits), left_out)
+
+
+def _edits_of(request: EditRequest, template: Template) -> tuple[Iterable[PictureEdit | InvalidEdit], int]:
+    """The edits without the sweep, and the number of results left out."""
+    settings = request.settings
+    if request.data_set is not None:
+        if any(given is not None for given in (request.folder, request.prompts, request.source, request.target)):
             raise UsageError("--dataset has pictures and prompts of its own: leave out the folder and theirs")
         template.check(set(settings), source=template.prompts[0], target=True)
-        _check_values(template, Edit("the options", Path(), "", "", settings))
-        return Plan(template, data_set.edits_of(options, settings), 0)
-    rows = None if options.prompts is None else PromptList(options.prompts)
+        _check_values(template, PictureEdit("the options", Path(), "", "", dict(settings)))
+        return edits_of_data_set(request.data_set, request.format, request.columns, request.out, settings), 0
+    rows = None if request.prompts is None else PromptList(request.prompts)
     columns = set() if rows is None else set(rows.columns)
     template.check(
         settings.keys() | (columns - {"picture", *PROMPTS}),
-        source=options.source is not None or "source" in columns,
-        target=options.target is not None or "target" in columns,
+        source=request.source is not None or "source" in columns,
+        target=request.target is not None or "target" in columns,
     )
-    given = options.source, options.target, settings
-    _check_values(template, Edit("the options", Path(), *given))
+    given = request.source, request.target, dict(settings)
+    _check_values(template, PictureEdit("the options", Path(), *given))
     if rows is not None:
-        return Plan(template, rows.edits(options.folder or folder_of(options.prompts), *given), 0)
-    pictures, left_out = pictures_of(options.folder)
-    return Plan(template, (Edit(path_in(picture).name, picture, *given) for picture in pictures), left_out)
+        assert request.prompts is not None
+        return rows.edits(request.folder or folder_of(request.prompts), *given), 0
+    assert request.folder is not None
+    pictures, left_out = pictures_of(request.folder)
+    return (PictureEdit(path_in(picture).name, picture, *given) for picture in pictures), left_out
 
 
-def swept(edit: Edit | Broken, sweep: Sequence[dict[str, str]]) -> Iterator[Edit | Broken]:
-    """The edit once with each setting, one after the other, so that a server can go on with what it remembers."""
-    if isinstance(edit, Broken):
+def swept(edit: PictureEdit | InvalidEdit, sweep: Sequence[Mapping[str, str]]) -> Iterator[PictureEdit | InvalidEdit]:
+    """The edit with each setting in turn, so that a server can use what it remembers of the picture."""
+    if isinstance(edit, InvalidEdit):
         yield edit
         return
     for setting in sweep:
         label = ", ".join(f"{name} {value}" for name, value in setting.items())
-        yield replace(edit, name=f"{edit.name}, {label}", settings=edit.settings | setting)
+        yield replace(edit, name=f"{edit.name}, {label}", settings={**edit.settings, **setting})
 
 
-def _check_values(template: Template, edit: Edit) -> None:
+def _check_values(template: Template, edit: PictureEdit) -> None:
     try:
         template.filled(edit, "")
     except EditError as error:
@@ -123,7 +188,7 @@ def _check_values(template: Template, edit: Edit) -> None:
 
 
 def _setting(text: str) -> dict[str, str]:
-    """One setting of a sweep."""
+    """One setting of a sweep: values by name."""
     parts = [part.partition("=") for part in text.split(",")]
     if not all(name.strip() and equals and value.strip() for name, equals, value in parts):
         raise UsageError(f"--sweep {text}: write it as NAME=VALUE,NAME=VALUE, as in --sweep cfg=15,skip_steps=36")
@@ -131,7 +196,7 @@ def _setting(text: str) -> dict[str, str]:
 
 
 def _settings(options: argparse.Namespace) -> dict[str, str]:
-    """The values of PARAMETERS and of --set that are given."""
+    """The given values of PARAMETERS and of --set."""
     settings = {name: value for name in PARAMETERS if (value := getattr(options, name)) is not None}
     for setting in options.set:
         name, equals, value = setting.partition("=")

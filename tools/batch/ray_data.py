@@ -1,6 +1,6 @@
-"""Edits by the workers of a Ray cluster, through Ray Data: it hands them out, places GPUs, and replaces what is lost.
+"""Edits on the workers of a Ray cluster by Ray Data, which distributes them, assigns GPUs and replaces lost workers.
 
-Rows carry the names of pictures, not pictures: workers read and write these themselves.
+Rows carry the names of pictures, not the pictures: workers read and write these themselves.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ray.exceptions import RayError
 
 from .client import GraphError
 from .job import STOPPED, Outcome
-from .pack import copy_pack
+from .pack import copy_for_workers
 from .template import UsageError
 from .work_list import WorkList
 from .worker import Setup, Worker, from_text
@@ -32,12 +32,12 @@ PLASMA = 512 * 2**20  # bytes of shared memory of a Ray that is started here
 
 @contextlib.contextmanager
 def connected(address: str | None) -> Iterator[None]:
-    """A Ray, with the pack as an install has it on all its machines: the cluster's, or one that is started here."""
+    """Connect to a Ray cluster, or start one here, with the pack and its tools on all machines."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it warns of what Ray Data itself does
     local: dict[str, Any] = {"include_dashboard": False, "object_store_memory": PLASMA}
     with tempfile.TemporaryDirectory() as folder:
-        copy_pack(Path(folder))
+        copy_for_workers(Path(folder))
         try:
             _check(address)
             ray.init(
@@ -56,14 +56,14 @@ def connected(address: str | None) -> Iterator[None]:
 
 
 def _check(address: str | None) -> None:
-    """OSError where nothing answers at HOST:PORT, for which Ray itself waits many minutes."""
+    """Raise OSError if nothing answers at HOST:PORT, for which Ray itself would wait many minutes."""
     host, colon, port = (address or "").rpartition(":")
     if colon and port.isdecimal() and "/" not in host:
         socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def workers(address: str | None, asked: int | None, cpu: bool) -> int:
-    """How many workers there are to be; UsageError where there are no GPUs for them."""
+    """The number of workers; UsageError without GPUs for them."""
     if cpu:
         return asked or 1
     gpus = int(ray.cluster_resources().get("GPU", 0))
@@ -76,10 +76,10 @@ def workers(address: str | None, asked: int | None, cpu: bool) -> int:
 
 
 def outcomes(work: WorkList, setup: Setup, workers: int) -> Iterator[tuple[Outcome, str]]:
-    """What becomes of each edit, and where, as it comes.
+    """Outcome and machine of each edit, as they come.
 
     Raises:
-        GraphError: a worker can do no edit, and says why.
+        GraphError: a worker cannot run at all; the message says why.
     """
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False

@@ -1,8 +1,8 @@
-"""The results in a store: how a result is called, when an edit is finished, and which pictures are results.
+"""Results in a store: their names, when an edit is finished, and which pictures are results.
 
-NAME_KEY.png, or NAME_KEY_v0.png, ... for several, and NAME_KEY.json, the record, which names them. NAME is that of the
-picture, KEY the beginning of the edit's digest. An edit that failed has its record in the folder `failed` until it
-succeeds.
+NAME_KEY.png, or NAME_KEY_v0.png, ... for several, and the record NAME_KEY.json, which names them. NAME is the
+picture's, KEY the first digits of the edit's digest. The record of a failed edit is in the folder `failed` until the
+edit succeeds.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 from .store import Place, Store, path_in
 
 KEY_LENGTH = 12
-RESULT = re.compile(rf"(?P<stem>.*_(?P<key>[0-9a-f]{{{KEY_LENGTH}}}))(_v\d+)?")  # the stem of a result's name
-FAILED = "failed"  # the folder of those that did not succeed
+RESULT = re.compile(rf"(?P<stem>.*_(?P<key>[0-9a-f]{{{KEY_LENGTH}}}))(_v\d+)?")  # stem of a result's name
+FAILED_FOLDER = "failed"
 
 
 def stem_of(picture: Place, digest: str) -> str:
@@ -26,29 +26,29 @@ def stem_of(picture: Place, digest: str) -> str:
 
 
 def names_of(stem: str, suffixes: list[str]) -> list[str]:
-    """What the results of an edit are called."""
+    """The names of an edit's results."""
     return [f"{stem}{'' if len(suffixes) == 1 else f'_v{index}'}{suffix}" for index, suffix in enumerate(suffixes)]
 
 
 def record_of(stem: str) -> str:
-    """What its record is called."""
+    """The name of an edit's record."""
     return f"{stem}.json"
 
 
 def failure_of(stem: str) -> str:
-    """What the record of a failure is called."""
-    return f"{FAILED}/{record_of(stem)}"
+    """The name of a failed edit's record."""
+    return f"{FAILED_FOLDER}/{record_of(stem)}"
 
 
 def is_finished(store: Store, stem: str, digest: str) -> bool:
-    """Whether an edit's record is there and all results that it names."""
+    """Whether an edit's record and all results that it names exist."""
     record = _parsed(store.read(record_of(stem)))
     names = record["outputs"]
     return record["digest"] == digest and names != [] and all(map(store.has, names))
 
 
 def results_among(store: Store, pictures: Iterable[str]) -> set[str]:
-    """Those that are results: a record beside them names them. A name alone proves nothing."""
+    """The pictures that a record beside them names as results; a name alone proves nothing."""
     return {picture for picture in pictures if _is_result(store, picture)}
 
 
@@ -61,7 +61,7 @@ def _is_result(store: Store, picture: str) -> bool:
 
 
 def _parsed(record: bytes | None) -> dict[str, Any]:
-    """The digest and the outputs of a record; empty ones where there is none, or it is not one of ours."""
+    """Digest and outputs of a record; empty if it is missing or foreign."""
     try:
         content = json.loads(record or b"")
         digest, outputs = content["digest"], content["outputs"]

@@ -1,4 +1,4 @@
-"""The table of a run: what has become of each edit, in parquet beside the results."""
+"""The table of a cluster batch: the outcome of each edit, in parquet beside the results."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ SCHEMA = pa.schema(
 
 
 def new_run() -> str:
-    """A name for a run: when it began, and what tells it from others of that second."""
+    """A unique name for a run, which begins with its time."""
     return f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:8]}"
 
 
-def begun(run: str) -> str:
-    """The file that is in the store while a run goes on."""
+def marker_of(run: str) -> str:
+    """The file that marks a run in progress in the store."""
     return f"{FOLDER}/{run}.begun"
 
 
 class RunTable:
-    """`with RunTable(store, run) as table:` keeps the outcomes that it is given, however the run ends."""
+    """`with RunTable(store, run) as table:` writes the outcomes added to it, however the run ends."""
 
     def __init__(self, store: Store, run: str):
         self.store = store
@@ -46,7 +46,7 @@ class RunTable:
         self._rows: list[dict[str, Any]] = []
 
     def __enter__(self) -> RunTable:
-        self.store.write({begun(self.run): b""})
+        self.store.write({marker_of(self.run): b""})
         with contextlib.ExitStack() as stack:
             self._file = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "run.parquet"
             self._writer = stack.enter_context(ParquetWriter(self._file, SCHEMA))
@@ -62,9 +62,9 @@ class RunTable:
         with self._open:
             self._flush()
             self._writer.close()
-            with contextlib.suppress(OSError):  # where the store is full, that has ended the run, which says so
+            with contextlib.suppress(OSError):  # a full store has ended the run already, with a message
                 self.store.write({f"{FOLDER}/{self.run}.parquet": self._file.read_bytes()})
-                self.store.delete(begun(self.run))
+                self.store.delete(marker_of(self.run))
 
     def _flush(self) -> None:
         self._writer.write_table(pa.Table.from_pylist(self._rows, SCHEMA))

@@ -10,28 +10,29 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from . import supervised
 from .client import ComfyClient, GraphError, ServerGone
 from .pack import copy_pack
 
-TOLD_OF_LOG = 2000  # characters of its end
-DYING = 2.0  # seconds in which a process that answers no more may still end
+LOG_END = 2000  # characters shown in messages
+DYING = 2.0  # seconds for a process that no longer answers to end
 
 
 class ComfyServer(ComfyClient):
     """`with ComfyServer(comfyui, base) as server:` starts it headless on a free port and stops it at the end.
 
-    It also stops where this process is killed.
+    It also stops if this process is killed.
 
     Args:
         comfyui: the folder of ComfyUI.
-        base: an existing folder for its models, inputs and outputs; the pack is copied below it, as an install would.
-        log: the file that the server's output is added to; the console if None.
-        previews: whether nodes that sample show each step; drawing that takes time.
-        python: ComfyUI's interpreter, which is not told where this one finds modules; the one that runs this if None.
-        gpu: whether it computes on a GPU; what torch sees here if None.
-        models: a folder of models beside those of the base, with the folders of ComfyUI's `models` in it.
+        base: an existing folder for models, inputs and outputs; the pack is installed below it.
+        log: file for the server's output; None for the console.
+        previews: whether sampling nodes show each step, which costs time.
+        python: ComfyUI's interpreter, started without this one's PYTHONPATH; None for the one that runs this.
+        gpu: whether to compute on a GPU; None to ask torch here.
+        models: further folder of models, laid out as ComfyUI's `models`.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class ComfyServer(ComfyClient):
         assert self.process.stdin is not None
         self.process.stdin.close()
 
-    def result(self, prompt_id: str) -> dict:
+    def result(self, prompt_id: str) -> dict[str, Any]:
         """Wait for a run; its outputs by node id."""
         try:
             return super().result(prompt_id)
@@ -99,11 +100,11 @@ class ComfyServer(ComfyClient):
             raise
 
     def is_up(self) -> bool:
-        """Whether it answers; without asking where its process has ended."""
+        """Whether it answers; not asked if its process has ended."""
         return self.process.poll() is None and super().is_up()
 
-    def path_of(self, file: dict) -> Path:
-        """Where a file lies that an output names."""
+    def path_of(self, file: dict[str, Any]) -> Path:
+        """The path of an output's file."""
         return self.base / file["type"] / file["subfolder"] / file["filename"]
 
     def _command(self) -> list[str]:
@@ -117,7 +118,7 @@ class ComfyServer(ComfyClient):
         return command if (_has_gpu() if self.gpu is None else self.gpu) else [*command, "--cpu"]
 
     def _model_paths(self, models: Path) -> Path:
-        """A file that tells ComfyUI of the folders in `models`, in its YAML, of which JSON is a part."""
+        """ComfyUI's YAML file that names the folders in `models`, written as JSON, which YAML includes."""
         folders = {folder.name: folder.name for folder in sorted(models.iterdir()) if folder.is_dir()}
         file = self.base / "extra_model_paths.yaml"
         file.write_text(json.dumps({"models": {"base_path": str(models)} | folders}), encoding="utf-8")
@@ -129,18 +130,18 @@ class ComfyServer(ComfyClient):
             if self.process.poll() is not None:
                 raise GraphError(self._end("ComfyUI stopped at start"))
             with contextlib.suppress(GraphError):
-                # The port was free when it was chosen. Another server may have taken it since, which is not this one.
+                # Another server may have taken the port since it was chosen.
                 if str(self.base) in (self.system().get("argv") or []):
                     return
             time.sleep(0.2)
         raise GraphError(f"ComfyUI did not answer within {self.start_timeout:g} s")
 
     def _end(self, what: str) -> str:
-        """How the process ended, and the end of its log, which says why."""
+        """Exit code of the process and the end of its log."""
         ended = f"{what} with exit code {self.process.poll()}"
         if self.log is None:
             return ended
-        text = self.log.read_text(encoding="utf-8", errors="replace")[-TOLD_OF_LOG:].strip()
+        text = self.log.read_text(encoding="utf-8", errors="replace")[-LOG_END:].strip()
         return f"{ended}; the end of {self.log}:\n{text}"
 
 

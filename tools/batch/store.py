@@ -1,8 +1,8 @@
 """Where results go: a folder of this machine, or one of an object store (S3, GCS and others, through pyarrow).
 
-Every file is there as a whole or not at all. Of the files that are written together the last is there only if all are,
-so a record that is written last is what makes an edit finished; a client that is stopped before it leaves pictures that
-nothing names. Clients that write the same names at once do not disturb each other: the last one wins.
+A file exists whole or not at all. Of files written together, the last exists only if all do, so the record, written
+last, marks an edit as finished; a client that is stopped earlier leaves pictures without a record. Clients that write
+the same names at once do not disturb each other: the last one wins.
 """
 
 from __future__ import annotations
@@ -21,45 +21,45 @@ from urllib.request import url2pathname
 
 from .template import UsageError
 
-Place = Path | str  # a path of this machine, or an address such as s3://bucket/folder
-WHOLE = {"s3", "gcs", "abfs"}  # where an object appears when all of it has arrived
+Place = Path | str  # a local path, or an address such as s3://bucket/folder
+ATOMIC = {"s3", "gcs", "abfs"}  # stores where an object appears once it is complete
 NO_ROOM = {errno.ENOSPC, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)}
-DENIED = "ACCESS_DENIED"  # what pyarrow says where an object store does not let this client write
-PART = ".part"  # of the name of what is not whole yet
+DENIED = "ACCESS_DENIED"  # in pyarrow's error when an object store refuses to be written
+PART = ".part"  # ending of an incomplete file
 
 
 class StoreError(OSError):
-    """No result can be kept any more, whichever it is."""
+    """No more results can be written."""
 
 
 class Store(Protocol):
-    """A folder of results; names may have a folder before them, with a slash."""
+    """A folder of results; names may be FOLDER/NAME."""
 
     @property
     def where(self) -> Place:
-        """What it is called."""
+        """Its path or address."""
 
     def prepare(self) -> None:
-        """Make the folder; UsageError or OSError where nothing can be written."""
+        """Create the folder; UsageError or OSError if nothing can be written."""
 
     def write(self, files: Mapping[str, bytes]) -> None:
-        """Write files by name; StoreError where there is no room for any."""
+        """Write files by name; StoreError if no file can be written any more."""
 
     def read(self, name: str) -> bytes | None:
-        """What a file holds; None where there is none."""
+        """The content of a file; None if it is missing."""
 
     def has(self, name: str) -> bool:
-        """Whether there is such a file."""
+        """Whether a file exists."""
 
     def delete(self, name: str) -> None:
-        """Take a file away, if it is there."""
+        """Delete a file, if it exists."""
 
     def names(self, folder: str = "") -> set[str]:
-        """The files here, or those of a folder below, as FOLDER/NAME; none where there is no such folder."""
+        """The names of the files here, or of those in a subfolder as FOLDER/NAME."""
 
 
 class LocalStore:
-    """A folder of this machine, or of a disk that several share."""
+    """A folder of this machine or of a shared disk."""
 
     def __init__(self, where: Path):
         self.where = where
@@ -68,7 +68,7 @@ class LocalStore:
         self.where.mkdir(parents=True, exist_ok=True)
 
     def write(self, files: Mapping[str, bytes]) -> None:
-        """Write files, beside their places and under names that no other process takes, then rename them."""
+        """Write files under unique names beside their places, then rename them."""
         parts: dict[Path, Path] = {}
         try:
             for name, content in files.items():
@@ -80,7 +80,7 @@ class LocalStore:
             for part, path in parts.items():
                 os.replace(part, path)
         except OSError as error:
-            raise _told(error, self.where) from None
+            raise _store_error(error, self.where) from None
         finally:
             for part in parts:
                 part.unlink(missing_ok=True)
@@ -107,7 +107,7 @@ class LocalStore:
 
 
 class ArrowStore:
-    """A folder of a file system that pyarrow knows, `root` being the path of the folder in it."""
+    """A folder `root` of a file system of pyarrow."""
 
     def __init__(self, filesystem: Any, root: str, where: str):
         self.filesystem = filesystem
@@ -119,17 +119,17 @@ class ArrowStore:
             bucket = self.filesystem.get_file_info(self.root.split("/")[0])
         except OSError as error:
             raise UsageError(f"{self.where} cannot be reached: {error}") from error
-        if self.filesystem.type_name in WHOLE and bucket.type.name == "NotFound":
+        if self.filesystem.type_name in ATOMIC and bucket.type.name == "NotFound":
             raise UsageError(f"{self.where}: there is no bucket {bucket.path}")
 
     def write(self, files: Mapping[str, bytes]) -> None:
-        """Write files in this order; where half of one could be seen, under another name first."""
-        put = self._put if self.filesystem.type_name in WHOLE else self._put_beside
+        """Write files in this order; under another name first where an incomplete one could be seen."""
+        put = self._put if self.filesystem.type_name in ATOMIC else self._put_beside
         try:
             for name, content in files.items():
                 put(self._path(name), content)
         except OSError as error:
-            raise _told(error, self.where) from None
+            raise _store_error(error, self.where) from None
 
     def read(self, name: str) -> bytes | None:
         try:
@@ -173,7 +173,7 @@ class ArrowStore:
 
 
 def place_of(text: str) -> Place:
-    """What a user calls a file or a folder: a path of this machine, or an address as it is."""
+    """The place that a user names: a local path, or an address as it stands."""
     if "://" not in text:
         return Path(text)
     parts = urlsplit(text)
@@ -181,12 +181,12 @@ def place_of(text: str) -> Place:
 
 
 def path_in(place: Place) -> PurePath:
-    """The path of a place, for its name and suffix: without the options of an address, which follow a question mark."""
+    """The path of a place, for its name and suffix, without an address's options after the question mark."""
     return place if isinstance(place, Path) else PurePath(place.partition("?")[0])
 
 
 def below(folder: Place, name: str) -> Place:
-    """The file of a folder that a list calls `name`, which may be an address or a path of its own."""
+    """The file `name` of a folder; an address or an absolute path stands for itself."""
     place = place_of(name)
     if isinstance(place, str) or place.is_absolute():
         return place
@@ -194,7 +194,7 @@ def below(folder: Place, name: str) -> Place:
 
 
 def folder_of(file: Place) -> Place:
-    """Where a file lies."""
+    """The folder of a file."""
     if isinstance(file, Path):
         return file.parent
     path, mark, options = file.partition("?")
@@ -202,12 +202,12 @@ def folder_of(file: Place) -> Place:
 
 
 def store_at(where: Place) -> Store:
-    """The store at a place, as it is; UsageError where the address is none or pyarrow is missing."""
+    """The store at a place, unprepared; UsageError for an invalid address or without pyarrow."""
     return LocalStore(where) if isinstance(where, Path) else ArrowStore(*_opened(where), where)
 
 
 def open_file(place: Place) -> Any:
-    """A file opened to read bytes; OSError where it cannot be had, FileNotFoundError where it is not there."""
+    """A file opened to read bytes; OSError if that fails, FileNotFoundError if it is missing."""
     if isinstance(place, Path):
         return place.open("rb")
     filesystem, path = _opened(place)
@@ -215,30 +215,30 @@ def open_file(place: Place) -> Any:
 
 
 def read(place: Place) -> bytes:
-    """The content of a file; the same errors."""
+    """The content of a file, with the errors of `open_file`."""
     with open_file(place) as file:
         return file.read()
 
 
-def _told(error: OSError, where: Place) -> OSError:
-    """An error of writing as what it means: for this file, or for all that would follow it."""
+def _store_error(error: OSError, where: Place) -> OSError:
+    """An error of writing; a StoreError if it would meet every further file too."""
     if error.errno in NO_ROOM or DENIED in str(error):
         return StoreError(f"{where} takes no more files: {error.strerror or error}")
     return error
 
 
 def _joined(folder: str, name: str) -> str:
-    """An address below another, before the options that follow its question mark."""
+    """The address of a name below a folder, with the folder's options after the question mark."""
     path, mark, options = folder.partition("?")
     return f"{path.rstrip('/')}/{name}{mark}{options}"
 
 
 def _opened(address: str) -> tuple[Any, str]:
-    """The file system of an address, and the path in it, as it stands: names may have blanks and percent signs."""
+    """The file system of an address and the path in it, undecoded: names may have blanks and percent signs."""
     scheme, _, rest = address.partition("://")
     rest, mark, options = rest.partition("?")
     bucket, _, path = rest.partition("/")
-    if scheme == "s3":  # one request for a file in place of three
+    if scheme == "s3":  # one request for a file instead of three
         mark, options = "?", f"allow_delayed_open=true{mark and '&'}{options}"
     filesystem, root = _filesystem(f"{scheme}://{bucket}{'' if bucket else '/'}{mark}{options}")
     return filesystem, posixpath.join(root, path).rstrip("/")
@@ -246,7 +246,7 @@ def _opened(address: str) -> tuple[Any, str]:
 
 @lru_cache(maxsize=16)
 def _filesystem(address: str) -> tuple[Any, str]:
-    """The file system of a bucket, and what the bucket is called in it; one for all threads, as its connections are."""
+    """The file system of a bucket and the bucket's path in it; shared by all threads."""
     try:
         from pyarrow.fs import FileSystem
     except ModuleNotFoundError:

@@ -1,10 +1,9 @@
-"""What has become of the edits of a run: counts, failures by reason, and what is printed of them."""
+"""Progress and result of a batch: counts, failures by reason, a bar, and what is printed at the end."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import TracebackType
 
 from tqdm import tqdm
 
@@ -12,13 +11,13 @@ from .client import GraphError
 from .job import EDITED, FINISHED, Outcome
 from .store import Place
 
-MOST_REASONS, MOST_NAMES = 50, 20  # that are kept and shown, so that a long run's do not fill the memory
+MOST_REASONS, MOST_NAMES = 50, 20  # kept and shown, so that a long batch does not fill the memory
 OTHER_REASONS = "other reasons"
 
 
 @dataclass
 class Failures:
-    """Those of one reason."""
+    """The failures of one reason."""
 
     count: int = 0
     names: list[str] = field(default_factory=list)  # the first ones
@@ -33,65 +32,71 @@ class Failures:
         return ", ".join(self.names) + (f" and {left} more" if left else "")
 
 
-@dataclass
 class Tally:
-    edited: int = 0
-    finished_before: int = 0
-    failures: dict[str, Failures] = field(default_factory=dict)  # by reason
+    """`with Tally(count, out) as tally:` counts outcomes beside a bar and prints a report at the end.
+
+    GraphError, OSError and Ctrl-C end the block and are part of the report; `exit_status` is then that of the command.
+    Other errors pass through without a report.
+    """
+
+    def __init__(self, count: int, out: Place):
+        self.count = count
+        self.out = out
+        self.edited = 0
+        self.finished_before = 0
+        self.failures: dict[str, Failures] = {}  # by reason
+        self.exit_status = 1
+
+    def __enter__(self) -> Tally:
+        self.bar = tqdm(total=self.count, unit="picture", dynamic_ncols=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        self.bar.close()
+        if error is None:
+            self.exit_status = 1 if self.failures else 0
+            self._report()
+        elif isinstance(error, GraphError | OSError):
+            self._report(f"Stopped: {error}.")
+        elif isinstance(error, KeyboardInterrupt):
+            self.exit_status = 130
+            self._report("Interrupted.")
+        else:
+            return False
+        return True
 
     @property
     def failed(self) -> int:
         return sum(failures.count for failures in self.failures.values())
 
     def add(self, outcome: Outcome) -> None:
-        """Count one; a reason that is new is printed."""
+        """Count an outcome and move the bar; a new reason of failure is printed."""
         if outcome.status == EDITED:
             self.edited += 1
         elif outcome.status == FINISHED:
             self.finished_before += 1
         else:
-            self._fail(outcome.name, outcome.error or "")
+            self._add_failure(outcome.name, outcome.error or "")
+        failed = f"{self.failed} failed, " if self.failed else ""
+        self.bar.set_postfix_str(f"{failed}{outcome.name}", refresh=False)
+        self.bar.update()
 
-    @contextmanager
-    def watched(self, count: int) -> Iterator[Callable[[Outcome], None]]:
-        """A function that counts an outcome, beside a bar with the rate, the time left and what failed."""
-        with tqdm(total=count, unit="picture", dynamic_ncols=True) as bar:
-
-            def tell(outcome: Outcome) -> None:
-                self.add(outcome)
-                failed = f"{self.failed} failed, " if self.failed else ""
-                bar.set_postfix_str(f"{failed}{outcome.name}", refresh=False)
-                bar.update()
-
-            yield tell
-
-    def report(self, count: int, out: Place, stop: str | None) -> None:
-        """Print what was done, what failed and why, and how to go on."""
-        tqdm.write(
-            f"{self.edited} edited, {self.finished_before} finished before, {self.failed} failed, of {count}."
-            f" Results: {out}"
-        )
-        for reason, failures in self.failures.items():
-            tqdm.write(f"  {failures}: {reason}")
-        if stop:
-            tqdm.write(f"{stop} What is finished is kept; the same command goes on with the rest.")
-
-    def ended(self, do: Callable[[], None], count: int, out: Place) -> int:
-        """Do what counts here, and report it however it ends; the exit status."""
-        stop, status = None, 1
-        try:
-            do()
-            status = 1 if self.failures else 0
-        except (GraphError, OSError) as error:
-            stop = f"Stopped: {error}."
-        except KeyboardInterrupt:
-            stop, status = "Interrupted.", 130
-        self.report(count, out, stop)
-        return status
-
-    def _fail(self, name: str, reason: str) -> None:
+    def _add_failure(self, name: str, reason: str) -> None:
         if reason not in self.failures:
             tqdm.write(f"FAILED {name}: {reason}")
             if len(self.failures) >= MOST_REASONS:
                 reason = OTHER_REASONS
         self.failures.setdefault(reason, Failures()).add(name)
+
+    def _report(self, stop: str = "") -> None:
+        """Print what was done, what failed and why, and how to resume."""
+        tqdm.write(
+            f"{self.edited} edited, {self.finished_before} finished before, {self.failed} failed, of {self.count}."
+            f" Results: {self.out}"
+        )
+        for reason, failures in self.failures.items():
+            tqdm.write(f"  {failures}: {reason}")
+        if stop:
+            tqdm.write(f"{stop} What is finished is kept; the same command goes on with the rest.")

@@ -59,44 +59,44 @@ PARAMETERS = {
 
 
 class UsageError(ValueError):
-    """The command, the graph or the list cannot be meant so; nothing has been run."""
+    """An error in the command, the graph or the list; nothing has been run."""
 
 
 class EditError(ValueError):
-    """One edit cannot be done; the others can."""
+    """An error of one edit; the others can be done."""
 
 
 @dataclass(frozen=True)
-class Edit:
-    """One edit to do; `settings` are texts by the names of PARAMETERS or by "Title.input"."""
+class PictureEdit:
+    """One edit to do; `settings` are texts by names of PARAMETERS or "Title.input"."""
 
     name: str  # for messages
-    picture: Path | str  # a file of this machine, or the address of one in an object store
+    picture: Path | str  # a local file, or the address of one in an object store
     source: str | None
     target: str | None
     settings: dict[str, str]
 
 
 class Template:
-    """A graph in the API format and the places in it to fill in.
+    """A graph in the API format and the places to fill in.
 
     Raises:
-        UsageError: where the graph has no such place, or several.
+        UsageError: such a place is missing or ambiguous.
     """
 
-    def __init__(self, graph: dict):
+    def __init__(self, graph: dict[str, Any]):
         self.output = _the_one(graph, "SaveImage", "Edited")
-        self.graph = _leading_to(graph, self.output)
+        self.graph = leading_to(graph, self.output)
         self.picture = _the_one(self.graph, "LoadImage", "Image")
 
     @property
     def prompts(self) -> tuple[bool, bool]:
-        """Whether the graph takes a source and a target prompt."""
+        """Whether the graph takes a source prompt and a target prompt."""
         source, target = (bool(self._titled(title)) for title in PROMPTS.values())
         return source, target
 
     def check(self, names: set[str], source: bool, target: bool) -> None:
-        """Refuse settings that the graph has no place for, and prompts that it lacks or does not take.
+        """Raise UsageError for settings without a place in the graph, and for missing or unwanted prompts.
 
         Args:
             source, target: whether such a prompt is given.
@@ -111,7 +111,7 @@ class Template:
                     f"--{prompt} (or the column) is {'' if given else 'not '}given, but the graph {reason}"
                 )
 
-    def filled(self, edit: Edit, picture: str) -> dict:
+    def filled(self, edit: PictureEdit, picture: str) -> dict[str, Any]:
         """The graph for an edit of the picture that the server calls `picture`; EditError names a wrong value."""
         graph = copy.deepcopy(self.graph)
         graph[self.picture]["inputs"]["image"] = picture
@@ -125,8 +125,8 @@ class Template:
                 inputs[name] = _converted(setting, text, kind)
         return graph
 
-    def settings_of(self, graph: dict) -> dict[str, Any]:
-        """The values that a filled graph has for PARAMETERS."""
+    def settings_of(self, graph: dict[str, Any]) -> dict[str, Any]:
+        """The values of PARAMETERS in a filled graph."""
         values = {}
         for name in PARAMETERS:
             for node, key in self._find(name):
@@ -135,7 +135,7 @@ class Template:
         return values
 
     def _places(self, setting: str) -> list[tuple[str, str]]:
-        """Nodes and inputs that a setting goes to, at least one."""
+        """Nodes and inputs of a setting, at least one."""
         if places := self._find(setting):
             return places
         if setting not in PARAMETERS and "." not in setting:
@@ -155,19 +155,17 @@ class Template:
         return [node for node in self.graph if _title(self.graph, node) == title]
 
 
-def with_inversion(graph: dict, inversion: str) -> dict:
-    """The graph with one of INVERSIONS in the place of those that it has; UsageError where it has none."""
+def with_inversion(graph: dict[str, Any], inversion: str) -> dict[str, Any]:
+    """The graph with its inversion nodes replaced by another of INVERSIONS; UsageError if it has none."""
     if not any(_of_class(graph, class_type) for class_type in INVERSIONS):
-        raise UsageError(
-            f"--inversion {inversion}: the graph has no {' or '.join(INVERSIONS)} in whose place to put it"
-        )
+        raise UsageError(f"--inversion {inversion}: the graph has no {' or '.join(INVERSIONS)} to replace")
     return {
         node: {**entry, "class_type": inversion} if entry["class_type"] in INVERSIONS else entry
         for node, entry in graph.items()
     }
 
 
-def read_graph(path: Path) -> dict:
+def read_graph(path: Path) -> dict[str, Any]:
     """A graph in the API format, from a file."""
     try:
         graph = json.loads(path.read_text(encoding="utf-8"))
@@ -181,23 +179,23 @@ def read_graph(path: Path) -> dict:
     return graph
 
 
-def digest_of(graph: dict) -> str:
-    """Of all that the result depends on; titles are not part of it."""
+def digest_of(graph: dict[str, Any]) -> str:
+    """SHA-256 of everything the result depends on, so without titles."""
     content = {node: (entry["class_type"], entry["inputs"]) for node, entry in graph.items()}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _title(graph: dict, node: str) -> str | None:
+def _title(graph: dict[str, Any], node: str) -> str | None:
     meta = graph[node].get("_meta")
     return meta.get("title") if isinstance(meta, dict) else None
 
 
-def _of_class(graph: dict, class_type: str) -> list[str]:
+def _of_class(graph: dict[str, Any], class_type: str) -> list[str]:
     return [node for node in graph if graph[node]["class_type"] == class_type]
 
 
-def _the_one(graph: dict, class_type: str, title: str) -> str:
-    """The node of a class with that title, or the only one of the class."""
+def _the_one(graph: dict[str, Any], class_type: str, title: str) -> str:
+    """The node of a class with that title, or the only one of that class."""
     nodes = _of_class(graph, class_type)
     for found in ([node for node in nodes if _title(graph, node) == title], nodes):
         if len(found) == 1:
@@ -207,12 +205,12 @@ def _the_one(graph: dict, class_type: str, title: str) -> str:
     raise UsageError(f"the graph has {len(nodes)} {class_type} nodes: title the one that is meant '{title}'")
 
 
-def _is_link(value: Any, graph: dict) -> bool:
+def _is_link(value: Any, graph: dict[str, Any]) -> bool:
     return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and value[0] in graph
 
 
-def _leading_to(graph: dict, node: str) -> dict:
-    """The part of a graph that a node needs."""
+def leading_to(graph: dict[str, Any], node: str) -> dict[str, Any]:
+    """The nodes that a node depends on, and itself, in the graph's order."""
     needed, waiting = set(), [node]
     while waiting:
         if (current := waiting.pop()) not in needed:
@@ -222,7 +220,7 @@ def _leading_to(graph: dict, node: str) -> dict:
 
 
 def _kind_of(value: Any) -> Callable[[str], Any]:
-    """How to read a text for an input that has this value now; a number may have lost its '.0' in the export."""
+    """The reader of texts for an input with this value; a number may have lost its '.0' in the export."""
     if isinstance(value, bool):
         return {"true": True, "false": False}.__getitem__
     return _number if isinstance(value, (int, float)) else str

@@ -8,8 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from .edits import Broken, picture_of
-from .template import Edit
+from .edits import InvalidEdit, picture_of
+from .template import PictureEdit
 from .worker import to_text
 
 AT_ONCE = 4096  # edits that are Python objects at the same time
@@ -17,9 +17,9 @@ GROUPS = 512  # in a table that is handed on
 
 
 class WorkList:
-    """Edits in columns of texts, sorted by checkpoint and picture, so that servers load each of them once."""
+    """Edits as columns of text, sorted by checkpoint and picture, so that servers load each once."""
 
-    def __init__(self, edits: Iterable[Edit | Broken]):
+    def __init__(self, edits: Iterable[PictureEdit | InvalidEdit]):
         order = [("checkpoint", "ascending"), ("picture", "ascending")]
         self._table = pa.concat_tables(_tables_of(iter(edits))).sort_by(order)
         pa.default_memory_pool().release_unused()  # that of the unsorted ones
@@ -29,11 +29,11 @@ class WorkList:
 
     @property
     def checkpoints(self) -> list[str]:
-        """Those that the edits ask for; "" where one leaves it to the graph."""
+        """The checkpoints that the edits ask for; "" stands for the graph's own."""
         return sorted(name for name in self._table["checkpoint"].unique().to_pylist() if name is not None)
 
     def tables(self) -> list[Any]:
-        """Tables of a column `edits`, each row of which has all of a picture with a checkpoint, as texts."""
+        """Tables with a column `edits`; a row holds all edits of one picture with one checkpoint, as texts."""
         groups = self._groups()
         tables = []
         while some := list(itertools.islice(groups, GROUPS)):
@@ -49,16 +49,18 @@ class WorkList:
             yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
-def _tables_of(edits: Iterator[Edit | Broken]) -> list[Any]:
+def _tables_of(edits: Iterator[PictureEdit | InvalidEdit]) -> list[Any]:
     tables = [_table_of([])]
     while some := list(itertools.islice(edits, AT_ONCE)):
         tables.append(_table_of(some))
     return tables
 
 
-def _table_of(edits: list[Edit | Broken]) -> Any:
+def _table_of(edits: list[PictureEdit | InvalidEdit]) -> Any:
     columns = {
-        "checkpoint": [None if isinstance(edit, Broken) else edit.settings.get("checkpoint", "") for edit in edits],
+        "checkpoint": [
+            None if isinstance(edit, InvalidEdit) else edit.settings.get("checkpoint", "") for edit in edits
+        ],
         "picture": [picture_of(edit) for edit in edits],
         "edit": [to_text(edit) for edit in edits],
     }

@@ -1,6 +1,6 @@
-"""A worker of a cluster: a ComfyUI of its own, started, watched and started anew, and the edits that it is given.
+"""A worker of a cluster: it starts, watches and restarts a ComfyUI of its own, and runs edits on it.
 
-Knows nothing of the engine that runs it. It may run in another interpreter than ComfyUI, without torch.
+Independent of the engine that runs it; its interpreter may be another than ComfyUI's, without torch.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ from typing import Any
 
 from ..comfyui import is_comfyui
 from .client import ComfyClient, GraphError
-from .edits import Broken
+from .edits import InvalidEdit
 from .job import FINISHED, STOPPED, Job, Outcome
 from .server import ComfyServer
 from .store import StoreError, place_of, store_at
-from .template import Edit, Template
+from .template import PictureEdit, Template
 
-PAUSES = (1.0, 5.0, 0.0)  # seconds after the first, second and last death of a server in an edit
-BASE = "edit-friendly-"  # how the folder of a server begins
-LOCK = "lock"  # a file in it, locked as long as its worker lives
+PAUSES = (1.0, 5.0, 0.0)  # seconds after the first, second and last death of a server during an edit
+BASE = "edit-friendly-"  # prefix of a server's folder
+LOCK = "lock"  # a file in it, locked while its worker lives
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What a worker has to know, in plain values, which an engine can send again."""
+    """Settings of a worker, as plain values that an engine can send."""
 
     graph: dict[str, Any]
     out: str
-    begun: str  # a file in the store, to see whether it is the store of the command
+    marker: str  # a file in the store, which shows that it is the command's store
     comfyui: str
     python: str | None = None
     models: str | None = None
     gpu: bool = True
-    checkpoints: tuple[str, ...] = ()  # that the edits ask for; "" is the graph's
+    checkpoints: tuple[str, ...] = ()  # of the edits; "" is the graph's own
     timeout: float | None = None
     start_timeout: float = 300
     recycle: int = 500
@@ -52,19 +52,19 @@ class Setup:
 
 
 class Worker:
-    """Does edits on a ComfyUI of its own, which it starts at once."""
+    """Runs edits on a ComfyUI of its own, which it starts at once."""
 
     def __init__(self, setup: Setup):
         self.setup = setup
         self.template = Template(setup.graph)
         self.store = store_at(place_of(setup.out))
         self.server = OwnServer(setup)
-        self.refusal = self._unseen() or self._lacking()  # why it can do no edit at all
+        self.refusal = self._machine_refusal() or self._server_refusal()  # why this worker cannot run at all
         if self.refusal is None:
             self.job = Job(self.template, self.store)
 
-    def outcomes(self, edits: Iterable[Edit | Broken]) -> Iterator[Outcome]:
-        """What becomes of edits; STOPPED, which is of none of them, where this worker can do none."""
+    def outcomes(self, edits: Iterable[PictureEdit | InvalidEdit]) -> Iterator[Outcome]:
+        """The outcome of each edit; or one STOPPED: this worker cannot run at all."""
         if self.refusal is not None:
             yield Outcome(socket.gethostname(), STOPPED, error=self.refusal)
             return
@@ -77,8 +77,8 @@ class Worker:
             self.server.runs += outcome.status != FINISHED
             yield outcome
 
-    def _do(self, edit: Edit | Broken) -> Outcome:
-        """An edit, on as many servers as it takes."""
+    def _do(self, edit: PictureEdit | InvalidEdit) -> Outcome:
+        """Run an edit, on further servers if one dies."""
         started, reason = time.monotonic(), GraphError("it was never asked")
         for deaths, pause in enumerate(PAUSES):
             try:
@@ -90,10 +90,10 @@ class Worker:
                 time.sleep(pause)
         return replace(self.job.give_up(edit, reason), seconds=round(time.monotonic() - started, 2))
 
-    def _unseen(self) -> str | None:
-        """Why this machine can have no worker: no ComfyUI, or another folder of results than the command's."""
+    def _machine_refusal(self) -> str | None:
+        """Why this machine cannot have a worker: no ComfyUI, or another folder of results than the command's."""
         try:
-            seen = self.store.has(self.setup.begun)
+            seen = self.store.has(self.setup.marker)
         except OSError as error:
             return f"{socket.gethostname()} cannot read {self.setup.out}: {error}"
         if not is_comfyui(Path(self.setup.comfyui)):
@@ -105,8 +105,8 @@ class Worker:
             "all machines have at the same path, or one of an object store (s3://..., gs://...)"
         )
 
-    def _lacking(self) -> str | None:
-        """Why no edit can be done here, so that it is said once and not a million times."""
+    def _server_refusal(self) -> str | None:
+        """Why no edit can run on this server: said once, not for each edit."""
         try:
             client = self.server.client()
         except GraphError as error:
@@ -124,7 +124,7 @@ class Worker:
 
 
 class OwnServer:
-    """A ComfyUI in a folder of its own, which goes with it."""
+    """A ComfyUI in a temporary folder of its own."""
 
     def __init__(self, setup: Setup):
         self.setup = setup
@@ -134,10 +134,10 @@ class OwnServer:
         self._server: ComfyServer | None = None
 
     def client(self) -> ComfyClient:
-        """The server, started if it is not there, anew if it has run long.
+        """The server, started if needed and restarted after `recycle` pictures.
 
         Raises:
-            GraphError: it does not start, tried twice, for another process may have taken its port; the end of its log.
+            GraphError: it did not start in two attempts (another process may take its port); with the end of its log.
         """
         if self.runs >= self.setup.recycle:
             self.stop()
@@ -149,7 +149,7 @@ class OwnServer:
         return self._server
 
     def stop(self) -> None:
-        """End it, and take its folder away."""
+        """Stop it and delete its folder."""
         running, self._running, self._server = self._running, None, None
         if running is not None:
             running.close()
@@ -178,23 +178,27 @@ class OwnServer:
             server.timeout = setup.timeout
             self.host = server.host()
             self.runs, self._running = 0, stack.pop_all()
-            weakref.finalize(self, self._running.close)  # also where the worker is told to end
+            weakref.finalize(self, self._running.close)  # also when the worker is told to end
             return server
 
 
-def to_text(edit: Edit | Broken) -> str:
-    """An edit as a text that `from_text` reads."""
-    picture = {} if isinstance(edit, Broken) else {"picture": str(edit.picture)}
+def to_text(edit: PictureEdit | InvalidEdit) -> str:
+    """An edit as text for `from_text`."""
+    picture = {} if isinstance(edit, InvalidEdit) else {"picture": str(edit.picture)}
     return json.dumps(asdict(edit) | picture)
 
 
-def from_text(text: str) -> Edit | Broken:
+def from_text(text: str) -> PictureEdit | InvalidEdit:
     values = json.loads(text)
-    return Broken(**values) if "reason" in values else Edit(**values | {"picture": place_of(values["picture"])})
+    return (
+        InvalidEdit(**values)
+        if "reason" in values
+        else PictureEdit(**values | {"picture": place_of(values["picture"])})
+    )
 
 
 def _python_of(setup: Setup) -> Path:
-    """ComfyUI's interpreter: as told, or that of an environment in its folder, or this one."""
+    """ComfyUI's interpreter: the one named, or that of an environment in its folder, or this one."""
     if setup.python is not None:
         return Path(setup.python)
     program = "Scripts/python.exe" if os.name == "nt" else "bin/python"
@@ -211,7 +215,7 @@ def _log_file(folder: str | None, base: Path) -> Path:
 
 @contextlib.contextmanager
 def _own_folder(scratch: str | None) -> Iterator[Path]:
-    """A new folder, which is taken away at the end; those of workers that were killed go now."""
+    """A temporary folder; folders that killed workers left behind are deleted first."""
     parent = Path(scratch or tempfile.gettempdir())
     parent.mkdir(parents=True, exist_ok=True)
     _sweep(parent)
@@ -227,7 +231,7 @@ def _own_folder(scratch: str | None) -> Iterator[Path]:
 
 
 def _sweep(parent: Path) -> None:
-    """Take away the folders that no worker holds any more, where the system can say so."""
+    """Delete the folders that no living worker holds, if the system can tell."""
     for path in parent.glob(f"{BASE}*/{LOCK}"):
         with contextlib.suppress(OSError), path.open("w") as lock:
             if _lock(lock):
@@ -235,7 +239,7 @@ def _sweep(parent: Path) -> None:
 
 
 def _lock(file: Any) -> bool:
-    """Whether a file is now locked by this process; on Windows it never is."""
+    """Lock a file for this process; False if that fails, as it always does on Windows."""
     try:
         import fcntl
 

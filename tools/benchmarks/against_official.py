@@ -54,7 +54,7 @@ def main() -> None:
 
 
 class Bench:
-    """The methods, each a function that returns an edited latent, and the count of what they ask of the network."""
+    """The methods, each a function that returns an edited latent, and the count of their network calls."""
 
     def __init__(self, host, cells: int, steps: int, skip: int):
         self.host, self.steps, self.skip = host, steps, skip
@@ -190,7 +190,7 @@ class Bench:
 
 
 def without_result(_: torch.Tensor) -> None:
-    """None in place of an image that is not to be compared."""
+    """None, for an image that is not compared."""
 
 
 def measure(methods: dict, bench: Bench, turns: int) -> dict[str, dict]:
@@ -226,7 +226,7 @@ def measure(methods: dict, bench: Bench, turns: int) -> dict[str, dict]:
 
 
 class PeakMemory:
-    """The most memory beyond what was in use at the start: the device's on CUDA, else this process's."""
+    """Peak memory beyond the start's: the device's on CUDA, otherwise this process's."""
 
     def __enter__(self) -> PeakMemory:
         if torch.cuda.is_available():

@@ -1,4 +1,4 @@
-"""What the networks of `python -m tools.batch evaluate` cost for an edit of 512 x 512 pixels, and for a further method's.
+"""Cost of the networks of `python -m tools.batch evaluate`: for an edit of 512 x 512 pixels, and for a further method.
 
     python -m tools.benchmarks.evaluation_cost
     python -m tools.benchmarks.evaluation_cost --device cuda --edits 50

@@ -1,4 +1,4 @@
-"""What the front ends of the pipeline cost beside the servers: the same edits by each, on servers that only wait.
+"""Cost of the front ends of tools.batch beside the servers: the same edits by each, on servers that only wait.
 
     python -m tools.benchmarks.front_ends                    2,000 edits of 0.05 s
     python -m tools.benchmarks.front_ends --list 1000000     only what such a list costs the driver of a cluster
@@ -33,12 +33,12 @@ GRAPH = {
     "2": {"class_type": "CLIPTextEncode", "inputs": {"text": ""}, "_meta": {"title": "Target prompt"}},
     "3": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "positive": ["2", 0]}},
 }
-LOOK = 0.1  # seconds between two looks at a command
+POLL = 0.1  # seconds between two measurements of a command
 
 
 @dataclass
-class Measured:
-    """One front end; seconds, and bytes of its process."""
+class FrontEndCost:
+    """Cost of one front end, in seconds and in bytes of its process."""
 
     servers: int
     start: float
@@ -56,7 +56,7 @@ def main() -> None:
     if options.list:
         return measure_list(options.list)
     os.environ |= {"STAND_IN_SECONDS": str(options.seconds), "RAY_AUTH_MODE": "disabled"}
-    methods: dict[str, Callable[[Path], Measured]] = {
+    methods: dict[str, Callable[[Path], FrontEndCost]] = {
         "edit, 1 server": lambda folder: edit(folder, options.edits, 1),
         "edit, 2 servers": lambda folder: edit(folder, options.edits, 2),
         "edit, 2 shards": lambda folder: shards(folder, options.edits, 2),
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def measure_list(edits: int) -> None:
-    """A list of two edits of each picture, read and put together as `cluster` does it."""
+    """Read a list with two edits of each picture and group it as `cluster` does."""
     from ..batch.edits import PromptList
     from ..batch.work_list import WorkList
 
@@ -93,13 +93,13 @@ def measure_list(edits: int) -> None:
         print(f"{grouped:.1f} s; {held / 1e6:.0f} MB in the driver, {size / 1e6:.0f} MB handed to Ray")
 
 
-def edit(folder: Path, edits: int, count: int) -> Measured:
+def edit(folder: Path, edits: int, count: int) -> FrontEndCost:
     with servers(folder, count) as running:
         where = [part for server in running for part in ("--server", server.url)]
         return watched([command("edit", folder, edits, *where)], folder / "edited", edits, count)
 
 
-def shards(folder: Path, edits: int, count: int) -> Measured:
+def shards(folder: Path, edits: int, count: int) -> FrontEndCost:
     with servers(folder, count) as running:
         commands = [
             command("edit", folder, edits, "--server", server.url, "--shard", f"{index}/{count}")
@@ -108,7 +108,7 @@ def shards(folder: Path, edits: int, count: int) -> Measured:
         return watched(commands, folder / "edited", edits, count)
 
 
-def cluster(folder: Path, edits: int, count: int) -> Measured:
+def cluster(folder: Path, edits: int, count: int) -> FrontEndCost:
     where = ["--comfyui", str(COMFYUI), "--cpu", "--workers", str(count), "--scratch", str(folder / "own")]
     return watched([command("cluster", folder, edits, *where)], folder / "edited", edits, count)
 
@@ -126,7 +126,7 @@ def servers(folder: Path, count: int) -> Iterator[list[ComfyServer]]:
 
 
 def command(name: str, folder: Path, edits: int, *arguments: str) -> list[str]:
-    """A command line for that many pictures, which are made where they are not there yet."""
+    """A command line for that many pictures, which are created if missing."""
     pictures = folder / "pictures"
     if not pictures.exists():
         pictures.mkdir()
@@ -137,14 +137,14 @@ def command(name: str, folder: Path, edits: int, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "tools.batch", name, *what, *arguments]
 
 
-def watched(commands: list[list[str]], out: Path, edits: int, count: int) -> Measured:
-    """Run commands at the same time, and look at their results and their memory."""
+def watched(commands: list[list[str]], out: Path, edits: int, count: int) -> FrontEndCost:
+    """Run commands at the same time and measure their results and memory."""
     started = time.perf_counter()
     with tempfile.TemporaryFile() as said:
         processes = [subprocess.Popen(line, cwd=PACK, stdout=said, stderr=said) for line in commands]
         first, after_a_quarter, most = started, 0, 0
         while any(process.poll() is None for process in processes):
-            time.sleep(LOOK)
+            time.sleep(POLL)
             done = sum(name.endswith(".json") for name in os.listdir(out)) if out.exists() else 0
             first = first if done else time.perf_counter()
             if done >= edits / 4:
@@ -154,7 +154,7 @@ def watched(commands: list[list[str]], out: Path, edits: int, count: int) -> Mea
         if any(process.returncode for process in processes):
             said.seek(0)
             sys.exit(said.read().decode(errors="replace"))
-    return Measured(count, first - started, time.perf_counter() - first, after_a_quarter, most)
+    return FrontEndCost(count, first - started, time.perf_counter() - first, after_a_quarter, most)
 
 
 def resident_of(process: subprocess.Popen) -> int:
@@ -163,7 +163,7 @@ def resident_of(process: subprocess.Popen) -> int:
     return 0
 
 
-def report(measured: dict[str, Measured], edits: int, seconds: float) -> None:
+def report(measured: dict[str, FrontEndCost], edits: int, seconds: float) -> None:
     base = next(iter(measured.values()))
     print(f"\n{edits} edits of {seconds:g} s, {os.cpu_count()} processors")
     print(

@@ -1,12 +1,12 @@
-"""What the pack adds to a step of the host's, in one run.
+"""Overhead of the pack for a step of the host's sampling.
 
     python -m tools.benchmarks.overhead            a shallow SD1.5 layout, for a CPU
     python -m tools.benchmarks.overhead --full     the whole SD1.5 layout, for a GPU
 
-Needs the environment of `python run.py test` and ComfyUI. Each way asks the same network on the same latent; some
-of them with more rows a call, which is what they are for. So what is compared is the time of a run outside the network,
-for a step: that of the way, less that of the host's euler_ancestral in the same turn, as a share of a whole step of the
-host's with as many rows.
+Needs the environment of `python run.py test` and ComfyUI. Each way calls the same network on the same latent, some of
+them with more rows a call, by design. So only the time outside the network is compared, for a step: that of the way
+less that of the host's euler_ancestral in the same turn, as a fraction of a whole step of the host's with as many
+rows.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def main() -> None:
 def measure(
     ways: dict[str, Callable[[], object]], network_seconds: list[float], turns: int
 ) -> dict[str, tuple[float, float, list[float]]]:
-    """For each way: median seconds a step, the median share outside the network, and what each turn has added."""
+    """For each way: median seconds a step, median fraction outside the network, and the overhead in each turn."""
     steps: dict[str, list[float]] = {name: [] for name in ways}
     outside: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(turns + 1):  # the first turn warms up

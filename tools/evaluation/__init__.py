@@ -1,9 +1,9 @@
-"""How far edited pictures are from their sources and how near to their prompts: metrics, data sets, intervals, tables.
+"""Evaluation of edited pictures: distance from their sources, agreement with their prompts, intervals, tables.
 
-Knows nothing of ComfyUI, of how the pictures were made, or of the method. What is needed beyond torch, numpy and Pillow
-is imported where it is used: `pip install -r requirements-evaluation.txt`.
+Independent of ComfyUI, of the method and of how the pictures were made. Packages beyond torch, numpy, scipy and Pillow
+are imported where they are used: `pip install -r requirements-evaluation.txt`.
 """
 
 
 class EvaluationError(ValueError):
-    """What was asked for cannot be measured so; the message names the file and the remedy."""
+    """Input that cannot be measured; the message names the file and the remedy."""

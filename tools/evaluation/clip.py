@@ -1,4 +1,4 @@
-"""CLIP of transformers, from a folder: cosines of pictures and prompts."""
+"""Cosines of pictures and prompts by a CLIP of transformers, loaded from a folder."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _KEPT = 64  # embeddings: a source is asked for by each method, a prompt by each
 
 
 class FolderClip:
-    """The model and the tokenizer in a folder as the hub has them: config.json, model.safetensors, vocab.json, ...
+    """The model and the tokenizer in a folder as on the hub: config.json, model.safetensors, vocab.json, ...
 
     Pictures are prepared by Pillow as CLIP itself does, since processors differ between versions of transformers.
-    Embeddings are kept for the pictures and prompts that were last asked for.
+    The embeddings of the last pictures and prompts are cached.
     """
 
     def __init__(self, folder: Path, device: str = "cpu"):
@@ -33,7 +33,7 @@ class FolderClip:
         self._kept: OrderedDict[Hashable, Tensor] = OrderedDict()
 
     def text(self, picture: Tensor, prompt: str) -> float:
-        """Cosine of a picture (H, W, 3) uint8 and a prompt, which is cut at the length that the model takes."""
+        """Cosine of a picture (H, W, 3) uint8 and a prompt, cut at the model's length."""
         return float(self._of_picture(picture) @ self._of_text(prompt))
 
     def pictures(self, first: Tensor, second: Tensor) -> float:
@@ -56,11 +56,11 @@ class FolderClip:
         return self.model.get_text_features(**{name: ids.to(self.device) for name, ids in tokens.items()})
 
     def _once(self, key: Hashable, features: Callable[[], Any]) -> Tensor:
-        """(D,) of length 1, on the CPU in float64."""
+        """(D,) scaled to length 1, on the CPU in float64."""
         if key not in self._kept:
             with torch.inference_mode():
                 result = features()
-            row = getattr(result, "pooler_output", result)[0]  # a tensor in transformers 4, what holds one in 5
+            row = getattr(result, "pooler_output", result)[0]  # a tensor in transformers 4, an output object in 5
             self._kept[key] = unit(row)
             if len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
@@ -69,12 +69,12 @@ class FolderClip:
 
 
 def prepared(picture: Tensor, size: int) -> Tensor:
-    """(1, 3, size, size) what the model reads of a picture (H, W, 3) uint8."""
+    """(1, 3, size, size) input of the model for a picture (H, W, 3) uint8."""
     pixels = cropped_for_clip(picture, size).movedim(-1, 0).float() / 255
     mean, deviation = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, DEVIATION))
     return ((pixels - mean) / deviation)[None]
 
 
 def unit(embedding: Tensor) -> Tensor:
-    """(D,) of length 1, on the CPU in float64."""
+    """(D,) scaled to length 1, on the CPU in float64."""
     return torch.nn.functional.normalize(embedding.detach().cpu().double(), dim=-1)

@@ -1,4 +1,4 @@
-"""Finds the edited pictures of a case: by the records of `python -m tools.batch edit`, or by their names.
+"""The edited pictures of a case, found by the records of `python -m tools.batch edit` or by file name.
 
 A folder with such records is matched by the picture's SHA-256 and both prompts. Records of different settings are
 different methods: a sweep in one folder becomes a row for each setting. Records that differ in their seed alone are
@@ -23,7 +23,7 @@ from . import EvaluationError
 from .cases import PICTURE_ENDINGS, Case, Picture, digest_of
 
 UNEDITED = "source"  # the name of the method that does nothing
-OF_NO_METHOD = ("seed", "variations", "timesteps_per_call")  # settings that make another variation, or the same picture
+OF_NO_METHOD = ("seed", "variations", "timesteps_per_call")  # settings that make a variation, or the same picture
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Edited:
 
     Args:
         pictures: one for each variation.
-        seconds: that one picture took; NaN where nobody wrote it down.
+        seconds: run time of one picture; NaN if not recorded.
     """
 
     pictures: tuple[Picture, ...]
@@ -45,7 +45,7 @@ def _edited(files: Sequence[Path], seconds: float = math.nan) -> Edited:
 
 @dataclass(frozen=True)
 class Method:
-    """What made a set of edits, and how to find that of a case."""
+    """A method of editing, its settings, and how to find its edit of a case."""
 
     name: str
     settings: Mapping[str, Any]
@@ -53,23 +53,23 @@ class Method:
 
 
 def unedited() -> Method:
-    """The sources themselves as edits, for which all errors are 0."""
+    """The sources themselves as edits, with all errors 0."""
     return Method(UNEDITED, {}, lambda case: Edited((case.picture,)))
 
 
 def methods_in(name: str, folder: Path, settings: Collection[str], cases: Collection[Case]) -> list[Method]:
-    """The methods in a folder, called by a name and, where there are several, by the settings that tell them apart.
+    """The methods in a folder; several are told apart by the settings that differ.
 
     Args:
-        settings: what records hold of settings, by name; beside what they hold in `set`.
-        cases: that pictures are to be found for.
+        settings: names of the settings in records, beside those in `set`.
+        cases: the cases to find pictures for.
 
     Raises:
-        EvaluationError: there is no such folder.
+        EvaluationError: the folder is missing.
     """
     if not folder.is_dir():
         raise EvaluationError(f"--edited {name}: there is no folder {folder}")
-    groups: dict[str, list[tuple[Path, dict]]] = defaultdict(list)
+    groups: dict[str, list[tuple[Path, dict[str, Any]]]] = defaultdict(list)
     for path, record in _records(folder):
         groups[json.dumps(_settings_of(record, settings), sort_keys=True)].append((path, record))
     if not groups:
@@ -90,10 +90,10 @@ def _items(settings: Mapping[str, Any]) -> set[tuple[str, str]]:
 
 
 class _ByRecord:
-    """Looks a case up in records."""
+    """Look-up of a case in records."""
 
-    def __init__(self, found: list[tuple[Path, dict]]):
-        self.records: dict[tuple, list[tuple[Path, dict]]] = defaultdict(list)
+    def __init__(self, found: list[tuple[Path, dict[str, Any]]]):
+        self.records: dict[tuple[str, str, str], list[tuple[Path, dict[str, Any]]]] = defaultdict(list)
         for path, record in found:
             self.records[record["picture_sha256"], record["source"] or "", record["target"]].append((path, record))
         for entries in self.records.values():
@@ -112,8 +112,8 @@ class _ByRecord:
         return _edited(files, sum(seconds) / len(files) if seconds else math.nan)
 
 
-def _records(folder: Path) -> Iterator[tuple[Path, dict]]:
-    """The records in a folder; other JSON files are none."""
+def _records(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The records in a folder; other JSON files are skipped."""
     for path in sorted(folder.glob("*.json")):
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
@@ -124,7 +124,7 @@ def _records(folder: Path) -> Iterator[tuple[Path, dict]]:
 
 
 def _settings_of(record: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
-    """What tells the method of a record from others, by name; by a graph's titles for what has no name of its own."""
+    """The settings of a record that define its method, by name or by "Title.input"."""
     named = {name: record[name] for name in names if name in record}
     further = record.get("set")
     named |= further if isinstance(further, dict) else {}
@@ -132,7 +132,7 @@ def _settings_of(record: Mapping[str, Any], names: Collection[str]) -> dict[str,
 
 
 def _shared_pictures(cases: Collection[Case]) -> set[str]:
-    """Pictures of several cases, whose place says nothing of which edit a file is."""
+    """Pictures of several cases, whose path does not tell which edit a file is."""
     seen: set[str] = set()
     shared: set[str] = set()
     for case in cases:
@@ -154,7 +154,7 @@ def _by_name(folder: Path, case: Case, shared: bool) -> Edited | None:
 
 
 def _picture(folder: Path, stem: str) -> Path | None:
-    """A picture of that name within the folder, with any ending."""
+    """The picture of that name inside the folder, with any ending."""
     if PurePosixPath(stem).is_absolute() or ".." in PurePosixPath(stem).parts:
         return None
     candidates = (folder / f"{stem}{ending}" for ending in PICTURE_ENDINGS)

@@ -6,13 +6,12 @@
 - `table`: CSV or parquet with the columns picture, source, target, and optionally id, type, mask, words; others by
   `columns`. A picture is a path beside the file or, in parquet, the picture itself; a mask is a picture or runs.
 
-Brackets of PIE-Bench, which mark what differs, are taken out of its prompts. What a data set lacks is found when a
-picture is read, so that the other cases can be done.
+PIE-Bench's brackets, which mark what differs, are removed from its prompts. A missing picture is noticed when it is
+read, so that the other cases can be done.
 """
 
 from __future__ import annotations
 
-import csv
 import importlib
 import json
 from collections import Counter
@@ -23,6 +22,7 @@ from typing import Any
 
 from . import EvaluationError
 from .cases import Case, DataSet, Picture
+from .tabular import csv_rows, parquet_rows
 
 FORMATS = ("pie-bench", "pie-bench-parquet", "yaml", "table")
 COLUMNS = ("picture", "source", "target", "id", "type", "mask", "words")
@@ -42,14 +42,14 @@ _PLUS_PLUS = {"picture": "image", "source": "source_prompt", "target": "target_p
 
 
 def read(path: Path, format: str | None = None, columns: Mapping[str, str] | None = None) -> DataSet:
-    """The cases of a file or a folder.
+    """Read the cases of a file or a folder.
 
     Args:
-        format: one of FORMATS; None finds it out by the content.
-        columns: what a table calls the columns of COLUMNS, where it is something else.
+        format: one of FORMATS; None to recognise it by the content.
+        columns: a table's own names for some of COLUMNS.
 
     Raises:
-        EvaluationError: there is no such file, or it is of no known format.
+        EvaluationError: the file is missing or of no known format.
     """
     path = _file_in(path)
     try:
@@ -68,7 +68,7 @@ def without_brackets(prompt: str) -> str:
 
 
 def runs_of(text: str | Iterable[int]) -> tuple[int, ...]:
-    """A run-length list, of numbers or of text with blanks or commas between them."""
+    """A run-length list from numbers, or from text with blanks or commas between them."""
     parts = text.replace(",", " ").replace("[", " ").replace("]", " ").split() if isinstance(text, str) else text
     return tuple(int(part) for part in parts)
 
@@ -149,7 +149,7 @@ def _table(path: Path, columns: dict[str, str]) -> Iterator[Case]:
 
 
 def _case_of(row: dict[str, Any], folder: Path, case_id: str) -> Case:
-    """A case of a row by our own names of its columns."""
+    """The case of a row with our own column names."""
     picture = row["picture"]
     if not isinstance(picture, Picture):
         name = str(picture).replace("\\", "/").lstrip("/")
@@ -167,7 +167,7 @@ def _case_of(row: dict[str, Any], folder: Path, case_id: str) -> Case:
 
 
 def _mask_of(value: Any, folder: Path) -> tuple[int, ...] | Picture | None:
-    """Of a cell: a picture, the path of one, or runs; nothing is no mask, and "0 0" is runs that mark nothing."""
+    """The mask in a cell: a picture, the path of one, or runs; an empty cell is no mask, "0 0" marks nothing."""
     if value is None or value == "":
         return None
     if isinstance(value, Picture):
@@ -178,36 +178,36 @@ def _mask_of(value: Any, folder: Path) -> tuple[int, ...] | Picture | None:
 
 
 def _csv_rows(path: Path, columns: dict[str, str]) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file, strict=True)
-        ours = _ours(columns, rows.fieldnames or ())
-        for row in rows:
-            if None in row or None in row.values():
-                raise ValueError(f"line {rows.line_num} has another number of cells than the header")
-            yield {name: row[column].strip() for name, column in ours.items()}
+    with path.open("rb") as file:
+        rows = csv_rows(file)
+        _, header = next(rows, (1, []))
+        ours = _ours(columns, header)
+        for number, cells in rows:
+            if cells and len(cells) != len(header):
+                raise ValueError(f"row {number} has another number of cells than the header")
+            row = dict(zip(header, cells, strict=False))
+            if row:
+                yield {name: row[column].strip() for name, column in ours.items()}
 
 
 def _parquet_rows(path: Path, columns: dict[str, str]) -> Iterator[dict[str, Any]]:
-    """Rows by our own names, where a column that holds files gives a Picture that is read later."""
+    """Rows by our own names; a column that holds files gives a Picture that is read later."""
     file = _parquet().ParquetFile(path)
     schema = file.schema_arrow
     ours = _ours(columns, schema.names)
     held = {name: column for name, column in ours.items() if _holds_files(schema.field(column).type)}
     light = [column for name, column in ours.items() if name not in held]
     light += [f"{column}.path" for column in held.values() if _has_path(schema.field(column).type)]
-    row_number = 0
-    for group in range(file.num_row_groups):
-        for index, values in enumerate(file.read_row_group(group, columns=light).to_pylist()):
-            row = {name: values[column] for name, column in ours.items() if name not in held}
-            for name, column in held.items():
-                stored = (values.get(column) or {}).get("path") or f"{path.stem}/{row.get('id', row_number)}.png"
-                row[name] = Picture(stored.replace("\\", "/"), partial(_cell, path, group, index, column))
-            yield row
-            row_number += 1
+    for number, (group, index, values) in enumerate(parquet_rows(file, light)):
+        row = {name: values[column] for name, column in ours.items() if name not in held}
+        for name, column in held.items():
+            stored = (values.get(column) or {}).get("path") or f"{path.stem}/{row.get('id', number)}.png"
+            row[name] = Picture(stored.replace("\\", "/"), partial(_cell, path, group, index, column))
+        yield row
 
 
 def _ours(columns: Mapping[str, str], there: Iterable[str]) -> dict[str, str]:
-    """Which column of a table is which of ours."""
+    """The table's columns by our names."""
     there = list(there)
     for name, column in columns.items():
         if name not in COLUMNS or column not in there:
@@ -234,7 +234,7 @@ def _has_path(kind: Any) -> bool:
 
 
 def _cell(path: Path, group: int, row: int, column: str) -> bytes:
-    """A file that a cell holds; FileNotFoundError where the cell is empty."""
+    """The file in a cell; FileNotFoundError for an empty cell."""
     value = _column(path, group, column)[row].as_py()
     content = value.get("bytes") if isinstance(value, dict) else value
     if content is None:
@@ -255,12 +255,12 @@ def _parquet_files(path: Path) -> list[Path]:
 
 
 def _beside(folder: Path, name: str) -> Path:
-    """A path that the official yaml has relative to where its script runs: the folder of the yaml or one above it."""
+    """A path of the official yaml, relative to the folder of the yaml or one above it, where its script runs."""
     return next((base / name for base in (folder, *folder.parents[:2]) if (base / name).is_file()), folder / name)
 
 
 def _stem(name: str) -> str:
-    """A path without its ending, by which cases are called that have no id."""
+    """A path without its ending: the name of a case without an id."""
     return str(PurePosixPath(name).with_suffix(""))
 
 

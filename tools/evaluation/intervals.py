@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import bootstrap
 
 RESAMPLES, SEED, COVERED = 10_000, 0, 0.95
-_AT_ONCE = 1_000_000  # numbers of resampled cases, 8 MB
+_AT_ONCE = 1_000_000  # resampled values, 8 MB
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,9 @@ class Mean:
     """A mean over cases with its 95% interval.
 
     Args:
-        count: cases that went into it.
-        low, high: NaN with fewer than two cases or an infinite one.
-        infinite: cases whose value is infinite.
+        count: number of cases in it.
+        low, high: NaN for fewer than two cases or an infinite mean.
+        infinite: number of cases with an infinite value.
     """
 
     count: int
@@ -30,12 +30,12 @@ class Mean:
     infinite: int = 0
 
 
-def mean_of(values: NDArray, leave_out_infinite: bool = False) -> Mean:
-    """Of the values of cases; NaN is no value.
+def mean_of(values: NDArray[np.float64], leave_out_infinite: bool = False) -> Mean:
+    """Mean of the values (cases,), without NaN.
 
     Args:
-        leave_out_infinite: take the mean over the finite ones if there are any; else one infinite value makes it
-            infinite.
+        leave_out_infinite: take the mean over the finite values if there are any; otherwise one infinite value makes
+            the mean infinite.
     """
     known = values[~np.isnan(values)]
     finite = known[np.isfinite(known)]
@@ -48,21 +48,16 @@ def mean_of(values: NDArray, leave_out_infinite: bool = False) -> Mean:
     return Mean(len(taken), mean, float(low), float(high), infinite)
 
 
-def interval(values: NDArray, resamples: int = RESAMPLES, seed: int = SEED) -> tuple[NDArray, NDArray]:
-    """Both ends of the 95% interval of the mean over the last axis, for each row of (..., n) by the same resamples."""
-    count = values.shape[-1]
-    size = max(1, min(resamples, _AT_ONCE // count))
-    starts = range(0, resamples, size)
-    counts = (_resampled(count, min(size, resamples - start), seed, start) for start in starts)
-    means = np.concatenate([values @ part.T / count for part in counts], axis=-1)
-    outside = (1 - COVERED) / 2
-    low, high = np.quantile(means, (outside, 1 - outside), axis=-1)
-    return low, high
-
-
-@lru_cache(maxsize=24)
-def _resampled(count: int, size: int, seed: int, start: int) -> NDArray:
-    """(size, count) how often each case is in each of some resamples."""
-    chosen = np.random.default_rng([seed, start]).integers(count, size=(size, count))
-    chosen += count * np.arange(size)[:, None]
-    return np.bincount(chosen.ravel(), minlength=size * count).reshape(size, count).astype(np.float64)
+def interval(values: NDArray[np.float64], resamples: int = RESAMPLES, seed: int = SEED) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Both ends of the 95% interval of the mean over the last axis, for each row of (..., n) from the same resamples."""
+    found = bootstrap(
+        (values,),
+        np.mean,
+        axis=-1,
+        n_resamples=resamples,
+        batch=max(1, _AT_ONCE // values.size),
+        confidence_level=COVERED,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
+    return found.confidence_interval.low, found.confidence_interval.high

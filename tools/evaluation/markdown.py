@@ -1,4 +1,4 @@
-"""The tables as people read them, in Markdown."""
+"""All tables as a page of Markdown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from . import published
 from .intervals import RESAMPLES, Mean
 from .protocols import PROTOCOLS, QUIRKS, Metric, columns_of
-from .tables import Difference, Scores, differences
+from .scores import Difference, Scores, differences
 
 _ARROWS = {"up": " \u2191", "down": " \u2193", "": ""}
 _TITLES = {
@@ -20,11 +20,11 @@ _TITLES = {
 
 
 def page(scores: Mapping[str, Scores], notes: Iterable[str], compared: bool) -> str:
-    """All tables, what is missing, and what the numbers are.
+    """The page: notes, a table for each protocol, differences, and what the numbers mean.
 
     Args:
         notes: lines on the data set, the pictures and the weights.
-        compared: whether the published rows stand beneath.
+        compared: add the published rows.
     """
     parts = ["# Evaluation", *(f"- {note}" for note in [*notes, *_lacking(scores)]), ""]
     for protocol in PROTOCOLS:
@@ -74,13 +74,13 @@ def _difference(pair: Difference, columns: Sequence[Metric]) -> str:
 
 
 def shown(metric: Metric, mean: Mean) -> str:
-    """A mean with its interval, scaled as published tables are."""
+    """A mean with its interval, scaled as in published tables."""
     text = metric.shown(mean.mean)
     return text if math.isnan(mean.low) else f"{text} [{metric.shown(mean.low)}, {metric.shown(mean.high)}]"
 
 
 def _counts(means: Sequence[Mean]) -> str:
-    """How many cases went into the columns, and how many infinite values there were."""
+    """The number of cases in the columns, and of infinite values."""
     counts = sorted({mean.count for mean in means}, reverse=True)
     infinite = max(mean.infinite for mean in means)
     return " / ".join(map(str, counts)) + (f", {infinite} infinite" if infinite else "")
@@ -89,9 +89,9 @@ def _counts(means: Sequence[Mean]) -> str:
 def _lacking(scores: Mapping[str, Scores]) -> list[str]:
     lines = []
     for name, own in scores.items():
-        if own.outcome.missing:
-            lines.append(f"{name} lacks {len(own.outcome.missing)}: {', '.join(own.outcome.missing)}")
-        lines += [f"{name}: {', '.join(ids)}: {reason}" for reason, ids in own.outcome.failed.items()]
+        if own.measured.missing:
+            lines.append(f"{name} lacks {len(own.measured.missing)}: {', '.join(own.measured.missing)}")
+        lines += [f"{name}: {', '.join(ids)}: {reason}" for reason, ids in own.measured.failed.items()]
     return lines
 
 

@@ -1,4 +1,4 @@
-"""Masks of data sets: run-length lists as PIE-Bench writes them, and pictures. True is where the edit was wanted."""
+"""Masks of data sets, from run-length lists as PIE-Bench writes them or from pictures; true where an edit was wanted."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .pictures import decoded, size_of
 
 
 def of_case(mask: tuple[int, ...] | Picture, picture: Tensor, name: str) -> Tensor:
-    """(H, W) bool for a picture (H, W, 3) that this mask belongs to.
+    """(H, W) bool mask of a picture (H, W, 3).
 
     Raises:
-        EvaluationError: the mask is of another size, or its list is none.
+        EvaluationError: the mask has another size, or its run-length list is invalid.
     """
     height, width = picture.shape[:2]
     if isinstance(mask, tuple):
@@ -27,10 +27,10 @@ def of_case(mask: tuple[int, ...] | Picture, picture: Tensor, name: str) -> Tens
 
 
 def of_runs(runs: tuple[int, ...], height: int, width: int, name: str) -> Tensor:
-    """(H, W) bool of a flat list of starts and lengths over the picture, row by row.
+    """(H, W) bool from a flat list of starts and lengths, row by row.
 
-    As the official evaluator does, a run that is too long is cut at the end, and the outermost rows and columns count
-    as edited: it calls them errors of the annotation.
+    As in the official evaluator, a run that is too long is cut at the end, and the outermost rows and columns count as
+    edited (it calls them errors of the annotation).
 
     Raises:
         EvaluationError: an odd list, a negative number, or a start outside the picture.

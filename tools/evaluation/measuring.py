@@ -1,7 +1,7 @@
 """Measures the edits of a data set: a row for each method, case and variation.
 
-A row's key is made of all that its numbers depend on. So a row that the table has is not measured again, and one of
-other pictures, prompts, options or weights is.
+A row's key is a digest of everything its numbers depend on. So a row in the table is not measured again, unless
+pictures, prompts, options or weights changed.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from .weights import Weights
 
 @dataclass(frozen=True)
 class Options:
-    """How a source and its edit are brought together.
+    """How a source and its edit are prepared.
 
     Args:
-        fit: how a source of another size is made to fit its edit; None refuses it.
-        jpeg: quality by which an edit is recompressed before it is measured; None leaves it.
+        fit: how a source of another size is resized to its edit; None refuses it.
+        jpeg: quality of a JPEG compression of the edit before measuring; None for none.
     """
 
     fit: pictures.Fit | None = None
@@ -36,13 +36,13 @@ class Options:
 
 
 @dataclass
-class Outcome:
-    """Of one method.
+class Measured:
+    """Everything measured of one method.
 
     Args:
-        rows: in the order of the cases, then of variations.
-        missing: ids of cases that there is no edit of.
-        failed: ids of cases by the reason for which they could not be measured.
+        rows: in the order of cases, then of variations.
+        missing: ids of cases without an edit.
+        failed: ids of cases that could not be measured, by reason.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -57,30 +57,30 @@ def measure(
     options: Options,
     table: RowTable,
     before_case: Callable[[Case], None] = lambda case: None,
-) -> dict[str, Outcome]:
-    """What came of each method, by its name; what the table lacks is measured and added to it.
+) -> dict[str, Measured]:
+    """Measure each method and add what the table lacks to it; the results by name of the method.
 
     An edit that is missing or cannot be measured is listed, and the rest goes on.
     """
-    outcomes = {method.name: Outcome() for method in methods}
+    measured = {method.name: Measured() for method in methods}
     for case in cases:
         before_case(case)
         source = _Source(case)
         for method in methods:
-            outcome = outcomes[method.name]
+            own = measured[method.name]
             try:
                 edited = method.find(case)
                 if edited is None:
-                    outcome.missing.append(case.id)
+                    own.missing.append(case.id)
                 else:
-                    outcome.rows += _Measurement(source, method.name, edited, weights, options).rows(table)
+                    own.rows += _EditMeasurement(source, method.name, edited, weights, options).rows(table)
             except EvaluationError as error:
-                outcome.failed.setdefault(str(error), []).append(case.id)
-    return outcomes
+                own.failed.setdefault(str(error), []).append(case.id)
+    return measured
 
 
 class _Source:
-    """A case's picture and mask, read when they are first asked for."""
+    """A case's picture and mask, read on demand."""
 
     def __init__(self, case: Case):
         self.case = case
@@ -107,7 +107,7 @@ class _Source:
         return digest_of(mask.read()) if isinstance(mask, Picture) else json.dumps(mask)
 
 
-class _Measurement:
+class _EditMeasurement:
     """All variations of one edit."""
 
     def __init__(self, source: _Source, method: str, edited: Edited, weights: Weights, options: Options):
@@ -117,7 +117,7 @@ class _Measurement:
         self.digests = [digest_of(content) for content in self.contents]
 
     def rows(self, table: RowTable) -> list[Row]:
-        """One a variation; from the table where it has them."""
+        """A row for each variation, from the table if it has it."""
         rows = []
         for variation in range(len(self.contents)):
             key = self._key(variation)
@@ -134,7 +134,7 @@ class _Measurement:
         return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
 
     def _own_digests(self, variation: int) -> list[str]:
-        """Of the pictures that a row depends on: the first has the diversity of all."""
+        """Digests of the pictures that a row depends on; the first row holds the diversity of all."""
         return [self.digests[variation], *(self.digests[1:] if variation == 0 else [])]
 
     def _row(self, variation: int, key: str) -> Row:

@@ -9,16 +9,16 @@ from pathlib import Path
 
 from .intervals import Mean
 from .protocols import BY_NAME
-from .tables import Scores
+from .scores import Scores
 
-# The paper's own choice first; the other where its weights are not there.
+# The paper's own choice first, then what stands in for it without those weights.
 _CLIP, _LPIPS = ("ef-paper.clip", "pie-bench.clip_whole"), ("ef-paper.lpips", "whole.lpips")
 
 
 def draw(scores: Mapping[str, Scores], path: Path) -> str | None:
-    """Write the plot; why there is none, where there is none.
+    """Write the plot, or say why there is none.
 
-    Settings of one method, whose names begin alike up to a comma, are joined by a line.
+    Settings of one method, whose names agree up to a comma, are joined by a line.
     """
     measured = [name for name in (*_CLIP, *_LPIPS) if any(own.mean(BY_NAME[name]).count for own in scores.values())]
     clip, lpips = (next((name for name in names if name in measured), None) for names in (_CLIP, _LPIPS))
@@ -58,7 +58,7 @@ class _Point:
 
 
 def _families(scores: Mapping[str, Scores], clip: str, lpips: str) -> dict[str, list[_Point]]:
-    """The points of each method, from left to right."""
+    """The points of each method, left to right."""
     families: dict[str, list[_Point]] = {}
     for name, own in scores.items():
         family, _, setting = name.partition(", ")
@@ -69,6 +69,6 @@ def _families(scores: Mapping[str, Scores], clip: str, lpips: str) -> dict[str, 
 
 
 def _bars(means: Sequence[Mean]) -> list[list[float]]:
-    """How far the intervals reach below the means, and above; nowhere where there is no interval."""
+    """Lengths of the error bars below and above the means; 0 without an interval."""
     below, above = [mean.mean - mean.low for mean in means], [mean.high - mean.mean for mean in means]
     return [[max(0.0, length) if math.isfinite(length) else 0.0 for length in lengths] for lengths in (below, above)]

@@ -1,4 +1,4 @@
-"""Published rows of PIE-Bench that ours may be put beside, with what they were measured by."""
+"""Published rows of PIE-Bench to compare with."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Published:
-    """As printed there: structure x 1e3, PSNR, LPIPS x 1e3, MSE x 1e4, SSIM x 1e2, CLIP whole and edited; None: not."""
+    """A row as printed: structure x 1e3, PSNR, LPIPS x 1e3, MSE x 1e4, SSIM x 1e2, CLIP whole and edited, or None."""
 
     method: str
     source: str

@@ -1,4 +1,4 @@
-"""The table of single measurements: a CSV that grows by whole lines, so that a run that was killed can go on."""
+"""The table of single measurements: a CSV that grows by whole lines, so that a killed evaluation can be resumed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Row = Mapping[str, str]
 
 
 def text_of(value: float) -> str:
-    """A number as the table has it: all its digits, "inf", or nothing for NaN."""
+    """A number as text: all its digits, "inf", or "" for NaN."""
     return "" if math.isnan(value) else repr(value)
 
 
@@ -28,16 +28,16 @@ def value_of(text: str) -> float:
 
 
 class RowTable:
-    """The rows of a file by their keys; new ones are on the disk when `add` returns.
+    """The rows of a file by key; a new row is on the disk when `add` returns.
 
     Raises:
-        EvaluationError: the file has other columns, as that of another version does.
+        EvaluationError: the file has other columns, so it is of another version.
     """
 
     def __init__(self, path: Path):
         self.path = path
         content = path.read_bytes() if path.exists() else b""
-        whole = content[: content.rfind(b"\n") + 1]  # a run that was killed may have left half a line
+        whole = content[: content.rfind(b"\n") + 1]  # a killed process may have left half a line
         lines = list(csv.reader(io.StringIO(whole.decode("utf-8"), newline="")))
         if lines and tuple(lines[0]) != FIELDS:
             raise EvaluationError(f"{path} has other columns than this version writes: name another folder with --out")
@@ -67,7 +67,7 @@ class RowTable:
 
 
 def rewrite(path: Path, rows: Iterable[Row]) -> None:
-    """Put these rows, in this order, in the place of what the file holds; a run may then still be gone on with."""
+    """Replace the rows of the file, in this order; an evaluation can still be resumed from it."""
     lines = [_line(FIELDS), *(_line([row[name] for name in FIELDS]) for row in rows)]
     part = path.with_name(f"{path.name}.part")
     part.write_bytes("".join(lines).encode("utf-8"))
@@ -76,13 +76,13 @@ def rewrite(path: Path, rows: Iterable[Row]) -> None:
 
 def _line(cells: Iterable[str]) -> str:
     line = io.StringIO()
-    # One line a row, whatever an id holds.
+    # One line a row, whatever an id contains.
     csv.writer(line, lineterminator="\n").writerow([cell.replace("\r", " ").replace("\n", " ") for cell in cells])
     return line.getvalue()
 
 
 def write_parquet(path: Path, rows: Iterable[Row]) -> None:
-    """The same table with numbers as numbers, by pyarrow; NaN where a metric has no value."""
+    """Write the table as parquet, with numbers as numbers; NaN for a metric without a value."""
     import pyarrow
     import pyarrow.parquet
 

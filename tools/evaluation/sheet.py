@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from . import EvaluationError, masks, pictures
 from .cases import Case, Picture
 from .edited import Method
-from .measuring import Outcome
+from .measuring import Measured
 from .protocols import BY_NAME
 from .rows import Row, value_of
 
@@ -27,38 +27,40 @@ _STYLE = (
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One case on the sheet: its rows by method."""
+class SheetEntry:
+    """One case on the sheet, with its rows by method."""
 
     case: Case
     rows: Mapping[str, Row]
 
 
 def checked(metric_name: str) -> str:
-    """The name of a metric; EvaluationError where it is none."""
+    """The name of a metric; EvaluationError if there is no such metric."""
     if metric_name not in BY_NAME:
         raise EvaluationError(f"there is no metric {metric_name}: take one of {', '.join(BY_NAME)}")
     return metric_name
 
 
-def worst_first(cases: Sequence[Case], outcomes: Mapping[str, Outcome], metric_name: str, count: int) -> list[Entry]:
-    """The cases in which some method did worst in a metric; those without a value come last."""
+def worst_first(
+    cases: Sequence[Case], measured: Mapping[str, Measured], metric_name: str, count: int
+) -> list[SheetEntry]:
+    """The cases in which some method is worst in a metric; cases without a value come last."""
     rows: dict[str, dict[str, Row]] = {}
-    for method, outcome in outcomes.items():
-        for row in outcome.rows:
+    for method, own in measured.items():
+        for row in own.rows:
             rows.setdefault(row["case"], {}).setdefault(method, row)
     sign = -1 if BY_NAME[metric_name].better == "down" else 1
 
-    def badness(entry: Entry) -> float:
+    def badness(entry: SheetEntry) -> float:
         values = [sign * value_of(row[metric_name]) for row in entry.rows.values()]
         return min((value for value in values if not math.isnan(value)), default=math.inf)
 
-    entries = [Entry(case, rows[case.id]) for case in cases if case.id in rows]
+    entries = [SheetEntry(case, rows[case.id]) for case in cases if case.id in rows]
     return sorted(entries, key=badness)[:count]
 
 
-def write(folder: Path, entries: Iterable[Entry], methods: Mapping[str, Method], title: str) -> None:
-    """index.html and its thumbnails in a folder."""
+def write(folder: Path, entries: Iterable[SheetEntry], methods: Mapping[str, Method], title: str) -> None:
+    """Write index.html and its thumbnails into a folder."""
     (folder / "thumbnails").mkdir(parents=True, exist_ok=True)
     sections = [_section(folder, number, entry, methods) for number, entry in enumerate(entries)]
     head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
@@ -66,7 +68,7 @@ def write(folder: Path, entries: Iterable[Entry], methods: Mapping[str, Method],
     (folder / "index.html").write_text(page + "\n", encoding="utf-8")
 
 
-def _section(folder: Path, number: int, entry: Entry, methods: Mapping[str, Method]) -> str:
+def _section(folder: Path, number: int, entry: SheetEntry, methods: Mapping[str, Method]) -> str:
     case = entry.case
     figures = [_figure(folder, f"{number}_source", _with_outline(case), "source, the mask outlined")]
     for place, (name, row) in enumerate(entry.rows.items()):

@@ -1,4 +1,4 @@
-"""Structure distance: how differently the patches of two pictures resemble each other, by keys of DINO's last layer.
+"""Structure distance: difference of the self-similarities of two pictures' patches, by keys of DINO's last layer.
 
 Tumanyan et al., "Splicing ViT Features for Semantic Appearance Transfer", arXiv 2201.00424, Sec. 3; PIE-Bench uses its
 code with ViT-B/8.
@@ -19,7 +19,7 @@ _KEPT = 4  # self-similarities, of 785 x 785 each: the source is asked for by ea
 
 
 class DinoStructure:
-    """A vision transformer of DINO from its published file; patch size, width and depth are read off the file."""
+    """A DINO vision transformer from its published file, which gives patch size, width and depth."""
 
     def __init__(self, file: Path, device: str = "cpu"):
         from timm.models.vision_transformer import VisionTransformer
@@ -43,10 +43,10 @@ class DinoStructure:
         self._kept: OrderedDict[tuple[bytes, float], Tensor] = OrderedDict()
 
     def distance(self, source: Tensor, edited: Tensor, full: float) -> float:
-        """Mean squared difference of the self-similarities of two pictures (H, W, 3) uint8, of one size.
+        """Mean squared difference of the self-similarities of two pictures (H, W, 3) uint8 of one size.
 
         Args:
-            full: what white is: 1 as in the paper, or 255 as PIE-Bench's evaluator has it by mistake.
+            full: value of white: 1 as in the paper, or 255 as in PIE-Bench's evaluator, by mistake.
         """
         return ((self._similarity(source, full) - self._similarity(edited, full)) ** 2).mean().item()
 
@@ -60,7 +60,7 @@ class DinoStructure:
         return self._kept[key]
 
     def keys(self, picture: Tensor, full: float) -> Tensor:
-        """(1 + patches, D) the keys of the last layer, all heads side by side, that of the class token first."""
+        """(1 + patches, D) keys of the last layer, all heads side by side, the class token first."""
         caught: list[Tensor] = []
         # The rows of qkv are queries, keys and values of all heads, one after the other.
         hook = self.model.blocks[-1].attn.qkv.register_forward_hook(
@@ -74,7 +74,7 @@ class DinoStructure:
         return caught[0]
 
     def _prepared(self, picture: Tensor, full: float) -> Tensor:
-        """(1, 3, h, w): the shorter side 224, without antialiasing and in whole patches; ImageNet's mean and spread."""
+        """(1, 3, h, w): shorter side 224, no antialiasing, whole patches, normalised by ImageNet's mean and spread."""
         height, width = picture.shape[:2]
         scale = min(SIZE / min(height, width), LARGEST / max(height, width))
         size = [max(self.patch, int(scale * side + 1e-6) // self.patch * self.patch) for side in (height, width)]
@@ -85,6 +85,6 @@ class DinoStructure:
 
 
 def self_similarity(keys: Tensor) -> Tensor:
-    """(N, N) cosines of keys (N, D) with each other."""
+    """(N, N) cosines between keys (N, D)."""
     unit = torch.nn.functional.normalize(keys, dim=-1, eps=1e-8)
     return unit @ unit.T

@@ -1,4 +1,4 @@
-"""The networks that metrics need, from a folder that the user names; nothing is ever downloaded."""
+"""Networks of the metrics, loaded from a folder that the user names; nothing is ever downloaded."""
 
 from __future__ import annotations
 
@@ -6,50 +6,30 @@ import hashlib
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from . import EvaluationError
+from .clip import FolderClip
+from .perceptual import LocalLpips
 from .protocols import METRICS, Networks
+from .structure import DinoStructure
 
 REQUIREMENTS = "requirements-evaluation.txt"
-PINNED = {"timm", "torchmetrics"}  # there; ComfyUI brings the others
+PINNED = {"timm"}  # in that file; ComfyUI brings the others
 _OF_CLIP = ("config.json", "model.safetensors", "vocab.json", "merges.txt")
-_READ_TOO = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")  # where they are there
-
-
-def _clip(path: Path, device: str) -> Any:
-    from .clip import FolderClip
-
-    return FolderClip(path, device)
-
-
-def _dino(path: Path, device: str) -> Any:
-    from .structure import DinoStructure
-
-    return DinoStructure(path, device)
-
-
-def _squeeze(path: Path, device: str) -> Any:
-    from .perceptual import LocalLpips
-
-    return LocalLpips("squeeze", path, device)
-
-
-def _alex(path: Path, device: str) -> Any:
-    from .perceptual import LocalLpips
-
-    return LocalLpips("alex", path, device)
+_OPTIONAL = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
 
 @dataclass(frozen=True)
 class Network:
-    """What a network is called here and where it lies in the folder of the weights.
+    """A network and its place in the folder of weights.
 
     Args:
-        place: a file, or a folder that has the files `parts`.
-        packages: that it is read with.
-        digest: how the SHA-256 of the published file begins, where that is known.
+        place: a file, or a folder with the files `parts`.
+        packages: the Python packages that load it.
+        digest: first digits of the published file's SHA-256; "" if unknown.
     """
 
     place: str
@@ -59,12 +39,12 @@ class Network:
     digest: str = ""
 
     def files(self, folder: Path) -> list[Path]:
-        """Its files that are there."""
-        named = [*self._needed(folder), *(folder / self.place / name for name in _READ_TOO if self.parts)]
+        """Its existing files."""
+        named = [*self._needed(folder), *(folder / self.place / name for name in _OPTIONAL if self.parts)]
         return [file for file in named if file.is_file()]
 
     def missing(self, folder: Path) -> str:
-        """The first file that is not there; "" where all are."""
+        """The first missing file; "" if all exist."""
         return next((str(file) for file in self._needed(folder) if not file.is_file()), "")
 
     def _needed(self, folder: Path) -> list[Path]:
@@ -72,25 +52,26 @@ class Network:
         return [place / name for name in self.parts] if self.parts else [place]
 
 
+_OF_LPIPS = ("torchvision", "safetensors")
 NETWORKS = {
-    "clip_l14": Network("clip-vit-large-patch14", _clip, ("transformers", "safetensors"), _OF_CLIP),
-    "clip_b32": Network("clip-vit-base-patch32", _clip, ("transformers", "safetensors"), _OF_CLIP),
-    "dino": Network("dino_vitbase8_pretrain.pth", _dino, ("timm",)),
+    "clip_l14": Network("clip-vit-large-patch14", FolderClip, ("transformers", "safetensors"), _OF_CLIP),
+    "clip_b32": Network("clip-vit-base-patch32", FolderClip, ("transformers", "safetensors"), _OF_CLIP),
+    "dino": Network("dino_vitbase8_pretrain.pth", DinoStructure, ("timm",)),
     "lpips_squeeze": Network(
-        "squeezenet1_1-b8a52dc0.pth", _squeeze, ("torchmetrics", "torchvision"), digest="b8a52dc0"
+        "squeezenet1_1-b8a52dc0.pth", partial(LocalLpips, "squeeze"), _OF_LPIPS, digest="b8a52dc0"
     ),
-    "lpips_alex": Network("alexnet-owt-7be5be79.pth", _alex, ("torchmetrics", "torchvision"), digest="7be5be79"),
+    "lpips_alex": Network("alexnet-owt-7be5be79.pth", partial(LocalLpips, "alex"), _OF_LPIPS, digest="7be5be79"),
 }
 
 
 @dataclass(frozen=True)
 class Weights:
-    """What was found.
+    """The loaded networks.
 
     Args:
-        networks: by the names that metrics need them by.
-        digests: SHA-256 of each file that was read, by its path in the folder.
-        notes: a line for each network that is not there, and for each file that is not the published one.
+        networks: by name.
+        digests: SHA-256 of each file read, by its path in the folder.
+        notes: a line for each missing network and each file that is not the published one.
     """
 
     networks: Networks
@@ -99,10 +80,10 @@ class Weights:
 
 
 def load(folder: Path | None, device: str = "cpu") -> Weights:
-    """The networks whose files are in the folder; none without a folder.
+    """Load the networks whose files are in the folder; none without a folder.
 
     Raises:
-        EvaluationError: there is no such folder, or a file in it is damaged or of something else.
+        EvaluationError: the folder is missing, or a file in it is damaged or holds something else.
     """
     if folder is not None and not folder.is_dir():
         raise EvaluationError(f"there is no folder of weights {folder}")
@@ -126,7 +107,7 @@ def load(folder: Path | None, device: str = "cpu") -> Weights:
 
 
 def _reason_against(network: Network, folder: Path | None) -> str:
-    """Why a network cannot be had, in words; "" where it can."""
+    """Why a network cannot be loaded; "" if it can."""
     if folder is None:
         return f"it takes {network.place} in a folder named with --weights"
     if missing := network.missing(folder):
@@ -139,7 +120,7 @@ def _reason_against(network: Network, folder: Path | None) -> str:
 def _loaded(network: Network, folder: Path, device: str) -> Any:
     try:
         return network.load(folder / network.place, device)
-    except Exception as error:  # each library has its own for a file that is none
+    except Exception as error:  # each library raises its own for a damaged file
         what = " ".join(str(error).split())[:200] or type(error).__name__
         raise EvaluationError(
             f"the weights {folder / network.place} cannot be read: {what}. Is the file whole, and what its name says? "

@@ -24,7 +24,7 @@ from tools.batch.edits import Shard
 from tools.batch.job import EDITED, FAILED, Job
 from tools.batch.server import ComfyServer
 from tools.batch.store import LocalStore, place_of, store_at
-from tools.batch.template import Edit, Template, UsageError
+from tools.batch.template import PictureEdit, Template, UsageError
 
 COMFYUI = Path(__file__).parents[3] / "tools" / "benchmarks" / "stand_in_comfyui"
 
@@ -72,8 +72,8 @@ def command(tmp_path):
     return run
 
 
-def edits_of(pictures: list[Path], *targets: str) -> list[Edit]:
-    return [Edit(f"{path.name} {target}", path, "a cat", target, {}) for path in pictures for target in targets]
+def edits_of(pictures: list[Path], *targets: str) -> list[PictureEdit]:
+    return [PictureEdit(f"{path.name} {target}", path, "a cat", target, {}) for path in pictures for target in targets]
 
 
 def runs_of(server: ComfyServer) -> int:
@@ -155,7 +155,7 @@ def test_a_picture_in_which_three_servers_end_is_given_up(servers, pictures, tmp
     (failed,) = [outcome for outcome in told if outcome.status == FAILED]
     assert failed.tries == 3 and "the server stopped in it 3 times" in failed.error
     assert [server.process.poll() for server in running].count(None) == 1
-    (record,) = store.names(results.FAILED)
+    (record,) = store.names(results.FAILED_FOLDER)
     assert json.loads(store.read(record))["tries"] == 3
     assert finished(tmp_path / "edited") == {path.name: 1 for path in pictures[1:]}
 

@@ -12,10 +12,10 @@ import pytest
 
 from support.stand_in import PNG
 from tools.batch.__main__ import main
-from tools.batch.edits import Broken
+from tools.batch.edits import InvalidEdit
 from tools.batch.job import EDITED, FAILED, FINISHED
 from tools.batch.server import ComfyServer
-from tools.batch.template import Edit, UsageError
+from tools.batch.template import PictureEdit, UsageError
 from tools.batch.work_list import WorkList
 from tools.batch.worker import from_text
 
@@ -74,14 +74,14 @@ def test_edits_of_a_picture_come_together_wherever_they_stand_in_a_list():
         for target in ("a dog", "a fox"):
             for number in range(700):
                 checkpoint = {"checkpoint": "b"} if number % 2 else {}
-                yield Edit(f"{number} {target}", Path(f"{number}.png"), None, target, checkpoint)
-        yield Broken("row 9", "it is broken")
+                yield PictureEdit(f"{number} {target}", Path(f"{number}.png"), None, target, checkpoint)
+        yield InvalidEdit("row 9", "it is broken")
 
     work = WorkList(edits())
     groups = [list(map(from_text, texts)) for table in work.tables() for texts in table["edits"].to_pylist()]
     assert len(work) == 1401 and work.checkpoints == ["", "b"]
     assert sorted(edit.name for group in groups for edit in group) == sorted(edit.name for edit in edits())
-    pairs = [group for group in groups if not isinstance(group[0], Broken)]
+    pairs = [group for group in groups if not isinstance(group[0], InvalidEdit)]
     assert len(pairs) == 700
     assert all(
         [edit.target for edit in pair] == ["a dog", "a fox"] and pair[0].picture == pair[1].picture for pair in pairs
@@ -132,7 +132,8 @@ def list_of(path: Path, rows: list[str]) -> str:
 def cluster(folder: Path, arguments: list[str], *more: str) -> subprocess.CompletedProcess:
     """The command, run in a folder that is not the pack's."""
     command = [sys.executable, "-m", "tools.batch", *arguments, "--cpu", "--workers", "2", *more]
-    environment = os.environ | {"RAY_AUTH_MODE": "disabled", "PYTHONPATH": str(ROOT)}
+    # Runs take time, so that the first worker does not do all before the second has started.
+    environment = os.environ | {"RAY_AUTH_MODE": "disabled", "PYTHONPATH": str(ROOT), "STAND_IN_SECONDS": "0.5"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=200)
 
 

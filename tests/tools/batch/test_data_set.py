@@ -6,8 +6,8 @@ import pytest
 
 from support import small_data_sets
 from tools.batch.__main__ import main
-from tools.batch.edits import Broken
-from tools.batch.plan import add_options, plan_of
+from tools.batch.edits import InvalidEdit
+from tools.batch.plan import EditRequest, add_options, plan_of
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def plan(tmp_path):
         parser = argparse.ArgumentParser()
         add_options(parser)
         options = parser.parse_args([*map(str, arguments), "--out", str(tmp_path / "out")])
-        return list(plan_of(options).edits)
+        return list(plan_of(EditRequest.of(options)).edits)
 
     return of
 
@@ -71,7 +71,7 @@ def test_a_picture_that_cannot_be_taken_out_does_not_stop_the_others(plan, made,
     rows = [{"picture": {"bytes": content, "path": None}, "target": "a"} for content in (None, made[0].picture)]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "list.parquet")
     broken, sound = plan("--dataset", tmp_path / "list.parquet")
-    assert isinstance(broken, Broken) and "the cell picture of row 0" in broken.reason
+    assert isinstance(broken, InvalidEdit) and "the cell picture of row 0" in broken.reason
     assert sound.target == "a"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from support.stand_in import GRAPH
-from tools.batch.template import Edit, Template, UsageError, digest_of, read_graph, with_inversion
+from tools.batch.template import PictureEdit, Template, UsageError, digest_of, read_graph, with_inversion
 from tools.comfyui import PACK
 
 
@@ -23,7 +23,7 @@ def test_a_node_without_a_title_is_no_obstacle(tmp_path, meta):
     graph["4"]["_meta"] = meta
     (tmp_path / "graph.json").write_text(json.dumps(graph))
     template = Template(read_graph(tmp_path / "graph.json"))
-    filled = template.filled(Edit("a", Path("a.png"), "a cat", "a dog", {"steps": "5"}), "uploaded.png")
+    filled = template.filled(PictureEdit("a", Path("a.png"), "a cat", "a dog", {"steps": "5"}), "uploaded.png")
     values = [filled[node]["inputs"] for node in "1234"]
     assert [values[0]["image"], values[1]["text"], values[2]["text"], values[3]["steps"]] == [
         "uploaded.png",
@@ -47,7 +47,9 @@ def test_another_inversion_takes_the_place_of_the_graphs():
     assert all(changed[node]["inputs"] == graph[node]["inputs"] for node in graph)
     assert digest_of(changed) != digest_of(graph)
     Template(changed).check({"steps", "eta", "source_cfg"}, source=True, target=True)
-    with pytest.raises(UsageError, match="--inversion CycleDiffusionInvert: the graph has no EditFriendlyInvert or"):
+    with pytest.raises(
+        UsageError, match="--inversion EditFriendlyCycleDiffusionInvert: the graph has no EditFriendlyInvert or"
+    ):
         with_inversion(read_graph(API / "text_edit_turbo.json"), "EditFriendlyCycleDiffusionInvert")
 
 
@@ -55,6 +57,6 @@ def test_prompts_go_into_strings_too():
     """The graph of Prompt-to-Prompt, which aligns the texts themselves."""
     template = Template(read_graph(API / "text_edit_p2p.json"))
     template.check(set(), source=True, target=True)
-    filled = template.filled(Edit("one", Path("a.png"), "a cat", "a dog", {}), "a.png")
+    filled = template.filled(PictureEdit("one", Path("a.png"), "a cat", "a dog", {}), "a.png")
     strings = [node["inputs"]["value"] for node in filled.values() if node["class_type"] == "PrimitiveStringMultiline"]
     assert sorted(strings) == ["a cat", "a dog"]

@@ -16,10 +16,10 @@ from urllib3.util import Retry
 
 from support.stand_in import GRAPH, PNG
 from tools.batch import worker as worker_module
-from tools.batch.edits import Broken
+from tools.batch.edits import InvalidEdit
 from tools.batch.job import EDITED, FAILED, FINISHED, STOPPED
 from tools.batch.store import LocalStore
-from tools.batch.template import Edit
+from tools.batch.template import PictureEdit
 from tools.batch.worker import Setup, Worker, from_text, to_text
 
 ROOT = Path(__file__).parents[3]
@@ -45,7 +45,7 @@ def setup(tmp_path, monkeypatch) -> Setup:
     return Setup(
         graph=GRAPH,
         out=str(tmp_path / "edited"),
-        begun="runs/a.begun",
+        marker="runs/a.begun",
         comfyui=str(COMFYUI),
         gpu=False,
         start_timeout=30,
@@ -54,9 +54,9 @@ def setup(tmp_path, monkeypatch) -> Setup:
     )
 
 
-def edits(setup: Setup, *targets: str) -> list[Edit]:
+def edits(setup: Setup, *targets: str) -> list[PictureEdit]:
     picture = Path(setup.scratch).parent / "a.png"
-    return [Edit(target, picture, "a cat", target, {}) for target in targets]
+    return [PictureEdit(target, picture, "a cat", target, {}) for target in targets]
 
 
 def starts(setup: Setup) -> int:
@@ -78,7 +78,7 @@ def test_it_starts_a_server_anew_when_it_ends_and_after_so_many_pictures(setup):
 
 def test_a_poisoned_picture_fails_after_three_servers_and_stops_nothing(setup):
     worker = Worker(setup)
-    killed, edited, broken = worker.outcomes([*edits(setup, "kill", "a"), Broken("row 3", "it is broken")])
+    killed, edited, broken = worker.outcomes([*edits(setup, "kill", "a"), InvalidEdit("row 3", "it is broken")])
     assert (killed.status, killed.tries, edited.status) == (FAILED, 3, EDITED)
     assert "the server stopped in it 3 times: the server stopped with exit code 9" in killed.error
     assert (broken.status, broken.error) == (FAILED, "it is broken")
@@ -115,7 +115,7 @@ def lacking(class_type: str, checkpoint: str = "stand-in.safetensors") -> dict:
         ),
         ({"graph": lacking("CheckpointLoaderSimple", "a.ckpt"), "checkpoints": ("",)}, f"no checkpoint a.ckpt{HAS}"),
         ({"graph": lacking("Unknown")}, "the server has no node Unknown: is the pack that has it installed"),
-        ({"begun": "runs/b.begun"}, "name one on a disk that all machines have at the same path"),
+        ({"marker": "runs/b.begun"}, "name one on a disk that all machines have at the same path"),
         ({"python": "/nowhere/python"}, "ComfyUI cannot be started: .*/nowhere/python"),
         ({"comfyui": "/nowhere"}, "has no ComfyUI in /nowhere"),
     ],
@@ -152,8 +152,8 @@ def test_what_a_killed_worker_left_is_taken_away_by_the_next(setup):
 
 def test_an_edit_comes_back_from_its_text():
     for edit in (
-        Edit("row 2", Path("/a/b.png"), None, "a dog", {"steps": "5"}),
-        Edit("row 2", "s3://bucket/b.png", "", None, {}),
-        Broken("row 3", "it is broken"),
+        PictureEdit("row 2", Path("/a/b.png"), None, "a dog", {"steps": "5"}),
+        PictureEdit("row 2", "s3://bucket/b.png", "", None, {}),
+        InvalidEdit("row 3", "it is broken"),
     ):
         assert from_text(to_text(edit)) == edit

@@ -83,7 +83,7 @@ def test_a_picture_that_is_not_there_is_found_out_when_it_is_read(made, tmp_path
         ("empty.json", "{}", "has no case"),
         ("other.json", '{"1": {"image_path": "a.png"}}', "cannot be read as pie-bench: it has no 'original_prompt'"),
         ("list.csv", "picture,prompt\na.png,a cat\n", "which column is the target\\? Say it by --columns target="),
-        ("uneven.csv", "picture,target\na.png,a,cat\n", "line 2 has another number of cells than the header"),
+        ("uneven.csv", "picture,target\na.png,a,cat\n", "row 2 has another number of cells than the header"),
         ("double.csv", "id,picture,target\n1,a.png,a\n1,b.png,b\n", "several cases of the id '1'"),
         ("list.json", "[]", "cannot be read as pie-bench: 'list' object"),
         ("broken.yaml", "- [", "cannot be read as yaml: while parsing"),

@@ -3,6 +3,7 @@
 import itertools
 import shutil
 import socket
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -40,14 +41,29 @@ def test_lpips_is_that_of_torchmetrics(weights_folder, networks, picture, tmp_pa
     assert BY_NAME["whole.lpips"].value(pair, networks) == pytest.approx(theirs, abs=1e-6)
 
 
+@pytest.mark.parametrize(("kind", "model"), [("squeeze", "squeezenet1_1"), ("alex", "alexnet")])
+def test_each_backbone_and_its_map_are_those_of_torchmetrics(networks, picture, monkeypatch, kind, model):
+    """Heads, stages and enlargement of the public class, whose backbone is ours."""
+    import torchvision
+    from torchmetrics.image import LearnedPerceptualImagePatchSimilarity
+
+    network = networks[f"lpips_{kind}"]
+    monkeypatch.setattr(torchvision.models, model, lambda weights: SimpleNamespace(features=network.features))
+    theirs = LearnedPerceptualImagePatchSimilarity(net_type=kind).net
+    source, edited = picture(1, 64, 72), picture(2, 64, 72)
+    a, b = (part.movedim(-1, 0)[None] / 127.5 - 1 for part in (source, edited))
+    assert network.distance(source, edited) == pytest.approx(theirs(a, b).item(), rel=1e-5)
+    theirs.spatial = True
+    torch.testing.assert_close(network.distance_map(source, edited), theirs(a, b)[0, 0], rtol=1e-4, atol=1e-6)
+
+
 def test_lpips_of_a_background_by_its_definition(networks, picture, mask):
     network = networks["lpips_squeeze"]
     source, edited = picture(1), picture(2)
     black = [part * ~mask[..., None] for part in (source, edited)]
     pair = Pair(source, edited, mask)
     assert BY_NAME["pie-bench.lpips"].value(pair, networks) == network.distance(*black)
-    network.network.spatial = True
-    levels = network.network(*(part.movedim(-1, 0)[None] / 127.5 - 1 for part in black))[0, 0]
+    levels = network.distance_map(*black)
     assert BY_NAME["masked.lpips"].value(pair, networks) == pytest.approx(levels[~mask].mean().item(), rel=1e-5)
     assert network.distance(source, edited) == pytest.approx(network.distance(edited, source), rel=1e-5)
 

@@ -1,4 +1,4 @@
-"""Means over cases with intervals, differences between methods, and the files they go into."""
+"""Means over cases with intervals, and paired differences between methods."""
 
 from __future__ import annotations
 
@@ -15,34 +15,36 @@ from numpy.typing import NDArray
 
 from .edited import UNEDITED
 from .intervals import COVERED, RESAMPLES, Mean, mean_of
-from .measuring import Outcome
+from .measuring import Measured
 from .protocols import METRICS, Metric
 from .rows import Row, value_of
 
 
 class Scores:
-    """What was measured of one method: the mean over variations, by metric and case."""
+    """Mean over variations of what was measured of one method, by metric and case."""
 
-    def __init__(self, outcome: Outcome):
-        self.outcome = outcome
+    def __init__(self, measured: Measured):
+        self.measured = measured
         by_case: dict[str, list[Row]] = {}
-        for row in outcome.rows:
+        for row in measured.rows:
             by_case.setdefault(row["case"], []).append(row)
         self.cases = list(by_case)
         self.edit_types = [rows[0]["edit_type"] for rows in by_case.values()]
         self.variations = Counter(map(len, by_case.values()))
         self._rows = list(by_case.values())
+        self._means: dict[tuple[str, tuple[bool, ...]], Mean] = {}
 
-    def values(self, metric: Metric) -> NDArray:
-        """(cases,) NaN where a case has no value."""
+    def values(self, metric: Metric) -> NDArray[np.float64]:
+        """(cases,) NaN for a case without a value."""
         return np.array([_mean([value_of(row[metric.name]) for row in rows]) for rows in self._rows], dtype=np.float64)
 
     def mean(self, metric: Metric, edit_type: str | None = None) -> Mean:
-        """Over all cases, or over those of a type."""
-        values = self.values(metric)
-        if edit_type is not None:
-            values = values[[known == edit_type for known in self.edit_types]]
-        return mean_of(values, leave_out_infinite=not metric.name.startswith("pie-bench."))
+        """The mean over all cases, or over those of a type; computed once for the same cases."""
+        chosen = tuple(edit_type in (None, known) for known in self.edit_types)
+        if (metric.name, chosen) not in self._means:
+            left_out = not metric.name.startswith("pie-bench.")
+            self._means[metric.name, chosen] = mean_of(self.values(metric)[list(chosen)], leave_out_infinite=left_out)
+        return self._means[metric.name, chosen]
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -52,10 +54,11 @@ def _mean(values: Sequence[float]) -> float:
 
 @dataclass(frozen=True)
 class Difference:
-    """Of two methods, case by case: the second less the first.
+    """Paired difference of two methods over cases: the second less the first.
 
     Args:
-        refused: why they cannot be compared; "" where they can, and then there are means by metric.
+        means: by metric; empty if refused.
+        refused: why they cannot be compared; "" if they can.
     """
 
     first: str
@@ -65,7 +68,7 @@ class Difference:
 
 
 def differences(scores: Mapping[str, Scores]) -> list[Difference]:
-    """Of each two methods; those that were measured over different cases are refused."""
+    """The difference of each two methods; refused for those measured over different cases."""
     compared = [name for name in scores if name != UNEDITED]
     return [_difference(first, second, scores) for first, second in combinations(compared, 2)]
 
@@ -86,23 +89,23 @@ def _difference(first: str, second: str, scores: Mapping[str, Scores]) -> Differ
     return Difference(first, second, means)
 
 
-def common_only(outcomes: Mapping[str, Outcome]) -> tuple[dict[str, Outcome], int]:
-    """The outcomes over the cases that all methods were measured over, and how many cases that leaves out."""
-    cases = [{row["case"] for row in outcome.rows} for outcome in outcomes.values()]
+def common_only(measured: Mapping[str, Measured]) -> tuple[dict[str, Measured], int]:
+    """What was measured over the cases that all methods have, and the number of cases left out."""
+    cases = [{row["case"] for row in own.rows} for own in measured.values()]
     shared = set.intersection(*cases)
     kept = {
-        name: Outcome([row for row in outcome.rows if row["case"] in shared], outcome.missing, outcome.failed)
-        for name, outcome in outcomes.items()
+        name: Measured([row for row in own.rows if row["case"] in shared], own.missing, own.failed)
+        for name, own in measured.items()
     }
     return kept, len(set.union(*cases) - shared)
 
 
 def summary(scores: Mapping[str, Scores], about: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
-    """All means as JSON; numbers are unscaled, an infinite one is the text "inf", a missing one null.
+    """All means as JSON, unscaled; infinity is the text "inf", a missing number null.
 
     Args:
-        about: of the whole run: data set, versions, digests of the weights.
-        settings: of the methods, by name.
+        about: the evaluation itself: data set, versions, digests of the weights.
+        settings: by method.
     """
     content = {
         **about,
@@ -126,8 +129,8 @@ def _of_method(scores: Scores) -> dict[str, Any]:
     return {
         "cases": len(scores.cases),
         "variations": {str(count): cases for count, cases in sorted(scores.variations.items())},
-        "missing": scores.outcome.missing,
-        "failed": scores.outcome.failed,
+        "missing": scores.measured.missing,
+        "failed": scores.measured.failed,
         "metrics": _all({metric.name: scores.mean(metric) for metric in METRICS}),
         "by_type": {
             kind: {
@@ -148,7 +151,7 @@ def _all(means: Mapping[str, Mean]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Without numbers that JSON has not."""
+    """The value without numbers that JSON lacks."""
     if isinstance(value, Mapping):
         return {name: _plain(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
