@@ -20,7 +20,6 @@ RENAMED = {
     "EditDirection": "EditFriendlyEditDirection",
     "EditGrid": "EditFriendlyEditGrid",
     "EditGuider": "EditFriendlyEditGuider",
-    "EditPreset": "EditFriendlyEditPreset",
     "EditReport": "EditFriendlyEditReport",
     "EncodeSentences": "EditFriendlyEncodeSentences",
     "LoadDemoImage": "EditFriendlyLoadDemoImage",
@@ -43,7 +42,10 @@ RENAMED = {
     "WordMask": "EditFriendlyWordMask",
     "ZeroShotImageToImage": "EditFriendlyZeroShotImageToImage",
 }
-"""The ids of version 0.1 before its release, and what they are now."""
+"""Ids before the first release, by which graphs were saved, and what they are now.
+
+Not EditPreset's: its outputs are others now, and links to the old ones would lead nowhere.
+"""
 
 Nodes = Iterable[type[io.ComfyNode]]
 

@@ -46,9 +46,10 @@ def test_nothing_is_said_where_the_ids_are_free_or_ours(load):
 
 
 def test_every_old_id_leads_to_a_node_of_ours(pack):
-    ids = pack.modules("host.ids")
+    ids = pack.host.ids
     assert set(ids.RENAMED.values()) == set(NODE_IDS) - {
-        *("EditFriendlyInvert", "FixedNoiseSampler", "LatentShift", "MaskColorEdit", "EditFriendlyEdit")
+        *("EditFriendlyInvert", "FixedNoiseSampler", "LatentShift", "MaskColorEdit", "EditFriendlyEdit"),
+        "EditFriendlyEditPreset",
     }
     posted = {"prompt": {str(k): {"class_type": old} for k, old in enumerate(ids.RENAMED)}, "client_id": "a"}
     renamed = ids.with_new_ids(posted)
@@ -59,7 +60,7 @@ def test_every_old_id_leads_to_a_node_of_ours(pack):
 def test_an_old_id_that_another_pack_has_stays_its_own(load, pack, tmp_path):
     load(make_other_pack(tmp_path, "DDIMInvert"))
     nodes = {"1": {"class_type": "DDIMInvert"}, "2": {"class_type": "WordMask"}, "3": {}}
-    renamed = pack.modules("host.ids").with_new_ids({"prompt": nodes})["prompt"]
+    renamed = pack.host.ids.with_new_ids({"prompt": nodes})["prompt"]
     assert renamed == {"1": {"class_type": "DDIMInvert"}, "2": {"class_type": "EditFriendlyWordMask"}, "3": {}}
 
 
@@ -69,5 +70,5 @@ def test_loading_starts_no_server(pack):
 
 def test_users_are_told_of_every_old_id(pack):
     told = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    for old, new in pack.modules("host.ids").RENAMED.items():
+    for old, new in [*pack.host.ids.RENAMED.items(), ("EditPreset", "EditFriendlyEditPreset")]:
         assert f"`{old}`" in told and f"`{new}`" in told

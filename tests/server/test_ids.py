@@ -29,7 +29,7 @@ def old_ids(replacements) -> dict[str, str]:
 
 
 def test_the_front_end_is_told_of_old_ids(replacements, old_ids):
-    assert len(old_ids) == 30
+    assert len(old_ids) == 29
     assert replacements["DDIMInvert"] == [
         {"new_node_id": "EditFriendlyDDIMInvert", "old_node_id": "DDIMInvert"}
         | dict.fromkeys(("old_widget_ids", "input_mapping", "output_mapping"))
