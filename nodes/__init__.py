@@ -8,6 +8,7 @@ from .directions import EditDirection, EncodeSentences
 from .edit import EditFriendlyEdit
 from .grid import EditGrid
 from .guiders import CFGScheduleGuider, EditGuider
+from .host import ids
 from .invert import CycleDiffusionInvert, DDIMInvert, EditFriendlyInvert, NullTextInvert, TurboInvert
 from .levels import NoiseLevels
 from .manipulate import LatentShift, MaskColorEdit, NoiseMapsFlip, NoiseMapsInterpolate
@@ -24,6 +25,9 @@ from .zero_shot import ZeroShotImageToImage
 
 class EditFriendlyDDPM(ComfyExtension):
     """The pack at a glance."""
+
+    async def on_load(self) -> None:
+        await ids.settle(await self.get_node_list())
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [

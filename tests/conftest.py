@@ -28,6 +28,8 @@ from tools.comfyui import find_comfyui  # noqa: E402
 def pytest_addoption(parser: pytest.Parser) -> None:
     what = "only the tests that need ComfyUI; the others are the same with any version of it, and without"
     parser.addoption("--needs-comfyui", action="store_true", help=what)
+    what = "write tests/host/schemas.json anew, for a change of the nodes' inputs or outputs that is meant"
+    parser.addoption("--write-schemas", action="store_true", help=what)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

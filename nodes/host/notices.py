@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import comfy.model_management
 import comfy.utils
@@ -27,7 +27,12 @@ def tell(node_id: str | None, text: str) -> None:
     if not text:
         return
     logging.warning("%s", text)
-    # Imported by whoever runs the server; to import it here would start half of one in a script.
-    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+    server = running_server()
     if server is not None and node_id is not None:
         server.send_progress_text(text, node_id)
+
+
+def running_server() -> Any | None:
+    """ComfyUI's PromptServer; None where none runs."""
+    # Imported by whoever runs the server; to import it here would start half of one in a script.
+    return getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)

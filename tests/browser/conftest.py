@@ -43,7 +43,8 @@ def server(chromium, comfyui_path, tmp_path_factory):
         path.touch()
     shutil.copy(comfyui_path / "input" / "example.png", base / "input")
     write_video(base / "input" / VIDEO)
-    (base / "user" / "default" / "comfy.settings.json").write_text(json.dumps(SETTINGS))
+    settings = SETTINGS | {"Comfy.NodeReplacement.Enabled": True}  # older front ends have to be told
+    (base / "user" / "default" / "comfy.settings.json").write_text(json.dumps(settings))
     # One thread: PyTorch's others wait for each other in a loop where the browser takes a core, and runs take minutes.
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
