@@ -22,9 +22,7 @@ from ..ddpm_core.attention import (
     shared_by,
 )
 from . import inputs
-from .host import words
-from .host.attention import AttentionEdit
-from .host.values import Clip, Conditioning
+from .host import AttentionEdit, Clip, Conditioning, words
 from .presets import EditSettings
 from .sockets import ATTENTION_EDIT, CATEGORY
 

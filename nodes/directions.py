@@ -9,9 +9,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..ddpm_core import directions
-from .host import words
-from .host.notices import counted
-from .host.values import Clip, Conditioning
+from .host import Clip, Conditioning, counted, words
 from .sockets import CATEGORY
 
 _POOLED = "pooled_output"

@@ -10,13 +10,25 @@ from torch import Tensor
 from ..ddpm_core import Method, narrower
 from ..ddpm_core.guidance import CFGSchedule
 from . import inputs
-from .host import latents, loops, masks
-from .host.attention import AttentionEdit, same_embedding
-from .host.guiders import PairGuider, cfg_guide
-from .host.model import advise_on_guidance, told_guidance
-from .host.plan import Plan, Settings
-from .host.run import sampled_plan
-from .host.values import Conditioning, Latent, ModelPatcher, to_latent
+from .host import (
+    AttentionEdit,
+    Conditioning,
+    Latent,
+    ModelPatcher,
+    PairGuider,
+    Plan,
+    Settings,
+    advise_on_guidance,
+    cfg_guide,
+    found_mask,
+    latents,
+    loops,
+    mask_of_edit,
+    same_embedding,
+    sampled_plan,
+    to_latent,
+    told_guidance,
+)
 from .presets import EditSettings
 from .sockets import CATEGORY
 
@@ -108,10 +120,10 @@ class EditFriendlyEdit(io.ComfyNode):
         cell = plan.facts.space.cell
         allowed = None if mask is None else latents.mask_rows(plan.latent.shape, cell, mask)
         if auto_mask > 0:
-            allowed = narrower(allowed, masks.found_mask(model, source, target, plan, auto_mask, allowed))
+            allowed = narrower(allowed, found_mask(model, source, target, plan, auto_mask, allowed))
         allowed = narrower(plan.mask, allowed)
         advise_on_guidance(model, source_cfg, target_cfg)
         guide = cfg_guide(target_cfg, cfg_schedule, end_cfg)
         guider = PairGuider(model, source, target, negative, source_cfg, guide)
         samples = sampled_plan(guider, loops.editing(plan, allowed, attention), plan)
-        return io.NodeOutput(to_latent(samples), latents.to_mask(masks.mask_of_edit(allowed, plan), cell))
+        return io.NodeOutput(to_latent(samples), latents.to_mask(mask_of_edit(allowed, plan), cell))

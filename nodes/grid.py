@@ -13,14 +13,19 @@ from torch import Tensor
 
 from ..ddpm_core import NoiseMaps, contact_sheet
 from . import inputs
-from .host import latents
-from .host.attention import AttentionEdit
-from .host.conds import is_of_one_image
-from .host.guiders import guider_for
-from .host.loops import FixedNoise
-from .host.model import check_same_model
-from .host.run import sampled_from_maps
-from .host.values import Conditioning, ModelPatcher, Vae, decode
+from .host import (
+    AttentionEdit,
+    Conditioning,
+    FixedNoise,
+    ModelPatcher,
+    Vae,
+    check_same_model,
+    decode,
+    guider_for,
+    is_of_one_image,
+    latents,
+    sampled_from_maps,
+)
 from .sockets import CATEGORY
 
 _Number = TypeVar("_Number", int, float)
@@ -89,7 +94,8 @@ class EditGrid(io.ComfyNode):
         first = row if all(map(is_of_one_image, prompts)) else row - row % noise_maps.images
         chosen = range(first, row + 1 if first == row else first + noise_maps.images)
         part = noise_maps.rows(chosen)
-        allowed = None if allowed is None or len(allowed) == 1 else allowed[list(chosen)]
+        if allowed is not None and len(allowed) > 1:
+            allowed = allowed[list(chosen)]
         samplers = [FixedNoise(part, skip_steps, allowed, attention) for skip_steps in all_skips]
         steps = [len(sampler.sigmas) - 1 for sampler in samplers]
         before, total, images = 0, sum(steps) * len(all_cfgs), []

@@ -8,9 +8,7 @@ from comfy_api.latest import io
 
 from ..ddpm_core.guidance import CFGSchedule, SourceGuidance, cfg_scales, from_source
 from . import inputs
-from .host.guiders import ImagesGuider, guider_for
-from .host.model import advise_on_guidance, told_guidance
-from .host.values import Conditioning, ModelPatcher
+from .host import Conditioning, ImagesGuider, ModelPatcher, advise_on_guidance, guider_for, told_guidance
 from .presets import EditSettings
 from .sockets import CATEGORY
 

@@ -7,7 +7,7 @@ from typing import get_args
 from comfy_api.latest import io
 
 from ..ddpm_core.guidance import CFGSchedule
-from .host.values import SCHEDULERS
+from .host import SCHEDULERS
 from .sockets import ATTENTION_EDIT, MAX_SEED, MAX_STEPS, NOISE_MAPS, SETTINGS
 
 

@@ -11,14 +11,22 @@ from torch import Tensor
 from ..ddpm_core import Method, NoiseMaps, manipulation, trajectories
 from ..ddpm_core.guidance import CFGSchedule
 from . import advice, inputs
-from .host import loops
-from .host.guiders import cfg_guide, guider_for
-from .host.levels import schedule_for
-from .host.model import advise_on_guidance, told_guidance
-from .host.notices import tell
-from .host.plan import Plan, Settings
-from .host.run import run_plan, with_lasting_weights
-from .host.values import Conditioning, Latent, ModelPatcher
+from .host import (
+    Conditioning,
+    Latent,
+    ModelPatcher,
+    Plan,
+    Settings,
+    advise_on_guidance,
+    cfg_guide,
+    guider_for,
+    loops,
+    run_plan,
+    schedule_for,
+    tell,
+    told_guidance,
+    with_lasting_weights,
+)
 from .presets import EditSettings
 from .sockets import CATEGORY, MAX_STEPS, NOISE_MAPS
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from . import inputs
-from .host import levels
-from .host.values import ModelPatcher
+from .host import ModelPatcher, levels
 from .sockets import CATEGORY
 
 
@@ -42,7 +41,7 @@ class NoiseLevels(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: ModelPatcher, steps: int, scheduler: str, skip_share: float) -> io.NodeOutput:
-        sigmas = levels.levels(model, scheduler, steps)
+        sigmas = levels(model, scheduler, steps)
         steps = len(sigmas) - 1
         skip_steps = min(round(skip_share * steps), steps - 1)
         summary = (

@@ -10,8 +10,7 @@ from torch import Tensor
 from ..ddpm_core import NoiseMaps, manipulation
 from ..ddpm_core.manipulation import Fill, Interpolation
 from . import inputs
-from .host import latents
-from .host.values import Latent
+from .host import Latent, latents
 from .sockets import CATEGORY, NOISE_MAPS
 
 _MAX_PIXELS = 16384

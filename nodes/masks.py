@@ -9,13 +9,22 @@ from torch import Tensor
 from ..ddpm_core import NoiseMaps, masks
 from ..ddpm_core.attention import word_heat
 from . import inputs
-from .host import latents, loops, words
-from .host.guiders import guider_for
-from .host.levels import sigmas_at
-from .host.masks import END, LEVELS, START, heat_of_maps
-from .host.model import check_same_model
-from .host.run import run_on_maps
-from .host.values import Clip, Conditioning, ModelPatcher
+from .host import (
+    END,
+    LEVELS,
+    START,
+    Clip,
+    Conditioning,
+    ModelPatcher,
+    check_same_model,
+    guider_for,
+    heat_of_maps,
+    latents,
+    loops,
+    run_on_maps,
+    sigmas_at,
+    words,
+)
 from .sockets import CATEGORY
 
 _START_OF_WORDS, _END_OF_WORDS = 0.2, 0.8

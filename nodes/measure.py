@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..ddpm_core import measures
 from ..ddpm_core.measures import MaskedMeasure, Measure
-from .host.values import ClipVisionModel
+from .host import ClipVisionModel
 from .report import check_batch, cropped_to
 from .sockets import CATEGORY
 

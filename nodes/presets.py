@@ -9,8 +9,7 @@ from torch import Tensor
 
 from ..ddpm_core import Method
 from ..ddpm_core.attention import METHODS
-from .host import levels
-from .host.values import ModelPatcher
+from .host import ModelPatcher, levels, levels_at
 from .sockets import CATEGORY, SETTINGS
 
 _PAPER, _FLOWEDIT, _TURBOEDIT = "arXiv 2304.06140", "arXiv 2412.08629", "arXiv 2408.00735"
@@ -204,8 +203,8 @@ class EditPreset(io.ComfyNode):
     def execute(cls, model: ModelPatcher, preset: str) -> io.NodeOutput:
         chosen = PRESETS[preset]
         if chosen.timesteps:
-            sigmas = levels.levels_at(model, chosen.timesteps)
+            sigmas = levels_at(model, chosen.timesteps)
         else:
-            sigmas = levels.levels(model, chosen.scheduler, chosen.steps)
-        noise_sigmas = levels.levels_at(model, chosen.noise_timesteps) if chosen.noise_timesteps else None
+            sigmas = levels(model, chosen.scheduler, chosen.steps)
+        noise_sigmas = levels_at(model, chosen.noise_timesteps) if chosen.noise_timesteps else None
         return io.NodeOutput(EditSettings(preset, chosen, sigmas, noise_sigmas), chosen.summary(len(sigmas) - 1))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..ddpm_core import Method, NoiseMaps, contact_sheet, statistics
 from . import inputs
-from .host.values import Vae, decode
+from .host import Vae, decode
 from .sockets import CATEGORY, NOISE_MAPS
 
 _MOST_COMPARED = 4

@@ -10,14 +10,23 @@ from torch import Tensor
 from ..ddpm_core import Method, NoiseMaps
 from ..ddpm_core.guidance import CFGSchedule
 from . import advice, inputs
-from .host import latents, loops
-from .host.attention import AttentionEdit
-from .host.guiders import guider_for
-from .host.model import check_same_model, told_guidance
-from .host.notices import tell
-from .host.plan import Plan, Settings
-from .host.run import run_plan, sampled_from_maps
-from .host.values import Conditioning, Latent, ModelPatcher, to_latent
+from .host import (
+    AttentionEdit,
+    Conditioning,
+    Latent,
+    ModelPatcher,
+    Plan,
+    Settings,
+    check_same_model,
+    guider_for,
+    latents,
+    loops,
+    run_plan,
+    sampled_from_maps,
+    tell,
+    to_latent,
+    told_guidance,
+)
 from .presets import EditSettings
 from .sockets import CATEGORY, NOISE_MAPS
 

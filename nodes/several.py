@@ -12,12 +12,16 @@ from torch import Tensor
 from ..ddpm_core import NoiseMaps
 from ..ddpm_core.guidance import Term, several
 from . import inputs
-from .host import latents
-from .host.guiders import ImagesGuider
-from .host.loops import FixedNoise
-from .host.model import check_same_model
-from .host.run import sampled_from_maps
-from .host.values import Conditioning, ModelPatcher, to_latent
+from .host import (
+    Conditioning,
+    FixedNoise,
+    ImagesGuider,
+    ModelPatcher,
+    check_same_model,
+    latents,
+    sampled_from_maps,
+    to_latent,
+)
 from .sockets import CATEGORY, EDITS, MAX_STEPS, NOISE_MAPS
 
 Direction = Literal["add", "remove"]

@@ -8,12 +8,20 @@ from torch import Tensor
 from ..ddpm_core import NoiseMaps
 from ..ddpm_core.guidance import CFGSchedule
 from . import inputs
-from .host import latents, loops
-from .host.blocks import Blocks
-from .host.guiders import ImagesGuider, cfg_guide
-from .host.model import advise_on_guidance, check_same_model
-from .host.run import sampled_from_maps, with_lasting_weights
-from .host.values import Conditioning, ModelPatcher, to_latent
+from .host import (
+    Blocks,
+    Conditioning,
+    ImagesGuider,
+    ModelPatcher,
+    advise_on_guidance,
+    cfg_guide,
+    check_same_model,
+    latents,
+    loops,
+    sampled_from_maps,
+    to_latent,
+    with_lasting_weights,
+)
 from .presets import EditSettings
 from .sockets import CATEGORY, MAX_STEPS, NOISE_MAPS
 

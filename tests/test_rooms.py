@@ -29,14 +29,19 @@ HOST = {
 # What each room may import of the pack, beside itself.
 MAY_KNOW = {
     "ddpm_core": set(),
-    "evaluation": set(),
-    "pipeline": {"evaluation"},
-    "demo": {"ddpm_core", "evaluation", "pipeline"},
-    "nodes": {"ddpm_core", "demo", "evaluation"},
-    "workflows": {"demo", "pipeline"},
-    "benchmarks": {"ddpm_core", "evaluation", "nodes", "demo", "pipeline"},
+    "demo": {"ddpm_core"},
+    "nodes": {"ddpm_core", "demo"},
+    "tools": {"ddpm_core", "demo", "nodes"},
 }
 ROOMS = {*MAY_KNOW, "tests"}
+# The same within the tools: a room beside its own.
+TOOLS_MAY_KNOW = {
+    "evaluation": set(),
+    "batch": {"evaluation"},
+    "lab": {"batch", "evaluation"},
+    "templates": {"batch", "lab"},
+    "benchmarks": {"batch", "evaluation"},
+}
 # ComfyUI loads these as part of the pack, where the core is no module of that name.
 LOADED_BY_NODES = ("__init__", "model", "network", "scenes", "text")
 
@@ -82,64 +87,99 @@ def test_a_room_knows_only_those_below_it(room):
         f"{path.relative_to(ROOT)}: {name}"
         for path in files
         for name in imports_of(path) & ROOMS - {room} - MAY_KNOW[room]
-        if not (room == "benchmarks" and name == "nodes")  # the host's own module of that name
     }
     assert strangers == set()
 
 
-@pytest.mark.parametrize("room", sorted(set(MAY_KNOW) - {"nodes", "benchmarks"}))
-def test_only_the_nodes_know_comfyui(room):
+@pytest.mark.parametrize("room", TOOLS_MAY_KNOW)
+def test_a_room_of_the_tools_knows_only_those_below_it(room):
+    files = files_of(f"tools/{room}")
+    assert files
+    strangers = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in files
+        for name in modules_of(path)
+        if name[:1] == ("tools",) and name[1:2] and name[1] in set(TOOLS_MAY_KNOW) - {room} - TOOLS_MAY_KNOW[room]
+    }
+    assert strangers == set()
+
+
+def test_nobody_knows_the_tools():
+    """They are not in the package that users get."""
+    knowing = {path for room in set(MAY_KNOW) - {"tools"} for path in files_of(room) if "tools" in imports_of(path)}
+    assert knowing == set()
+
+
+@pytest.mark.parametrize("room", ["ddpm_core", "demo"])
+def test_the_core_and_the_demo_know_no_comfyui(room):
     assert {path.name for path in files_of(room) if imports_of(path) & HOST} == set()
+
+
+def test_comfyui_is_imported_in_one_room():
+    """Beside its API of nodes, which the files of the nodes are written in."""
+    outside = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in files_of("nodes")
+        if path.parent.name != "host"
+        for name in imports_of(path) & HOST - {"comfy_api"}
+    }
+    assert outside == set()
+
+
+def test_the_rooms_of_the_nodes_have_floors():
+    """No file is imported by one that it imports, by any way; and the host's room knows no node."""
+    files = {path: tuple(path.relative_to(ROOT).with_suffix("").parts) for path in files_of("nodes")}
+    names = {module: path for path, module in files.items()} | {
+        module[:-1]: path for path, module in files.items() if module[-1] == "__init__"
+    }
+    arrows = {path: {names[name] for name in modules_of(path, at_import=True) if name in names} for path in files}
+    assert not {
+        f"{path.name}: {other.name}"
+        for path, others in arrows.items()
+        for other in others
+        if path.parent.name == "host" and other.parent.name != "host"
+    }
+    packages = {path for path in files if path.name == "__init__.py"}
+    below = {path: others - packages for path, others in arrows.items()}
+    while ground := {path for path, others in below.items() if not others}:
+        below = {path: others - ground for path, others in below.items() if path not in ground}
+    assert below == {}, "in a circle"
+    assert sum(len(others - packages) for others in arrows.values()) < 200
+
+
+def modules_of(path: Path, at_import: bool = False) -> set[tuple[str, ...]]:
+    """The modules of the pack that a file may import, by their parts; of `from x import y`, both x and x.y."""
+    package, found = path.relative_to(ROOT).parent.parts, set()
+    for node in _statements(ast.parse(path.read_text(encoding="utf-8")), at_import):
+        if isinstance(node, ast.Import):
+            found |= {tuple(alias.name.split(".")) for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else ()
+            module = (*above, *(node.module.split(".") if node.module else ()))
+            found |= {module, *((*module, alias.name) for alias in node.names)}
+    return found
 
 
 def test_the_nodes_come_into_the_demo_only_through_what_needs_no_core():
     loaded = {f"demo/{name}.py" for name in LOADED_BY_NODES}
     used = {
-        f"demo/{node.module.split('.')[1]}.py"
+        "/".join(name[:2]) + ".py"
         for path in files_of("nodes")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.ImportFrom) and node.level == 2 and (node.module or "").startswith("demo.")
+        for name in modules_of(path)
+        if name[0] == "demo" and (ROOT / f"{'/'.join(name[:2])}.py").exists()
     }
     assert used and used <= loaded
     assert all("ddpm_core" not in imports_of(ROOT / name, at_import=True) for name in loaded)
 
 
-def test_the_nodes_measure_with_what_every_comfyui_has():
-    """What the nodes use of the evaluation imports nothing else, so nothing has to be installed for them."""
-    used, waiting = set(), ["__init__", "pictures", "protocols"]
-    while waiting:
-        if (name := waiting.pop()) not in used:
-            used.add(name)
-            waiting += _modules_of("evaluation", ROOT / "evaluation" / f"{name}.py", level=1)
-    asked = [name for path in files_of("nodes") for name in _modules_of("evaluation", path, level=2)]
-    assert asked and set(asked) <= used
-    allowed = {"torch", "numpy", "PIL", "evaluation", *sys.stdlib_module_names}
-    assert all(imports_of(ROOT / "evaluation" / f"{name}.py") <= allowed for name in used)
-
-
-def _modules_of(room: str, path: Path, level: int) -> list[str]:
-    """The modules of a room that a file imports by a relative import of that level."""
-    names = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if not isinstance(node, ast.ImportFrom) or node.level != level:
-            continue
-        parts = (node.module or "").split(".")
-        if level == 2 and parts[0] != room:
-            continue
-        inside = parts[1:] if level == 2 else [part for part in parts if part]
-        modules = inside[:1] or [alias.name for alias in node.names]
-        names += [name for name in modules if (ROOT / room / f"{name}.py").exists()]
-    return names
-
-
 def test_data_sets_are_read_without_what_measuring_needs():
-    """So `pipeline edit` reads them on a machine that has no torch."""
+    """So `python -m tools.batch edit` reads them on a machine that has no torch."""
     for name in ("__init__", "cases", "formats"):
-        path = ROOT / "evaluation" / f"{name}.py"
-        assert imports_of(path, at_import=True) <= {"evaluation", *sys.stdlib_module_names}
+        path = ROOT / "tools" / "evaluation" / f"{name}.py"
+        assert imports_of(path, at_import=True) <= {"tools", *sys.stdlib_module_names}
 
 
-@pytest.mark.parametrize("room", ["tests", "ddpm_core", "evaluation", "demo", "pipeline", "workflows"])
+@pytest.mark.parametrize("room", ["tests", "ddpm_core", "demo", "tools"])
 def test_without_comfyui_a_room_imports_only_what_is_installed(room):
     """So the suite can be collected, and says of itself what needs ComfyUI."""
     missing = {
@@ -150,9 +190,9 @@ def test_without_comfyui_a_room_imports_only_what_is_installed(room):
     assert missing == set()
 
 
-@pytest.mark.parametrize("path", ["run.py", "pipeline/__init__.py", "pipeline/comfyui.py"])
+@pytest.mark.parametrize("path", ["run.py", "tools/__init__.py", "tools/comfyui.py"])
 def test_setting_up_needs_nothing_installed(path):
-    assert imports_of(ROOT / path) - {"pipeline"} <= set(sys.stdlib_module_names)
+    assert imports_of(ROOT / path) - {"tools"} <= set(sys.stdlib_module_names)
 
 
 def test_the_front_door_is_small():

@@ -1,1 +1,67 @@
-"""The only room that imports ComfyUI: its models, conditionings, latents, and runs of its sampling."""
+"""The only room that imports ComfyUI: its models, conditionings, latents, and runs of its sampling.
+
+What the nodes use of it is named here.
+"""
+
+from . import demo, files, ids, latents, loops, words
+from .attention import AttentionEdit, same_embedding
+from .blocks import Blocks
+from .conds import is_of_one_image
+from .guiders import ImagesGuider, PairGuider, cfg_guide, guider_for
+from .levels import levels, levels_at, schedule_for, sigmas_at
+from .loops import FixedNoise
+from .masks import END, LEVELS, START, found_mask, heat_of_maps, mask_of_edit
+from .model import advise_on_guidance, check_same_model, told_guidance
+from .notices import counted, tell
+from .plan import Plan, Settings
+from .run import run_on_maps, run_plan, sampled_from_maps, sampled_plan, with_lasting_weights
+from .values import SCHEDULERS, Clip, ClipVisionModel, Conditioning, Latent, ModelPatcher, Vae, decode, to_latent
+
+__all__ = [
+    "AttentionEdit",
+    "Blocks",
+    "Clip",
+    "ClipVisionModel",
+    "Conditioning",
+    "END",
+    "FixedNoise",
+    "ImagesGuider",
+    "LEVELS",
+    "Latent",
+    "ModelPatcher",
+    "PairGuider",
+    "Plan",
+    "SCHEDULERS",
+    "START",
+    "Settings",
+    "Vae",
+    "advise_on_guidance",
+    "cfg_guide",
+    "check_same_model",
+    "counted",
+    "decode",
+    "demo",
+    "files",
+    "found_mask",
+    "guider_for",
+    "heat_of_maps",
+    "ids",
+    "is_of_one_image",
+    "latents",
+    "levels",
+    "levels_at",
+    "loops",
+    "mask_of_edit",
+    "run_on_maps",
+    "run_plan",
+    "same_embedding",
+    "sampled_from_maps",
+    "sampled_plan",
+    "schedule_for",
+    "sigmas_at",
+    "tell",
+    "to_latent",
+    "told_guidance",
+    "with_lasting_weights",
+    "words",
+]
