@@ -6,7 +6,7 @@ import copy
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,7 @@ class Template:
 
     def __init__(self, graph: dict):
         self.output = _the_one(graph, "SaveImage", "Edited")
-        self.graph = _leading_to(graph, self.output)
+        self.graph = leading_to(graph, self.output)
         self.picture = _the_one(self.graph, "LoadImage", "Image")
 
     @property
@@ -167,6 +167,26 @@ def with_inversion(graph: dict, inversion: str) -> dict:
     }
 
 
+def with_inputs(graph: dict, changes: Mapping[str, Any]) -> dict:
+    """The graph with some inputs changed: "Title.input" to a value, or to None to disconnect it.
+
+    Raises:
+        UsageError: no node has the title.
+    """
+    graph = copy.deepcopy(graph)
+    for place, value in changes.items():
+        title, _, name = place.rpartition(".")
+        found = [node["inputs"] for key, node in graph.items() if _title(graph, key) == title]
+        if not found:
+            raise UsageError(f"the graph has no node titled '{title}'")
+        for inputs in found:
+            if value is None:
+                del inputs[name]
+            else:
+                inputs[name] = value
+    return graph
+
+
 def read_graph(path: Path) -> dict:
     """A graph in the API format, from a file."""
     try:
@@ -211,7 +231,7 @@ def _is_link(value: Any, graph: dict) -> bool:
     return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and value[0] in graph
 
 
-def _leading_to(graph: dict, node: str) -> dict:
+def leading_to(graph: dict, node: str) -> dict:
     """The part of a graph that a node needs."""
     needed, waiting = set(), [node]
     while waiting:

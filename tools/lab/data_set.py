@@ -17,6 +17,7 @@ from PIL import Image
 
 from demo.scenes import Scene, render
 
+from ..batch.template import leading_to, read_graph
 from ..comfyui import PACK
 from .edits import Edit, choose_edits, kept_by
 
@@ -106,7 +107,7 @@ def graph_of(class_type: str) -> Graph:
 
     A KSampler, which has no inversion, edits from the noised picture: SDEdit (arXiv 2108.01073), at the same skip.
     """
-    graph: Graph = json.loads(TEMPLATE.read_text(encoding="utf-8"))
+    graph: Graph = read_graph(TEMPLATE)
     by_title = {node["_meta"]["title"]: name for name, node in graph.items()}
     image = by_title["Image"]
     graph[image] = _node("LoadImage", "Image", image="none.png")
@@ -119,7 +120,7 @@ def graph_of(class_type: str) -> Graph:
         sampler = _reader(graph, inversion)
         graph[sampler]["_meta"]["title"], graph[inversion]["_meta"]["title"] = "Edit", "Invert"
     graph["save"] = _node("SaveImage", "Edited", images=[_reader(graph, sampler), 0], filename_prefix="edited")
-    return _leading_to(graph, "save")
+    return leading_to(graph, "save")
 
 
 def _sdedit(graph: Graph, edit: Mapping[str, Any], latent: list[Any]) -> dict[str, Any]:
@@ -147,12 +148,3 @@ def _node(class_type: str, title: str, **inputs: Any) -> dict[str, Any]:
 def _reader(graph: Graph, node: str) -> str:
     """The node that takes the output of another."""
     return next(name for name, entry in graph.items() if [node, 0] in entry["inputs"].values())
-
-
-def _leading_to(graph: Graph, node: str) -> Graph:
-    """The part of a graph that a node needs."""
-    needed = {node: graph[node]}
-    for value in graph[node]["inputs"].values():
-        if isinstance(value, list):
-            needed |= _leading_to(graph, value[0])
-    return needed

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import sys
 
-from PIL import Image, ImageOps
+from PIL import Image
+
+from ddpm_core.contact_sheet import Tile, grid
 
 from ..batch.server import ComfyServer
 from .build import FOLDER, temporary_server
@@ -48,12 +50,8 @@ def shown(server: ComfyServer, graph: dict) -> list[Image.Image]:
 def tiled(images: list[Image.Image]) -> Image.Image:
     """Images side by side, in rows where there are many."""
     columns = 2 if len(images) == 4 else min(len(images), TILES)
-    rows = -(-len(images) // columns)
-    sheet = Image.new("RGB", (columns * SIDE, rows * SIDE), "#202020")
-    for i, image in enumerate(images):
-        tile = ImageOps.pad(image.convert("RGB"), (SIDE, SIDE), Image.Resampling.LANCZOS, "#202020")
-        sheet.paste(tile, (i % columns * SIDE, i // columns * SIDE))
-    return sheet
+    rows = [[Tile(image) for image in images[k : k + columns]] for k in range(0, len(images), columns)]
+    return grid(rows, size=(SIDE, SIDE), margin=0, ground="#202020")
 
 
 if __name__ == "__main__":
