@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from functools import cache
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest

@@ -167,7 +167,7 @@ def with_inversion(graph: dict, inversion: str) -> dict:
     }
 
 
-def with_inputs(graph: dict, changes: Mapping[str, Any]) -> dict:
+def with_inputs(graph: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """The graph with some inputs changed: "Title.input" to a value, or to None to disconnect it.
 
     Raises:

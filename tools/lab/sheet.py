@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ddpm_core import manipulation, trajectories
 from ddpm_core.contact_sheet import Tile, grid
+from ddpm_core.denoiser import Denoiser
 from ddpm_core.inversion import invert
 from ddpm_core.noise_maps import NoiseMaps
 from ddpm_core.sampling import sample
@@ -176,7 +177,7 @@ def recolored(noise_maps: NoiseMaps, mask: Tensor, color: str, color_edit: Color
     )
 
 
-def _invert(denoiser: Callable, image: Tensor, seed: int, settings: Settings, variations: int) -> NoiseMaps:
+def _invert(denoiser: Denoiser, image: Tensor, seed: int, settings: Settings, variations: int) -> NoiseMaps:
     seeds = trajectories.seeds_of_rows(seed, 1, variations)
     schedule = settings.schedule()
     states = trajectories.edit_friendly(image.expand(variations, -1, -1, -1), schedule, seeds)

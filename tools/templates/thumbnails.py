@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Any
 
 from PIL import Image
 
@@ -36,7 +37,7 @@ def main() -> int:
     return 0
 
 
-def shown(server: ComfyServer, graph: dict) -> list[Image.Image]:
+def shown(server: ComfyServer, graph: dict[str, Any]) -> list[Image.Image]:
     """The images of a run, the original first."""
     files = {
         graph[node]["_meta"]["title"]: output["images"]
