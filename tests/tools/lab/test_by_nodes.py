@@ -12,7 +12,7 @@ from demo.scenes import TUNE_SEED
 from tools.lab import classifier as judge
 from tools.lab.__main__ import main
 from tools.lab.by_nodes import nodes_of
-from tools.lab.edits import Edit, choose_edits, score, source_images, summary
+from tools.lab.edits import Edit, choose_edits, error_outside, score, source_images, summary
 from tools.lab.evaluate import words_find_objects
 from tools.lab.methods import BY_NAME, DDIM, EDIT_FRIENDLY, METHODS, P2P, PLUG_AND_PLAY, ZERO_SHOT
 from tools.lab.settings import FINER, FLOW, PromptToPrompt, Settings
@@ -72,7 +72,8 @@ def test_the_flow_is_edited_as_a_flow(comfy, method):
     """By the levels and the prediction of another process nothing of the scene would be left."""
     edits, flow = choose_edits(1, TUNE_SEED, ("color",)), load_model(FLOW)
     edited = results_of(flow, method, edits, replace(SETTINGS, steps=10, flow=True))
-    assert 0.01 < (edited - source_images(edits)).abs().mean() < 0.2
+    assert error_outside(edited[0], edits[0]) < 0.1
+    assert (edited - source_images(edits)).abs().mean() > 0.01
 
 
 def test_an_edit_that_never_opens_is_none(model):
