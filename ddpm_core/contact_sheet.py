@@ -7,11 +7,11 @@ P(f_t(x_t)) and the noise z_t of arXiv 2304.06140, Eqs. 3 to 6. How a latent bec
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
 from .noise_maps import NoiseMaps
@@ -23,7 +23,21 @@ ToRgb = Callable[[Tensor], Tensor]
 NOISE_SCALE = 1 / 3
 ROW_LABELS = ("x_t", "prediction", "z_t")
 SMALLEST_TILE, LARGEST_TILE = 112, 256  # pixels
-MARGIN, LINE, LABEL_WIDTH = 8, 16, 76
+MARGIN, LABEL_WIDTH = 8, 76
+LETTERS, SPACING = 13, 3  # heights of letters and between lines
+LINE = LETTERS + SPACING
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One picture of a grid, (3, H, W) in [-1, 1] or an image of Pillow, and a note of a few words under it."""
+
+    image: Tensor | Image.Image
+    note: str = ""
+
+    @property
+    def picture(self) -> Image.Image:
+        return to_picture(self.image) if isinstance(self.image, Tensor) else self.image
 
 
 @dataclass(frozen=True)
@@ -67,41 +81,71 @@ def columns_of(
 
 def draw(columns: Sequence[Column]) -> Image.Image:
     """The sheet."""
-    size = _tile_size(columns[0].state)
-    across, down = size[0] + MARGIN, size[1] + MARGIN
-    top = 2 * LINE + 2 * MARGIN
-    width, height = LABEL_WIDTH + len(columns) * across + MARGIN, top + len(ROW_LABELS) * down + LINE
-    sheet = Image.new("RGB", (width, height), "white")
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
-    for r, label in enumerate(ROW_LABELS):
-        pen.text((MARGIN, top + r * down + size[1] // 2), label, fill="black", font=font, anchor="lm")
-    for c, column in enumerate(columns):
-        x = LABEL_WIDTH + c * across
-        for line, text in enumerate(column.heading):
-            pen.text((x, MARGIN + line * LINE), text, fill="black", font=font)
-        pen.text((x, height - LINE - MARGIN // 2), column.note, fill="gray", font=font)
-        for r, tile in enumerate((column.state, column.denoised, column.z)):
-            if tile is not None:
-                sheet.paste(_resized(to_picture(tile), size), (x, top + r * down))
-    return sheet
+    rows = (
+        [Tile(column.state) for column in columns],
+        [None if column.denoised is None else Tile(column.denoised) for column in columns],
+        # a note stands under an empty place, too
+        [Tile(torch.ones_like(c.state) if c.z is None else c.z, c.note) for c in columns],
+    )
+    return grid(rows, ROW_LABELS, ["\n".join(column.heading) for column in columns])
 
 
-def grid(rows: Sequence[Sequence[Tensor]], row_labels: Sequence[str], column_labels: Sequence[str]) -> Image.Image:
-    """Pictures (3, H, W) in [-1, 1], all in the size of the first, with a label before each row and over each column.
+def grid(
+    rows: Sequence[Sequence[Tile | Tensor | None]],
+    row_labels: Sequence[str] = (),
+    column_labels: Sequence[str] = (),
+    *,
+    title: str = "",
+    size: tuple[int, int] | None = None,
+    margin: int = MARGIN,
+    letters: int = LETTERS,
+    ground: str | None = "white",
+) -> Image.Image:
+    """Tiles of one size, with a label before each row and over each column; a label may have several lines.
 
-    A row may be shorter than the others.
+    Args:
+        rows: pictures alone or with notes; None leaves a place empty, and a row may be shorter than the others.
+        title: over all.
+        size: width and height of a tile, into which a picture of another shape is padded; None goes by the first.
+        margin: pixels between tiles.
+        letters: their height in pixels.
+        ground: None for no ground and grey words, which can be read on light pages and dark ones.
     """
-    size = _tile_size(rows[0][0])
-    across, down = size[0] + MARGIN, size[1] + MARGIN
-    top = LINE + 2 * MARGIN
-    sheet = Image.new("RGB", (LABEL_WIDTH + len(column_labels) * across, top + len(rows) * down), "white")
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    tiles = [[Tile(part) if isinstance(part, Tensor) else part for part in row] for row in rows]
+    first = next(tile for row in tiles for tile in row if tile is not None)
+    width, height = size or _tile_size(*first.picture.size)
+    line = letters + SPACING
+    font, ink, edge = ImageFont.load_default(letters), "black" if ground else "gray", margin if ground else 0
+
+    def length(text: str) -> int:
+        return max(math.ceil(font.getlength(part)) for part in text.split("\n"))
+
+    def lines(texts: Iterable[str]) -> int:
+        return max((text.count("\n") + 1 for text in texts if text), default=0)
+
+    notes = [tile.note for row in tiles for tile in row if tile is not None]
+    across = max(width, *map(length, (*column_labels, *notes, ""))) + margin
+    down = [height + line * lines(tile.note for tile in row if tile is not None) + margin for row in tiles]
+    left = max(LABEL_WIDTH, *(length(label) + MARGIN + MARGIN // 2 for label in row_labels)) if row_labels else edge
+    top = edge + line * (lines([title]) + lines(column_labels)) + (MARGIN if title or column_labels else 0)
+    columns = max(map(len, tiles))
+    sheet = Image.new(
+        "RGB" if ground else "RGBA",
+        (max(left + columns * across - margin, left + length(title)) + edge, top + sum(down) - margin + edge),
+        ground or (0, 0, 0, 0),
+    )
+    pen = ImageDraw.Draw(sheet)
+    pen.text((left, edge), title, fill=ink, font=font)
     for c, label in enumerate(column_labels):
-        pen.text((LABEL_WIDTH + c * across, MARGIN), label, fill="black", font=font)
-    for r, (label, row) in enumerate(zip(row_labels, rows, strict=True)):
-        pen.text((MARGIN, top + r * down + size[1] // 2), label, fill="black", font=font, anchor="lm")
+        pen.text((left + c * across, edge + line * lines([title])), label, fill=ink, font=font, spacing=SPACING)
+    for r, row in enumerate(tiles):
+        y = top + sum(down[:r])
+        if row_labels:
+            pen.text((MARGIN, y + height // 2), row_labels[r], fill=ink, font=font, anchor="lm", spacing=SPACING)
         for c, tile in enumerate(row):
-            sheet.paste(_resized(to_picture(tile), size), (LABEL_WIDTH + c * across, top + r * down))
+            if tile is not None:
+                sheet.paste(_fitted(tile.picture, (width, height), ground), (left + c * across, y))
+                pen.text((left + c * across, y + height + 1), tile.note, fill="gray", font=font, spacing=SPACING)
     return sheet
 
 
@@ -133,14 +177,15 @@ def _frame(x: Tensor) -> Tensor:
     return x[:, 0] if x.ndim == 4 else x
 
 
-def _tile_size(tile: Tensor) -> tuple[int, int]:
+def _tile_size(width: int, height: int, smallest: int = SMALLEST_TILE, largest: int = LARGEST_TILE) -> tuple[int, int]:
     """Width and height of a tile: whole multiples of small pictures, large ones shrunk."""
-    height, width = tile.shape[-2:]
-    longest = max(height, width)
-    scale = min(math.ceil(SMALLEST_TILE / longest), LARGEST_TILE / longest)
+    longest = max(width, height)
+    scale = min(math.ceil(smallest / longest), largest / longest)
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _resized(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+def _fitted(picture: Image.Image, size: tuple[int, int], ground: str | None) -> Image.Image:
+    """The picture as large as the tile, each pixel a square where that is larger."""
     enlarged = size[0] >= picture.width
-    return picture.resize(size, Image.Resampling.NEAREST if enlarged else Image.Resampling.LANCZOS)
+    method = Image.Resampling.NEAREST if enlarged else Image.Resampling.LANCZOS
+    return ImageOps.pad(picture.convert("RGB"), size, method, ground or "gray")

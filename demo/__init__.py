@@ -1,1 +1,1 @@
-"""The bundled tiny model: scenes, network, weights, training, evaluation and a command line."""
+"""The bundled tiny model: scenes, network, text encoder and weights."""

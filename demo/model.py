@@ -45,6 +45,18 @@ class DemoModel(nn.Module):
         """Captions as contexts (B, L, D)."""
         return self.text_encoder(tokens(captions))
 
+    @property
+    def is_flow(self) -> bool:
+        """Whether it was trained on as a rectified flow."""
+        return self.network.config.prediction == "flow"
+
+    def predict(self, x: Tensor, sigma: Tensor, contexts: Tensor) -> Tensor:
+        """Predicted x_0 by what the network predicts: x (B, C, H, W), sigma (B,), contexts (B, L, D) -> (B, C, H, W).
+
+        x is x_0 + sigma * eps; of a flow model, (1 - sigma) x_0 + sigma * eps.
+        """
+        return (denoise_flow if self.is_flow else denoise)(self.network, x, sigma, contexts)
+
     def denoiser(self, captions: str | list[str], cfg: float = 1.0) -> Callable[[Tensor, Tensor], Tensor]:
         """The predictor of x_0 under a caption, with classifier-free guidance (arXiv 2207.12598).
 
@@ -53,39 +65,36 @@ class DemoModel(nn.Module):
             cfg: 1 is the conditional prediction alone.
 
         Returns:
-            A function of x (N, C, H, W) = x_0 + sigma * eps and sigma (N,); of a flow model, x = (1 - sigma) x_0 +
-            sigma * eps.
+            A function of x (N, C, H, W) and sigma (N,), as `predict` has them.
         """
+        from ddpm_core.guidance import guided  # a host, which calls no denoiser of ours, knows the core by another name
+
         cond = self.encode([captions] if isinstance(captions, str) else captions)
         uncond = self.encode([""])
-        predict_x_0 = denoise_flow if self.network.config.prediction == "flow" else denoise
 
         @torch.no_grad()
         def predict(x: Tensor, sigma: Tensor) -> Tensor:
             rows = len(x)
             contexts = cond.expand(rows, -1, -1)
             if cfg == 1.0:
-                return predict_x_0(self.network, x, sigma, contexts)
-            contexts = torch.cat([contexts, uncond.expand(rows, -1, -1)])
-            both = predict_x_0(self.network, x.repeat(2, 1, 1, 1), sigma.repeat(2), contexts)
-            x_0, x_0_uncond = both.chunk(2)
-            return x_0_uncond + cfg * (x_0 - x_0_uncond)
+                return self.predict(x, sigma, contexts)
+            contexts = torch.cat([uncond.expand(rows, -1, -1), contexts])
+            x_0_uncond, x_0 = self.predict(x.repeat(2, 1, 1, 1), sigma.repeat(2), contexts).chunk(2)
+            return guided(x_0_uncond, x_0, cfg)
 
         return predict
 
     def guided_denoiser(self, captions: list[str], cfg: float) -> GuidedDenoiser:
         """`denoiser` with the unconditional embedding left open, for null-text inversion; it lets gradients through."""
+        from ddpm_core.guidance import guided
+
         contexts = self.encode(captions)
 
         def prepare(x: Tensor, sigma: Tensor) -> UncondDenoiser:
             with torch.no_grad():
-                x_0 = denoise(self.network, x, sigma, contexts)
+                x_0 = self.predict(x, sigma, contexts)
 
-            def predict(uncond: Tensor) -> Tensor:
-                x_0_uncond = denoise(self.network, x, sigma, uncond)
-                return x_0_uncond + cfg * (x_0 - x_0_uncond)
-
-            return predict
+            return lambda uncond: guided(self.predict(x, sigma, uncond), x_0, cfg)
 
         return prepare
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from ddpm_core import NoiseMaps, NoiseSchedule, contact_sheet
 from ddpm_core.contact_sheet import LABEL_WIDTH, LINE, MARGIN, NOISE_SCALE, columns_of, draw, levels_shown
@@ -69,7 +70,7 @@ def test_one_step():
     assert levels == [0, 1]
     state_only = columns_of(maps(1), levels, 1, same, same)
     assert [column.z for column in state_only] == [None, None]  # the last step has no noise
-    assert draw(state_only).size == (LABEL_WIDTH + 2 * (120 + MARGIN) + MARGIN, 2 * LINE + 2 * MARGIN + 3 * 88 + LINE)
+    assert draw(state_only).size == (LABEL_WIDTH + 2 * (120 + MARGIN), 2 * LINE + 2 * MARGIN + 3 * 88 + LINE)
 
 
 def test_large_noise_is_drawn_in_units_of_its_size():
@@ -82,7 +83,7 @@ def test_large_noise_is_drawn_in_units_of_its_size():
 def test_large_pictures_are_shrunk():
     columns = columns_of(maps(4), [0, 4], 1, lambda x: torch.ones((3, 512, 1024)), same)
     assert draw(columns).size == (
-        LABEL_WIDTH + 2 * (256 + MARGIN) + MARGIN,
+        LABEL_WIDTH + 2 * (256 + MARGIN),
         2 * LINE + 2 * MARGIN + 3 * (128 + MARGIN) + LINE,
     )
 
@@ -119,3 +120,44 @@ def test_a_grid_has_each_picture_at_its_labels():
     for r in range(3):  # a label before each row, and one over each column
         assert pixels[top + r * (height + MARGIN) :][:height, :LABEL_WIDTH].min() < 0
     assert pixels[:top, LABEL_WIDTH : LABEL_WIDTH + width].min() < 0
+
+
+def test_a_grid_without_a_ground_is_of_tiles_and_notes_alone():
+    tiles = [contact_sheet.Tile(torch.full((3, 8, 8), value), "note") for value in (-1.0, 0.0, 1.0)]
+    sheet = np.asarray(contact_sheet.grid([tiles[:2], tiles[2:]], size=(32, 32), ground=None))
+    assert sheet.shape == (2 * (32 + LINE) + MARGIN, 2 * 32 + MARGIN, 4)
+    assert (sheet[:32, :32] == [0, 0, 0, 255]).all()
+    assert (sheet[:32, 40:72] == [128, 128, 128, 255]).all()
+    below = 32 + LINE + MARGIN
+    assert (sheet[below : below + 32, :32] == 255).all()
+    assert (sheet[below:, 40:] == 0).all()  # no fourth tile
+    assert sheet[32 : 32 + LINE, :32, 3].any()  # the note
+
+
+def test_each_pixel_is_a_square_and_an_empty_place_is_the_ground():
+    red, blue = torch.tensor([1.0, -1, -1]).view(3, 1, 1), torch.tensor([-1.0, -1, 1]).view(3, 1, 1)
+    tile = torch.cat([red, blue], dim=-1).expand(3, 2, 2)
+    sheet = contact_sheet.grid([[tile, None], [tile, tile]], size=(20, 20), margin=2)
+    pixels = torch.from_numpy(np.array(sheet)).int()
+    for color in ([255, 0, 0], [0, 0, 255]):
+        assert (pixels == torch.tensor(color)).all(-1).sum() == 3 * 20 * 10
+    assert (pixels[2:22, 24:44] == 255).all()
+
+
+def test_lines_of_labels_and_long_words_have_their_place():
+    tile = torch.full((3, 8, 8), -1.0)
+    plain, labelled = (
+        contact_sheet.grid([[tile, tile]], [label], ["a", "a"], size=(32, 32)) for label in ("row", "row\nof two")
+    )
+    assert labelled.size == plain.size
+    two = contact_sheet.grid([[tile, tile]], ["row"], ["a\nb", "a"], size=(32, 32), title="title")
+    assert two.size == (plain.width, plain.height + 2 * LINE)
+    wide = contact_sheet.grid([[tile, tile]], ["a row of a long name"], ["much wider than 32", "a"], size=(32, 32))
+    assert wide.width > plain.width + 40 and wide.height == plain.height
+
+
+def test_a_picture_of_another_shape_is_padded_with_the_ground():
+    picture = Image.new("RGB", (64, 16), "red")
+    sheet = contact_sheet.grid([[contact_sheet.Tile(picture)]], size=(32, 32), margin=0, ground="#202020")
+    assert sheet.size == (32, 32)
+    assert sheet.getpixel((16, 16)) == (255, 0, 0) and sheet.getpixel((16, 2)) == (32, 32, 32)

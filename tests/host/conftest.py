@@ -6,7 +6,7 @@ import asyncio
 import sys
 from functools import cache
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -24,9 +24,11 @@ from tools.benchmarks.random_weights import (
     WAN,
     randomize,
 )
+from tools.host import open_host
 
 PACK = Path(__file__).parents[2]
 HOST_MODULES = sorted(path.stem for path in (PACK / "nodes" / "host").glob("[!_]*.py"))
+
 # Three sizes of picture with attention at each, as real UNets have it.
 TALL = {
     "num_res_blocks": [1, 1, 1],
@@ -40,12 +42,9 @@ NARROW = {"model_channels": 64}  # a class of the host is named here, not detect
 @pytest.fixture(scope="session")
 def pack(comfy) -> SimpleNamespace:
     """The nodes by id, and the modules of the pack as the host loaded them."""
-    assert asyncio.run(comfy.nodes.load_custom_node(str(PACK))), "ComfyUI could not load the pack"
-    root = str(PACK).replace(".", "_x_")  # how the host names the module
-    module: ModuleType = sys.modules[root]
-    assert not hasattr(module, "NODE_CLASS_MAPPINGS"), "it would hide comfy_entrypoint"
-    extension = asyncio.run(module.comfy_entrypoint())
-    classes = {cls.GET_SCHEMA().node_id: cls for cls in asyncio.run(extension.get_node_list())}
+    host = open_host()
+    root, classes = host.root, host.nodes
+    assert not hasattr(sys.modules[root], "NODE_CLASS_MAPPINGS"), "it would hide comfy_entrypoint"
     return SimpleNamespace(
         root=root,
         modules=lambda name: sys.modules[f"{root}.nodes.{name}"],

@@ -9,6 +9,7 @@ from demo.network import (
     denoise,
     denoise_flow,
     flow_sigmas,
+    sgm_uniform_flow_sigmas,
     sgm_uniform_sigmas,
     sigma_to_timestep,
     uniform_sigmas,
@@ -90,6 +91,9 @@ def test_the_flow_is_one_of_the_hosts(comfy):
         pass
 
     sampling, model = Sampling(), load_model(FLOW)
+    for steps in (4, 5, 50):
+        host = comfy.samplers.calculate_sigmas(sampling, "sgm_uniform", steps)
+        torch.testing.assert_close(sgm_uniform_flow_sigmas(steps).float(), host, rtol=1e-6, atol=0)
     for steps in (10, 25, 50):
         host = comfy.samplers.calculate_sigmas(sampling, "simple", steps)
         torch.testing.assert_close(flow_sigmas(steps).float(), host, rtol=1e-6, atol=0)

@@ -6,7 +6,7 @@ import copy
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -165,6 +165,26 @@ def with_inversion(graph: dict[str, Any], inversion: str) -> dict[str, Any]:
     }
 
 
+def with_inputs(graph: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The graph with some inputs changed: "Title.input" to a value, or to None to disconnect it.
+
+    Raises:
+        UsageError: no node has the title.
+    """
+    graph = copy.deepcopy(graph)
+    for place, value in changes.items():
+        title, _, name = place.rpartition(".")
+        found = [node["inputs"] for key, node in graph.items() if _title(graph, key) == title]
+        if not found:
+            raise UsageError(f"the graph has no node titled '{title}'")
+        for inputs in found:
+            if value is None:
+                del inputs[name]
+            else:
+                inputs[name] = value
+    return graph
+
+
 def read_graph(path: Path) -> dict[str, Any]:
     """A graph in the API format, from a file."""
     try:
@@ -210,7 +230,7 @@ def _is_link(value: Any, graph: dict[str, Any]) -> bool:
 
 
 def leading_to(graph: dict[str, Any], node: str) -> dict[str, Any]:
-    """The nodes that a node depends on, and itself, in the graph's order."""
+    """The part of a graph that a node needs, in the graph's order."""
     needed, waiting = set(), [node]
     while waiting:
         if (current := waiting.pop()) not in needed:

@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from .random_host import machine, open_host
+from .random_host import machine, random_host
 
 SOURCE_CFG, TARGET_CFG = 3.5, 15.0
 
@@ -41,7 +41,7 @@ def main() -> None:
     options = parser.parse_args()
 
     dtype = getattr(torch, options.dtype) if options.dtype else None
-    host = open_host(options.layout, options.full, dtype)
+    host = random_host(options.layout, options.full, dtype)
     bench = Bench(host, options.size // 8, options.steps, options.skip)
     with torch.inference_mode():
         rows = measure(bench.methods(), bench, options.turns)

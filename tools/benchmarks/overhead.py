@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 import torch
 
-from .random_host import machine, open_host
+from .random_host import machine, random_host
 
 CFG = 3.5
 HOST = "euler_ancestral"
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=7)
     options = parser.parse_args()
 
-    host = open_host("sd15", options.full)
+    host = random_host("sd15", options.full)
     network_seconds: list[float] = []
     _time_network(host.model.model, network_seconds)
     with torch.inference_mode():

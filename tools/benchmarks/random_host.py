@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import platform
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import torch
 
-from ..comfyui import PACK, find_comfyui
+from ..host import open_host
 from .random_weights import CHANNELS, CONTEXT, POOLED, SD3_MMDIT, SD15_UNET, SDXL_UNET, randomize
-
-# Last, not first: the pack's folder `nodes` must not hide the host's nodes.py.
-sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != PACK] + [str(PACK)]
 
 SHALLOW = {"sd15": SD15_UNET, "sdxl": SDXL_UNET, "sd3": SD3_MMDIT}
 FULL = {
@@ -43,29 +37,17 @@ KINDS = {"sd15": "sd15", "sdxl": "sdxl", "sd3": "flow"}  # what `random_weights`
 SCHEDULERS = {"sd15": "ddim_uniform", "sdxl": "ddim_uniform", "sd3": "simple"}  # the paper's, and that of flow models
 
 
-def open_host(layout: str, full: bool, dtype: torch.dtype | None = None) -> SimpleNamespace:
+def random_host(layout: str, full: bool, dtype: torch.dtype | None = None) -> SimpleNamespace:
     """The host's modules, our nodes by id, a MODEL with its channels and scheduler, prompt(seed) for a CONDITIONING.
 
     Args:
         dtype: of the weights; None for what the host would choose on this machine.
     """
-    comfyui = find_comfyui() or sys.exit("needs ComfyUI: set COMFYUI_PATH to its folder")
-    sys.path.insert(0, str(comfyui))
-    import comfy.cli_args
-
-    comfy.cli_args.args.cpu = not torch.cuda.is_available()
+    host = open_host()
     import comfy.model_management
     import comfy.model_patcher
     import comfy.samplers
     import comfy.supported_models
-    import comfy.utils
-
-    import nodes
-
-    comfy.utils.PROGRESS_BAR_ENABLED = False
-    asyncio.run(nodes.load_custom_node(str(PACK)))
-    pack = sys.modules[str(PACK).replace(".", "_x_")]
-    classes = asyncio.run(asyncio.run(pack.comfy_entrypoint()).get_node_list())
 
     device = comfy.model_management.get_torch_device()
     dtype = dtype or comfy.model_management.unet_dtype(device=device)
@@ -85,16 +67,13 @@ def open_host(layout: str, full: bool, dtype: torch.dtype | None = None) -> Simp
         pooled = torch.randn((1, POOLED[kind]), generator=generator) if kind in POOLED else None
         return [[torch.randn((1, *CONTEXT[kind]), generator=generator), {"pooled_output": pooled}]]
 
-    def outputs(node_id: str, **inputs) -> tuple:
-        return next(c for c in classes if c.__name__ == node_id).execute(**inputs).args
-
     return SimpleNamespace(
         comfy=comfy,
-        core=sys.modules[f"{pack.__name__}.ddpm_core"],
-        seam=sys.modules[f"{pack.__name__}.nodes.host"],
-        guide=sys.modules[f"{pack.__name__}.nodes.guide"],
-        outputs=outputs,
-        run=lambda node_id, **inputs: outputs(node_id, **inputs)[0],
+        core=host.module("ddpm_core"),
+        seam=host.module("nodes.host.levels"),
+        guide=host.module("nodes.host.guiders"),
+        outputs=host.outputs,
+        run=host.run,
         model=model,
         channels=CHANNELS[kind],
         scheduler=SCHEDULERS[layout],

@@ -5,25 +5,30 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from ddpm_core import trajectories
 from ddpm_core.contact_sheet import to_picture
 from ddpm_core.inversion import invert
 from ddpm_core.sampling import sample
-from demo.model import WEIGHTS, load_model
+from demo.model import WEIGHTS, DemoModel, load_model
 from demo.scenes import TEST_SEED, TUNE_SEED, render, scene_of_caption
 
 from ..comfyui import find_comfyui, version_of
-from . import sheet, tour
-from .drawing import draw_sheet, read_picture
+from ..host import NeedsComfyUI
+from . import sheet
+from .classifier import load_classifier
 from .edits import KINDS, PAIRS, choose_edits, choose_two_edits
-from .evaluate import FOR_FLOWS, METHODS, RUNS, evaluate, mask_found, two_edits, words_find_objects
+from .evaluate import evaluate, mask_found, two_edits, words_find_objects
+from .methods import BY_NAME
 from .settings import FINER, FLOW, PromptToPrompt, Settings
 
 S = TypeVar("S", Settings, PromptToPrompt)
@@ -34,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     try:
         args.run(args)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, NeedsComfyUI) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -65,14 +70,23 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--name", action="append", help="only the picture of this node (repeatable)")
     command.set_defaults(run=run_pictures)
 
-    command = commands.add_parser("evaluate", help="measure held-out edits; prints a table")
-    command.add_argument("--per-kind", type=int, default=48)
-    command.add_argument("--method", choices=tuple(METHODS), action="append", help="only this method (repeatable)")
+    measuring = argparse.ArgumentParser(add_help=False)
+    measuring.add_argument("--per-kind", type=int, default=48, help="edits, or scenes, of each kind")
+    measuring.add_argument("--tuning", action="store_true", help="the scenes that settings may be tuned on")
+    other = measuring.add_mutually_exclusive_group()
+    other.add_argument("--finer", action="store_true", help="the model with attention at half the side too")
+    other.add_argument("--flow", action="store_true", help="the model trained on as a rectified flow")
+
+    def add_measure(name: str, run: Callable[[argparse.Namespace], None], what: str) -> argparse.ArgumentParser:
+        measure = commands.add_parser(name, parents=[measuring], help=what)
+        measure.set_defaults(run=run)
+        return measure
+
+    command = add_measure("evaluate", run_evaluate, "measure edits by each method; prints a table")
+    command.add_argument("--method", choices=tuple(BY_NAME), action="append", help="only this method (repeatable)")
     command.add_argument("--eta", type=float, nargs="+", help="each method once with each of these")
     command.add_argument("--steps", type=int, nargs="+", help="each method once with each of these numbers of steps")
     command.add_argument("--order", type=int, choices=(1, 2), nargs="+", help="each method once with each of these")
-    command.add_argument("--masks", action="store_true", help="only how well the mask from two prompts finds the edit")
-    command.add_argument("--tuning", action="store_true", help="the edits that settings may be tuned on")
     command.add_argument("--kind", choices=tuple(KINDS), action="append", help="only this kind of edit (repeatable)")
     command.add_argument("--skip", type=float, help="share of the steps to skip, for all methods")
     command.add_argument("--cfg", type=float, help="guidance of the target prompt, for all methods")
@@ -84,12 +98,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--guidance-weight", type=float, help="zero-shot: how strongly the words' places are held")
     command.add_argument("--noise-shift", type=int, help="few steps: levels that the model is told above the noise")
     command.add_argument("--clip-last", type=float, help="... the last residual's largest RMS; 0 is off")
-    other = command.add_mutually_exclusive_group()
-    other.add_argument("--finer", action="store_true", help="the model with attention at half the side too")
-    other.add_argument("--flow", action="store_true", default=None, help="the model trained on as a rectified flow")
-    command.add_argument("--two", action="store_true", help="two edits of a scene at once, in place of single ones")
-    command.add_argument("--words", action="store_true", help="which words find the object, in place of the edits")
-    command.set_defaults(run=run_evaluate)
+    command = add_measure("masks", run_masks, "measure how well the mask from two prompts finds the edit")
+    command.add_argument("--kind", choices=tuple(KINDS), action="append", help="only this kind of edit (repeatable)")
+    add_measure("words", run_words, "measure which words of a caption find the object; needs ComfyUI")
+    add_measure("two", run_two, "measure two edits of a scene at once")
 
     command = commands.add_parser("dataset", help="write held-out edits as a data set, and graphs that make them")
     command.add_argument("--out", type=Path, default=Path("output/scenes"))
@@ -123,11 +135,11 @@ def run_sheet(args: argparse.Namespace) -> None:
     start = time.monotonic()
     comfyui = None if args.core else find_comfyui()
     if comfyui is None:
-        maker, rows = "the core alone", sheet.make_sheet(load_model(), progress=_report)
+        maker, rows = "the core alone", sheet.by_core(load_model(), progress=_report)
     else:
         print("Starting ComfyUI ...", flush=True)
-        maker, rows = f"ComfyUI {version_of(comfyui)}, from {tour.TOUR.name}", tour.make_sheet(comfyui, _report)
-    path = _save(draw_sheet(rows), args.out)
+        maker, rows = f"ComfyUI {version_of(comfyui)}, from {sheet.TOUR.name}", sheet.by_comfyui(comfyui, _report)
+    path = _save(sheet.draw(rows), args.out)
     print(f"Made by {maker}: {len(rows)} scenes in {time.monotonic() - start:.0f} s.")
     print(f"Largest reconstruction error: {max(row.reconstruction_error for row in rows):.1e} of a range of 2.")
     print(f"The sheet: {path.resolve()}")
@@ -175,56 +187,92 @@ def run_edit(args: argparse.Namespace) -> None:
     print(f"{path}: source, reconstruction (largest error {(reconstruction - image).abs().max():.1e}), edit")
 
 
+def _seed(args: argparse.Namespace) -> tuple[int, str]:
+    """Where the scenes to measure begin, and what they are called."""
+    return (TUNE_SEED, "tuning") if args.tuning else (TEST_SEED, "held-out")
+
+
+def _model(args: argparse.Namespace) -> tuple[DemoModel, Settings]:
+    """The model to measure, and the settings of its process."""
+    model = load_model(FINER if args.finer else FLOW if args.flow else WEIGHTS)
+    return model, Settings(flow=model.is_flow)
+
+
+def read_picture(path: Path) -> Tensor:
+    """(3, H, W) in [-1, 1].
+
+    Raises:
+        ValueError: a size that is no multiple of 8.
+    """
+    pixels = np.asarray(Image.open(path).convert("RGB"), dtype=np.float32)
+    height, width = pixels.shape[:2]
+    if height % 8 or width % 8:
+        raise ValueError(
+            f"{path.name} is {width} x {height} pixels: the demo model takes multiples of 8 and was trained at 32 x 32"
+        )
+    return torch.from_numpy(pixels / 127.5 - 1).movedim(-1, 0)
+
+
 def run_evaluate(args: argparse.Namespace) -> None:
     """Print the table of methods by kinds of edit."""
-    from .classifier import load_classifier
-
-    seed, scenes = (TUNE_SEED, "tuning") if args.tuning else (TEST_SEED, "held-out")
-    methods = set(args.method or (FOR_FLOWS if args.flow else METHODS))
-    if args.flow and (args.words or args.two or args.masks or not methods <= set(FOR_FLOWS)):
-        raise ValueError(f"--flow goes with edits by these methods alone: {'; '.join(FOR_FLOWS)}")
-    model = load_model(FINER if args.finer else FLOW if args.flow else WEIGHTS)
-    if args.words:
-        print(f"Area under the curve of each word's attention against the object, {args.per_kind} {scenes} scenes:")
-        for word, area in words_find_objects(model, args.per_kind, seed).items():
-            print(f"{word:14}{area:.3f}")
-        return
-    if args.two:
-        print(
-            f"{'two edits at once':20}{'how':20}{'both':>8}{'error':>8}{'structure':>11}  of {args.per_kind} {scenes}"
-        )
-        for kinds in PAIRS:
-            pairs = choose_two_edits(args.per_kind, seed, kinds)
-            for how, row in two_edits(model, load_classifier(), pairs, Settings()).items():
-                print(f"{' and '.join(kinds):20}{how:20}{row[0]:>8.2f}{row[1]:>8.3f}{row[2]:>11.2f}", flush=True)
-        return
+    (model, _), (seed, scenes) = _model(args), _seed(args)
+    chosen = [BY_NAME[name] for name in args.method or BY_NAME]
+    if args.method is None:
+        chosen = [method for method in chosen if args.finer or not method.finer]
+        if find_comfyui() is None:
+            left_out = ", ".join(method.name for method in chosen if method.needs_comfyui)
+            print(f"Without ComfyUI (set COMFYUI_PATH to its folder) the table lacks: {left_out}", file=sys.stderr)
+            chosen = [method for method in chosen if not method.needs_comfyui]
     edits = choose_edits(args.per_kind, seed, args.kind or tuple(KINDS))
     given = {"skip": args.skip, "cfg_target": args.cfg, "guidance_weight": args.guidance_weight}
-    given |= {"noise_shift": args.noise_shift, "clip_last": args.clip_last, "flow": args.flow}
+    given |= {"noise_shift": args.noise_shift, "clip_last": args.clip_last, "flow": model.is_flow}
     of_p2p = {name: getattr(args, name) for name in ("cross_steps", "self_steps", "own_map", "gain", "blend_threshold")}
     runs = {
-        label: (name, _changed(replace(settings, p2p=_changed(settings.p2p, of_p2p)), given))
-        for label, (name, settings) in RUNS.items()
-        if name in methods
+        f"{method.name}{more}": (method, _changed(replace(settings, p2p=_changed(settings.p2p, of_p2p)), given))
+        for method in chosen
+        for more, settings in method.rows.items()
     }
     for field in ("eta", "steps", "order"):
         if values := getattr(args, field):
             runs = {
-                f"{label}, {field} {value:g}": (name, replace(settings, **{field: value}))
-                for label, (name, settings) in runs.items()
+                f"{label}, {field} {value:g}": (method, replace(settings, **{field: value}))
+                for label, (method, settings) in runs.items()
                 for value in values
             }
     print(f"{len(edits)} edits, {scenes} scenes", flush=True)
-    if args.masks:
-        for kind, area in mask_found(model, edits).items():
-            print(f"{kind:20}{area:>6.3f}")
-        return
     print(evaluate(model, load_classifier(), edits, runs))
 
 
 def _changed(settings: S, values: dict[str, Any]) -> S:
     """The settings with the values that are given."""
     return replace(settings, **{name: value for name, value in values.items() if value is not None})
+
+
+def run_masks(args: argparse.Namespace) -> None:
+    """Print the area under the curve of the mask from two prompts, by kind of edit."""
+    (model, settings), (seed, scenes) = _model(args), _seed(args)
+    edits = choose_edits(args.per_kind, seed, args.kind or tuple(KINDS))
+    print(f"{len(edits)} edits, {scenes} scenes", flush=True)
+    for kind, area in mask_found(model, edits, settings).items():
+        print(f"{kind:20}{area:>6.3f}")
+
+
+def run_words(args: argparse.Namespace) -> None:
+    """Print the area under the curve of each word's attention."""
+    (model, settings), (seed, scenes) = _model(args), _seed(args)
+    print(f"Area under the curve of each word's attention against the object, {args.per_kind} {scenes} scenes:")
+    for word, area in words_find_objects(model, args.per_kind, settings, seed).items():
+        print(f"{word:14}{area:.3f}")
+
+
+def run_two(args: argparse.Namespace) -> None:
+    """Print the table of two edits at once."""
+    (model, settings), (seed, scenes) = _model(args), _seed(args)
+    print(f"{'two edits at once':20}{'how':20}{'both':>8}{'error':>8}{'structure':>11}  of {args.per_kind} {scenes}")
+    for kinds in PAIRS:
+        pairs = choose_two_edits(args.per_kind, seed, kinds)
+        for how, row in two_edits(model, load_classifier(), pairs, settings).items():
+            print(f"{' and '.join(kinds):20}{how:20}{row[0]:>8.2f}{row[1]:>8.3f}{row[2]:>11.2f}", flush=True)
 
 
 def run_dataset(args: argparse.Namespace) -> None:

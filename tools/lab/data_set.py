@@ -17,7 +17,7 @@ from PIL import Image
 
 from demo.scenes import Scene, render
 
-from ..batch.template import leading_to
+from ..batch.template import leading_to, read_graph
 from ..comfyui import PACK
 from .edits import Edit, choose_edits, kept_by
 
@@ -107,7 +107,7 @@ def graph_of(class_type: str) -> Graph:
 
     A KSampler, which has no inversion, edits from the noised picture: SDEdit (arXiv 2108.01073), at the same skip.
     """
-    graph: Graph = json.loads(TEMPLATE.read_text(encoding="utf-8"))
+    graph: Graph = read_graph(TEMPLATE)
     by_title = {node["_meta"]["title"]: name for name, node in graph.items()}
     image = by_title["Image"]
     graph[image] = _node("LoadImage", "Image", image="none.png")

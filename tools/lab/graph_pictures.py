@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -11,17 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
+
+from ddpm_core.contact_sheet import Tile
 
 from ..batch.server import ComfyServer
+from ..batch.template import read_graph, with_inputs
 from ..comfyui import PACK
-from .drawing import draw_tiles
-from .sheet import Tile
+from .pictures import strip
 
-GRAPHS = PACK / "workflows" / "api"
 ENLARGED = 8  # by which the templates show the demo model's pixels
 SQUARE = "a red square left on a blue ground"
 
@@ -34,17 +31,19 @@ class Shown:
     texts: Mapping[str, str]
 
     def tile(self, title: str, note: str) -> Tile:
+        """Of a picture of one scene."""
         return Tile(self.pixels(title), note)
 
-    def halves(self, title: str, notes: tuple[str, str]) -> list[Tile]:
+    def halves(self, title: str, *notes: str) -> list[Tile]:
         """Of a picture that holds two side by side."""
-        parts = self.pixels(title).chunk(2, dim=-1)
-        return [Tile(part, note) for part, note in zip(parts, notes, strict=True)]
+        picture = self.pixels(title)
+        half = picture.width // 2
+        return [Tile(picture.crop((k * half, 0, (k + 1) * half, picture.height)), note) for k, note in enumerate(notes)]
 
-    def pixels(self, title: str) -> Tensor:
-        """(3, H, W) in [-1, 1] as the model has them."""
-        pixels = np.asarray(self.pictures[title].convert("RGB"), dtype=np.float32)[::ENLARGED, ::ENLARGED]
-        return torch.from_numpy(pixels / 127.5 - 1).movedim(-1, 0)
+    def pixels(self, title: str) -> Image.Image:
+        """A picture as the model has it."""
+        picture = self.pictures[title]
+        return picture.resize((picture.width // ENLARGED, picture.height // ENLARGED), Image.Resampling.NEAREST)
 
 
 class Graphs:
@@ -53,11 +52,9 @@ class Graphs:
     def __init__(self, server: ComfyServer):
         self.server = server
 
-    def run(self, template: str, changes: Mapping[str, Any] | None = None) -> Shown:
-        """A template with some inputs changed: `Title.input` to a value, or to None to disconnect it."""
-        return self.show(changed(json.loads((GRAPHS / f"{template}.json").read_text(encoding="utf-8")), changes or {}))
-
-    def show(self, graph: dict[str, Any]) -> Shown:
+    def run(self, template: str, changes: Mapping[str, Any] | None = None, more: Mapping[str, Any] = {}) -> Shown:
+        """A template with some inputs changed, as `with_inputs` has them, and more nodes by their names."""
+        graph = with_inputs(graph_of(template) | dict(more), changes or {})
         pictures, texts = {}, {}
         for node, output in self.server.run(graph).items():
             title = graph[node]["_meta"]["title"]
@@ -68,16 +65,9 @@ class Graphs:
         return Shown(pictures, texts)
 
 
-def changed(graph: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A graph with some inputs changed."""
-    by_title = {node["_meta"]["title"]: node["inputs"] for node in graph.values()}
-    for place, value in changes.items():
-        title, name = place.split(".")
-        if value is None:
-            del by_title[title][name]
-        else:
-            by_title[title][name] = value
-    return graph
+def graph_of(template: str) -> dict[str, Any]:
+    """A template in the API format."""
+    return read_graph(PACK / "workflows" / "api" / f"{template}.json")
 
 
 @contextmanager
@@ -92,100 +82,103 @@ def graphs(comfyui: Path) -> Iterator[Graphs]:
 def _prompt_to_prompt(graphs: Graphs) -> Image.Image:
     runs = graphs.run("prompt_to_prompt")
     more = graphs.run("prompt_to_prompt", {"Words.cross_steps": 0.9, "Words.self_steps": 0.6})
-    return draw_tiles(
-        [
-            runs.tile("Original", "original"),
-            runs.tile("Without attention", "without"),
-            runs.tile("With attention", "0.6 and 0.2"),
-            more.tile("With attention", "0.9 and 0.6"),
-        ]
+    return strip(
+        runs.tile("Original", "original"),
+        runs.tile("Without attention", "without"),
+        runs.tile("With attention", "0.6 and 0.2"),
+        more.tile("With attention", "0.9 and 0.6"),
     )
 
 
 def _share_attention(graphs: Graphs) -> Image.Image:
+    words = _of_class(graph_of("prompt_to_prompt"), "EditFriendlyPromptToPrompt")
     tiles = []
     for note, until in (("0.5 and 0.8", -1.0), ("to the end", 1.0)):  # MasaCtrl acts at sizes that this model has not
-        graph = json.loads((GRAPHS / "prompt_to_prompt.json").read_text(encoding="utf-8"))
-        words = next(node for node in graph if graph[node]["class_type"] == "EditFriendlyPromptToPrompt")
         inputs = {"source": [words, 1], "method": "Plug-and-Play", "end": until, "features_end": until}
-        graph["share"] = {"class_type": "EditFriendlyShareAttention", "inputs": inputs, "_meta": {"title": "Share"}}
-        shown = graphs.show(changed(graph, {"Edit with attention.attention": ["share", 0]}))
+        share = {"class_type": "EditFriendlyShareAttention", "inputs": inputs, "_meta": {"title": "Share"}}
+        changes = {"Edit with attention.attention": ["share", 0]}
+        shown = graphs.run("prompt_to_prompt", changes, {"share": share})
         tiles.append(shown.tile("With attention", note))
-    first = [shown.tile("Original", "original"), shown.tile("Without attention", "without")]
-    return draw_tiles([*first, *tiles])
+    return strip(shown.tile("Original", "original"), shown.tile("Without attention", "without"), *tiles)
 
 
 def _difference_mask(graphs: Graphs) -> Image.Image:
-    title, notes = "Where the prompts differ", ("the mask", "red to green")
-    color = graphs.run("find_the_mask").halves(title, notes)
-    shape = graphs.run("find_the_mask", {"Target prompt.text": SQUARE}).halves(title, ("the mask", "circle to square"))
-    return draw_tiles([*color, *shape])
+    title = "Where the prompts differ"
+    color = graphs.run("find_the_mask").halves(title, "the mask", "red to green")
+    shape = graphs.run("find_the_mask", {"Target prompt.text": SQUARE}).halves(title, "the mask", "circle to square")
+    return strip(*color, *shape)
 
 
 def _word_mask(graphs: Graphs) -> Image.Image:
-    tiles = []
-    for words in ("red", "blue"):
-        shown = graphs.run("find_the_mask", {"Mask from words.words": words})
-        tiles += shown.halves("Where the words are", ("the mask", f'"{words}"'))
-    return draw_tiles(tiles)
+    shown = {word: graphs.run("find_the_mask", {"Mask from words.words": word}) for word in ("red", "blue")}
+    halves = [each.halves("Where the words are", "the mask", f'"{word}"') for word, each in shown.items()]
+    return strip(*halves[0], *halves[1])
 
 
 def _report(graphs: Graphs) -> Image.Image:
-    masked = graphs.run("find_the_mask")
-    tiles = [masked.tile("Original", "original")]
-    free = graphs.run("find_the_mask", {"Edit under the mask.mask": None})
-    weak = graphs.run("find_the_mask", {"Edit under the mask.skip_steps": 30})
-    for shown in (masked, free, weak):
+    tiles = []
+    for changes in ({}, {"Edit under the mask.mask": None}, {"Edit under the mask.skip_steps": 30}):
+        shown = graphs.run("find_the_mask", changes)
         inside, outside = re.findall(r"\(([\d.]+) %", shown.texts["In words"])[:2]
         tiles.append(shown.tile("Edited", f"{inside}%, {outside}%"))
-    return draw_tiles(tiles)
+    return strip(shown.tile("Original", "original"), *tiles)
 
 
 def _measure(graphs: Graphs) -> Image.Image:
+    graph = graph_of("find_the_mask")
+    report = graph[_of_class(graph, "EditFriendlyEditReport")]["inputs"]
+    inputs = {name: report[name] for name in ("source", "edited", "mask")}
+    measure = {"class_type": "EditFriendlyMeasureEdit", "inputs": inputs, "_meta": {"title": "Measured"}}
     tiles, free = [], {"Edit under the mask.mask": None}
     for note, changes in (("masked", {}), ("skip 6", free), ("skip 0", free | {"Edit under the mask.skip_steps": 0})):
-        graph = json.loads((GRAPHS / "find_the_mask.json").read_text(encoding="utf-8"))
-        report = next(node for node in graph.values() if node["class_type"] == "EditFriendlyEditReport")["inputs"]
-        inputs = {name: report[name] for name in ("source", "edited", "mask")}
-        graph["measure"] = {"class_type": "EditFriendlyMeasureEdit", "inputs": inputs, "_meta": {"title": "Measured"}}
-        shown = graphs.show(changed(graph, changes))
+        shown = graphs.run("find_the_mask", changes, {"measure": measure})
         published, within = re.findall(r"PSNR dB ([\d.]+|inf)", shown.texts["Measured"])[:2]
         tiles.append(shown.tile("Edited", f"{note}: {published}, {within}"))
-    return draw_tiles([shown.tile("Original", "original"), *tiles])
+    return strip(shown.tile("Original", "original"), *tiles)
 
 
 def _grid(graphs: Graphs) -> Image.Image:
     return graphs.run("settings_grid").pictures["Sheet"].quantize(256)
 
 
+def _of_zero_shot(graphs: Graphs, title: str, changes: Mapping[str, Mapping[str, Any]]) -> Image.Image:
+    """The original, and a picture of the template with each of some changes, by what is noted."""
+    shown = {note: graphs.run("zero_shot", each) for note, each in changes.items()}
+    original = next(iter(shown.values())).tile("Original", "original")
+    return strip(original, *(each.tile(title, note) for note, each in shown.items()))
+
+
 def _direction(graphs: Graphs) -> Image.Image:
-    tiles = []
-    for strength in (0.0, 0.5, 1.0):
-        shown = graphs.run("zero_shot", {"Direction.strength": strength, "Zero-shot.guidance_weight": 0.0})
-        tiles.append(shown.tile("Edit without it", f"strength {strength:g}"))
-    return draw_tiles([shown.tile("Original", "original"), *tiles])
+    strengths = {
+        f"strength {s:g}": {"Direction.strength": s, "Zero-shot.guidance_weight": 0.0} for s in (0.0, 0.5, 1.0)
+    }
+    return _of_zero_shot(graphs, "Edit without it", strengths)
 
 
 def _sentences(graphs: Graphs) -> Image.Image:
-    graph = json.loads((GRAPHS / "zero_shot.json").read_text(encoding="utf-8"))
     titles = ("What it shows", "What it is to show")
-    texts = {node["_meta"]["title"]: node["inputs"].get("text", "") for node in graph.values()}
+    texts = {node["_meta"]["title"]: node["inputs"].get("text", "") for node in graph_of("zero_shot").values()}
     source, target = (texts[title].splitlines() for title in titles)
-    tiles = []
-    for count in (1, 2, 5):  # of other things on the two sides, as long as they are not all there
-        chosen = ("\n".join(source[:count]), "\n".join(target[::-1][:count]))
-        changes = {f"{title}.text": text for title, text in zip(titles, chosen, strict=True)}
-        shown = graphs.run("zero_shot", changes | {"Zero-shot.guidance_weight": 0.0})
-        tiles.append(shown.tile("Edit without it", f"{count} of each"))
-    return draw_tiles([shown.tile("Original", "original"), *tiles])
+    changes = {
+        # of other things on the two sides, as long as they are not all there
+        f"{count} of each": {
+            f"{titles[0]}.text": "\n".join(source[:count]),
+            f"{titles[1]}.text": "\n".join(target[::-1][:count]),
+            "Zero-shot.guidance_weight": 0.0,
+        }
+        for count in (1, 2, 5)
+    }
+    return _of_zero_shot(graphs, "Edit without it", changes)
 
 
 def _zero_shot(graphs: Graphs) -> Image.Image:
-    tiles = []
-    for weight in (0.0, 0.2, 0.5):
-        shown = graphs.run("zero_shot", {"Zero-shot.guidance_weight": weight})
-        tiles.append(shown.tile("Zero-shot edit", f"weight {weight:g}"))
-    return draw_tiles([shown.tile("Original", "original"), *tiles])
+    weights = {f"weight {weight:g}": {"Zero-shot.guidance_weight": weight} for weight in (0.0, 0.2, 0.5)}
+    return _of_zero_shot(graphs, "Zero-shot edit", weights)
+
+
+def _of_class(graph: Mapping[str, Any], class_type: str) -> str:
+    """The name of the node of a class."""
+    return next(name for name, node in graph.items() if node["class_type"] == class_type)
 
 
 GRAPH_PICTURES: dict[str, Callable[[Graphs], Image.Image]] = {

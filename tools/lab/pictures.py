@@ -14,19 +14,26 @@ from PIL import Image
 from torch import Tensor
 
 from ddpm_core import contact_sheet, manipulation, trajectories
+from ddpm_core.contact_sheet import Tile
 from ddpm_core.inversion import invert
 from ddpm_core.noise_maps import NoiseMaps
 from ddpm_core.sampling import generate, pure_noise, sample
 from demo.model import DemoModel
 from demo.scenes import COLORS, TEST_SEED, Rendering, Scene, render, sample_scene, scene_of_caption
 
-from .drawing import draw_tiles
 from .settings import SHIFT, ColorEdit, Settings
-from .sheet import Tile
 
 CIRCLE = scene_of_caption("a red circle left on a blue ground", TEST_SEED + 2)
 HOUSE = scene_of_caption("a house by day in summer", TEST_SEED + 5)
+NIGHT, SUNSET, WINTER = "a house at night in summer", "a house at sunset in summer", "a house by day in winter"
 SETTINGS = Settings()
+
+
+def strip(*tiles: Tile) -> Image.Image:
+    """Tiles of scenes with their notes, two a line: they fill the node help at its usual width."""
+    return contact_sheet.grid(
+        [tiles[k : k + 2] for k in range(0, len(tiles), 2)], size=(96, 96), letters=10, ground=None
+    )
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,10 @@ class Inverted:
     def image(self) -> Tensor:
         """(3, H, W)"""
         return torch.from_numpy(self.drawn.image)
+
+    @property
+    def original(self) -> Tile:
+        return Tile(self.image, "original")
 
     @property
     def mask(self) -> Tensor:
@@ -79,6 +90,15 @@ class Runs:
         noise_maps = invert(self.model.denoiser(caption, SETTINGS.cfg_source), states, schedule)
         return Inverted(self.model, drawn, caption, noise_maps)
 
+    @property
+    def house(self) -> Inverted:
+        return self.inverted(HOUSE)
+
+    @property
+    def circle(self) -> Inverted:
+        """Without a prompt: one that says "left" would draw it back."""
+        return self.inverted(CIRCLE, caption="")
+
     def generated(self, caption: str, seed: int) -> Tensor:
         """(3, H, W) an image from a prompt alone."""
         schedule = SETTINGS.schedule()
@@ -87,78 +107,61 @@ class Runs:
 
 
 def _invert(runs: Runs) -> Image.Image:
-    house = runs.inverted(HOUSE)
+    house = runs.house
     back, half = house.replay(), house.noise_maps.steps // 2
     z = house.noise_maps.z[half, 0]
-    return draw_tiles(
-        [
-            Tile(house.image, "original"),
-            Tile(z / z.std() / 3, f"noise of step {half}"),
-            Tile(back, f"back, error {(back - house.image).abs().max():.0e}"),
-            Tile(house.edit("a house at night in summer"), "edit: at night"),
-        ]
+    return strip(
+        house.original,
+        Tile(z / z.std() / 3, f"noise of step {half}"),
+        Tile(back, f"back, error {(back - house.image).abs().max():.0e}"),
+        Tile(house.edit(NIGHT), "edit: at night"),
     )
 
 
 def _one_pass(runs: Runs) -> Image.Image:
-    tiles = [Tile(runs.inverted(HOUSE).image, "original")]
-    for seed in (1, 2, 3):
-        edited = runs.inverted(HOUSE, seed).edit("a house at sunset in summer")
-        tiles.append(Tile(edited, f"at sunset, seed {seed}"))
-    return draw_tiles(tiles)
+    edits = [Tile(runs.inverted(HOUSE, seed).edit(SUNSET), f"at sunset, seed {seed}") for seed in (1, 2, 3)]
+    return strip(runs.house.original, *edits)
 
 
 def _sampler(runs: Runs) -> Image.Image:
-    house, target = runs.inverted(HOUSE), "a house at night in summer"
-    skips = [Tile(house.edit(target, skip_steps=skip), f"skip_steps {skip}") for skip in (0, 6, 14, 20)]
-    scales = [Tile(house.edit(target, cfg=cfg), f"cfg {cfg:g}") for cfg in (4, 12)]
-    winter, around = "a house by day in winter", 1 - house.mask
-    masks = [Tile(house.edit(winter), "no mask"), Tile(house.edit(winter, mask=around), "mask: around it")]
-    return draw_tiles([*skips, *scales, *masks])
+    house = runs.house
+    skips = [Tile(house.edit(NIGHT, skip_steps=skip), f"skip_steps {skip}") for skip in (0, 6, 14, 20)]
+    scales = [Tile(house.edit(NIGHT, cfg=cfg), f"cfg {cfg:g}") for cfg in (4, 12)]
+    around = house.edit(WINTER, mask=1 - house.mask)
+    return strip(*skips, *scales, Tile(house.edit(WINTER), "no mask"), Tile(around, "mask: around it"))
 
 
 def _shift(runs: Runs) -> Image.Image:
-    circle = runs.inverted(CIRCLE, caption="")  # a prompt that says "left" would draw it back
-    tiles = [Tile(circle.image, "original")]
-    for fill in ("copy", "wrap", "gaussian"):
-        moved = manipulation.shift(circle.noise_maps, SHIFT, 0, fill)
-        tiles.append(Tile(circle.replay(moved), f"{SHIFT} px right, {fill}"))
-    return draw_tiles(tiles)
+    circle = runs.circle
+    moved = {fill: manipulation.shift(circle.noise_maps, SHIFT, 0, fill) for fill in ("copy", "wrap", "gaussian")}
+    tiles = [Tile(circle.replay(maps), f"{SHIFT} px right, {fill}") for fill, maps in moved.items()]
+    return strip(circle.original, *tiles)
 
 
 def _flip(runs: Runs) -> Image.Image:
-    circle = runs.inverted(CIRCLE, caption="")
-    return draw_tiles(
-        [
-            Tile(circle.image, "original"),
-            Tile(circle.replay(manipulation.flip(circle.noise_maps, horizontal=True)), "horizontal"),
-            Tile(circle.replay(manipulation.flip(circle.noise_maps, vertical=True)), "vertical"),
-        ]
-    )
+    circle = runs.circle
+    sides = {side: manipulation.flip(circle.noise_maps, **{side: True}) for side in ("horizontal", "vertical")}
+    return strip(circle.original, *(Tile(circle.replay(maps), side) for side, maps in sides.items()))
 
 
 def _recolor(runs: Runs) -> Image.Image:
-    circle = runs.inverted(CIRCLE, caption="")
+    circle, tuned = runs.circle, ColorEdit()
     paint = (torch.tensor(COLORS["yellow"]).view(3, 1, 1) * 2 - 1).expand_as(circle.image)
     painted = torch.lerp(circle.image, paint, circle.mask)
-    tiles = [Tile(circle.image, "original"), Tile(painted, "painted (color)")]
-    tuned = ColorEdit()
+    tiles = [circle.original, Tile(painted, "painted (color)")]
     for strength in (tuned.strength / 2, tuned.strength):
-        edited = manipulation.recolor(circle.noise_maps, circle.mask, painted, strength, tuned.start, tuned.end)
-        tiles.append(Tile(circle.replay(edited), f"strength {strength:.2f}"))
-    return draw_tiles(tiles)
+        maps = manipulation.recolor(circle.noise_maps, circle.mask, painted, strength, tuned.start, tuned.end)
+        tiles.append(Tile(circle.replay(maps), f"strength {strength:.2f}"))
+    return strip(*tiles)
 
 
 def _saved(runs: Runs) -> Image.Image:
-    house = runs.inverted(HOUSE)
-    targets = {"at night": "a house at night in summer", "at sunset": "a house at sunset in summer"}
-    targets |= {"in winter": "a house by day in winter"}
-    edits = [Tile(house.edit(target), note) for note, target in targets.items()]
-    return draw_tiles([Tile(house.image, "original"), *edits])
+    targets = {"at night": NIGHT, "at sunset": SUNSET, "in winter": WINTER}
+    return strip(runs.house.original, *(Tile(runs.house.edit(target), note) for note, target in targets.items()))
 
 
 def _preview(runs: Runs) -> Image.Image:
-    noise_maps = runs.inverted(HOUSE).noise_maps
+    noise_maps = runs.house.noise_maps
     levels = contact_sheet.levels_shown(noise_maps.steps, 5)
     return contact_sheet.draw(contact_sheet.columns_of(noise_maps, levels, 0, lambda x: x, lambda z: z))
 
@@ -170,12 +173,12 @@ def _generated(runs: Runs) -> Image.Image:
         "yellow square": "a yellow square centre on a purple ground",
         "white triangle": "a white triangle right on a red ground",
     }
-    return draw_tiles([Tile(runs.generated(caption, seed=5), note) for note, caption in prompts.items()])
+    return strip(*(Tile(runs.generated(caption, seed=5), note) for note, caption in prompts.items()))
 
 
 def _scenes(runs: Runs) -> Image.Image:
     drawn = [render(sample_scene(TEST_SEED + seed)) for seed in range(8)]
-    return draw_tiles([Tile(torch.from_numpy(each.image), f"seed {seed}") for seed, each in enumerate(drawn)])
+    return strip(*(Tile(torch.from_numpy(each.image), f"seed {seed}") for seed, each in enumerate(drawn)))
 
 
 PICTURES: dict[str, Callable[[Runs], Image.Image]] = {

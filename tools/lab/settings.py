@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ddpm_core import NoiseSchedule
-from demo.network import flow_sigmas, sgm_uniform_sigmas, uniform_sigmas
+from demo.network import flow_sigmas, sgm_uniform_flow_sigmas, sgm_uniform_sigmas, uniform_sigmas
 
 FINER = Path(__file__).parent / "finer.safetensors"
 """The bundled model with attention at half the picture's side too, for measurements."""
@@ -95,7 +95,11 @@ class Settings:
 
     def few_levels_to_run(self) -> NoiseSchedule:
         """Those of few steps, after the skip: of the host's sgm_uniform, whose cleanest level still has noise."""
-        schedule = NoiseSchedule.variance_exploding(sgm_uniform_sigmas(self.steps), self.eta)
+        schedule = (
+            NoiseSchedule.flow(sgm_uniform_flow_sigmas(self.steps), self.eta)
+            if self.flow
+            else NoiseSchedule.variance_exploding(sgm_uniform_sigmas(self.steps), self.eta)
+        )
         return replace(schedule, order=self.order).after(self.skip_steps)
 
     def levels_to_run(self) -> NoiseSchedule:

@@ -1,25 +1,34 @@
-"""The contact sheet: everything the pack does, on a few held-out scenes, as labelled tiles.
-
-The tiles are plain tensors with a caption, so that the command line and a host can fill and draw the same sheet.
-"""
+"""The contact sheet: everything the pack does, on a few held-out scenes, by the core alone or by a ComfyUI server."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import tempfile
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+from PIL import Image
+from safetensors.torch import load_file
 from torch import Tensor
 
 from ddpm_core import manipulation, trajectories
+from ddpm_core.contact_sheet import Tile, grid
+from ddpm_core.denoiser import Denoiser
 from ddpm_core.inversion import invert
 from ddpm_core.noise_maps import NoiseMaps
 from ddpm_core.sampling import sample
 from demo.model import DemoModel
 from demo.scenes import COLORS, TEST_SEED, Scene, render, scene_of_caption
 
+from ..batch.server import ComfyServer
+from ..batch.template import read_graph, with_inputs
+from ..comfyui import PACK
 from .settings import SHIFT, VARIATIONS, ColorEdit, Settings
 
+TOUR = PACK / "workflows" / "api" / "tour.json"
+PATIENCE = 3600  # seconds for one graph; a busy machine is slow, not broken
 COLUMNS = (
     "original",
     "reconstruction",
@@ -31,14 +40,6 @@ COLUMNS = (
     "flip",
     "colour edit",
 )
-
-
-@dataclass(frozen=True)
-class Tile:
-    """One picture of the sheet: image (3, H, W) in [-1, 1] and a note of a few words."""
-
-    image: Tensor
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,27 +77,57 @@ EXAMPLES = tuple(
 )
 
 
-def make_sheet(
+def by_core(
     model: DemoModel,
-    examples: tuple[Example, ...] = EXAMPLES,
-    settings: Settings | None = None,
-    color_edit: ColorEdit | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    examples: Sequence[Example] = EXAMPLES,
+    progress: Callable[[int, int], None] = lambda done, count: None,
 ) -> list[Row]:
-    """Fill the sheet, row by row.
+    """The rows of examples.
 
     Args:
         progress: called with the rows done and the rows in all.
     """
-    rows = []
-    for example in examples:
-        rows.append(_row(model, example, settings or Settings(), color_edit or ColorEdit()))
-        if progress is not None:
-            progress(len(rows), len(examples))
-    return rows
+    return _reported(len(examples), progress, (row_of(each, _images(model, each)) for each in examples))
 
 
-def _row(model: DemoModel, example: Example, settings: Settings, color_edit: ColorEdit) -> Row:
+def by_comfyui(comfyui: Path, progress: Callable[[int, int], None]) -> list[Row]:
+    """The rows of all examples by TOUR, on a server of the ComfyUI in `comfyui` that starts and stops for it."""
+    with tempfile.TemporaryDirectory() as folder:
+        base = Path(folder)
+        with ComfyServer(comfyui, base, log=base / "server.log", timeout=PATIENCE, previews=False) as server:
+            return _reported(len(EXAMPLES), progress, (row_of(each, _latents(server, each)) for each in EXAMPLES))
+
+
+def _reported(count: int, progress: Callable[[int, int], None], rows: Iterable[Row]) -> list[Row]:
+    done: list[Row] = []
+    for row in rows:
+        done.append(row)
+        progress(len(done), count)
+    return done
+
+
+def _latents(server: ComfyServer, example: Example) -> dict[str, Tensor]:
+    """The latents that TOUR saves for an example, by the titles of their nodes."""
+    red, green, blue = (round(255 * channel) for channel in COLORS[example.color])
+    graph = with_inputs(
+        read_graph(TOUR),
+        {
+            "Image.scene": example.scene.caption,
+            "Image.seed": example.seed,
+            "Target prompt.text": example.target,
+            "Paint.color": red << 16 | green << 8 | blue,
+        },
+    )
+    return {
+        graph[node]["_meta"]["title"]: load_file(server.path_of(output["latents"][0]))["latent_tensor"]
+        for node, output in server.run(graph).items()
+        if "latents" in output  # the others are previews
+    }
+
+
+def _images(model: DemoModel, example: Example) -> dict[str, Tensor]:
+    """The same by the core."""
+    settings = Settings()
     drawn = render(example.scene)
     image = torch.from_numpy(drawn.image)[None]
     mask = torch.from_numpy(drawn.masks["object"])
@@ -110,11 +141,11 @@ def _row(model: DemoModel, example: Example, settings: Settings, color_edit: Col
         "Reconstruction": bare,
         "Shifted": manipulation.shift(bare, SHIFT, 0),
         "Flipped": manipulation.flip(bare, horizontal=True),
-        "Recolored": recolored(bare, mask, example.color, color_edit),
+        "Recolored": recolored(bare, mask, example.color, ColorEdit()),
     }
     images = {title: sample(unconditional, maps) for title, maps in changed.items()}
     edits = sample(target, noise_maps, skip_steps=settings.skip_steps)
-    return row_of(example, images | {"Original": image, "Edits": edits})
+    return images | {"Original": image, "Edits": edits}
 
 
 def row_of(example: Example, images: Mapping[str, Tensor]) -> Row:
@@ -132,6 +163,12 @@ def row_of(example: Example, images: Mapping[str, Tensor]) -> Row:
     return Row(example.scene.caption, example.target, tuple(tiles), error)
 
 
+def draw(rows: Sequence[Row]) -> Image.Image:
+    """One line a scene, its two captions before it."""
+    captions = ["\n".join((*textwrap.wrap(row.source, 20), *textwrap.wrap(f"-> {row.target}", 20))) for row in rows]
+    return grid([row.tiles for row in rows], captions, COLUMNS)
+
+
 def recolored(noise_maps: NoiseMaps, mask: Tensor, color: str, color_edit: ColorEdit) -> NoiseMaps:
     """Maps whose image (1, 3, H, W) is drawn towards a colour where mask (H, W) is not 0 (Eq. 7)."""
     paint = torch.tensor(COLORS[color]).view(1, 3, 1, 1) * 2 - 1
@@ -140,7 +177,7 @@ def recolored(noise_maps: NoiseMaps, mask: Tensor, color: str, color_edit: Color
     )
 
 
-def _invert(denoiser: Callable, image: Tensor, seed: int, settings: Settings, variations: int) -> NoiseMaps:
+def _invert(denoiser: Denoiser, image: Tensor, seed: int, settings: Settings, variations: int) -> NoiseMaps:
     seeds = trajectories.seeds_of_rows(seed, 1, variations)
     schedule = settings.schedule()
     states = trajectories.edit_friendly(image.expand(variations, -1, -1, -1), schedule, seeds)

@@ -17,6 +17,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -194,7 +195,7 @@ def train(
 
 
 def _train_cycle(
-    cycle: int, out: Path, config: TrainConfig, log: dict, compile: bool, trained: DemoModel | None
+    cycle: int, out: Path, config: TrainConfig, log: dict[str, Any], compile: bool, trained: DemoModel | None
 ) -> None:
     torch.manual_seed(config.seed + cycle)
     generator = torch.Generator().manual_seed(config.seed + cycle)

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Any
 
-from PIL import Image, ImageOps
+from PIL import Image
+
+from ddpm_core.contact_sheet import Tile, grid
 
 from ..batch.server import ComfyServer
 from .build import FOLDER, temporary_server
@@ -34,7 +37,7 @@ def main() -> int:
     return 0
 
 
-def shown(server: ComfyServer, graph: dict) -> list[Image.Image]:
+def shown(server: ComfyServer, graph: dict[str, Any]) -> list[Image.Image]:
     """The images of a run, the original first."""
     files = {
         graph[node]["_meta"]["title"]: output["images"]
@@ -48,12 +51,8 @@ def shown(server: ComfyServer, graph: dict) -> list[Image.Image]:
 def tiled(images: list[Image.Image]) -> Image.Image:
     """Images side by side, in rows where there are many."""
     columns = 2 if len(images) == 4 else min(len(images), TILES)
-    rows = -(-len(images) // columns)
-    sheet = Image.new("RGB", (columns * SIDE, rows * SIDE), "#202020")
-    for i, image in enumerate(images):
-        tile = ImageOps.pad(image.convert("RGB"), (SIDE, SIDE), Image.Resampling.LANCZOS, "#202020")
-        sheet.paste(tile, (i % columns * SIDE, i // columns * SIDE))
-    return sheet
+    rows = [[Tile(image) for image in images[k : k + columns]] for k in range(0, len(images), columns)]
+    return grid(rows, size=(SIDE, SIDE), margin=0, ground="#202020")
 
 
 if __name__ == "__main__":

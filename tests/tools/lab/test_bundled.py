@@ -13,17 +13,17 @@ import pytest
 import torch
 from PIL import Image
 
-from ddpm_core import attention, invert, sample, trajectories
+from ddpm_core import invert, sample, trajectories
 from demo import model as bundled
 from demo.scenes import CLASSIFIER_SEED, TEST_SEED, ShapeScene, render, sample_scene
 from tools.lab import classifier as judge
 from tools.lab import settings
 from tools.lab.__main__ import main
-from tools.lab.control import Sites
 from tools.lab.edits import area_under_curve, choose_edits, read_color, source_images
-from tools.lab.evaluate import METHODS, evaluate, mask_found
+from tools.lab.evaluate import evaluate, mask_found
+from tools.lab.methods import EDIT_FRIENDLY, GROUND_TRUTH, METHODS
 from tools.lab.settings import ColorEdit, Settings
-from tools.lab.sheet import COLUMNS, EXAMPLES, make_sheet, recolored
+from tools.lab.sheet import COLUMNS, EXAMPLES, by_core, draw, recolored
 from tools.lab.train import FINER, FLOW, TrainConfig, train, with_finer_attention
 
 SHA256 = {
@@ -73,7 +73,7 @@ def test_replay_of_held_out_scenes_is_exact(model, cfg):
 
 def test_edits_do_what_was_asked_and_keep_the_rest(model, classifier):
     edits = choose_edits(4)
-    table = evaluate(model, classifier, edits, {name: (name, Settings()) for name in ("ground truth", "edit friendly")})
+    table = evaluate(model, classifier, edits, {m.name: (m, Settings()) for m in (GROUND_TRUTH, EDIT_FRIENDLY)})
     truth, ours = (table.scores[name] for name in ("ground truth", "edit friendly"))
     assert all(score.success for score in truth)
     assert sum(score.success for score in ours) >= 0.9 * len(edits)
@@ -116,9 +116,12 @@ def test_colour_edit_without_a_prompt_recolours_the_object_alone(model):
 
 
 def test_the_sheet_has_every_column_and_replays_exactly(model):
-    rows = make_sheet(model, EXAMPLES[:1])
+    said = []
+    rows = by_core(model, EXAMPLES[:1], lambda *done: said.append(done))
+    assert said == [(1, 1)]
     assert len(rows[0].tiles) == len(COLUMNS)
     assert rows[0].reconstruction_error < 1e-5
+    assert min(draw(rows).size) > 128
 
 
 def test_the_mask_from_two_prompts_finds_the_edit(model):
@@ -137,17 +140,17 @@ def test_the_area_under_the_curve_is_the_share_of_pairs_in_order():
 
 
 def test_the_command_line_measures_masks(capsys):
-    assert main(["evaluate", "--per-kind", "1", "--masks"]) == 0
+    assert main(["masks", "--per-kind", "1"]) == 0
     assert "mean" in capsys.readouterr().out
 
 
-def test_every_method_returns_images(model):
+def test_every_method_of_the_core_returns_images(model):
     edits = choose_edits(1, kinds=("color", "time"))
     images = source_images(edits)
-    for name, run in METHODS.items():
-        result = run(model, edits, images, Settings(steps=10))
-        assert result.shape == images.shape, name
-        assert result.isfinite().all(), name
+    for method in (method for method in METHODS if method.by_core):
+        result = method.run(model, edits, images, Settings(steps=10))
+        assert result.shape == images.shape, method.name
+        assert result.isfinite().all(), method.name
 
 
 def test_the_command_line_edits_a_picture(tmp_path, capsys):
@@ -206,13 +209,3 @@ def test_finer_attention_changes_nothing_until_it_is_trained(model):
     caption = "a red circle left on a blue ground"
     finer = with_finer_attention(model).eval()
     assert torch.equal(finer.denoiser(caption)(x, sigma), model.denoiser(caption)(x, sigma))
-
-
-def test_the_finer_model_has_what_masactrl_acts_at(model):
-    """Half the latent's side and more, on the way up; the bundled model has attention at a quarter of it at most."""
-    chosen = [
-        attention.METHODS["MasaCtrl"].where(Sites.of(m.network).places)
-        for m in (bundled.load_model(settings.FINER), model)
-    ]
-    assert {(place.part, place.level) for place in chosen[0]} == {("output", 1)}
-    assert not chosen[1]

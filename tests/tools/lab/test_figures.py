@@ -6,20 +6,17 @@ import math
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from demo.model import WEIGHTS, DemoModel
 from demo.network import UNetConfig
+from tools.host import NeedsComfyUI
 from tools.lab.__main__ import main
-from tools.lab.evaluate import METHODS
 from tools.lab.figures import FIGURES, fill_pages, make_figures
-from tools.lab.figures.mosaic import mosaic
 from tools.lab.figures.results import RESULTS, Table, blocks, filled, made_with, read, tables_of
 from tools.lab.figures.subjects import Sizes, rows_counted
-from tools.lab.figures.text_edits import PLOTTED
 
 ROOT = Path(__file__).parents[3]
 KEPT = ROOT / "docs" / "figures"
@@ -39,6 +36,14 @@ TINY = Sizes(
 )
 
 
+BY_NODES = ("fig15", "table1", "table2")  # methods that work inside a host's network
+
+
+@pytest.fixture
+def no_comfyui(monkeypatch):
+    monkeypatch.setenv("COMFYUI_PATH", "")
+
+
 @pytest.fixture(scope="module")
 def untrained():
     """The real classes with few random weights: what is drawn, not how well it is painted."""
@@ -46,19 +51,33 @@ def untrained():
     return DemoModel.create(UNetConfig(channel_mult=(1, 1, 1))).eval().requires_grad_(False)
 
 
-def test_every_figure_can_be_made(untrained, tmp_path):
+def made_and_told(model, folder, only=()):
+    """The names of the figures made, each with its tables told and its picture drawn."""
     said = []
-    make_figures(untrained, tmp_path, sizes=TINY, report=said.append)
-    results = read(tmp_path / RESULTS)
+    make_figures(model, folder, only, sizes=TINY, report=said.append)
+    results = read(folder / RESULTS)
     assert results["made with"]["sizes"]["pictures"] == 3
-    assert list(results["figures"]) == list(FIGURES)
-    for name in FIGURES:
+    for name in results["figures"]:
         tables = tables_of(results, name)
         assert tables and all(table.rows for table in tables), name
         assert all(str(table) in "\n".join(said) for table in tables), name
     numbers_alone = {"table1", "table2", "exactness"}
-    assert {path.stem for path in tmp_path.glob("*.png")} == set(FIGURES) - numbers_alone
-    assert all(min(Image.open(path).size) > 100 for path in tmp_path.glob("*.png"))
+    assert {path.stem for path in folder.glob("*.png")} == set(results["figures"]) - numbers_alone
+    assert all(min(Image.open(path).size) > 100 for path in folder.glob("*.png"))
+    return list(results["figures"]), said
+
+
+def test_every_figure_of_the_core_can_be_made_without_comfyui(untrained, tmp_path, no_comfyui):
+    made, said = made_and_told(untrained, tmp_path)
+    assert made == [name for name in FIGURES if name not in BY_NODES]
+    assert [text.split()[0] for text in said if "left out: " in text] == list(BY_NODES)
+    with pytest.raises(NeedsComfyUI, match="set COMFYUI_PATH"):
+        make_figures(untrained, tmp_path / "other", ["table2"], TINY)
+
+
+def test_every_figure_of_the_nodes_can_be_made(comfy, untrained, tmp_path):
+    made, _ = made_and_told(untrained, tmp_path, BY_NODES)
+    assert made == list(BY_NODES)
 
 
 def test_a_figure_made_again_stands_beside_the_others(untrained, tmp_path):
@@ -74,11 +93,6 @@ def test_an_unknown_figure_is_refused_with_the_names_of_all(capsys, tmp_path):
     said = capsys.readouterr().err
     assert "no figure fig99" in said and "fig15" in said
     assert not (tmp_path / "out").exists()
-
-
-def test_every_method_is_in_the_plot_of_all():
-    """But the scene itself, and MasaCtrl by its own rule, which finds no layer in this network."""
-    assert set(METHODS) - set(PLOTTED) == {"ground truth", "MasaCtrl + edit friendly"}
 
 
 def test_a_table_says_the_same_in_each_form():
@@ -134,13 +148,3 @@ def test_the_rows_of_a_network_are_counted(untrained):
         untrained.denoiser("", 2.0)(torch.zeros(3, 3, 32, 32), torch.ones(3))
     untrained.denoiser("")(torch.zeros(3, 3, 32, 32), torch.ones(3))
     assert count.rows == 3 + 6
-
-
-def test_a_mosaic_shows_each_pixel_as_a_square_and_leaves_empty_places_white(tmp_path):
-    red, blue = torch.tensor([1.0, -1, -1]).view(3, 1, 1), torch.tensor([-1.0, -1, 1]).view(3, 1, 1)
-    tile = torch.cat([red, blue], dim=-1).expand(3, 2, 2)
-    mosaic({"first": [tile, None], "second": [tile, tile]}, ["a", "b"], scale=10).savefig(tmp_path / "m.png")
-    pixels = torch.from_numpy(np.array(Image.open(tmp_path / "m.png").convert("RGB"))).int()
-    reds = (pixels == torch.tensor([255, 0, 0])).all(-1)
-    blues = (pixels == torch.tensor([0, 0, 255])).all(-1)
-    assert reds.sum() == blues.sum() == 3 * 20 * 10

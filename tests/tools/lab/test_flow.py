@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from ddpm_core import NoiseSchedule, edit, invert, sample, trajectories
 from demo.model import load_model
 from tools.lab.__main__ import main
-from tools.lab.edits import choose_edits, source_images
-from tools.lab.evaluate import METHODS
+from tools.lab.edits import choose_edits, error_outside, source_images
+from tools.lab.methods import EDIT_FRIENDLY, METHODS
 from tools.lab.settings import FLOW, Settings
 
 
@@ -19,8 +21,8 @@ def flow():
 
 
 def test_it_says_that_it_is_a_flow(flow):
-    assert flow.network.config.prediction == "flow"
-    assert load_model().network.config.prediction == "v"
+    assert flow.is_flow
+    assert not load_model().is_flow
 
 
 @pytest.mark.parametrize("eta", [1.0, 0.3, 0.0])
@@ -64,19 +66,33 @@ def test_with_eta_1_it_is_dds_and_with_eta_0_flow_edit(flow):
     assert (delta - moved).abs().max() > 0.05
 
 
-@pytest.mark.parametrize(
-    "more", [["--method", "P2P + edit friendly"], ["--method", "few steps"], ["--words"], ["--two"]]
-)
-def test_what_is_written_for_the_other_process_is_refused(capsys, more):
-    assert main(["evaluate", "--flow", "--per-kind", "1", *more]) == 1
-    assert "--flow goes with edits by these methods alone: ground truth; edit friendly;" in capsys.readouterr().err
+def test_what_null_text_is_given_is_the_flows(flow):
+    x, sigma = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.tensor([0.8, 0.3])
+    captions = ["a house by day in summer", "a red circle left on a blue ground"]
+    opened = flow.guided_denoiser(captions, 3.0)(x, sigma)(flow.encode([""]).expand(2, -1, -1))
+    torch.testing.assert_close(opened, flow.denoiser(captions, 3.0)(x, sigma))
+
+
+@pytest.mark.parametrize("method", [method for method in METHODS if method.by_core], ids=lambda method: method.name)
+def test_every_method_of_the_core_is_the_flows(flow, method):
+    """By the levels or the prediction of another process nothing of the scene would be left."""
+    edits = choose_edits(1, kinds=("color",))
+    images, settings = source_images(edits), replace(method.rows[""], flow=True, steps=10)
+    result = method.run(flow, edits, images, settings)
+    assert error_outside(result[0], edits[0]) < 0.15
+
+
+@pytest.mark.parametrize("command", [["two"], ["masks"], ["evaluate", "--method", "few steps"]])
+def test_the_command_line_measures_the_flow(capsys, command):
+    assert main([*command, "--flow", "--per-kind", "1"]) == 0
+    assert "held-out" in capsys.readouterr().out
 
 
 def test_a_lower_eta_keeps_more_of_the_image_here_too(flow):
     edits = choose_edits(2, kinds=("color", "ground", "season"))
     images = source_images(edits)
     kept = [
-        (METHODS["edit friendly"](flow, edits, images, Settings(steps=25, flow=True, eta=eta)) - images).abs().mean()
+        (EDIT_FRIENDLY.run(flow, edits, images, Settings(steps=25, flow=True, eta=eta)) - images).abs().mean()
         for eta in (1.0, 0.0)
     ]
     assert kept[1] < kept[0]

@@ -24,7 +24,7 @@ from demo.scenes import (
 )
 from demo.text import tokenize
 from tools.lab.edits import KINDS, choose_edits, read_color, score, source_images
-from tools.lab.evaluate import ground_truth
+from tools.lab.methods import ground_truth
 
 SEEDS = range(TEST_SEED, TEST_SEED + 60)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from demo.model import DemoModel
 
+from ...host import NeedsComfyUI
 from . import manipulations, noise_space, reconstruction, text_edits, there_and_back
 from .results import RESULTS, Make, filled, keep, made_with, opened, read
 from .subjects import Sizes, Subjects
@@ -52,18 +53,26 @@ def make_figures(
     """Write figures below `out`, each as NAME.png and as its part of the results file, as soon as it is there.
 
     Args:
-        only: the names of those to make; none for all.
+        only: the names of those to make; none for all, without ComfyUI those that the core can make.
         report: called with each table, and with what each figure took.
+
+    Raises:
+        NeedsComfyUI: one of `only` does, and there is none.
     """
     out.mkdir(parents=True, exist_ok=True)
     subjects = Subjects(model, sizes or Sizes())
     results = opened(out / RESULTS, made_with(subjects.sizes))
     for name in only or FIGURES:
         start = time.perf_counter()
-        result = FIGURES[name](subjects)
+        try:
+            result = FIGURES[name](subjects)
+        except NeedsComfyUI as error:
+            if only:
+                raise
+            report(f"{name} is left out: {error}\n")
+            continue
         seconds = time.perf_counter() - start
-        if result.picture is not None:
-            result.picture.savefig(out / f"{name}.png")
+        result.save(out / f"{name}.png")
         keep(results, name, result, seconds, out / RESULTS)
         for table in result.tables:
             report(f"{name}: {table}\n")

@@ -16,8 +16,7 @@ from demo.scenes import COLORS, TEST_SEED, TIMES, LandscapeScene, Scene, ShapeSc
 
 from ..edits import structure_kept
 from ..settings import ColorEdit, Settings
-from .mosaic import mosaic
-from .results import Result, Table
+from .results import Result, Table, mosaic
 from .subjects import SHIFTS, Subjects, generate_pictures
 
 SHIFT = 4  # pixels of Figs. 2 and 13, where the paper moves by 30 of 256

@@ -29,8 +29,7 @@ from demo.scenes import TEST_SEED, render, sample_scene
 
 from ..edits import structure_kept
 from ..settings import Settings
-from .mosaic import mosaic
-from .results import Result, Table
+from .results import Result, Table, mosaic
 from .subjects import EXACT, Subjects, rows_counted
 
 CFG = 7.5

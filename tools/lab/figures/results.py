@@ -15,8 +15,11 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
 
 from ddpm_core import __version__
+from ddpm_core.contact_sheet import grid
 from demo.model import WEIGHTS
 
 from .subjects import Sizes, Subjects
@@ -90,7 +93,19 @@ class Result:
     """What a figure gives: its numbers, and its picture where it has one."""
 
     tables: tuple[Table, ...]
-    picture: Figure | None = None
+    picture: Figure | Image.Image | None = None
+
+    def save(self, path: Path) -> None:
+        """The picture, where there is one."""
+        if isinstance(self.picture, Figure):
+            self.picture.savefig(path)
+        elif self.picture is not None:
+            self.picture.save(path, optimize=True)
+
+
+def mosaic(rows: Mapping[str, Sequence[Tensor]], columns: Sequence[str] = (), title: str = "") -> Image.Image:
+    """Pictures (3, H, W) in [-1, 1] of one size, by row, every pixel a square of its own."""
+    return grid(list(rows.values()), list(rows), columns, title=title, margin=6)
 
 
 Make = Callable[[Subjects], Result]

@@ -23,7 +23,7 @@ from demo.scenes import TEST_SEED
 
 from ..classifier import Classifier, load_classifier
 from ..edits import KINDS, Edit, Score, choose_edits, score, source_images, summary
-from ..evaluate import METHODS
+from ..methods import Method
 from ..settings import Settings
 
 EXACT = {"CycleDiffusion": trajectories.cycle_diffusion, "edit friendly": trajectories.edit_friendly}
@@ -32,12 +32,6 @@ SHIFTS = (1, 2, 4, 8, 12, 16)
 
 VARIED = ("shape", "object", "season")
 """The kinds of edits of Fig. 16."""
-
-STRENGTHS = {"weak": (0.3, 1.5), "tuned": (Settings.skip, Settings.cfg_target), "strong": (0.0, 4.0)}
-"""Share of the steps that is skipped, and guidance: as tuned on other edits, weaker, stronger."""
-
-FEW_STEPS = {"weak": (0.4, 1.25), "tuned": (0.2, 1.5), "strong": (0.0, 2.5)}
-"""The same of the 5 steps of TurboEdit."""
 
 
 @dataclass(frozen=True)
@@ -166,8 +160,8 @@ class Subjects:
 
     model: DemoModel
     sizes: Sizes = Sizes()
-    _runs: dict[tuple[str, str], EditRun] = field(default_factory=dict)
-    _varied: dict[str, Tensor] = field(default_factory=dict)
+    _runs: dict[tuple[Method, str], EditRun] = field(default_factory=dict)
+    _varied: dict[Method, Tensor] = field(default_factory=dict)
     _inverted: dict[tuple[int, int], NoiseMaps] = field(default_factory=dict)
 
     @cached_property
@@ -228,8 +222,8 @@ class Subjects:
         """The judge of edits."""
         return load_classifier()
 
-    def run(self, method: str, strength: str) -> EditRun:
-        """A method of `evaluate` on all edits, at one of its settings."""
+    def run(self, method: Method, strength: str) -> EditRun:
+        """A method on all edits, at one of its strengths."""
         key = method, strength
         if key not in self._runs:
             self._runs[key] = self.run_on(self.edits, method, strength)
@@ -240,7 +234,7 @@ class Subjects:
         """Those of Fig. 16."""
         return [edit for edit in self.shown_edits if edit.kind in VARIED] or self.shown_edits[:1]
 
-    def varied(self, method: str) -> Tensor:
+    def varied(self, method: Method) -> Tensor:
         """(edits, variations, 3, 32, 32) a method's results of `varied_edits`."""
         if method not in self._varied:
             edits, count = self.varied_edits, self.sizes.variations
@@ -248,18 +242,14 @@ class Subjects:
             self._varied[method] = images.unflatten(0, (len(edits), count))
         return self._varied[method]
 
-    def run_on(self, edits: list[Edit], method: str, strength: str = "tuned") -> EditRun:
+    def run_on(self, edits: list[Edit], method: Method, strength: str = "tuned") -> EditRun:
         """The same on other edits."""
-        sources, settings = source_images(edits), settings_of(method, strength, self.sizes.edit_steps)
+        tuned, (skip, cfg) = method.rows[""], method.strengths[strength]
+        steps = min(tuned.steps, self.sizes.edit_steps)  # few steps stay few
+        sources, settings = source_images(edits), replace(tuned, steps=steps, skip=skip, cfg_target=cfg)
+        network = method.network(self.model)  # before the time is taken, for ComfyUI may have to start
         start = time.process_time()
-        with rows_counted(self.model.network) as count:
-            images = METHODS[method](self.model, edits, sources, settings)
+        with rows_counted(network) as count:
+            images = method.run(self.model, edits, sources, settings)
         seconds = time.process_time() - start
         return EditRun(images.clamp(-1, 1), score(edits, sources, images, self.classifier), count.rows, seconds)
-
-
-def settings_of(method: str, strength: str, steps: int) -> Settings:
-    """One of the settings of a method of `evaluate`."""
-    few = method == "few steps"
-    skip, cfg = (FEW_STEPS if few else STRENGTHS)[strength]
-    return Settings(steps=5 if few else steps, skip=skip, cfg_target=cfg)

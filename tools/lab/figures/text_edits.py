@@ -1,8 +1,9 @@
-"""Figs. 4, 14, 15 and 16 and Tabs. 1 and 2 of arXiv 2304.06140: edits by words, in the measures of `demo.edits`."""
+"""Figs. 4, 14, 15 and 16 and Tabs. 1 and 2 of arXiv 2304.06140: edits by words, in the measures of `edits`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -12,37 +13,33 @@ from ddpm_core import statistics, trajectories
 from ddpm_core.inversion import invert
 from ddpm_core.sampling import sample
 
+from ...host import open_host
 from ..edits import Edit, has_outside, kept_by, score, source_images, summary
+from ..methods import (
+    CYCLE_DIFFUSION,
+    DDIM,
+    EDIT_FRIENDLY,
+    METHODS,
+    P2P,
+    P2P_DDIM,
+    PLUG_AND_PLAY,
+    ZERO_SHOT,
+    ZERO_SHOT_DDIM,
+    Method,
+)
 from ..settings import Settings
-from .mosaic import mosaic
-from .results import Result, Table
-from .subjects import STRENGTHS, EditRun, Subjects
+from .results import Result, Table, mosaic
+from .subjects import EditRun, Subjects
 
 MEASURES, FORMS = ("success", "error", "structure"), (".2f", ".3f", ".2f")
 SKIPS, STRENGTHS_OF_CFG = (0.0, 0.1, 0.25, 0.5), (1.0, 2.0, 4.0, 7.0)  # of Fig. 14
 SHOWN = 5  # variations, as in Fig. 16
 
-# The methods of Fig. 15, and at how many of the strengths; those that only vary another share its mark.
-ALL = tuple(STRENGTHS)
-PLOTTED: dict[str, Sequence[str]] = {
-    "edit friendly": ALL,
-    "edit friendly + mask": ALL,
-    "edit friendly, source as negative": ALL,
-    "edit friendly, h-Edit": ALL,
-    "few steps": ALL,
-    "CycleDiffusion": ALL,
-    "DDIM": ALL,
-    "SDEdit": ALL,
-    "P2P + edit friendly": ALL,
-    "P2P + DDIM": ALL,
-    "Plug-and-Play + edit friendly": ALL,
-    "MasaCtrl at 1/4 + edit friendly": ("tuned",),
-    "values only + edit friendly": ("tuned",),
-    "zero-shot + edit friendly": ("tuned", "strong"),
-    "zero-shot + DDIM": ("tuned",),
-}
-TABLE_1 = ("DDIM", "Plug-and-Play + edit friendly", "P2P + DDIM", "P2P + edit friendly", "edit friendly")
-TABLE_2 = ("zero-shot + DDIM", "zero-shot + edit friendly")
+# All in ComfyUI, where what they take can be compared.
+TABLE_1, TABLE_2 = (
+    tuple(replace(method, by_core=None) for method in methods)
+    for methods in ((DDIM, PLUG_AND_PLAY, P2P_DDIM, P2P, EDIT_FRIENDLY), (ZERO_SHOT_DDIM, ZERO_SHOT))
+)
 
 
 # --- Fig. 4 -----------------------------------------------------------------------------------------------------------
@@ -52,7 +49,7 @@ def figure_4(subjects: Subjects) -> Result:
     """One edit of each kind by CycleDiffusion and by the edit-friendly inversion."""
     edits = subjects.shown_edits
     rows = [subjects.edits.index(edit) for edit in edits]
-    runs = {name: subjects.run(name, "tuned") for name in ("CycleDiffusion", "edit friendly")}
+    runs = {method.name: subjects.run(method, "tuned") for method in (CYCLE_DIFFUSION, EDIT_FRIENDLY)}
     parts = {"scene": list(source_images(edits))} | {name: list(run.images[rows]) for name, run in runs.items()}
     picture = mosaic(parts, [_named(edit) for edit in edits])
     numbers = {name: run.summary for name, run in runs.items()}
@@ -99,10 +96,9 @@ def figure_14(subjects: Subjects) -> Result:
 
 def figure_15(subjects: Subjects) -> Result:
     """Success against error of every method, from its weakest to its strongest setting."""
-    runs = {(name, each): subjects.run(name, each) for name, strengths in PLOTTED.items() for each in strengths}
-    numbers = {
-        f"{name}, {strength}": (*run.summary, run.rows / len(subjects.edits)) for (name, strength), run in runs.items()
-    }
+    open_host()  # asked for first, not after minutes of what can do without
+    runs = {f"{m.name}, {strength}": subjects.run(m, strength) for m in METHODS for strength in m.plotted}
+    numbers = {name: (*run.summary, run.rows / len(subjects.edits)) for name, run in runs.items()}
     table = Table(_of_edits(subjects), (*MEASURES, "rows of the network an edit"), numbers, (*FORMS, ".0f"))
     return Result((table,), plot_all(table))
 
@@ -111,11 +107,16 @@ def plot_all(table: Table) -> Figure:
     """The plot of the table of Fig. 15, with a line through the settings of a method."""
     figure = Figure(figsize=(10.5, 5.2), dpi=100, layout="constrained")
     by_error, by_structure = figure.subplots(1, 2, sharey=True)
-    for k, (name, strengths) in enumerate(PLOTTED.items()):
-        rows = [table.rows[f"{name}, {strength}"] for strength in strengths]
+    for k, method in enumerate(method for method in METHODS if method.plotted):
+        rows = [table.rows[f"{method.name}, {strength}"] for strength in method.plotted]
         success, error, structure, _ = zip(*rows, strict=True)
-        style: dict[str, Any] = {"marker": "osD^vPX*"[k % 8], "ms": 6, "lw": 1, "color": f"C{k % 10}", "label": name}
-        by_error.plot(error, success, **style)
+        style: dict[str, Any] = {
+            "marker": "osD^vPX*"[k % 8],
+            "ms": 6,
+            "lw": 1,
+            "color": f"C{k % 10}",
+        }
+        by_error.plot(error, success, label=method.name, **style)
         by_structure.plot([1 - value for value in structure], success, **style)
     by_error.set(xlabel="error where nothing was to change", ylabel="success", title=table.title)
     by_structure.set(xlabel="1 - structure", title="the same edits")
@@ -128,7 +129,7 @@ def plot_all(table: Table) -> Figure:
 
 def figure_16(subjects: Subjects) -> Result:
     """Variations of one edit, each by an inversion of its own."""
-    edits, found = subjects.varied_edits, subjects.varied("edit friendly")
+    edits, found = subjects.varied_edits, subjects.varied(EDIT_FRIENDLY)
     rows = {
         f"{edit.source.caption}\n-> {edit.target.caption}".replace(" on ", "\non "): [image, *results[:SHOWN]]
         for edit, image, results in zip(edits, source_images(edits), found, strict=True)
@@ -152,10 +153,11 @@ def table_2(subjects: Subjects) -> Result:
     return Result((_compared(subjects, TABLE_2),))
 
 
-def _compared(subjects: Subjects, names: Sequence[str]) -> Table:
-    runs = {name: subjects.run(name, "tuned") for name in names}
+def _compared(subjects: Subjects, methods: Sequence[Method]) -> Table:
+    runs = [subjects.run(method, "tuned") for method in methods]
     numbers = {
-        name: (*run.summary, *_diversities(subjects, name), *_costs(runs, names[-1], run)) for name, run in runs.items()
+        method.name: (*run.summary, *_diversities(subjects, method), *_costs(run, runs[-1]))
+        for method, run in zip(methods, runs, strict=True)
     }
     columns = (*MEASURES, "diversity", "outside the edit", "rows, ratio", "processor time, ratio")
     return Table(
@@ -166,7 +168,7 @@ def _compared(subjects: Subjects, names: Sequence[str]) -> Table:
     )
 
 
-def _diversities(subjects: Subjects, method: str) -> tuple[float, float]:
+def _diversities(subjects: Subjects, method: Method) -> tuple[float, float]:
     """Of the variations of each edit, averaged over the edits; and the same where nothing was to change."""
     found, kept = subjects.varied(method), [kept_by(edit) for edit in subjects.varied_edits]
     whole = [statistics.diversity(each) for each in found]
@@ -174,5 +176,5 @@ def _diversities(subjects: Subjects, method: str) -> tuple[float, float]:
     return sum(whole) / len(whole), sum(outside) / len(outside) if outside else float("nan")
 
 
-def _costs(runs: Mapping[str, EditRun], unit: str, run: EditRun) -> tuple[float, float]:
-    return run.rows / runs[unit].rows, run.seconds / runs[unit].seconds
+def _costs(run: EditRun, unit: EditRun) -> tuple[float, float]:
+    return run.rows / unit.rows, run.seconds / unit.seconds

@@ -15,8 +15,7 @@ from ddpm_core.manipulation import slerp
 from ddpm_core.noise_maps import NoiseMaps
 from ddpm_core.sampling import generate, sample
 
-from .mosaic import mosaic
-from .results import Result, Table
+from .results import Result, Table, mosaic
 from .subjects import Subjects
 
 FIRST = (1, 2, 4)  # steps whose predictions are replaced: a tenth of 20 is 2

@@ -1,0 +1,259 @@
+"""The methods of editing that are measured, each a value: how it runs, in which rows of the tables it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ddpm_core import manipulation, masks, trajectories
+from ddpm_core.denoiser import Denoiser
+from ddpm_core.editing import PairDenoiser
+from ddpm_core.guidance import Guidance, SourceGuidance, from_source
+from ddpm_core.inversion import invert, without_residuals
+from ddpm_core.noise_maps import NoiseMaps
+from ddpm_core.sampling import generate, sample
+from demo.model import DemoModel
+from demo.scenes import render
+
+from .by_nodes import ByNodes, DemoNodes, nodes_of
+from .edits import Edit
+from .settings import Settings
+
+Way = Callable[[DemoModel, list[Edit], Tensor, Settings], Tensor]
+"""(model, edits, source images (B, 3, H, W), settings) -> edited images (B, 3, H, W)."""
+
+STRENGTHS = {"weak": (0.3, 1.5), "tuned": (Settings.skip, Settings.cfg_target), "strong": (0.0, 4.0)}
+"""Share of the steps that is skipped, and guidance: as tuned on other edits, weaker, stronger."""
+
+ALL = tuple(STRENGTHS)
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """A method of editing.
+
+    Args:
+        name: in the tables.
+        by_core: by the core alone; None where it works inside a host's network.
+        by_nodes: by the pack's nodes, in ComfyUI.
+        rows: of the table of `evaluate`: its settings by what is added to the name.
+        plotted: at which of `strengths` Fig. 15 shows it.
+        strengths: skip and guidance by name.
+        finer: whether it acts at finer attention than the bundled model has.
+    """
+
+    name: str
+    by_core: Way | None = None
+    by_nodes: ByNodes | None = None
+    rows: Mapping[str, Settings] = field(default_factory=lambda: {"": Settings()})
+    plotted: Sequence[str] = ALL
+    strengths: Mapping[str, tuple[float, float]] = field(default_factory=lambda: STRENGTHS)
+    finer: bool = False
+
+    @property
+    def needs_comfyui(self) -> bool:
+        return self.by_core is None
+
+    def run(self, model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> Tensor:
+        """(B, 3, H, W) edited images of sources (B, 3, H, W).
+
+        Raises:
+            NeedsComfyUI: the core does not have it, and there is no ComfyUI.
+        """
+        way = self.by_core or self.by_nodes
+        assert way is not None
+        return way(model, edits, images, settings)
+
+    def network(self, model: DemoModel) -> nn.Module:
+        """The network that `run` asks."""
+        return nodes_of(model).network if self.needs_comfyui else model.network
+
+
+# --- by the core ------------------------------------------------------------------------------------------------------
+
+
+def ground_truth(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> Tensor:
+    """The target scene itself: the best that any method can score."""
+    return torch.from_numpy(np.stack([render(edit.target).image for edit in edits]))
+
+
+def edit_friendly(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> Tensor:
+    """The paper: independent noise for every step, Eq. 6."""
+    return sample(target_denoiser(model, edits, settings), edit_friendly_maps(model, edits, images, settings))
+
+
+def guided_by_source(
+    model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings, kind: SourceGuidance
+) -> Tensor:
+    """Guidance from the source's caption: in place of the empty one (TurboEdit, arXiv 2408.00735), or h-Edit's explicit
+    form (arXiv 2503.02187), with two thirds of the target's scale for the source, as 5 of 7.5.
+    """
+    return sample(_guided(model, edits, settings, kind), edit_friendly_maps(model, edits, images, settings))
+
+
+def few_steps(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> Tensor:
+    """TurboEdit (arXiv 2408.00735): shifted states, the last residual clipped, guidance away from the source."""
+    schedule = settings.few_levels_to_run()
+    states = trajectories.few_steps(images, schedule, seeds_of(edits), noise_shift=settings.noise_shift)
+    noise_maps = invert(_source_denoiser(model, edits, settings), states, schedule, skipped=settings.skip_steps)
+    if settings.clip_last:
+        noise_maps = manipulation.clip_last(noise_maps, settings.clip_last)
+    return sample(_guided(model, edits, settings, "source as negative"), noise_maps)
+
+
+def edit_friendly_masked(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> Tensor:
+    """The same within the mask of the difference of the two prompts (arXiv 2210.11427)."""
+    mask = masks.cut(difference_heat(model, edits, images, settings), settings.mask.threshold)
+    noise_maps = edit_friendly_maps(model, edits, images, settings)
+    return sample(target_denoiser(model, edits, settings), noise_maps, mask=mask)
+
+
+def cycle_diffusion(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> Tensor:
+    """One path of the forward process, as its posteriors draw it (arXiv 2210.05559)."""
+    noise_maps = _maps(trajectories.cycle_diffusion, model, edits, images, settings)
+    return sample(target_denoiser(model, edits, settings), noise_maps)
+
+
+def ddim(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> Tensor:
+    """Textbook DDIM inversion (arXiv 2010.02502)."""
+    return sample(target_denoiser(model, edits, settings), _ddim_maps(model, edits, images, settings))
+
+
+def sdedit(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> Tensor:
+    """Noise the source to the level after the skip, then sample with fresh noise (arXiv 2108.01073)."""
+    schedule = settings.levels_to_run()
+    start = trajectories.edit_friendly_state(images, schedule, seeds_of(edits), 0)
+    return generate(target_denoiser(model, edits, settings), start, schedule, seeds_of(edits)).image
+
+
+def difference_heat(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> Tensor:
+    """(B, 1, 32, 32) in [0, 1]: how far the two captions differ, from the states that the edit starts from."""
+    schedule, chosen = settings.levels_to_run(), settings.mask
+    return masks.heat(
+        masks.prediction_difference(
+            _pair_denoiser(model, edits),
+            lambda i: trajectories.edit_friendly_state(images, schedule, seeds_of(edits), i),
+            schedule,
+            masks.levels_between(settings.steps, settings.skip_steps, chosen.levels, chosen.start, chosen.end),
+        )
+    )
+
+
+def edit_friendly_maps(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> NoiseMaps:
+    return _maps(trajectories.edit_friendly, model, edits, images, settings)
+
+
+def _maps(
+    trajectory: trajectories.Trajectory, model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings
+) -> NoiseMaps:
+    schedule = settings.levels_to_run()
+    states = trajectory(images, schedule, seeds_of(edits))
+    return invert(_source_denoiser(model, edits, settings), states, schedule, skipped=settings.skip_steps)
+
+
+def _ddim_maps(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> NoiseMaps:
+    schedule = settings.levels_to_run()
+    states = trajectories.ddim(_source_denoiser(model, edits, settings), images, schedule, seeds_of(edits))
+    return without_residuals(schedule, states, settings.skip_steps)
+
+
+def _pair_denoiser(model: DemoModel, edits: list[Edit]) -> PairDenoiser:
+    """Both captions without guidance, for the rows of the sources, then those of the targets."""
+    return model.denoiser([edit.source.caption for edit in edits] + [edit.target.caption for edit in edits])
+
+
+def _source_denoiser(model: DemoModel, edits: list[Edit], settings: Settings) -> Denoiser:
+    return model.denoiser([edit.source.caption for edit in edits], settings.cfg_source)
+
+
+def target_denoiser(model: DemoModel, edits: list[Edit], settings: Settings) -> Denoiser:
+    return model.denoiser([edit.target.caption for edit in edits], settings.cfg_target)
+
+
+def _guided(model: DemoModel, edits: list[Edit], settings: Settings, kind: SourceGuidance) -> Denoiser:
+    """Guidance by source, target and empty caption, as the node Guide from Source to Target has it."""
+    scale = settings.cfg_target
+    (guidance,) = from_source(kind, [scale], scale * 2 / 3)
+    sources, targets = ([getattr(edit, which).caption for edit in edits] for which in ("source", "target"))
+    prompts: dict[str, str | list[str]] = {"source": sources, "positive": targets, "negative": ""}
+    return guided_denoiser({name: model.denoiser(prompts[name]) for name in guidance.prompts}, guidance)
+
+
+def guided_denoiser(denoisers: Mapping[str, Denoiser], guidance: Guidance) -> Denoiser:
+    """The predictor by a guidance of the core, from those of its prompts by name."""
+    return lambda x, sigma: guidance.combined({name: each(x, sigma) for name, each in denoisers.items()})[0]
+
+
+def seeds_of(edits: Sequence[Edit]) -> list[int]:
+    return [edit.seed for edit in edits]
+
+
+# --- all of them ------------------------------------------------------------------------------------------------------
+
+# Guidance and skip were tuned on the edits of TUNE_SEED. SDEdit has no source to hold on to, so it is shown at the same
+# skip and at a larger one, where it keeps more.
+GROUND_TRUTH = Method("ground truth", ground_truth, plotted=())
+EDIT_FRIENDLY = Method("edit friendly", edit_friendly, ByNodes("EditFriendlyInvert", DemoNodes.sample))
+CYCLE_DIFFUSION = Method("CycleDiffusion", cycle_diffusion)
+DDIM = Method("DDIM", ddim, ByNodes("EditFriendlyDDIMInvert", DemoNodes.sample))
+P2P = Method("P2P + edit friendly", by_nodes=ByNodes("EditFriendlyInvert", DemoNodes.prompt_to_prompt))
+P2P_DDIM = Method("P2P + DDIM", by_nodes=ByNodes("EditFriendlyDDIMInvert", DemoNodes.prompt_to_prompt))
+PLUG_AND_PLAY = Method(
+    "Plug-and-Play + edit friendly",
+    by_nodes=ByNodes("EditFriendlyInvert", partial(DemoNodes.share, method="Plug-and-Play")),
+)
+ZERO_SHOT = Method(
+    "zero-shot + edit friendly",
+    by_nodes=ByNodes("EditFriendlyInvert", DemoNodes.zero_shot),
+    plotted=("tuned", "strong"),
+)
+ZERO_SHOT_DDIM = Method(
+    "zero-shot + DDIM", by_nodes=ByNodes("EditFriendlyDDIMInvert", DemoNodes.zero_shot), plotted=("tuned",)
+)
+METHODS = (
+    GROUND_TRUTH,
+    EDIT_FRIENDLY,
+    Method("edit friendly + mask", edit_friendly_masked),
+    Method("edit friendly, source as negative", partial(guided_by_source, kind="source as negative")),
+    Method("edit friendly, h-Edit", partial(guided_by_source, kind="h-Edit")),
+    # as in TurboEdit, and without what it adds for models that are distilled to few steps, which this one is not
+    Method(
+        "few steps",
+        few_steps,
+        rows={
+            "": Settings(steps=5, skip=0.2, cfg_target=1.5),
+            ", plain": Settings(steps=5, skip=0.2, cfg_target=1.5, noise_shift=0, clip_last=0.0),
+        },
+        strengths={"weak": (0.4, 1.25), "tuned": (0.2, 1.5), "strong": (0.0, 2.5)},
+    ),
+    CYCLE_DIFFUSION,
+    DDIM,
+    Method("SDEdit", sdedit, rows={"": Settings(), ", skip 0.28": Settings(skip=0.28)}),
+    P2P,
+    P2P_DDIM,
+    PLUG_AND_PLAY,
+    Method(
+        "MasaCtrl + edit friendly",
+        by_nodes=ByNodes("EditFriendlyInvert", partial(DemoNodes.share, method="MasaCtrl")),
+        plotted=(),
+        finer=True,
+    ),
+    Method(
+        "MasaCtrl at 1/4 + edit friendly",
+        by_nodes=ByNodes("EditFriendlyInvert", partial(DemoNodes.share, method="MasaCtrl", fine=0.25)),
+        plotted=("tuned",),
+    ),
+    Method(
+        "values only + edit friendly",
+        by_nodes=ByNodes("EditFriendlyInvert", partial(DemoNodes.share, method="values only")),
+        plotted=("tuned",),
+    ),
+    ZERO_SHOT,
+    ZERO_SHOT_DDIM,
+)
+BY_NAME = {method.name: method for method in METHODS}
