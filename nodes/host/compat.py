@@ -1,4 +1,7 @@
-"""Names that differ between the oldest supported ComfyUI and the newest, asked for one by one, not by version."""
+"""What of ComfyUI may change: all names that this room uses, and what differs between the supported versions.
+
+ComfyUI promises none of them, so a new version of it is read by this list; a test looks for each on every host.
+"""
 
 from __future__ import annotations
 
@@ -32,3 +35,81 @@ def parts_of(samples: Tensor) -> list[Tensor]:
 def shapes_of_run(model: BaseModel) -> list[tuple[int, ...]]:
     """The shapes of the latents that a running model samples as one; empty where the host does not tell (0.17.0)."""
     return [tuple(shape) for shape in getattr(model, "latent_shapes", None) or []]
+
+
+NAMES: dict[str, tuple[str, ...]] = {
+    "comfy.cli_args.args": (),
+    "comfy.clip_vision.ClipVisionModel": (),
+    "comfy.conds.CONDNoiseShape": (),
+    "comfy.controlnet.ControlBase": (),
+    "comfy.controlnet.ControlLora": (),
+    "comfy.controlnet.ControlNet": (),
+    "comfy.controlnet.T2IAdapter": (),
+    "comfy.latent_formats.LatentFormat": (),
+    "comfy.ldm.modules.attention.SpatialTransformer": (),
+    "comfy.ldm.modules.attention.SpatialVideoTransformer": (),
+    "comfy.ldm.modules.attention.optimized_attention": ("heads", "attn_precision"),
+    "comfy.ldm.modules.diffusionmodules.openaimodel.Downsample": (),
+    "comfy.ldm.modules.diffusionmodules.openaimodel.ResBlock": (),
+    "comfy.ldm.modules.diffusionmodules.openaimodel.UNetModel": (),
+    "comfy.ldm.modules.diffusionmodules.openaimodel.Upsample": (),
+    "comfy.model_base.BaseModel": (),
+    "comfy.model_base.ModelType.V_PREDICTION": (),
+    "comfy.model_management.get_torch_device": (),
+    "comfy.model_management.intermediate_device": (),
+    "comfy.model_management.is_oom": ("e",),
+    "comfy.model_management.soft_empty_cache": (),
+    "comfy.model_management.throw_exception_if_processing_interrupted": (),
+    "comfy.model_management.unet_offload_device": (),
+    "comfy.model_patcher.ModelPatcher": ("model", "load_device", "offload_device"),
+    "comfy.model_patcher.create_model_options_clone": (),
+    "comfy.patcher_extension.WrappersMP.CALC_COND_BATCH": (),
+    "comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL": (),
+    "comfy.patcher_extension.add_wrapper": ("wrapper_type", "wrapper", "transformer_options", "is_model_options"),
+    "comfy.sample.fix_empty_latent_channels": ("model", "latent_image", "downscale_ratio_spacial"),
+    "comfy.sampler_helpers.convert_cond": (),
+    "comfy.sampler_helpers.prepare_mask": ("noise_mask", "shape", "device"),
+    "comfy.samplers.CFGGuider": ("model_patcher",),
+    "comfy.samplers.SCHEDULER_NAMES": (),
+    "comfy.samplers.Sampler": (),
+    "comfy.samplers.calc_cond_batch": ("model", "conds", "x_in", "timestep", "model_options"),
+    "comfy.samplers.calculate_sigmas": ("model_sampling", "scheduler_name", "steps"),
+    "comfy.samplers.cfg_function": (
+        *("model", "cond_pred", "uncond_pred", "cond_scale", "x", "timestep", "model_options", "cond", "uncond"),
+    ),
+    "comfy.samplers.process_conds": (
+        *("model", "noise", "conds", "device", "latent_image", "denoise_mask", "seed", "latent_shapes"),
+    ),
+    "comfy.samplers.sampling_function": (
+        *("model", "x", "timestep", "uncond", "cond", "cond_scale", "model_options", "seed"),
+    ),
+    "comfy.sd.CLIP": (),
+    "comfy.sd.VAE": ("sd", "dtype"),
+    "comfy.supported_models_base.BASE": (),
+    "comfy.supported_models_base.ClipTarget": (),
+    "comfy.utils.PROGRESS_BAR_ENABLED": (),
+    "comfy.utils.ProgressBar": (),
+    "comfy.utils.common_upscale": ("samples", "width", "height", "upscale_method", "crop"),
+    "comfy.utils.repeat_to_batch_size": ("tensor", "batch_size"),
+    "folder_paths.annotated_filepath": (),
+    "folder_paths.get_input_directory": (),
+    "folder_paths.get_output_directory": (),
+    "folder_paths.get_save_image_path": (),
+    "latent_preview.prepare_callback": ("model", "steps"),
+}
+"""Each with the parameters that are given to it, in their order."""
+MEMBERS: dict[str, tuple[str, ...]] = {
+    "comfy.conds.CONDNoiseShape": ("process_cond", "can_concat", "concat"),
+    "comfy.controlnet.ControlBase": ("get_models",),
+    "comfy.latent_formats.LatentFormat": (
+        *("latent_channels", "latent_dimensions", "spacial_downscale_ratio", "process_in"),
+        *("latent_rgb_factors", "latent_rgb_factors_bias", "latent_rgb_factors_reshape"),
+    ),
+    "comfy.model_base.BaseModel": ("process_latent_in", "process_latent_out", "memory_required", "get_dtype"),
+    "comfy.model_patcher.ModelPatcher": ("get_model_object", "get_free_memory", "is_dynamic", "clone"),
+    "comfy.samplers.CFGGuider": ("sample", "inner_sample", "predict_noise", "inner_set_conds", "set_cfg"),
+    "comfy.samplers.Sampler": ("sample",),
+    "comfy.sd.CLIP": ("tokenize", "encode_from_tokens_scheduled"),
+    "comfy.sd.VAE": ("decode",),
+}
+"""What is asked of its classes, beside what a run of the tests meets: attributes that only an instance has."""

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from support.attention_edits import ROUNDING, SKIP, SOURCE, close, rows_of_calls
+from support.attention_edits import ROUNDING, SKIP, SOURCE, VALUES, close, rows_of_calls
 
 # --- guiders ----------------------------------------------------------------------------------------------------------
 
@@ -152,12 +152,71 @@ def test_patches_of_the_host(host_node, random_model, prompts, maps_of, sample, 
         ("SelfAttentionGuidance", {"scale": 0.5, "blur_sigma": 2.0}, "Self-Attention Guidance"),
     ],
 )
-def test_what_cannot_share_is_refused_by_name(host_node, random_model, prompts, maps_of, sample, node, inputs, message):
+def test_what_cannot_share_is_refused_by_name(
+    host_node, random_model, prompts, maps_of, sample, share, node, inputs, message
+):
     plain = random_model("sd15_tall")
     (model,) = host_node(node, model=plain, **inputs)
     p = prompts()
     with pytest.raises(ValueError, match=message):
-        sample(model, maps_of(plain, p), "sd15_tall", positive=p.target, attention=p.edit)
+        sample(model, maps_of(plain, p), "sd15_tall", positive=p.target, attention=everywhere(p, share))
+
+
+def everywhere(p, share):
+    """Prompt-to-Prompt, and values shared at all sizes: Tome merges pixels at the largest alone."""
+    return p.edit.and_also(share(p.source, VALUES, start=0.0, end=1.0))
+
+
+def test_merged_pixels_are_no_matter_where_nothing_is_shared(host_node, random_model, prompts, maps_of, sample):
+    """Prompt-to-Prompt shares maps of a quarter of the latent's side and less, which Tome leaves alone."""
+    plain, p = random_model("sd15_tall"), prompts()
+    (model,) = host_node("TomePatchModel", model=plain, ratio=0.3)
+    assert sample(model, maps_of(plain, p), "sd15_tall", positive=p.target, attention=p.edit).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("node", "inputs", "message"),
+    [
+        ("TomePatchModel", {"ratio": 0.3}, "Tome Patch Model"),
+        ("SelfAttentionGuidance", {"scale": 0.5, "blur_sigma": 2.0}, "Self-Attention Guidance"),
+    ],
+)
+def test_it_is_known_by_what_it_does_not_by_its_makers_name(
+    host_node, random_model, prompts, maps_of, sample, share, node, inputs, message
+):
+    """As after a rename upstream."""
+    plain = random_model("sd15_tall")
+    (model,) = host_node(node, model=plain, **inputs)
+    options = model.model_options["transformer_options"]
+    patches = [patch for patches in options.get("patches", {}).values() for patch in patches]
+    patches += options.get("patches_replace", {}).get("attn1", {}).values()
+    assert patches
+    for patch in patches:
+        patch.__qualname__ = patch.__name__ = "renamed"
+    p = prompts()
+    with pytest.raises(ValueError, match=message):
+        sample(model, maps_of(plain, p), "sd15_tall", positive=p.target, attention=everywhere(p, share))
+
+
+def test_perturbed_attention_guidance_is_not_taken_for_it(host_node, random_model, prompts, maps_of, sample):
+    plain, p = random_model("sd15_tall"), prompts()
+    (model,) = host_node("PerturbedAttentionGuidance", model=plain, scale=2.0)
+    assert sample(model, maps_of(plain, p), "sd15_tall", positive=p.target, attention=p.edit).isfinite().all()
+
+
+def test_several_gpus_are_refused_wherever_attention_is_read(pack, prompts, share, conditioning):
+    """ComfyUI then runs prompts on clones of the model, in threads: hooks would sit on one of them."""
+    host, options = pack.host, {"multigpu_clones": {"cuda:1": object()}}
+    core = pack.core.attention
+    edits = [prompts().edit.edit, share(conditioning("sd15", 1), "Plug-and-Play").edit, core.Edit()]
+    for edit in edits:
+        for run in (host.attention.EditedRun, host.attention.PairedRun):
+            with pytest.raises(ValueError, match="on several GPUs"):
+                run(edit, None, options, torch.ones(2), 1)
+    with pytest.raises(ValueError, match="on several GPUs"):
+        host.loops.word_maps(None, [0], torch.ones(8))(SimpleNamespace(model_options=options))
+    with pytest.raises(ValueError, match="multigpu_clones"):
+        host.zero_shot._check_options(options)
 
 
 def test_context_windows(random_model, prompts, maps_of, sample):

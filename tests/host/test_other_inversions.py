@@ -1,5 +1,7 @@
 """What is particular to the other inversions, native maps, null-text and guidance schedules in real ComfyUI."""
 
+import contextlib
+
 import pytest
 import torch
 
@@ -135,6 +137,51 @@ def test_null_text_comes_nearer_than_ddim_and_leaves_the_model_alone(demo, run_n
     after = model.model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert not any(weight.requires_grad for weight in model.model.parameters())
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_gradients_give_the_host_its_own_weights_back(demo, pack, run_node, fails):
+    """The same objects at the same addresses, which newer hosts have pinned; also after an error."""
+    model, prompts, image = demo
+    network = model.model.diffusion_model
+
+    def weights():
+        named = [*network.named_parameters(), *network.named_buffers()]
+        return {name: (id(weight), weight.data_ptr(), weight.is_inference()) for name, weight in named}
+
+    before = weights()
+    assert all(inference for *_, inference in before.values())
+    with torch.inference_mode(), contextlib.suppress(KeyError):
+        with pack.host.run.gradients([network]):
+            inside = weights()
+            assert not any(inference for *_, inference in inside.values())
+            assert {name: address for name, (_, address, _) in inside.items()} == {
+                name: address for name, (_, address, _) in before.items()
+            }  # no copy
+            x = torch.randn(1, 3, 16, 16, requires_grad=True)
+            context = torch.randn(1, 8, 64)
+            (gradient,) = torch.autograd.grad(network(x, torch.ones(1), context).square().sum(), x)
+            assert gradient.isfinite().all() and gradient.any()
+            if fails:
+                raise KeyError
+    assert weights() == before
+
+
+def test_an_embedding_belongs_to_its_level_however_often_a_guider_is_asked(demo, run_node, sample):
+    """As under patches that call the model twice a step: not the next embedding at each call."""
+    import comfy.patcher_extension as patches
+
+    model, prompts, image = demo
+    (maps,) = run_node("EditFriendlyNullTextInvert", model, latent_image=image, cfg=5.0, steps=5, **prompts)
+    expected = sample(model, maps, cfg=5.0, **prompts)
+    twice = model.clone()
+
+    def again(executor, *arguments):
+        executor(*arguments)
+        return executor(*arguments)
+
+    twice.add_wrapper(patches.WrappersMP.PREDICT_NOISE, again)
+    assert torch.equal(sample(twice, maps, cfg=5.0, **prompts), expected)
 
 
 def test_null_text_searches_for_the_guidance_of_each_step(demo, run_node, sample):

@@ -75,6 +75,27 @@ def test_one_call_a_step_for_all_that_act(random_model, latent, invert, chain, s
     assert seen == [3, 2, 3, 3]
 
 
+def test_a_patch_that_calls_the_model_twice_counts_once_in_the_masks(random_model, latent, invert, chain, sample_edits):
+    """The masks of a run are a mean over its steps, however often the guider is asked in one."""
+    import comfy.patcher_extension as patches
+
+    model = random_model("sd15").clone()
+    maps = invert(model, latent_image=latent("sd15"), cfg=1.0, steps=4)
+    edits = chain("sd15", (9, {"quantile": 0.5}))
+    _, once = sample_edits(model, maps, edits)
+    twice = model.clone()
+
+    def again(executor, x, timestep, *rest):
+        """In the first steps alone, so that these would weigh more."""
+        if timestep.max() > maps.schedule.sigmas[1] * 1.01:
+            executor(x, timestep, *rest)
+        return executor(x, timestep, *rest)
+
+    twice.add_wrapper(patches.WrappersMP.PREDICT_NOISE, again)
+    _, masks = sample_edits(twice, maps, edits)
+    assert torch.equal(masks, once)
+
+
 def test_to_remove_is_to_add_with_the_other_sign(random_model, latent, invert, chain, sample_edits):
     model, image = random_model("flow"), latent("flow")
     maps = invert(model, "flow", latent_image=image, cfg=1.0, scheduler="simple")
