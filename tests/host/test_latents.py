@@ -105,7 +105,8 @@ def test_a_mask_of_the_images_size_fits_cells_of_any_size(pack):
 
 
 def maps_of(pack, model):
-    states = torch.randn((3, 1, 4, 8, 8), generator=torch.Generator().manual_seed(0))
+    channels = model.get_model_object("latent_format").latent_channels
+    states = torch.randn((3, 1, channels, 8, 8), generator=torch.Generator().manual_seed(0))
     return pack.core.without_residuals(
         _schedule(pack), states, facts=pack.core.Facts(space=pack.host.model.latent_space(model))
     )

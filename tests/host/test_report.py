@@ -166,9 +166,9 @@ def test_the_sampling_nodes_say_it_on_the_node_and_in_the_log(pack, random_model
 
 
 @pytest.mark.parametrize("server", [None, SimpleNamespace(), SimpleNamespace(PromptServer=SimpleNamespace())])
-def test_without_a_server_only_the_log_says_it(advice, caplog, monkeypatch, server):
+def test_without_a_server_only_the_log_says_it(pack, caplog, monkeypatch, server):
     monkeypatch.setitem(sys.modules, "server", server)
     with caplog.at_level(logging.WARNING):
-        advice.tell("7", "Something.")
-        advice.tell(None, "")
+        pack.host.notices.tell("7", "Something.")
+        pack.host.notices.tell(None, "")
     assert caplog.messages == ["Something."]
