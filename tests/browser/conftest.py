@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from support.front_end import FrontEnd
 from support.needs import missing
 from tools.batch.server import ComfyServer
 from tools.templates.examples import EXAMPLES, VIDEO, models_of
-from tools.templates.front_end import ARGUMENTS, CANVAS, NODES_2, SETTINGS, WINDOW, FrontEnd, find_chromium
+from tools.templates.page import CANVAS, NODES_2, find_chromium, keep_settings, launch, new_page
 
 SAVES_MAPS = Path(__file__).parents[2] / "workflows" / "api" / "save_and_reuse.json"
 
@@ -35,15 +36,14 @@ def server(chromium, comfyui_path, tmp_path_factory):
     Those with weights are empty: tests/server and tests/host execute the graphs that load them.
     """
     base = tmp_path_factory.mktemp("comfyui")
-    for folder in ("input", "user/default"):
-        (base / folder).mkdir(parents=True)
+    (base / "input").mkdir()
     for model in (model for name in EXAMPLES for model in models_of(name)):
         path = base / "models" / model["directory"] / model["name"]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     shutil.copy(comfyui_path / "input" / "example.png", base / "input")
     write_video(base / "input" / VIDEO)
-    (base / "user" / "default" / "comfy.settings.json").write_text(json.dumps(SETTINGS))
+    keep_settings(base)
     # One thread: PyTorch's others wait for each other in a loop where the browser takes a core, and runs take minutes.
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
@@ -73,31 +73,29 @@ def browser(chromium):
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        running = launch(playwright)
         yield running
         running.close()
 
 
 @pytest.fixture(scope="module")
 def front_end(browser, server):
-    return FrontEnd(browser.new_page(viewport=WINDOW), server.url)
+    return FrontEnd(new_page(browser), server.url)
 
 
 @pytest.fixture(scope="module", params=[CANVAS, NODES_2])
 def rendered(request, front_end):
     """The front end with each of its renderers of nodes."""
-    if request.param not in front_end.renderers():
-        pytest.skip(f"this front end does not offer {request.param}")
     front_end.use(request.param)
     yield front_end
     front_end.use(CANVAS)
 
 
 @pytest.fixture
-def newest_renderer(front_end):
-    """The front end with the newest of its renderers."""
+def nodes_2(front_end):
+    """The front end with Nodes 2.0."""
     before = front_end.renderer()
-    front_end.use(front_end.renderers()[-1])
+    front_end.use(NODES_2)
     yield front_end
     front_end.use(before)
 

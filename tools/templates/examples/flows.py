@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .. import notes
 from ..blocks import IMAGE, IMAGE_ROOM, RESULT, RESULT_WIDTH, SAMPLE, WORDS, Pipeline, conditioning, save
 from ..graph import Group, Node, Note, Output, Workflow
 from .checkpoints import GIRL, GIRL_IN_SNOW, HUGGING_FACE, cropped, loaded
@@ -36,13 +35,11 @@ WIDTH, HEIGHT, FRAMES = 832, 480, 33  # of a video; frames 4 n + 1
 
 
 def text_edit_sd3() -> Workflow:
-    return _text_edit("text_edit_sd3", notes.TEXT_EDIT_SD3, SD3_MODEL, "FlowEdit, SD3 (paper)", steps=50)
+    return _text_edit("text_edit_sd3", SD3_MODEL, "FlowEdit, SD3 (paper)", steps=50)
 
 
 def text_edit_flux() -> Workflow:
-    return _text_edit(
-        "text_edit_flux", notes.TEXT_EDIT_FLUX, FLUX_MODEL, "FlowEdit, Flux (paper)", steps=28, distilled=True
-    )
+    return _text_edit("text_edit_flux", FLUX_MODEL, "FlowEdit, Flux (paper)", steps=28, distilled=True)
 
 
 def text_edit_video() -> Workflow:
@@ -75,7 +72,7 @@ def text_edit_video() -> Workflow:
     kept = {"video": made["VIDEO"], "filename_prefix": "edit_friendly/text_edit_video"}
     return Workflow(
         [
-            [Note(notes.TEXT_EDIT_VIDEO)],
+            [Note("text_edit_video")],
             [Group("1  Video", IMAGE, [[video, parts, cut, crop, encoded]])],
             [Group("2  Model", IMAGE, [[model, clip, vae]]), Group("3  Words", WORDS, [[source, target, empty]])],
             [Group("4  Edit", SAMPLE, [[edit]])],
@@ -84,9 +81,7 @@ def text_edit_video() -> Workflow:
     )
 
 
-def _text_edit(
-    name: str, note: str, model: dict[str, str], preset: str, steps: int, distilled: bool = False
-) -> Workflow:
+def _text_edit(name: str, model: dict[str, str], preset: str, steps: int, distilled: bool = False) -> Workflow:
     """In one pass, at the settings of a preset; `distilled` models are told their guidance with each prompt.
 
     Args:
@@ -119,7 +114,7 @@ def _text_edit(
     edited = pipeline.decode(edit["latent"])
     return Workflow(
         [
-            [Note(note)],
+            [Note(name)],
             [Group("1  Image and model", IMAGE, [[loader, image, crop, encoded]])],
             [Group("2  Words", WORDS, [[source, target, empty]]), Group("3  Settings", WORDS, [[settings, *guided]])],
             [Group("4  Edit", SAMPLE, [[edit]])],
