@@ -48,6 +48,9 @@ globalThis.templates = {
             const defined = [...required, ...optional].filter(name => name in node.inputs)
             node.inputs = Object.fromEntries(defined.map(name => [name, node.inputs[name]]))
         }
+        for (const node of workflow.nodes) {
+            if (node.widgets_values?.some(value => value == null)) delete node.widgets_values // it reads them back in wrong places
+        }
         return JSON.stringify({workflow, output}) // JSON has no undefined, of which a graph is full
     },
 

@@ -11,8 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..batch.server import ComfyServer
 from ..comfyui import find_comfyui
+from .examples import VIDEO
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Playwright
@@ -60,7 +63,7 @@ def temporary_server() -> Iterator[ComfyServer]:
     if comfyui is None:
         sys.exit("This needs ComfyUI: set COMFYUI_PATH to its folder.")
     with tempfile.TemporaryDirectory() as base:
-        keep_settings(Path(base))
+        furnish(Path(base), comfyui)
         with ComfyServer(comfyui, Path(base), log=Path(base) / "server.log") as server:
             yield server
 
@@ -80,11 +83,27 @@ def temporary_page(server: ComfyServer) -> Iterator[Page]:
         browser.close()
 
 
-def keep_settings(base: Path) -> None:
-    """Write SETTINGS where a server with that base directory looks for them."""
-    folder = base / "user" / "default"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "comfy.settings.json").write_text(json.dumps(SETTINGS))
+def furnish(base: Path, comfyui: Path) -> None:
+    """Write SETTINGS, and the picture and the video that the graphs name, where a server with that base looks."""
+    for folder in ("input", "user/default"):
+        (base / folder).mkdir(parents=True, exist_ok=True)
+    (base / "user" / "default" / "comfy.settings.json").write_text(json.dumps(SETTINGS))
+    shutil.copy(comfyui / "input" / "example.png", base / "input")
+    _write_video(base / "input" / VIDEO)
+
+
+def _write_video(path: Path) -> None:
+    """Write five frames, which a front end can show."""
+    import av  # ComfyUI's own
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("h264", rate=16)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for k in range(5):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 40 * k, np.uint8))
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
 
 
 def find_chromium() -> str | None:
