@@ -49,7 +49,8 @@ globalThis.templates = {
             node.inputs = Object.fromEntries(defined.map(name => [name, node.inputs[name]]))
         }
         for (const node of workflow.nodes) {
-            if (node.widgets_values?.some(value => value == null)) delete node.widgets_values // it reads them back in wrong places
+            // Of some it saves none, and reads the others back in wrong places.
+            if ([...node.widgets_values ?? []].includes(undefined)) delete node.widgets_values
         }
         return JSON.stringify({workflow, output}) // JSON has no undefined, of which a graph is full
     },
