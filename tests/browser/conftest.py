@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 
+from support.front_end import FrontEnd
 from support.needs import missing
 from tools.batch.server import ComfyServer
-from tools.templates.examples import EXAMPLES, VIDEO, models_of
-from tools.templates.front_end import ARGUMENTS, CANVAS, NODES_2, SETTINGS, WINDOW, FrontEnd, find_chromium
+from tools.templates.examples import EXAMPLES, models_of
+from tools.templates.page import CANVAS, NODES_2, find_chromium, furnish, launch, new_page
 
 SAVES_MAPS = Path(__file__).parents[2] / "workflows" / "api" / "save_and_reuse.json"
 
@@ -35,36 +34,17 @@ def server(chromium, comfyui_path, tmp_path_factory):
     Those with weights are empty: tests/server and tests/host execute the graphs that load them.
     """
     base = tmp_path_factory.mktemp("comfyui")
-    for folder in ("input", "user/default"):
-        (base / folder).mkdir(parents=True)
     for model in (model for name in EXAMPLES for model in models_of(name)):
         path = base / "models" / model["directory"] / model["name"]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    shutil.copy(comfyui_path / "input" / "example.png", base / "input")
-    write_video(base / "input" / VIDEO)
-    settings = SETTINGS | {"Comfy.NodeReplacement.Enabled": True}  # older front ends have to be told
-    (base / "user" / "default" / "comfy.settings.json").write_text(json.dumps(settings))
+    furnish(base, comfyui_path)
     # One thread: PyTorch's others wait for each other in a loop where the browser takes a core, and runs take minutes.
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         with ComfyServer(comfyui_path, base, log=base / "server.log") as running:
             running.run(json.loads(SAVES_MAPS.read_text()))
             yield running
-
-
-def write_video(path: Path) -> None:
-    """Five frames, which a front end can show."""
-    import av  # ComfyUI's own
-
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("h264", rate=16)
-        stream.width = stream.height = 64
-        stream.pix_fmt = "yuv420p"
-        for k in range(5):
-            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 40 * k, np.uint8))
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
 
 
 # Not for the session: as long as playwright is open its event loop runs in this thread, and other tests run their own.
@@ -74,31 +54,29 @@ def browser(chromium):
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        running = launch(playwright)
         yield running
         running.close()
 
 
 @pytest.fixture(scope="module")
 def front_end(browser, server):
-    return FrontEnd(browser.new_page(viewport=WINDOW), server.url)
+    return FrontEnd(new_page(browser), server.url)
 
 
 @pytest.fixture(scope="module", params=[CANVAS, NODES_2])
 def rendered(request, front_end):
     """The front end with each of its renderers of nodes."""
-    if request.param not in front_end.renderers():
-        pytest.skip(f"this front end does not offer {request.param}")
     front_end.use(request.param)
     yield front_end
     front_end.use(CANVAS)
 
 
 @pytest.fixture
-def newest_renderer(front_end):
-    """The front end with the newest of its renderers."""
+def nodes_2(front_end):
+    """The front end with Nodes 2.0."""
     before = front_end.renderer()
-    front_end.use(front_end.renderers()[-1])
+    front_end.use(NODES_2)
     yield front_end
     front_end.use(before)
 

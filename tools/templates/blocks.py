@@ -14,8 +14,7 @@ IMAGE, WORDS, INVERT, SAMPLE, RESULT = "#3f789e", "#88AA88", "#a1309b", "#8888AA
 SOURCE_COLORS = {"color": "#223", "bgcolor": "#335"}
 TARGET_COLORS = {"color": "#232", "bgcolor": "#353"}
 
-TEXT_ROOM = 70
-COLLAPSED_TEXT_ROOM = 8  # the least: Nodes 2.0 fits a template with the sizes of collapsed nodes as if they were open
+TEXT_ROOM = 8  # for a prompt of two lines
 IMAGE_ROOM = 240
 RESULT_WIDTH = 266
 PREVIEW_WIDTH = 230  # a little more than the least that Nodes 2.0 gives a node
@@ -55,7 +54,7 @@ class Pipeline:
     def empty(self) -> Node:
         """Nothing to write there, so it is a title bar only."""
         inputs = {"clip": self.clip, "text": ""}
-        return Node("CLIPTextEncode", "Empty prompt", inputs, room=COLLAPSED_TEXT_ROOM, collapsed=True)
+        return Node("CLIPTextEncode", "Empty prompt", inputs, collapsed=True)
 
     def prompt_to_prompt(self, title: str, source: str | Output, target: str | Output, **values: Any) -> Node:
         inputs = {"clip": self.clip, "source_text": source, "target_text": target}

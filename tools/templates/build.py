@@ -1,60 +1,130 @@
-"""Write every example graph in both forms: `python -m tools.templates.build` (it starts a ComfyUI for a moment).
+"""Write every example graph in both forms: `python -m tools.templates.build`.
 
-The ComfyUI is to be the oldest that is supported: newer ones define more inputs and outputs, which older ones lack, and
-read what was written for the oldest.
+ComfyUI's own front end makes, measures and writes the graphs. The ComfyUI is to be the oldest that is supported: newer
+ones define more inputs and outputs, which older ones lack, and read what was written for the oldest.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import uuid
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from run import OLDEST
 
-from ..batch.server import ComfyServer
-from ..comfyui import PACK, find_comfyui, version_of
+from ..comfyui import PACK, version_of
 from .examples import EXAMPLES
-from .forms import Definitions, api_form, browser_form
+from .graph import Note, Output, Workflow
+from .layout import column_widths, place
+from .page import CANVAS, NODES_2, load, settle, temporary_page, temporary_server, use
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 FOLDER = PACK / "workflows"
-
-
-@contextmanager
-def temporary_server() -> Iterator[ComfyServer]:
-    """A ComfyUI server with nothing but the pack, for the commands of this folder; they end where there is none."""
-    comfyui = find_comfyui()
-    if comfyui is None:
-        sys.exit("This needs ComfyUI: set COMFYUI_PATH to its folder.")
-    with tempfile.TemporaryDirectory() as base:
-        with ComfyServer(comfyui, Path(base), log=Path(base) / "server.log") as server:
-            yield server
+Heights = dict[str, dict[int, int]]  # by renderer and id: of the room that a node takes below its title bar
+SCRIPT = (Path(__file__).parent / "page.js").read_text(encoding="utf-8")
 
 
 def main() -> int:
     with temporary_server() as server:
         if version_of(server.comfyui) != OLDEST:
             sys.exit(f"This needs ComfyUI {OLDEST}, not {version_of(server.comfyui)}: set COMFYUI_PATH to its folder.")
-        definitions = server.get("/object_info")
-    for path, text in files(definitions).items():
+        with temporary_page(server) as page:
+            texts = files(page)
+    for path, text in texts.items():
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8", newline="\n")
         print(path.relative_to(FOLDER.parent))
     return 0
 
 
-def files(definitions: Definitions) -> dict[Path, str]:
-    """What is to be in each file."""
+def files(page: Page) -> dict[Path, str]:
+    """What is to be in each file, as the front end in `page` writes it."""
+    workflows = {name: example() for name, example in EXAMPLES.items()}
+    page.evaluate(SCRIPT)
+    use(page, CANVAS)
+    made = {
+        name: json.loads(page.evaluate("nodes => templates.make(nodes)", _made_of(workflow)))
+        for name, workflow in workflows.items()
+    }
+    heights: dict[str, Heights] = {name: {} for name in made}
+    for renderer in (NODES_2, CANVAS):
+        use(page, renderer)
+        for name, workflow in workflows.items():
+            heights[name][renderer] = _heights(page, name, made[name]["workflow"], workflow, renderer)
     texts = {}
-    for name, example in EXAMPLES.items():
-        workflow = example()
-        texts[FOLDER / f"{name}.json"] = _text(browser_form(name, workflow, definitions))
-        texts[FOLDER / "api" / f"{name}.json"] = _text(api_form(workflow, definitions))
+    for name, workflow in workflows.items():
+        texts[FOLDER / f"{name}.json"] = _text(_laid_out(name, workflow, made[name]["workflow"], heights[name]))
+        texts[FOLDER / "api" / f"{name}.json"] = _text(made[name]["output"])
     return texts
+
+
+def _made_of(workflow: Workflow) -> list[dict[str, Any]]:
+    """The nodes and notes as page.js takes them."""
+    ids, widths = workflow.ids, column_widths(workflow)
+    nodes: list[dict[str, Any]] = [
+        {
+            "id": ids[node],
+            "type": node.class_type,
+            "title": node.title,
+            "width": widths[node],
+            "room": node.room,
+            "collapsed": node.collapsed,
+            "colors": dict(node.colors),
+            "models": list(node.models),
+            "inputs": {
+                name: {"node": ids[value.node], "output": value.name} if isinstance(value, Output) else value
+                for name, value in node.inputs.items()
+            },
+        }
+        for node in workflow.nodes
+    ]
+    plain: dict[str, Any] = {"room": 0, "collapsed": False, "colors": {}, "models": [], "inputs": {}}
+    return nodes + [
+        plain | {"id": ids[note], "type": "MarkdownNote", "title": note.title, "width": note.width, "text": note.text}
+        for note in workflow.notes
+    ]
+
+
+def _heights(page: Page, name: str, graph: dict[str, Any], workflow: Workflow, renderer: str) -> dict[int, int]:
+    """By id, of the room that each node takes below its title bar in one renderer, with the picture of a step."""
+    # Made for this renderer, so to say: the front end of 0.17.0 enlarges what was made for the other.
+    extra = graph["extra"] | {"workflowRendererVersion": "Vue" if renderer == NODES_2 else "LG"}
+    load(page, graph | {"extra": extra}, name)
+    sampling = [workflow.ids[node] for node in workflow.nodes if node.live_preview]
+    page.evaluate("ids => templates.preview(ids)", sampling)
+    page.wait_for_function("ids => templates.previewed(ids)", arg=sampling)
+    settle(page)
+    return dict(page.evaluate("templates.heights()"))
+
+
+def _laid_out(name: str, workflow: Workflow, graph: dict[str, Any], heights: Heights) -> dict[str, Any]:
+    """The graph with everything in its place. It saves no view: the front end then fits it into the window."""
+    ids = workflow.ids
+    by_id = {node["id"]: node for node in graph["nodes"]}
+    boxes = place(
+        workflow, {item: max(heights[CANVAS][number], heights[NODES_2][number]) for item, number in ids.items()}
+    )
+    for item, number in ids.items():
+        by_id[number]["pos"] = [boxes[item].x, boxes[item].y]
+        if isinstance(item, Note):
+            by_id[number]["size"] = [item.width, heights[CANVAS][number]]  # Nodes 2.0 enlarges it to its text
+    groups = [
+        {
+            "id": number,
+            "title": group.title,
+            "bounding": [boxes[group].x, boxes[group].y, boxes[group].width, boxes[group].height],
+            "color": group.color,
+            "font_size": 24,
+            "flags": {},
+        }
+        for number, group in enumerate(workflow.groups, 1)
+    ]
+    identity = str(uuid.uuid5(uuid.NAMESPACE_URL, f"edit-friendly-ddpm/{name}"))
+    return graph | {"id": identity, "groups": groups, "extra": {}}
 
 
 def _text(graph: dict[str, Any]) -> str:

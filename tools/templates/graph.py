@@ -1,14 +1,17 @@
 """An example graph as short declarative Python.
 
 A `Workflow` says which nodes there are, what they are connected to, which values differ from the defaults, and in which
-column and group each is shown. `forms` makes of it what ComfyUI reads.
+column and group each is shown. `build` makes of it what ComfyUI reads.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+NOTES = Path(__file__).parent / "notes"
 
 
 @dataclass(eq=False)
@@ -18,9 +21,8 @@ class Node:
     Args:
         inputs: by name, a widget's value or the output of another node; the host's defaults for all others.
         width: of the node; its column gives it where None.
-        room: height for what the front end shows below the slots and one-line widgets: a text box or an image.
+        room: height beyond the least that the front end gives a node, for an image or a longer text.
         live_preview: it samples, and the front end grows it by a picture of each step where previews are on.
-        space_below: left free in the layout, for what the front end draws there.
         collapsed: shown as its title bar only.
         colors: color and bgcolor; the pack's own nodes have one by default.
         models: the files that it needs, as the front end offers them for download: name, url, directory.
@@ -32,7 +34,6 @@ class Node:
     width: int | None = None
     room: int = 0
     live_preview: bool = False
-    space_below: int = 0
     collapsed: bool = False
     colors: Mapping[str, str] = field(default_factory=dict)
     models: Sequence[Mapping[str, str]] = ()
@@ -51,11 +52,16 @@ class Output:
 
 @dataclass(eq=False)
 class Note:
-    """Text for the reader of the graph, in Markdown that is all headings: the front end sets these large enough."""
+    """A text of the folder `notes` for the reader of the graph, in Markdown that is all headings: the front end sets
+    running text very small."""
 
-    text: str
+    name: str
     width: int = 300
     title: str = "Read me"
+
+    @property
+    def text(self) -> str:
+        return (NOTES / f"{self.name}.md").read_text(encoding="utf-8")
 
 
 @dataclass(eq=False)
@@ -72,6 +78,11 @@ class Workflow:
     """A graph, as columns of groups and notes from left to right."""
 
     columns: Sequence[Sequence[Group | Note]]
+
+    @property
+    def ids(self) -> dict[Node | Note, int]:
+        items: list[Node | Note] = [*self.nodes, *self.notes]
+        return {item: number for number, item in enumerate(items, 1)}
 
     @property
     def groups(self) -> list[Group]:

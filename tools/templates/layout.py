@@ -9,25 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Any
 
-from .graph import Group, Node, Note
+from .graph import Group, Node, Note, Workflow
 
 TITLE = 30  # the title bar of a node
-GROUP_TITLE = 56
-PADDING = 12  # inside a group
+GROUP_TITLE = 50
+PADDING = 8  # inside a group
 NODE_GAP = 8
 SIDE_GAP = 16  # between columns of a group
 COLLAPSED_GAP = 10
-COLLAPSED_WIDTH = 190  # on the canvas; 225 in Nodes 2.0, whose front ends have the minimap that much farther right
-GROUP_GAP = 24
+GROUP_GAP = 8
 COLUMN_GAP = 24
 NODE_WIDTH = 250
-
-# What shows of the canvas at 1600 x 900 in every front end, in pixels of the canvas: newer ones lay their bars over its
-# left and its top, older ones stand beside it and leave it smaller. The minimap lies over its lower right corner.
-VIEW_LEFT, VIEW_TOP, VIEW_RIGHT, VIEW_BOTTOM = 75, 100, 1524, 812
-MINIMAP_LEFT, MINIMAP_TOP = 1238, 552
 
 
 @dataclass(frozen=True)
@@ -41,19 +34,30 @@ class Box:
 Item = Node | Note | Group
 
 
-def place(columns: Sequence[Sequence[Group | Note]], heights: Mapping[Node | Note, int]) -> dict[Item, Box]:
+def column_widths(workflow: Workflow) -> dict[Node, int]:
+    """The width of each node: of the widest that is open in its column of a group."""
+    return {
+        node: max((other.width or NODE_WIDTH for other in column if not other.collapsed), default=NODE_WIDTH)
+        for group in workflow.groups
+        for column in group.columns
+        for node in column
+    }
+
+
+def place(workflow: Workflow, heights: Mapping[Node | Note, int]) -> dict[Item, Box]:
     """The box of every node, note and group.
 
     Args:
         heights: of the room that each node and note needs below its title bar.
     """
     boxes: dict[Item, Box] = {}
+    widths = column_widths(workflow)
     x = 0
-    for column in columns:
+    for column in workflow.columns:
         y = 0
         for item in column:
             if isinstance(item, Group):
-                box = _place_group(item, x, y, heights, boxes)
+                box = _place_group(item, x, y, widths, heights, boxes)
             else:
                 box = Box(x, y + TITLE, item.width, heights[item])
             boxes[item] = box
@@ -62,34 +66,24 @@ def place(columns: Sequence[Sequence[Group | Note]], heights: Mapping[Node | Not
     return boxes
 
 
-def view_of(boxes: Mapping[Item, Box]) -> dict[str, Any]:
-    """Scale and offset that show all at 1600 x 900, from the upper left corner, with no node under the minimap."""
-    left, top = min(box.x for box in boxes.values()), min(box.y for box in boxes.values())
-    right = max(box.x + box.width for box in boxes.values()) - left
-    bottom = max(box.y + box.height for box in boxes.values()) - top
-    scales = [1.0, (VIEW_RIGHT - VIEW_LEFT) / right, (VIEW_BOTTOM - VIEW_TOP) / bottom]
-    for item, box in boxes.items():
-        if isinstance(item, Node):
-            width = COLLAPSED_WIDTH if item.collapsed else box.width
-            beside = (MINIMAP_LEFT - VIEW_LEFT) / (box.x + width - left)
-            above = (MINIMAP_TOP - VIEW_TOP) / (box.y + box.height - top)
-            scales.append(max(beside, above))
-    scale = min(scales)
-    offset = [VIEW_LEFT / scale - left, VIEW_TOP / scale - top]
-    return {"scale": round(scale, 4), "offset": [round(part, 1) for part in offset]}
-
-
-def _place_group(group: Group, x: int, y: int, heights: Mapping[Node | Note, int], boxes: dict[Item, Box]) -> Box:
+def _place_group(
+    group: Group,
+    x: int,
+    y: int,
+    widths: Mapping[Node, int],
+    heights: Mapping[Node | Note, int],
+    boxes: dict[Item, Box],
+) -> Box:
     left, bottom = x + PADDING, y
     lead = max(_lead(column) for column in group.columns)
     for column in group.columns:
-        width = max((node.width or NODE_WIDTH for node in column if not node.collapsed), default=NODE_WIDTH)
         top = y + GROUP_TITLE + lead - _lead(column)
         for node in column:
-            boxes[node] = Box(left, top + TITLE, width, heights[node])
-            end = top + TITLE + heights[node]
+            height = 0 if node.collapsed else heights[node]
+            boxes[node] = Box(left, top + TITLE, widths[node], height)
+            end = top + TITLE + height
             top = end + (COLLAPSED_GAP if node.collapsed else NODE_GAP)
-        left += width + SIDE_GAP
+        left += widths[node] + SIDE_GAP
         bottom = max(bottom, end)
     return Box(x, y, left - SIDE_GAP + PADDING - x, bottom + PADDING - y)
 

@@ -8,32 +8,26 @@ from __future__ import annotations
 import json
 import sys
 
-from playwright.sync_api import ViewportSize, sync_playwright
-
-from .build import FOLDER, temporary_server
-from .front_end import ARGUMENTS, SETTINGS, WINDOW, FrontEnd, find_chromium
+from .build import FOLDER
+from .page import load, settle, temporary_page, temporary_server
 
 SHOWN = {"quick_start": "graph-quick-start.png", "sdedit_comparison": "graph-sdedit-comparison.png"}
+# The canvas loads an image when it first draws it.
+COMPLETE = """() => {
+    app.canvas.setDirty(true, true)
+    return app.graph.nodes.filter(({type}) => ['PreviewImage', 'SaveImage'].includes(type))
+        .every(({imgs}) => imgs?.length && imgs.every(image => image.complete && image.naturalWidth))
+}"""
 
 
 def main() -> int:
-    chromium = find_chromium()
-    if chromium is None:
-        sys.exit("This needs Chromium: apt-get install chromium, or put a chromium or google-chrome on the PATH.")
-    with temporary_server() as server, sync_playwright() as playwright:
-        settings = server.base / "user" / "default" / "comfy.settings.json"
-        settings.parent.mkdir(parents=True, exist_ok=True)
-        settings.write_text(json.dumps(SETTINGS))
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        viewport = ViewportSize(width=WINDOW["width"], height=WINDOW["height"])
-        front_end = FrontEnd(browser.new_page(viewport=viewport), server.url)
+    with temporary_server() as server, temporary_page(server) as page:
         for name, picture in SHOWN.items():
-            front_end.open(FOLDER / f"{name}.json")
-            front_end.run()
-            front_end.wait_for_images()
-            if front_end.errors:
-                sys.exit("\n".join(front_end.errors))
-            front_end.screenshot(FOLDER.parent / "docs" / picture)
+            load(page, json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8")), name)
+            page.evaluate("app.queuePrompt(0)")
+            page.wait_for_function(COMPLETE)
+            settle(page)
+            page.screenshot(path=FOLDER.parent / "docs" / picture)
             print(f"docs/{picture}")
     return 0
 

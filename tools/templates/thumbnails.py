@@ -15,8 +15,9 @@ from PIL import Image
 from ddpm_core.contact_sheet import Tile, grid
 
 from ..batch.server import ComfyServer
-from .build import FOLDER, temporary_server
+from .build import FOLDER
 from .examples import EXAMPLES, models_of
+from .page import temporary_server
 
 SIDE = 192
 ORDER = ("Original", "Painted")  # then the results as the graph lists them

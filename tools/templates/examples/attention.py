@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from .. import notes
 from ..blocks import (
     CIRCLE,
     INVERT,
@@ -35,7 +34,7 @@ def prompt_to_prompt() -> Workflow:
     ]
     return Workflow(
         [
-            *demo.opening(notes.PROMPT_TO_PROMPT, words, empty),
+            *demo.opening("prompt_to_prompt", words, empty),
             [Group("3  Invert", INVERT, [[invert]])],
             [Group("4  Sample", SAMPLE, [[bare, held]])],
             [Group("5  Results", RESULT, results)],
@@ -65,7 +64,7 @@ def compare_attention() -> Workflow:
     demo.loader.width = demo.image.width = 240
     return Workflow(
         [
-            [Note(notes.COMPARE_ATTENTION, width=264), demo.group(empty)],
+            [Note("compare_attention", width=340), demo.group(empty)],
             [Group("2  Words", WORDS, [[on_ddim], [on_maps]]), Group("6  Results", RESULT, [[large, result]])],
             [
                 Group("3  Invert", INVERT, [[ddim], [maps]]),
@@ -80,7 +79,7 @@ def zero_shot() -> Workflow:
     demo = DemoScene(*CIRCLE)
     empty = demo.empty()
     sentences = [
-        Node("EditFriendlyEncodeSentences", title, {"clip": demo.clip, "text": text}, room=100, colors=colors)
+        Node("EditFriendlyEncodeSentences", title, {"clip": demo.clip, "text": text}, room=38, colors=colors)
         for title, ground, colors in (
             ("What it shows", "blue", SOURCE_COLORS),
             ("What it is to show", "green", TARGET_COLORS),
@@ -120,7 +119,7 @@ def zero_shot() -> Workflow:
     ]
     return Workflow(
         [
-            [Note(notes.ZERO_SHOT)],
+            [Note("zero_shot")],
             [demo.group(empty), Group("2  Sentences", WORDS, [sentences])],
             [Group("3  Direction", WORDS, [[caption, direction]]), Group("4  Invert", INVERT, [[invert]])],
             [Group("5  Sample", SAMPLE, [[plain, held]])],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from .. import notes
 from ..blocks import (
     IMAGE,
     IMAGE_ROOM,
@@ -41,15 +40,15 @@ GIRL_IN_SNOW = GIRL.replace("green", "snowy")
 
 
 def text_edit_sd15() -> Workflow:
-    return _text_edit("text_edit_sd15", notes.TEXT_EDIT_SD15, SD15_MODEL, side=512)
+    return _text_edit("text_edit_sd15", SD15_MODEL, side=512)
 
 
 def text_edit_sdxl() -> Workflow:
-    return _text_edit("text_edit_sdxl", notes.TEXT_EDIT_SDXL, SDXL_MODEL, side=1024)
+    return _text_edit("text_edit_sdxl", SDXL_MODEL, side=1024)
 
 
 def text_edit_turbo() -> Workflow:
-    return _text_edit("text_edit_turbo", notes.TEXT_EDIT_TURBO, TURBO_MODEL, side=512, few_steps=True)
+    return _text_edit("text_edit_turbo", TURBO_MODEL, side=512, few_steps=True)
 
 
 def text_edit_p2p() -> Workflow:
@@ -73,7 +72,7 @@ def text_edit_p2p() -> Workflow:
     edited = pipeline.decode(edit["latent"])
     return Workflow(
         [
-            [Note(notes.TEXT_EDIT_P2P)],
+            [Note("text_edit_p2p")],
             [Group("1  Image and model", IMAGE, [[loader, image, scale, encoded]])],
             [Group("2  Words", WORDS, [[source, target, words, empty]])],
             [Group("3  Invert", INVERT, [[invert]])],
@@ -83,7 +82,7 @@ def text_edit_p2p() -> Workflow:
     )
 
 
-def _text_edit(name: str, note: str, model: dict[str, str], side: int, few_steps: bool = False) -> Workflow:
+def _text_edit(name: str, model: dict[str, str], side: int, few_steps: bool = False) -> Workflow:
     """At the paper's settings, which are the defaults of the nodes, or in few steps at TurboEdit's."""
     loader, pipeline = loaded(model)
     image = Node("LoadImage", "Image", {"image": "example.png"}, room=IMAGE_ROOM)
@@ -100,7 +99,7 @@ def _text_edit(name: str, note: str, model: dict[str, str], side: int, few_steps
     edited = pipeline.decode(edit["latent"])
     return Workflow(
         [
-            [Note(note)],
+            [Note(name)],
             [Group("1  Image and model", IMAGE, [[loader, image, scale, encoded]])],
             [Group("2  Words", WORDS, [[source, target, empty]])],
             [Group("3  Invert", INVERT, [[invert]])],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from .. import notes
 from ..blocks import (
     CIRCLE,
     IMAGE,
@@ -32,7 +31,7 @@ def quick_start() -> Workflow:
     ]
     return Workflow(
         [
-            *demo.opening(notes.QUICK_START, source, target, empty),
+            *demo.opening("quick_start", source, target, empty),
             [Group("3  Invert", INVERT, [[invert]])],
             [Group("4  Sample", SAMPLE, [[back, edit]])],
             [Group("5  Results", RESULT, results)],
@@ -47,7 +46,7 @@ def variations() -> Workflow:
     edit = demo.edit("Edit all four", invert, target, empty)
     return Workflow(
         [
-            *demo.opening(notes.VARIATIONS, source, target, empty),
+            *demo.opening("variations", source, target, empty),
             [Group("3  Four noise maps", INVERT, [[invert]])],
             [Group("4  Four edits", SAMPLE, [[edit, *shown_original(demo.image["image"])]])],
             [Group("5  Results", RESULT, [demo.saved("Variations", edit["latent"], "variations", width=390)])],
@@ -78,7 +77,7 @@ def settings_grid() -> Workflow:
     sheet.room = 580
     return Workflow(
         [
-            *demo.opening(notes.SETTINGS_GRID, source, target, empty),
+            *demo.opening("settings_grid", source, target, empty),
             [
                 Group("3  Invert", INVERT, [[invert]]),
                 Group("Original", RESULT, [shown_original(demo.image["image"], room=210)]),
@@ -101,7 +100,7 @@ def save_and_reuse() -> Workflow:
     back = demo.replay("Reconstruct", invert, source, empty)
     return Workflow(
         [
-            *demo.opening(notes.SAVE_AND_REUSE, source, empty),
+            *demo.opening("save_and_reuse", source, empty),
             [Group("3  Invert", INVERT, [[invert]])],
             [Group("4  Keep", SAMPLE, [[keep]]), Group("5  Check", SAMPLE, [[back]])],
             [Group("6  Result", RESULT, [demo.saved("Reconstruction", back["latent"], "save_and_reuse")])],
@@ -123,7 +122,7 @@ def load_and_edit() -> Workflow:
     ]
     return Workflow(
         [
-            [Note(notes.LOAD_AND_EDIT)],
+            [Note("load_and_edit")],
             [
                 Group("1  Noise maps", IMAGE, [[demo.loader, load]]),
                 Group("2  Words", WORDS, [[sunset, winter, empty]]),

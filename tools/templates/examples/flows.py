@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .. import notes
 from ..blocks import IMAGE, IMAGE_ROOM, RESULT, RESULT_WIDTH, SAMPLE, WORDS, Pipeline, conditioning, save
 from ..graph import Group, Node, Note, Output, Workflow
 from .checkpoints import GIRL, GIRL_IN_SNOW, HUGGING_FACE, cropped, loaded
@@ -36,12 +35,14 @@ WIDTH, HEIGHT, FRAMES = 832, 480, 33  # of a video; frames 4 n + 1
 
 
 def text_edit_sd3() -> Workflow:
-    return _text_edit("text_edit_sd3", notes.TEXT_EDIT_SD3, SD3_MODEL, "FlowEdit, SD3 (paper)", steps=50)
+    return _text_edit(
+        "text_edit_sd3", SD3_MODEL, "FlowEdit, SD3 (paper)", steps=50, skip_steps=17, source_cfg=3.5, target_cfg=13.5
+    )
 
 
 def text_edit_flux() -> Workflow:
     return _text_edit(
-        "text_edit_flux", notes.TEXT_EDIT_FLUX, FLUX_MODEL, "FlowEdit, Flux (paper)", steps=28, distilled=True
+        "text_edit_flux", FLUX_MODEL, "FlowEdit, Flux (paper)", steps=28, skip_steps=4, source_cfg=1.0, target_cfg=1.0
     )
 
 
@@ -75,7 +76,7 @@ def text_edit_video() -> Workflow:
     kept = {"video": made["VIDEO"], "filename_prefix": "edit_friendly/text_edit_video"}
     return Workflow(
         [
-            [Note(notes.TEXT_EDIT_VIDEO)],
+            [Note("text_edit_video")],
             [Group("1  Video", IMAGE, [[video, parts, cut, crop, encoded]])],
             [Group("2  Model", IMAGE, [[model, clip, vae]]), Group("3  Words", WORDS, [[source, target, empty]])],
             [Group("4  Edit", SAMPLE, [[edit]])],
@@ -84,13 +85,11 @@ def text_edit_video() -> Workflow:
     )
 
 
-def _text_edit(
-    name: str, note: str, model: dict[str, str], preset: str, steps: int, distilled: bool = False
-) -> Workflow:
-    """In one pass, at the settings of a preset; `distilled` models are told their guidance with each prompt.
+def _text_edit(name: str, model: dict[str, str], preset: str, **values: float) -> Workflow:
+    """In one pass, at the settings of a preset.
 
     Args:
-        steps: of the preset, for those who take the wire of its levels off.
+        values: of the preset, for those who take its wire off.
     """
     loader, pipeline = loaded(model)
     image = Node("LoadImage", "Image", {"image": "example.png"}, room=IMAGE_ROOM)
@@ -99,29 +98,14 @@ def _text_edit(
     source, target, empty = pipeline.source(GIRL), pipeline.target(GIRL_IN_SNOW), pipeline.empty()
     settings = Node("EditFriendlyEditPreset", "Settings", {"model": pipeline.model, "preset": preset})
     prompts = [conditioning(source), conditioning(target)]
-    guided: Sequence[Node] = ()
-    if distilled:
-        guided = [
-            Node(
-                "FluxGuidance",
-                f"Guidance of {which}",
-                {"conditioning": prompt, "guidance": settings[f"{which}_guidance"]},
-                collapsed=True,
-            )
-            for which, prompt in zip(("source", "target"), prompts, strict=True)
-        ]
-        prompts = [node["CONDITIONING"] for node in guided]
-    values: dict[str, Any] = {
-        name: settings[name] for name in ("sigmas", "skip_steps", "source_cfg", "target_cfg", "eta")
-    }
-    values |= {"steps": steps, "scheduler": "simple"}
-    edit = _edit(pipeline, encoded["LATENT"], prompts, empty, values)
+    written = {"scheduler": "simple", "eta": 0.0, **values}
+    edit = _edit(pipeline, encoded["LATENT"], prompts, empty, written | {"settings": settings["settings"]})
     edited = pipeline.decode(edit["latent"])
     return Workflow(
         [
-            [Note(note)],
+            [Note(name)],
             [Group("1  Image and model", IMAGE, [[loader, image, crop, encoded]])],
-            [Group("2  Words", WORDS, [[source, target, empty]]), Group("3  Settings", WORDS, [[settings, *guided]])],
+            [Group("2  Words", WORDS, [[source, target, empty]]), Group("3  Settings", WORDS, [[settings]])],
             [Group("4  Edit", SAMPLE, [[edit]])],
             [Group("5  Result", RESULT, [[edited, save("Edited", edited["IMAGE"], name, width=420)]])],
         ]

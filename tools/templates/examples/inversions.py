@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from .. import notes
 from ..blocks import HOUSE, INVERT, RESULT, SAMPLE, TEXT_ROOM, WORDS, DemoScene
 from ..graph import Group, Node, Note, Workflow
 
@@ -22,11 +21,11 @@ def compare_inversions() -> Workflow:
             [
                 demo.group(),
                 Group("2  Words", WORDS, [[source, target, empty]]),
-                Note(notes.COMPARE_INVERSIONS_NEXT, width=330, title="And then"),
+                Note("compare_inversions_next", width=330, title="And then"),
             ],
             [
                 Group("3  Invert", INVERT, [[invert] for invert in inversions]),
-                Note(notes.COMPARE_INVERSIONS, width=806),
+                Note("compare_inversions", width=806),
             ],
             [Group("4  Edit", SAMPLE, [[edit] for edit in edits]), Group("5  Results", RESULT, results)],
         ]
@@ -45,10 +44,10 @@ def noise_statistics() -> Workflow:
         room=TEXT_ROOM,
     )
     plots = Node("PreviewImage", "Plots", {"images": measure["plots"]}, 500, room=360)
-    numbers = Node("PreviewAny", "Numbers", {"source": measure["numbers"]}, 500, room=190)
+    numbers = Node("PreviewAny", "Numbers", {"source": measure["numbers"]}, 500, room=80)
     return Workflow(
         [
-            *demo.opening(notes.NOISE_STATISTICS, source, empty),
+            *demo.opening("noise_statistics", source, empty),
             [Group("3  Invert", INVERT, [[invert] for invert in inversions]), Group("4  Measure", SAMPLE, [[measure]])],
             [Group("5  What tells them apart", RESULT, [[plots, numbers]])],
         ]

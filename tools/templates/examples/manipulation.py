@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from tools.lab.settings import SHIFT
 
-from .. import notes
 from ..blocks import (
     CIRCLE,
     HOUSE,
@@ -34,9 +33,10 @@ def shift_and_flip() -> Workflow:
     results = [demo.shown("Shifted", shifted["latent"]), demo.saved("Flipped", flipped["latent"], "shift_and_flip")]
     return Workflow(
         [
-            [Note(notes.SHIFT_AND_FLIP)],
+            [Note("shift_and_flip")],
             [demo.group(empty), Group("Original", RESULT, [shown_original(demo.image["image"])])],
-            [Group("2  Invert", INVERT, [[invert]]), Group("3  Shift and flip", WORDS, [[shift, flip]])],
+            [Group("2  Invert", INVERT, [[invert]])],
+            [Group("3  Shift and flip", WORDS, [[shift, flip]])],
             [Group("4  Sample", SAMPLE, [[shifted, flipped]])],
             [Group("5  Results", RESULT, results)],
         ]
@@ -59,7 +59,7 @@ def color_edit() -> Workflow:
     ]
     return Workflow(
         [
-            [Note(notes.COLOR_EDIT)],
+            [Note("color_edit")],
             [demo.group(empty), Group("2  Paint", WORDS, [[paint, color]])],
             [Group("3  Invert", INVERT, [[invert]])],
             [Group("4  Recolor", SAMPLE, [[recolor, sample]])],
@@ -103,7 +103,7 @@ def sdedit_comparison() -> Workflow:
     after = [preview("SDEdit result", sdedit_large[-1]["IMAGE"]), preview("Color edit", sample_large[-1]["IMAGE"])]
     return Workflow(
         [
-            [Note(notes.SDEDIT_COMPARISON)],
+            [Note("sdedit_comparison")],
             [demo.group(empty), Group("2  Paint", WORDS, [[paint, strokes, color]])],
             [Group("3a  Invert", INVERT, [[invert]])],
             [Group("4a  Recolor", SAMPLE, [[recolor, sample, *sample_large]])],
@@ -137,13 +137,13 @@ def tour() -> Workflow:
     return Workflow(
         [
             [
-                Note(notes.TOUR, width=290),
-                Group("8  Results", RESULT, [[one, *sheet, preview("All", sheet[-1]["IMAGE"], 266)]]),
+                Note("tour", width=360),
+                Group("8  Results", RESULT, [[one, *sheet, preview("All", sheet[-1]["IMAGE"], room=220)]]),
             ],
             [demo.group(paint, color), Group("2  Words", WORDS, [[source, target, empty]])],
-            [Group("3  Invert", INVERT, [[invert], [bare]]), Group("4  Move", WORDS, [[shift, flip], [recolor]])],
+            [Group("3  Invert", INVERT, [[invert], [bare]]), Group("4  Move", WORDS, [[shift], [flip]])],
             [Group("5  Sample", SAMPLE, [[back, edit], [shifted, flipped]])],
-            [Group("6  Keep", IMAGE, [kept]), Group("7  Recolor", SAMPLE, [[recolored]])],
+            [Group("6  Keep", IMAGE, [kept]), Group("7  Recolor", SAMPLE, [[recolor, recolored]])],
         ]
     )
 
@@ -154,4 +154,4 @@ def _shift(noise_maps: Node) -> Node:
 
 def _save_latent(title: str, samples: Output) -> Node:
     inputs = {"samples": samples, "filename_prefix": f"edit_friendly/{title.lower()}"}
-    return Node("SaveLatent", title, inputs, collapsed=True, space_below=16)  # a badge of its own stands above it
+    return Node("SaveLatent", title, inputs, collapsed=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from .. import notes
 from ..blocks import (
     CIRCLE,
     DEMO_EDIT,
@@ -22,7 +21,7 @@ from ..blocks import (
 from ..graph import Group, Node, Note, Workflow
 
 MASK_ROOM = 220  # the front end gives a picture no less
-REPORT_ROOM = 140
+REPORT_ROOM = 30
 
 
 def local_edit() -> Workflow:
@@ -39,7 +38,7 @@ def local_edit() -> Workflow:
     ]
     return Workflow(
         [
-            *demo.opening(notes.LOCAL_EDIT, source, target, empty, beside=[outside]),
+            *demo.opening("local_edit", source, target, empty, beside=[outside]),
             [Group("3  Invert", INVERT, [[invert]])],
             [Group("4  Sample", SAMPLE, [[everywhere, local]])],
             [Group("5  Results", RESULT, results)],
@@ -84,12 +83,12 @@ def find_the_mask() -> Workflow:
     said = Node("PreviewAny", "In words", {"source": report["summary"]}, room=REPORT_ROOM)
     return Workflow(
         [
-            [Note(notes.FIND_THE_MASK, width=290)],
+            [Note("find_the_mask", width=290)],
             [demo.group(original[0]), Group("2  Words", WORDS, [[source, target, empty]])],
             [Group("3  Invert", INVERT, [[invert]])],
             [Group("4  Find", WORDS, found)],
-            [Group("5  Edit", SAMPLE, [[edit, decoded]]), Group("7  How far", RESULT, [[report, said]])],
-            [Group("6  Results", RESULT, [[original[1], large, edited]])],
+            [Group("5  Edit", SAMPLE, [[edit]]), Group("7  How far", RESULT, [[report, said]])],
+            [Group("6  Results", RESULT, [[original[1], decoded, large, edited]])],
         ]
     )
 
@@ -127,7 +126,7 @@ def several_edits() -> Workflow:
     acted = [as_image, large, preview("Where each has acted", large["IMAGE"])]
     return Workflow(
         [
-            *demo.opening(notes.SEVERAL_EDITS, source, *prompts, empty),
+            *demo.opening("several_edits", source, *prompts, empty),
             [
                 Group("3  Invert", INVERT, [[invert]]),
                 Group("Original", RESULT, [shown_original(demo.image["image"], room=210)]),

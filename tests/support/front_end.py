@@ -7,39 +7,16 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import time
 from pathlib import Path
 from typing import Any
 
+from tools.templates.page import CANVAS, NODES_2, load, open_front_end, settle, use
+
 PACK = "edit-friendly-ddpm"
 PACK_URL = f"/extensions/{PACK}"
-WINDOW = {"width": 1600, "height": 900}
-START = 120_000  # milliseconds, on a busy machine
-CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
-# It opens the server under test and nothing else. Without a GPU, drawing on the processor itself is the fastest.
-ARGUMENTS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-default-apps",
-    "--disable-domain-reliability",
-    "--disable-sync",
-    "--no-first-run",
-    "--no-pings",
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
-)
-CANVAS, NODES_2 = "canvas", "Nodes 2.0"  # the renderers of nodes: drawn on a canvas, or HTML elements over it
-NODES_2_SETTING = "Comfy.VueNodes.Enabled"
-# window.app is there before the front end has restored the last graph or loaded its default one over what is open.
-READY = """'FixedNoiseSampler' in (window.LiteGraph?.registered_node_types ?? {})
-    && Boolean(window.app?.extensionManager?.workflow?.activeWorkflow)"""
 # What the host itself asks for and a new user has not got.
 NOT_THERE_YET = ("/user.css", "/favicon.ico", "/api/userdata")
-# A user who has been here before: no tutorial in the way, and no dialog about a newer version.
-SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Notification.ShowVersionUpdates": False}
-
 # The nodes as the page shows them: a node is an HTML element in the one renderer, and drawn in the other.
 NODES = """() => {
     const {scale, offset} = app.canvas.ds, canvas = app.canvas.canvas.getBoundingClientRect()
@@ -94,19 +71,6 @@ COVERED = """step => {
     })
     return [...groups, ...nodes].filter(covered).map(item => item.name)
 }"""
-# Asked at every frame that the page draws: a second where these are few, as without a GPU, less where they are many.
-STILL = """() => {
-    const {scale, offset} = app.canvas.ds
-    const boxes = [...document.querySelectorAll('[data-node-id], .dom-widget')].map(element => {
-        const {x, y, width, height} = element.getBoundingClientRect()
-        return [x, y, width, height].map(Math.round)
-    })
-    const sizes = app.graph.nodes.map(node => [...node.pos, ...node.size])
-    const now = JSON.stringify([scale, [...offset], sizes, boxes]), time = performance.now()
-    const seen = window.stillness
-    window.stillness = seen?.now === now ? {...seen, frames: seen.frames + 1} : {now, frames: 0, since: time}
-    return window.stillness.frames >= 10 && time - window.stillness.since > 200
-}"""
 GROUPS = """() => app.graph.groups.map(group => {
     const context = app.canvas.ctx
     context.save()
@@ -118,17 +82,6 @@ GROUPS = """() => app.graph.groups.map(group => {
 })"""
 NOTES = """() => [...document.querySelectorAll('.comfy-markdown .tiptap, [data-node-id] .widget-markdown')]
     .filter(note => note.offsetParent).map(note => ({needs: note.scrollHeight, has: note.clientHeight}))"""
-
-
-def find_chromium() -> str | None:
-    return next((path for name in CHROMIUMS if (path := shutil.which(name))), None)
-
-
-def open_front_end(page: Any, url: str) -> None:
-    """Open the front end of the server at `url` in a page of playwright's; returns when it has a graph open."""
-    page.set_default_timeout(START)
-    page.goto(url)
-    page.wait_for_function(READY)
 
 
 class FrontEnd:
@@ -148,12 +101,7 @@ class FrontEnd:
         page.on("console", self._note_error)
         open_front_end(page, url)
         self._close_side_panel()
-        self._settle()
-
-    def renderers(self) -> list[str]:
-        """What users can choose between; a setting that is hidden is no choice."""
-        kind = self.page.evaluate(f"app.ui.settings.settingsLookup['{NODES_2_SETTING}']?.type")
-        return [CANVAS] if kind in (None, "hidden") else [CANVAS, NODES_2]
+        settle(self.page)
 
     def renderer(self) -> str:
         """The one in use."""
@@ -161,10 +109,7 @@ class FrontEnd:
 
     def use(self, renderer: str) -> None:
         """Switch to a renderer; the server remembers it."""
-        on = renderer == NODES_2
-        self.page.evaluate(f"on => app.ui.settings.setSettingValueAsync('{NODES_2_SETTING}', on)", on)
-        self.page.wait_for_function("on => Boolean(LiteGraph.vueNodesMode) === on", arg=on)
-        self._settle()
+        use(self.page, renderer)
 
     def open(self, workflow: Path, **options: Any) -> None:
         """Open a file as the menu would; `errors` starts anew.
@@ -173,9 +118,7 @@ class FrontEnd:
             options: to the front end; it shows what has openSource "template" otherwise than a file.
         """
         self.errors[:] = [error for error in self.errors if PACK_URL in error]
-        call = "([graph, name, options]) => app.loadGraphData(graph, true, true, name, options)"
-        self.page.evaluate(call, [json.loads(workflow.read_text()), workflow.stem, options])
-        self._settle()
+        load(self.page, json.loads(workflow.read_text(encoding="utf-8")), workflow.stem, **options)
 
     def clear(self) -> None:
         """Empty the graph that is open."""
@@ -205,7 +148,7 @@ class FrontEnd:
         self.page.wait_for_function(opened, arg=name)
         dialog.first.wait_for(state="hidden")
         self.page.unroute(moving)
-        self._settle()
+        settle(self.page)
 
     def nodes(self) -> list[dict[str, Any]]:
         """The nodes as the page shows them: box with title bar, renderer, widgets, whether the type is known."""
@@ -218,7 +161,8 @@ class FrontEnd:
     def view(self) -> dict[str, Any]:
         """Scale and offset of the canvas, and whether it is so small that titles and values are left out."""
         return self.page.evaluate(
-            "({scale: app.canvas.ds.scale, offset: [...app.canvas.ds.offset], blank: app.canvas.low_quality})"
+            """({scale: app.canvas.ds.scale, offset: [...app.canvas.ds.offset],
+                blank: app.canvas.low_quality && !LiteGraph.vueNodesMode})"""
         )
 
     def groups(self) -> list[dict[str, Any]]:
@@ -255,7 +199,7 @@ class FrontEnd:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the graph did not finish within {timeout:g} s")
             self.page.wait_for_timeout(200)  # lets the page handle what the server tells it meanwhile
-        self._settle()
+        settle(self.page)
 
     def wait_for_error(self, message: str) -> None:
         """Wait until the page says it; newer front ends keep the words behind a button."""
@@ -304,12 +248,6 @@ class FrontEnd:
         panel = "Comfy.RightSidePanel.IsOpen"
         known = f"'{panel}' in app.ui.settings.settingsLookup"
         self.page.evaluate(f"{known} && app.ui.settings.setSettingValueAsync('{panel}', false)")
-
-    def _settle(self) -> None:
-        """Wait until the page has loaded what it shows, and nothing of the graph has moved for some frames."""
-        self.page.wait_for_load_state("networkidle")
-        self.page.evaluate("delete window.stillness")
-        self.page.wait_for_function(STILL)
 
     def _note_error(self, message: Any) -> None:
         if message.type == "error" and not any(part in message.location.get("url", "") for part in NOT_THERE_YET):
