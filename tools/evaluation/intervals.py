@@ -48,8 +48,10 @@ def mean_of(values: NDArray[np.float64], leave_out_infinite: bool = False) -> Me
     return Mean(len(taken), mean, float(low), float(high), infinite)
 
 
-def interval(values: NDArray[np.float64], resamples: int = RESAMPLES, seed: int = SEED) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Both ends of the 95% interval of the mean over the last axis, for each row of (..., n) from the same resamples."""
+def interval(
+    values: NDArray[np.float64], resamples: int = RESAMPLES, seed: int = SEED
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Ends of the 95% interval of the mean over the last axis, for each row of (..., n) from the same resamples."""
     found = bootstrap(
         (values,),
         np.mean,

@@ -1,4 +1,4 @@
-"""Masks of data sets, from run-length lists as PIE-Bench writes them or from pictures; true where an edit was wanted."""
+"""Masks of data sets, from PIE-Bench's run-length lists or from pictures; true where an edit was wanted."""
 
 from __future__ import annotations
 

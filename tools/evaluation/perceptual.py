@@ -1,18 +1,18 @@
 """LPIPS, Zhang et al., arXiv 1801.03924, version 0.1: weighted squared differences of a backbone's unit features.
 
-Backbones come from the files that torchvision publishes; the linear heads, 14 kB, lie beside this module. Features are
-normalised as torchmetrics does, which PIE-Bench measures with.
+Backbones come from the files that torchvision publishes, the linear heads from those that torchmetrics brings. Features
+are normalised as torchmetrics does, which PIE-Bench measures with.
 """
 
 from __future__ import annotations
 
+from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-HEADS = Path(__file__).with_name("lpips_heads.safetensors")
 # Modules of torchvision's `features` after which LPIPS compares: the activations of each stage.
 _COMPARED_AFTER = {"squeeze": (1, 4, 7, 9, 10, 11, 12), "alex": (1, 4, 7, 9, 11)}
 _BACKBONES = {"squeeze": "squeezenet1_1", "alex": "alexnet"}
@@ -29,7 +29,6 @@ class LocalLpips:
 
     def __init__(self, kind: Literal["squeeze", "alex"], file: Path, device: str = "cpu"):
         import torchvision
-        from safetensors.torch import load_file
 
         prefix = "features."
         weights = torch.load(file, map_location="cpu", weights_only=True)
@@ -39,8 +38,10 @@ class LocalLpips:
         )
         self.features.to(device).eval()
         self.compared_after = _COMPARED_AFTER[kind]
-        heads = load_file(HEADS, device=device)
-        self.heads = [heads[f"{kind}.{stage}"].view(1, -1, 1, 1) for stage in range(len(self.compared_after))]
+        heads = files("torchmetrics.functional.image") / "lpips_models" / f"{kind}.pth"
+        with heads.open("rb") as opened:
+            read = torch.load(opened, map_location=device, weights_only=True)
+        self.heads = [read[f"lin{stage}.model.1.weight"].view(1, -1, 1, 1) for stage in range(len(self.compared_after))]
         self.device = device
 
     def distance(self, source: Tensor, edited: Tensor) -> float:

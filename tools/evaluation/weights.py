@@ -17,7 +17,7 @@ from .protocols import METRICS, Networks
 from .structure import DinoStructure
 
 REQUIREMENTS = "requirements-evaluation.txt"
-PINNED = {"timm"}  # in that file; ComfyUI brings the others
+PINNED = {"timm", "torchmetrics"}  # in that file; ComfyUI brings the others
 _OF_CLIP = ("config.json", "model.safetensors", "vocab.json", "merges.txt")
 _OPTIONAL = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
@@ -52,7 +52,7 @@ class Network:
         return [place / name for name in self.parts] if self.parts else [place]
 
 
-_OF_LPIPS = ("torchvision", "safetensors")
+_OF_LPIPS = ("torchvision", "torchmetrics")
 NETWORKS = {
     "clip_l14": Network("clip-vit-large-patch14", FolderClip, ("transformers", "safetensors"), _OF_CLIP),
     "clip_b32": Network("clip-vit-base-patch32", FolderClip, ("transformers", "safetensors"), _OF_CLIP),
