@@ -58,6 +58,9 @@ PARAMETERS = {
 }
 
 
+FROM_A_PRESET = {"steps", "cfg", "source_cfg", "skip_steps", "eta", "scheduler"}
+
+
 class UsageError(ValueError):
     """An error in the command, the graph or the list; nothing has been run."""
 
@@ -130,13 +133,18 @@ class Template:
         values = {}
         for name in PARAMETERS:
             for node, key in self._find(name):
-                if not _is_link(value := graph[node]["inputs"][key], graph):
+                if name not in self._preset(node) and not _is_link(value := graph[node]["inputs"][key], graph):
                     values[name] = value
         return values
 
     def _places(self, setting: str) -> list[tuple[str, str]]:
         """Nodes and inputs of a setting, at least one."""
         if places := self._find(setting):
+            if preset := next((node for node, _ in places if setting in self._preset(node)), None):
+                raise UsageError(
+                    f"the graph's {self.graph[preset]['class_type']} takes '{setting}' from Edit Preset: set the "
+                    "preset ('Title.preset'), or take the wire of settings off in the graph"
+                )
             return places
         if setting not in PARAMETERS and "." not in setting:
             raise UsageError(f"there is no parameter '{setting}': use {', '.join(PARAMETERS)} or 'Title.input'")
@@ -150,6 +158,10 @@ class Template:
             title, _, name = setting.rpartition(".")
             found = [(node, name) for node in self._titled(title)]
         return [(node, name) for node, name in found if name in self.graph[node]["inputs"]]
+
+    def _preset(self, node: str) -> set[str]:
+        """The parameters that a node takes from a preset, if it has one, in place of its own."""
+        return FROM_A_PRESET if _is_link(self.graph[node]["inputs"].get("settings"), self.graph) else set()
 
     def _titled(self, title: str) -> list[str]:
         return [node for node in self.graph if _title(self.graph, node) == title]

@@ -60,3 +60,14 @@ def test_prompts_go_into_strings_too():
     filled = template.filled(PictureEdit("one", Path("a.png"), "a cat", "a dog", {}), "a.png")
     strings = [node["inputs"]["value"] for node in filled.values() if node["class_type"] == "PrimitiveStringMultiline"]
     assert sorted(strings) == ["a cat", "a dog"]
+
+
+def test_what_a_preset_sets_is_not_set_beside_it():
+    """The node would take the preset's number without a word; what no preset has can be set, and the preset itself."""
+    template = Template(read_graph(PACK / "workflows" / "api" / "text_edit_flux.json"))
+    for name in ("steps", "skip_steps", "cfg", "source_cfg", "eta", "scheduler"):
+        with pytest.raises(UsageError, match=f"EditFriendlyEdit takes '{name}' from Edit Preset: set the preset"):
+            template.check({name}, source=True, target=True)
+    template.check({"seed", "variations", "Settings.preset"}, source=True, target=True)
+    assert {"seed", "variations"} <= set(template.settings_of(template.graph))
+    assert not {"steps", "cfg"} & set(template.settings_of(template.graph))
