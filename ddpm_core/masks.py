@@ -35,7 +35,7 @@ def levels_between(full_steps: int, skipped: int, count: int, start: float, end:
     """At most `count` levels, evenly spread from share `start` to share `end` of the full schedule.
 
     Args:
-        full_steps: steps of the full schedule; level i is the share i / full_steps of it.
+        full_steps: steps of the full schedule; level i is the fraction i / full_steps of it.
         skipped: the noisier steps that are left out; no level is taken there.
         start, end: 0 is the noisiest level, 1 the image, which is no level.
 

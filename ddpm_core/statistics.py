@@ -186,7 +186,7 @@ def most_probable_triangle(angles: Tensor) -> tuple[float, float, float]:
     """Of triangle_angles (3, B), the triangle whose corners are most probable.
 
     Source: arXiv 2410.23530v2, App. B.1, Eq. 12: whole degrees that add up to 180, with the largest product of the
-    shares that each has in the histogram of its corner. NaN where no such triangle has a share of its own.
+    shares that each has in the histogram of its corner. NaN where no such triangle has a fraction of its own.
     """
     shares = [torch.bincount(corner.round().long(), minlength=181) / angles.shape[1] for corner in angles]
     first, second = torch.meshgrid(torch.arange(181), torch.arange(181), indexing="ij")
@@ -199,7 +199,7 @@ def most_probable_triangle(angles: Tensor) -> tuple[float, float, float]:
 
 
 def share_assigned(a: Tensor, b: Tensor) -> float:
-    """The share of rows of a (B, *S) whose nearest row of b (B, *S) is their own.
+    """The fraction of rows of a (B, *S) whose nearest row of b (B, *S) is their own.
 
     Source: arXiv 2410.23530v2, Sec. 4.3 and App. E.1: whether the noise of an image can be told from that of others.
     """

@@ -13,7 +13,7 @@ class Usual:
     """What maps of one method are sampled with.
 
     Args:
-        skip: T_skip as a share of all steps.
+        skip: T_skip as a fraction of all steps.
         cfg: guidance towards the target prompt.
         most_skip, most_cfg: what is still ordinary.
         source: who says so.

@@ -58,17 +58,17 @@ class PromptToPrompt(io.ComfyNode):
                     tooltip="replace puts word for word, refine keeps what both have and lets new words act by "
                     "themselves; auto replaces where both prompts have as many words.",
                 ),
-                inputs.share(
+                inputs.fraction(
                     "cross_steps",
                     0.6,
-                    "For which share of the steps words act where they did in the source. More keeps more of "
+                    "For which fraction of the steps words act where they did in the source. More keeps more of "
                     "the layout. The paper uses 0.6 with these noise maps, 0.8 without. A change of season or time of "
                     "day, or of where things are, wants less.",
                 ),
-                inputs.share(
+                inputs.fraction(
                     "self_steps",
                     0.2,
-                    "For which share of the steps the pixels attend to each other as they did in the source. "
+                    "For which fraction of the steps the pixels attend to each other as they did in the source. "
                     "More keeps more of the shapes. The paper uses 0.2 with these noise maps, 0.4 without.",
                 ),
                 io.String.Input(
@@ -93,10 +93,10 @@ class PromptToPrompt(io.ComfyNode):
                     tooltip="With replace: source map has a changed word act where the word did that it replaces, as "
                     "published; own map lets it find its own place, for things of another shape.",
                 ),
-                inputs.share(
+                inputs.fraction(
                     "self_size",
                     0.25,
-                    "At which layers self_steps acts: where the picture is at most this share of the latent's "
+                    "At which layers self_steps acts: where the picture is at most this fraction of the latent's "
                     "side. 0.25 is 16 x 16 of an image of 512 pixels, as in the paper; others use 0.5.",
                     optional=True,
                 ),
@@ -108,10 +108,10 @@ class PromptToPrompt(io.ComfyNode):
                     "stays as it is. Empty for none. Takes the source's rows in all steps. Mask from Words makes a "
                     "mask that one can see and paint on.",
                 ),
-                inputs.share(
+                inputs.fraction(
                     "blend_threshold",
                     0.3,
-                    "How strongly a place must attend to the blend words, as a share of the strongest.",
+                    "How strongly a place must attend to the blend words, as a fraction of the strongest.",
                     optional=True,
                 ),
                 inputs.settings("cross_steps and self_steps"),
@@ -206,11 +206,11 @@ class ShareAttention(io.ComfyNode):
                         tooltip=f"{what} -1 is the method's own: {own}.",
                     )
                     for name, what, own in (
-                        ("start", "From which share of the steps on.", "0, for MasaCtrl 0.08 (step 4 of 50)"),
-                        ("end", "Until which share.", "0.5 for Plug-and-Play, 1 for MasaCtrl, 0.1 for values only"),
+                        ("start", "From which fraction of the steps on.", "0, for MasaCtrl 0.08 (step 4 of 50)"),
+                        ("end", "Until which fraction.", "0.5 for Plug-and-Play, 1 for MasaCtrl, 0.1 for values only"),
                         (
                             "features_end",
-                            "Plug-and-Play: until which share the features of a block are kept too.",
+                            "Plug-and-Play: until which fraction the features of a block are kept too.",
                             "0.8",
                         ),
                     )

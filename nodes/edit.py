@@ -70,7 +70,7 @@ class EditFriendlyEdit(io.ComfyNode):
                     max=0.99,
                     step=0.01,
                     optional=True,
-                    tooltip="Finds by itself where to edit: where the prompts differ by more than this share of the "
+                    tooltip="Finds by itself where to edit: where the prompts differ by more than this fraction of the "
                     "largest difference. 0 is off, 0.15 is ordinary; lower for a larger mask. Takes 7 more calls.",
                 ),
                 inputs.attention(),

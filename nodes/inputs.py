@@ -164,8 +164,8 @@ def attention() -> io.Input:
     )
 
 
-def share(name: str, default: float, tooltip: str, *, optional: bool = False, step: float = 0.05) -> io.Input:
-    """A share of the steps, of a side or of a largest value: 0 to 1."""
+def fraction(name: str, default: float, tooltip: str, *, optional: bool = False, step: float = 0.05) -> io.Input:
+    """A fraction of the steps, of a side or of a largest value: 0 to 1."""
     return io.Float.Input(
         name, default=default, min=0.0, max=1.0, step=step, round=0.001, optional=optional, tooltip=tooltip
     )

@@ -1,4 +1,4 @@
-"""A node that says beforehand how many steps a run has, and which of them a share of them skips."""
+"""A node that says beforehand how many steps a run has, and which of them a fraction of them skips."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ class NoiseLevels(io.ComfyNode):
             node_id="EditFriendlyNoiseLevels",
             display_name="Noise Levels and Skip",
             category=f"{CATEGORY}/invert",
-            search_aliases=["denoise", "skip share", "steps"],
-            description="The noise levels of a schedule, the steps that they really are, and skip_steps as a share of "
-            "them: connect all three, and another number of steps keeps the same strength of the edit.",
+            search_aliases=["denoise", "skip fraction", "steps"],
+            description="The noise levels of a schedule, the steps that they really are, and skip_steps as a fraction "
+            "of them: connect all three, and another number of steps keeps the same strength of the edit.",
             inputs=[
                 io.Model.Input("model", tooltip="The model to invert and to sample with."),
                 inputs.steps(),
                 inputs.scheduler(),
-                inputs.share(
-                    "skip_share",
+                inputs.fraction(
+                    "skip_fraction",
                     0.36,
-                    "T_skip as a share of the steps: 0.36 is the paper's 36 of 100. It is 1 less what KSampler "
+                    "T_skip as a fraction of the steps: 0.36 is the paper's 36 of 100. It is 1 less what KSampler "
                     "calls denoise. At least one step stays.",
                     step=0.01,
                 ),
@@ -40,10 +40,10 @@ class NoiseLevels(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model: ModelPatcher, steps: int, scheduler: str, skip_share: float) -> io.NodeOutput:
+    def execute(cls, model: ModelPatcher, steps: int, scheduler: str, skip_fraction: float) -> io.NodeOutput:
         sigmas = levels(model, scheduler, steps)
         steps = len(sigmas) - 1
-        skip_steps = min(round(skip_share * steps), steps - 1)
+        skip_steps = min(round(skip_fraction * steps), steps - 1)
         summary = (
             f"{steps} steps, {skip_steps} skipped: {steps - skip_steps} run, from sigma {sigmas[skip_steps]:.4g} of "
             f"{sigmas[0]:.4g}"

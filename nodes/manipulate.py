@@ -130,13 +130,13 @@ class MaskColorEdit(io.ComfyNode):
                     tooltip="How far each step is drawn. The paper's 0.05 is for 51 drawn steps of a model of pixels; "
                     "with fewer steps, more.",
                 ),
-                inputs.share(
+                inputs.fraction(
                     "start_percent",
                     0.30,
                     "Where in the steps the drawing starts, 0 at the noisiest. The paper: 0.30.",
                     step=0.01,
                 ),
-                inputs.share(
+                inputs.fraction(
                     "end_percent",
                     0.80,
                     "Where in the steps the drawing ends. The paper: 0.80; the steps after it add texture.",
@@ -175,7 +175,7 @@ class NoiseMapsInterpolate(io.ComfyNode):
                 NOISE_MAPS.Input("noise_maps_a", tooltip="What weight 0 gives."),
                 NOISE_MAPS.Input("noise_maps_b", tooltip="What weight 1 gives."),
                 io.Float.Input(
-                    "weight", default=0.5, min=0.0, max=1.0, step=0.01, round=0.0001, tooltip="Share of the second."
+                    "weight", default=0.5, min=0.0, max=1.0, step=0.01, round=0.0001, tooltip="Fraction of the second."
                 ),
                 io.Combo.Input(
                     "kind",

@@ -54,14 +54,14 @@ def search_inputs(threshold: float, above: str, cost: str, start: float, end: fl
             max=100,
             tooltip=f"Noise levels to look at, {cost}. More make the mask smoother.",
         ),
-        inputs.share(
+        inputs.fraction(
             "start",
             start,
-            "The noisiest of these levels, as a share of all steps: 0 is the noisiest of all. Noisy levels "
+            "The noisiest of these levels, as a fraction of all steps: 0 is the noisiest of all. Noisy levels "
             "know where things will go.",
             step=0.01,
         ),
-        inputs.share(
+        inputs.fraction(
             "end", end, "The cleanest of these levels. Clean levels know the outlines of what is there.", step=0.01
         ),
         io.Int.Input(
@@ -103,7 +103,7 @@ class DifferenceMask(io.ComfyNode):
                 inputs.noise_maps(),
                 *search_inputs(
                     threshold=0.15,
-                    above="what differs more than this share of the largest difference",
+                    above="what differs more than this fraction of the largest difference",
                     cost="two predictions each",
                     start=START,
                     end=END,
@@ -169,7 +169,7 @@ class WordMask(io.ComfyNode):
                 ),
                 *search_inputs(
                     threshold=0.3,
-                    above="what is attended to more than this share of the strongest",
+                    above="what is attended to more than this fraction of the strongest",
                     cost="a call each",
                     start=_START_OF_WORDS,
                     end=_END_OF_WORDS,

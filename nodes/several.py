@@ -64,15 +64,15 @@ class AddEdit(io.ComfyNode):
                     "direction", options=list(get_args(Direction)), tooltip="Towards the prompt, or away from it."
                 ),
                 inputs.cfg("scale", 5.0, "How strongly. LEDITS++ has 5; with a changed caption 2 to 4."),
-                inputs.share(
+                inputs.fraction(
                     "quantile",
                     0.9,
                     "Where: only in the places where the prompt changes the prediction most. 0.9 is the tenth of the "
                     "image with the largest changes, as in LEDITS++; 0.5 half of it; 0 everywhere.",
                     step=0.01,
                 ),
-                inputs.share("start", 0.0, "From which share of the steps on it acts."),
-                inputs.share("end", 1.0, "Until which share."),
+                inputs.fraction("start", 0.0, "From which fraction of the steps on it acts."),
+                inputs.fraction("end", 1.0, "Until which fraction."),
                 io.Mask.Input(
                     "mask",
                     optional=True,

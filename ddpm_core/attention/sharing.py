@@ -109,7 +109,7 @@ class Method:
 
     Args:
         takes, where: of the self-attention.
-        start, end: its window, as shares of the steps.
+        start, end: its window, as fractions of the steps.
         features_end: until when the features of a block are shared, or None for never.
     """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 Window = tuple[float, float]
-"""From where to where something acts, as shares of all steps of the schedule, counted from the first that runs."""
+"""From where to where something acts, as fractions of all steps of the schedule, counted from the first that runs."""
 
 
 def is_open(window: Window, step: int, steps: int) -> bool:
@@ -26,5 +26,5 @@ def check_window(window: Window, what: str) -> None:
     start, stop = window
     if not 0 <= start <= stop <= 1:
         raise ValueError(
-            f"the window of {what} goes from {start:g} to {stop:g}: use shares of the steps from 0 to 1, start first"
+            f"the window of {what} goes from {start:g} to {stop:g}: use fractions of the steps from 0 to 1, start first"
         )

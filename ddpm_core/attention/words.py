@@ -93,7 +93,7 @@ class LocalBlend:
         source, target: (L_s,) and (L_t,) bool, the tokens of the words in either prompt.
         threshold: of the map's range. The official 0.3 divides by the maximum alone; here the minimum is taken off
             first, which is next to 0 where a start token soaks up attention, and is not where there is none.
-        start: the share of the steps after which it acts; before, maps are added up.
+        start: the fraction of the steps after which it acts; before, maps are added up.
     """
 
     source: Tensor
@@ -120,7 +120,7 @@ def blend_level(places: Sequence[Place]) -> int:
 def word_heat(maps: Tensor, size: Sequence[int]) -> Tensor:
     """(R, H, W) maps of words (R, h, w) from 0 to 1, widened by a sixteenth to each side.
 
-    The official code widens 16 x 16 maps by a 3 x 3 maximum, and the kernel here is the same share of the map; it
+    The official code widens 16 x 16 maps by a 3 x 3 maximum, and the kernel here is the same fraction of the map; it
     takes the nearest neighbour for the latent's size, and here values go evenly between.
     """
     kernel = 1 + 2 * int(min(maps.shape[-2:]) / 16)

@@ -97,7 +97,7 @@ def number(value: str, what: str) -> float:
 
 
 def window(value: str, what: str) -> Window:
-    """'0.4' (from the start) or '0.1-0.4' as shares of the steps.
+    """'0.4' (from the start) or '0.1-0.4' as fractions of the steps.
 
     Raises:
         ValueError: no such thing, or the wrong way round.

@@ -108,7 +108,7 @@ def test_without_a_shift_the_states_are_the_edit_friendly_ones(family, dtype):
 
 @pytest.mark.parametrize("noise_shift", [1, 2, 9])
 def test_states_have_the_size_of_one_level_and_the_image_of_another(family, noise_shift):
-    """Of data of unit variance: the deviation is scale(i), and the share of the image in it that of level i + shift."""
+    """Of data of unit variance: the deviation is scale(i), the fraction of the image in it that of level i + shift."""
     schedule = family(5, 1.0)
     x_0 = image(1, 1, COUNT).double()
     states = trajectories.few_steps(x_0, schedule, [3], noise_shift=noise_shift)

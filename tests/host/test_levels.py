@@ -1,4 +1,4 @@
-"""How many steps a run has, what a share of them skips, and settings that go together."""
+"""How many steps a run has, what a fraction of them skips, and settings that go together."""
 
 import dataclasses
 import logging
@@ -32,16 +32,16 @@ def test_a_model_has_no_more_steps_than_levels(pack, random_model):
 
 @pytest.mark.parametrize("scheduler", ["ddim_uniform", "beta", "karras"])
 def test_a_share_of_the_steps_is_skipped(pack, random_model, invert, scheduler):
-    """The node's three outputs, connected, keep the share of the steps, however many there are."""
+    """The node's three outputs, connected, keep the fraction of the steps, however many there are."""
     model = random_model("sd15")
     for steps, share in ((60, 0.36), (7, 0.36), (3, 1.0), (400, 0.9)):
         sigmas, run, skip_steps, summary = pack.run(
-            "EditFriendlyNoiseLevels", model=model, steps=steps, scheduler=scheduler, skip_share=share
+            "EditFriendlyNoiseLevels", model=model, steps=steps, scheduler=scheduler, skip_fraction=share
         )
         assert run == len(sigmas) - 1 and skip_steps == min(round(share * run), run - 1)
         assert f"{run} steps, {skip_steps} skipped: {run - skip_steps} run" in summary
     sigmas, run, skip_steps, _ = pack.run(
-        "EditFriendlyNoiseLevels", model=model, steps=7, scheduler=scheduler, skip_share=0.36
+        "EditFriendlyNoiseLevels", model=model, steps=7, scheduler=scheduler, skip_fraction=0.36
     )
     noise_maps = invert(model, sigmas=sigmas, steps=1, skip_steps=skip_steps)
     assert (noise_maps.full_steps, noise_maps.skipped) == (run, skip_steps)

@@ -19,7 +19,7 @@ ROUNDING = 2e-4
 
 
 def close(a: torch.Tensor, b: torch.Tensor, tolerance: float = 1e-5) -> bool:
-    """Whether they differ by no more than this share of b's norm."""
+    """Whether they differ by no more than this fraction of b's norm."""
     return bool((a.float() - b.float()).norm() <= tolerance * b.float().norm())
 
 

@@ -107,7 +107,7 @@ class DemoNodes:
         """The same with the source's self-attention.
 
         Args:
-            fine: at layers of the way up with at least this share of the picture's side, not at the method's own.
+            fine: at layers of the way up with at least this fraction of the picture's side, not at the method's own.
         """
         attention = self.run("EditFriendlyShareAttention", source=self.prompt(edit.source.caption), method=method)
         if fine is not None:

@@ -88,7 +88,7 @@ def train_classifier(out: Path = WEIGHTS, scenes: int = 12_000, steps: int = 2_0
 
 
 def accuracy(model: Classifier, first_seed: int, count: int) -> dict[str, float]:
-    """For each attribute, the share of `count` scenes in which it is read right."""
+    """For each attribute, the fraction of `count` scenes in which it is read right."""
     images, targets = _scenes(first_seed, count)
     with torch.no_grad():
         logits = model(images)

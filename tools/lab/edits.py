@@ -186,7 +186,7 @@ def kept_by(edit: Edit) -> Tensor:
 
 
 def area_under_curve(score: Tensor, truth: Tensor) -> float:
-    """The share of pairs of a pixel in `truth` and one outside that `score` has in the right order; a tie is half.
+    """The fraction of pairs of a pixel in `truth` and one outside that `score` has in the right order; a tie is half.
 
     Args:
         score, truth: of one shape; truth is bool. NaN where it is all or nothing.

@@ -139,7 +139,7 @@ def words_find_objects(
 def two_edits(
     model: DemoModel, classifier: Classifier, edits: Sequence[TwoEdits], settings: Settings, batch: int = 32
 ) -> dict[str, tuple[float, float, float]]:
-    """Two edits as a chain and as one prompt that asks for both: the share in which both read as asked, the mean error
+    """Two edits as a chain and as one prompt for both: the fraction in which both read as asked, the mean error
     where nothing was to change, and structure.
 
     The chain is that of the nodes (LEDITS++, arXiv 2311.16711): away from the source's caption towards each of two

@@ -32,12 +32,12 @@ class PromptToPrompt:
     """How the source's attention is at work under the target's caption (arXiv 2208.01626).
 
     Args:
-        cross_steps, self_steps: for which share of the steps words, and pixels, attend as they do in the source; the
+        cross_steps, self_steps: for which fraction of the steps words, and pixels, attend as they do in the source; the
             paper of the noise maps has 0.6 and 0.2 (arXiv 2304.06140, Tab. 3).
-        self_size: pixels do where the picture's side is at most this share.
+        self_size: pixels do where the picture's side is at most this fraction.
         own_map: whether a changed word finds its own place, in place of that of the word before.
         gain: how much changed words count.
-        blend_threshold: of the local blend by the color's word, as a share of its map's range; None for none.
+        blend_threshold: of the local blend by the color's word, as a fraction of its map's range; None for none.
     """
 
     cross_steps: float = 0.6
@@ -60,7 +60,7 @@ class SeveralEdits:
 
 @dataclass(frozen=True)
 class Settings:
-    """How an edit is run. `skip` is the share of the steps that is skipped (T_skip / T).
+    """How an edit is run. `skip` is the fraction of the steps that is skipped (T_skip / T).
 
     `noise_shift` and `clip_last` are those of few steps alone (arXiv 2408.00735); the clip is off at 0.
     """

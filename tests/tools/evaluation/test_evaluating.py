@@ -36,7 +36,7 @@ def data(tmp_path, made) -> Path:
 
 
 def edited(picture: bytes, amount: float) -> Image.Image:
-    """A picture, darker by a share."""
+    """A picture, darker by a fraction."""
     pixels = decoded(picture, "a scene").numpy()
     return Image.fromarray((pixels * (1 - amount)).round().astype(np.uint8))
 
