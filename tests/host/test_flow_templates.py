@@ -58,7 +58,8 @@ def random_vae(comfy):
 
 @pytest.fixture
 def run_template(pack, host_node, random_model, random_vae, conditioning):
-    """run_template(name): the inputs of each node by its title, and the rows of each call of the model."""
+    """run_template(name): the inputs of each node by its title, the rows of each call of the model, and the guidance
+    that each call is told."""
 
     def loaded(kind: str, graph: dict, model) -> dict:
         clip, vae = Words(lambda seed: conditioning(kind, seed)), random_vae(kind)
@@ -76,10 +77,11 @@ def run_template(pack, host_node, random_model, random_vae, conditioning):
 
     def run(name: str):
         graph, kind = json.loads((API / f"{name}.json").read_text()), KINDS[name]
-        model, rows = random_model(kind).clone(), []
+        model, rows, told = random_model(kind).clone(), [], []
 
         def count(apply, args):
             rows.append(len(args["input"]))
+            told.append(args["c"].get("guidance"))
             return apply(args["input"], args["timestep"], **args["c"])
 
         model.set_model_unet_function_wrapper(count)
@@ -105,7 +107,7 @@ def run_template(pack, host_node, random_model, random_vae, conditioning):
         for node, entry in graph.items():
             if entry["class_type"] in ("SaveImage", "CreateVideo"):
                 inputs_of(node)
-        return seen, rows
+        return seen, rows, told
 
     return run
 
@@ -119,7 +121,7 @@ def run_template(pack, host_node, random_model, random_vae, conditioning):
     ],
 )
 def test_a_template_edits_at_its_settings(run_template, name, steps, rows, settings):
-    seen, called = run_template(name)
+    seen, called, told = run_template(name)
     edit = seen["Edit"]
     assert {key: edit[key] for key in settings} == settings
     assert called == [rows] * steps
@@ -127,4 +129,4 @@ def test_a_template_edits_at_its_settings(run_template, name, steps, rows, setti
     assert edited.shape == (FRAMES if name == "text_edit_video" else 1, SIDE, SIDE, 3)
     assert edited.isfinite().all() and edited.std() > 0.01
     if name == "text_edit_flux":  # FlowEdit's for Flux, told with each prompt
-        assert [edit[which][0][1]["guidance"] for which in ("source", "target")] == [1.5, 5.5]
+        assert all(guidance.tolist() == [1.5, 5.5] for guidance in told)

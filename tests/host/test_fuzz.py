@@ -98,7 +98,7 @@ def test_inversions_and_what_they_sample_to(random_model, run_node, sample, data
         inputs["variations"] = data.draw(st.integers(1, 3))
     if node not in ("EditFriendlyDDIMInvert", "EditFriendlyNullTextInvert"):
         inputs["eta"] = data.draw(ETAS)
-    if node.startswith(("Edit", "Cycle")):
+    if node in ("EditFriendlyInvert", "EditFriendlyCycleDiffusionInvert"):
         inputs["timesteps_per_call"] = data.draw(st.integers(0, 3))
     if node == "EditFriendlyTurboInvert":
         inputs["noise_shift"] = data.draw(st.integers(0, 5))
