@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..comfyui import PACK
-from .build import temporary_server
+from .page import temporary_server
 
 PAGES = PACK / "web" / "docs"
 BLOCK = re.compile(r"(<!-- (inputs|outputs) -->\n).*?(<!-- end -->)", re.DOTALL)
