@@ -73,14 +73,15 @@ def settings_grid() -> Workflow:
         room=IMAGE_ROOM,  # Nodes 2.0 shows what it gives and its live preview, one below the other
         live_preview=True,
     )
+    original = shown_original(demo.image["image"], room=210)
     sheet = save("Sheet", grid["sheet"], "settings_grid", width=480)
     sheet.room = 580
     return Workflow(
         [
-            *demo.opening("settings_grid", source, target, empty),
+            *demo.opening("settings_grid", source, target, empty, beside=[original[0]]),
             [
                 Group("3  Invert", INVERT, [[invert]]),
-                Group("Original", RESULT, [shown_original(demo.image["image"], room=210)]),
+                Group("Original", RESULT, [original[1:]]),
             ],
             [Group("4  Every pair", SAMPLE, [[grid]])],
             [Group("5  Result", RESULT, [[sheet]])],

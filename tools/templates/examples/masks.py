@@ -121,15 +121,16 @@ def several_edits() -> Workflow:
         },
         live_preview=True,
     )
+    original = shown_original(demo.image["image"], room=210)
     as_image = Node("MaskToImage", "Masks", {"mask": both["masks"]}, collapsed=True)
     large = enlarge(as_image["IMAGE"])
     acted = [as_image, large, preview("Where each has acted", large["IMAGE"])]
     return Workflow(
         [
-            *demo.opening("several_edits", source, *prompts, empty),
+            *demo.opening("several_edits", source, *prompts, empty, beside=[original[0]]),
             [
                 Group("3  Invert", INVERT, [[invert]]),
-                Group("Original", RESULT, [shown_original(demo.image["image"], room=210)]),
+                Group("Original", RESULT, [original[1:]]),
             ],
             [Group("4  Edits", SAMPLE, [[circle, ground, both]])],
             [Group("5  Result", RESULT, [[*demo.saved("Edited", both["latent"], "several_edits"), *acted]])],
