@@ -17,7 +17,7 @@ from .guidance import Guidance, cfg_scales
 from .inversion import chunks_of, invert, without_residuals
 from .noise_maps import NoiseMaps
 from .null_text import GuidedDenoiser, null_text
-from .sampling import generate, narrower, pure_noise, sample
+from .sampling import generate, intersection, pure_noise, sample
 from .schedule import NoiseSchedule, Step
 from .zero_shot import AttentionGuidance, zero_shot
 
@@ -46,7 +46,7 @@ __all__ = [
     "manipulation",
     "masks",
     "measures",
-    "narrower",
+    "intersection",
     "null_text",
     "pure_noise",
     "sample",

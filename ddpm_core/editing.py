@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .denoiser import StepCallback
-from .sampling import MaskAfter, mask_for, narrower
+from .sampling import MaskAfter, intersection, mask_for
 from .schedule import NoiseSchedule
 from .trajectories import edit_friendly_state
 
@@ -77,7 +77,7 @@ def edit(
         before = denoised
         x_next = edit_friendly_state(x_0, schedule, seeds, i + 1).to(device)
         x_edit = x_next + (mean_edit - mean)
-        if (kept := narrower(mask, mask_after(i, x_edit))) is not None:
+        if (kept := intersection(mask, mask_after(i, x_edit))) is not None:
             x_edit = torch.lerp(x_next, x_edit, kept.to(x_edit))
         x = x_next
     return x_edit

@@ -77,7 +77,7 @@ def replay(
     states, residuals, schedule = noise_maps.states, noise_maps.residuals, noise_maps.schedule
     device = torch.device(device)
     x = states[first].to(device, copy=True)  # a copy: a patch of the model may write into its input
-    mask = narrower(noise_maps.mask, None if mask is None else mask_for(x, mask))
+    mask = intersection(noise_maps.mask, None if mask is None else mask_for(x, mask))
     if mask is not None:
         mask = mask.to(x)
     mask_after = mask_after or (lambda i, x: None)
@@ -89,13 +89,13 @@ def replay(
             callback({"x": x, "i": i - first, "sigma": step.sigma, "denoised": denoised})
         x = step.mean_after(moved, denoised, before) + residuals[i].to(device)
         before = denoised
-        if (kept := narrower(mask, mask_after(i - first, x))) is not None:
+        if (kept := intersection(mask, mask_after(i - first, x))) is not None:
             x = torch.lerp(states[i + 1].to(device), x, kept.to(x))
     return x
 
 
-def narrower(mask: Tensor | None, other: Tensor | None) -> Tensor | None:
-    """What two masks, broadcastable to each other, both allow; None where there is neither."""
+def intersection(mask: Tensor | None, other: Tensor | None) -> Tensor | None:
+    """Intersection of two masks that broadcast to each other; None where there is neither."""
     if mask is None or other is None:
         return other if mask is None else mask
     return torch.minimum(mask, other.to(mask))

@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..ddpm_core import Method, narrower
+from ..ddpm_core import Method, intersection
 from ..ddpm_core.guidance import CFGSchedule
 from . import inputs
 from .host import (
@@ -120,8 +120,8 @@ class EditFriendlyEdit(io.ComfyNode):
         cell = plan.facts.space.cell
         allowed = None if mask is None else latents.mask_rows(plan.latent.shape, cell, mask)
         if auto_mask > 0:
-            allowed = narrower(allowed, found_mask(model, source, target, plan, auto_mask, allowed))
-        allowed = narrower(plan.mask, allowed)
+            allowed = intersection(allowed, found_mask(model, source, target, plan, auto_mask, allowed))
+        allowed = intersection(plan.mask, allowed)
         advise_on_guidance(model, source_cfg, target_cfg)
         guide = cfg_guide(target_cfg, cfg_schedule, end_cfg)
         guider = PairGuider(model, source, target, negative, source_cfg, guide)

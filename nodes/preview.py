@@ -93,7 +93,13 @@ class NoiseMapsStatistics(io.ComfyNode):
 
     @classmethod
     def execute(cls, noise_maps: NoiseMaps, names: str = "", **further: NoiseMaps | None) -> io.NodeOutput:
-        from ..ddpm_core import plots  # matplotlib takes a second to import
+        try:
+            from ..ddpm_core import plots  # matplotlib takes a second to import
+        except ImportError as error:
+            raise ValueError(
+                f"the plots of Measure Noise Maps need matplotlib, which cannot be imported ({error}): install it with "
+                "the Python that runs ComfyUI, pip install matplotlib"
+            ) from error
 
         maps = _named([noise_maps, *(part for _, part in sorted(further.items()) if part is not None)], names)
         image = torch.from_numpy(plots.to_array(plots.compare(maps)))[None]

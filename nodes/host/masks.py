@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...ddpm_core import NoiseMaps, masks, narrower, trajectories
+from ...ddpm_core import NoiseMaps, intersection, masks, trajectories
 from . import loops
 from .guiders import PairGuider
 from .levels import sigmas_at
@@ -66,7 +66,7 @@ def found_mask(
         lambda image, i: trajectories.edit_friendly_state(image, schedule, plan.seeds, i),
     )
     difference = run_plan(PairGuider(model, source, target), loop, plan, sigmas_at(schedule, chosen))
-    cells = masks.cut(_heat(difference, plan.images, narrower(plan.mask, mask)), threshold)
+    cells = masks.cut(_heat(difference, plan.images, intersection(plan.mask, mask)), threshold)
     return cells.repeat(len(plan.latent) // len(cells), *[1] * (cells.ndim - 1))
 
 

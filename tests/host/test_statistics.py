@@ -1,6 +1,7 @@
 """The statistics node: one column a map, names, and maps that lack what is measured."""
 
 import math
+import sys
 
 import pytest
 import torch
@@ -79,3 +80,18 @@ def test_what_maps_do_not_have_is_a_dash(random_model, run_node, invert, measure
     assert table["std of z"] == ["-", "-"]
     assert table["correlation of z"] == ["-", "-"]
     assert "-" not in table["KL of latent"]
+
+
+def test_without_matplotlib_only_the_plots_say_so(pack, random_model, invert, monkeypatch):
+    """By name, with what to do; masks are shown without it."""
+    noise_maps = invert(random_model("sd15"))
+    monkeypatch.delitem(sys.modules, f"{pack.root}.ddpm_core.plots", raising=False)
+    monkeypatch.delattr(pack.core, "plots", raising=False)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ValueError, match="plots of Measure Noise Maps need matplotlib.*pip install matplotlib"):
+        pack.run("EditFriendlyNoiseMapsStatistics", noise_maps=noise_maps)
+    heat = torch.rand(1, 1, 8, 8)
+    shown = pack.modules("masks").pictures(noise_maps, None, torch.ones(1, 64, 64), heat[0].repeat(1, 8, 8))
+    assert shown.shape == (1, 64, 128, 3) and 0 <= shown.min() and shown.max() <= 1
