@@ -113,8 +113,8 @@ def test_saved_maps_are_edited_again_without_an_inversion(server, first_run):
     """What another process saved is loaded by this one, and sampled by the server from the file."""
     file = first_run["save_maps"]["noise_maps"][0]
     noise_maps = storage.load(server.path_of(file))
-    assert noise_maps.info["method"] == "edit friendly"
-    assert '"EditFriendlyInvert"' in noise_maps.info["prompt"]
+    assert noise_maps.origin.method.value == "edit friendly"
+    assert '"EditFriendlyInvert"' in noise_maps.notes["prompt"]
     nodes = graph()
     nodes["invert"] = node("EditFriendlyLoadNoiseMaps", file=f"{file['subfolder']}/{file['filename']} [output]")
     del nodes["save_maps"]
