@@ -107,6 +107,12 @@ def test_graphs_for_outside_weights_run_on_files_of_that_layout(server, checkpoi
     assert pixels(server, output).shape == (64, 64, 3)
 
 
+def test_a_graph_gives_its_images_again(server):
+    """Where the server remembers all of them, too."""
+    for _ in range(2):
+        assert outputs_by_title(server, "quick_start").keys() == {"Original", "Reconstruction", "Edited"}
+
+
 def test_quick_start(server):
     outputs = outputs_by_title(server, "quick_start")
     original, back, edited = (pixels(server, outputs[name]) for name in ("Original", "Reconstruction", "Edited"))

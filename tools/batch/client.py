@@ -131,7 +131,9 @@ class ComfyClient:
     def queue(self, graph: dict[str, Any], prompt_id: str | None = None) -> str:
         """Post a graph in the API format; the id of its run."""
         prompt_id = prompt_id or str(uuid.uuid4())
-        reply = self._send("POST", "/prompt", json={"prompt": graph, "prompt_id": prompt_id})
+        # The history of a run without a client lacks what ComfyUI 0.17 has remembered.
+        posted = {"prompt": graph, "prompt_id": prompt_id, "client_id": prompt_id}
+        reply = self._send("POST", "/prompt", json=posted)
         if reply.status_code != 400:
             _check(reply)
         answer = self._json_of(reply)

@@ -49,7 +49,7 @@ def noise_statistics() -> Workflow:
         [
             *demo.opening("noise_statistics", source, empty),
             [Group("3  Invert", INVERT, [[invert] for invert in inversions])],
-            [Group("4  Measure", SAMPLE, [[measure]]), Group("5  What tells them apart", RESULT, [[plots, numbers]])],
+            [Group("5  What tells them apart", RESULT, [[plots, numbers]]), Group("4  Measure", SAMPLE, [[measure]])],
         ]
     )
 

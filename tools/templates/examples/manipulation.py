@@ -122,7 +122,7 @@ def tour() -> Workflow:
     invert = demo.inverted(source, empty, variations=4)
     bare = demo.inverted_without_prompt(empty)
     shift = _shift(bare)
-    flip = Node("EditFriendlyNoiseMapsFlip", "Flip", {"noise_maps": bare["noise_maps"]})
+    flip = Node("EditFriendlyNoiseMapsFlip", "Flip", {"noise_maps": bare["noise_maps"]}, collapsed=True)
     recolor = demo.recolor(bare, color)
     back = demo.replay("Reconstruct", bare, empty, empty)
     edit = demo.edit("Edit", invert, target, empty)
@@ -141,9 +141,9 @@ def tour() -> Workflow:
                 Group("8  Results", RESULT, [[one, *sheet, preview("All", sheet[-1]["IMAGE"], room=220)]]),
             ],
             [demo.group(paint, color), Group("2  Words", WORDS, [[source, target, empty]])],
-            [Group("3  Invert", INVERT, [[invert], [bare]]), Group("4  Move", WORDS, [[shift], [flip]])],
+            [Group("3  Invert", INVERT, [[invert], [bare]]), Group("4  Move", WORDS, [[flip, shift], [recolor]])],
             [Group("5  Sample", SAMPLE, [[back, edit], [shifted, flipped]])],
-            [Group("6  Keep", IMAGE, [kept]), Group("7  Recolor", SAMPLE, [[recolor, recolored]])],
+            [Group("6  Recolor", SAMPLE, [[recolored]]), Group("7  Keep", IMAGE, [kept])],
         ]
     )
 
