@@ -164,7 +164,7 @@ def _column(noise_maps: NoiseMaps, i: int, row: int, latent_to_rgb: ToRgb, noise
         return Column(("image", ""), state, None, None)
     step = schedule.step(i)
     heading = f"step {i + noise_maps.skipped}", f"sigma {step.sigma:.3g}"
-    denoised = latent_to_rgb(_frame(noise_maps.prediction(i)[row]))
+    denoised = latent_to_rgb(_frame(noise_maps.denoised_at(i)[row]))
     if step.sigma_t == 0:
         return Column(heading, state, denoised, None, "no noise")
     z = _frame(noise_maps.residuals[i, row]) / step.sigma_t

@@ -1,7 +1,7 @@
 """Files of noise maps of earlier versions, read as those of version 4.
 
 Versions 1 to 3 had `info`, an object of texts, in place of typed facts. Version 1 held the predictions always, as
-`denoised`; version 3 is version 2 with an `order`.
+`denoised`, and version 2 where an edit kept them, as `predictions`; version 3 is version 2 with an `order`.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ def completed(
     images = rows // variations if rows % variations == 0 else rows
     native = header["origin"] is not None and header["origin"]["method"] == "native"
     alike = 1 if native else max(images, 1)  # generated images had a seed each
-    named = {"predictions" if name == "denoised" else name: tensor for name, tensor in tensors.items()}
+    former = ("denoised", "predictions")  # the first of version 1
+    named = {"kept_denoised" if name in former else name: tensor for name, tensor in tensors.items()}
     if header["noise_shift"] is not None:
         named["noising"] = _noising(header["noise_shift"], schedule)
     return {**header, "seeds": seeds_of_rows(seed, alike, rows // alike), "images": images or None}, named

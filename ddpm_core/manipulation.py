@@ -2,7 +2,7 @@
 
 Source: arXiv 2304.06140, Sec. 5 (shift and colour edits, Eq. 7), App. A (filling after a shift) and App. B (flip);
 arXiv 2408.00735 for the clip, arXiv 2410.23530 for mixtures of latents. Every function returns new maps; states,
-residuals, predictions and mask are moved together, so that a mask or a later Eq. 7 still fits.
+residuals, kept predictions and mask are moved together, so that a mask or a later Eq. 7 still fits.
 
 Shapes: `B` rows, `T` steps, `*S` sample axes whose last two are height and width in latent cells.
 """
@@ -97,14 +97,14 @@ def recolor(noise_maps: NoiseMaps, mask: Tensor, color: Tensor, strength: float,
     for name, part in (("mask", mask), ("color", color)):
         if part.numel() == 0 or _broadcast(part.shape, shape) != shape:
             raise ValueError(f"{name} has shape {tuple(part.shape)}, the noise maps have rows of {tuple(shape)}")
-    residuals, predictions = noise_maps.residuals.clone(), noise_maps.denoised
+    residuals, denoised = noise_maps.residuals.clone(), noise_maps.denoised
     mask, color = mask.to(residuals), color.to(residuals)
     for i in range(noise_maps.steps):
         percent = (i + noise_maps.skipped) / noise_maps.full_steps
         if start - 1e-9 <= percent <= end + 1e-9:
             sigma_t = noise_maps.schedule.step(i).sigma_t
-            residuals[i] += sigma_t * strength * mask * (color - predictions[i])
-    return replace(noise_maps, residuals=residuals, predictions=predictions)
+            residuals[i] += sigma_t * strength * mask * (color - denoised[i])
+    return replace(noise_maps, residuals=residuals, kept_denoised=denoised)
 
 
 def clip_last(noise_maps: NoiseMaps, limit: float) -> NoiseMaps:
@@ -130,7 +130,7 @@ def clip_last(noise_maps: NoiseMaps, limit: float) -> NoiseMaps:
         return noise_maps
     residuals = noise_maps.residuals.clone()
     residuals[-1] = last * kappa.to(last).view(-1, *[1] * (last.ndim - 1))
-    return replace(noise_maps, residuals=residuals, predictions=noise_maps.denoised)
+    return replace(noise_maps, residuals=residuals, kept_denoised=noise_maps.denoised)
 
 
 def interpolate(a: NoiseMaps, b: NoiseMaps, weight: float, kind: Interpolation = "spherical") -> NoiseMaps:
@@ -160,7 +160,7 @@ def interpolate(a: NoiseMaps, b: NoiseMaps, weight: float, kind: Interpolation =
         a,
         states=torch.stack([*states, image]),
         residuals=torch.stack([mix(*pair, weight) for pair in zip(a.residuals, b.residuals, strict=True)]),
-        predictions=torch.lerp(a.denoised, b.denoised, weight),
+        kept_denoised=torch.lerp(a.denoised, b.denoised, weight),
         uncond=None if a.uncond is None or b.uncond is None else torch.lerp(a.uncond, b.uncond, weight),
         mask=None if a.mask is None and b.mask is None else torch.lerp(_whole_mask(a), _whole_mask(b), weight),
     )
@@ -233,7 +233,7 @@ def _map_tensors(noise_maps: NoiseMaps, change: Callable[[Tensor], Tensor]) -> N
         noise_maps,
         states=change(noise_maps.states),
         residuals=change(noise_maps.residuals),
-        predictions=None if noise_maps.predictions is None else change(noise_maps.predictions),
+        kept_denoised=None if noise_maps.kept_denoised is None else change(noise_maps.kept_denoised),
         mask=None if noise_maps.mask is None else change(noise_maps.mask),
     )
 
@@ -279,7 +279,7 @@ def _renoise(noise_maps: NoiseMaps, new: Tensor, seeds: Sequence[int]) -> NoiseM
             mean = next_signal - step.x_weight * signal - step.denoised_weight
             deviation = math.sqrt(max(next_noise**2 - (step.x_weight * noise) ** 2, 0.0))
             residuals[i][..., new] = mean * x_0 + deviation * z
-    return replace(noise_maps, states=states, residuals=residuals, predictions=noise_maps.denoised)
+    return replace(noise_maps, states=states, residuals=residuals, kept_denoised=noise_maps.denoised)
 
 
 def _broadcast(shape: torch.Size, target: torch.Size) -> torch.Size | None:

@@ -34,8 +34,8 @@ class NoiseMaps:
         skipped: how many noisier steps of the full schedule the inversion left out (the paper's T_skip).
         facts: what the maps are of.
         uncond: (T, B, L, D) an unconditional embedding for each step, which null-text inversion finds; or None.
-        predictions: (T, B, *S) the predictions of x_0, of maps whose residuals were edited so that they no longer tell
-            them; None where they follow.
+        kept_denoised: (T, B, *S) the predictions of x_0, of maps whose residuals were edited so that they no longer
+            tell them; None where they follow.
         mask: (B, 1, *S[1:]) in [0, 1], 0 where the image is to stay as it is whatever is sampled from these maps; None
             where it may change everywhere.
         noising: (2, T+1) the weights of image and noise in the states, where they are not the a_t and b_t of the
@@ -54,7 +54,7 @@ class NoiseMaps:
     skipped: int = 0
     facts: Facts = field(default_factory=Facts)
     uncond: Tensor | None = None
-    predictions: Tensor | None = None
+    kept_denoised: Tensor | None = None
     mask: Tensor | None = None
     noising: Tensor | None = None
 
@@ -125,7 +125,7 @@ class NoiseMaps:
             residuals=self.residuals[:, rows],
             facts=replace(self.facts, seeds=tuple(self.seeds[row] for row in rows), images=images),
             uncond=None if self.uncond is None else self.uncond[:, rows],
-            predictions=None if self.predictions is None else self.predictions[:, rows],
+            kept_denoised=None if self.kept_denoised is None else self.kept_denoised[:, rows],
             mask=None if self.mask is None else self.mask[rows],
         )
 
@@ -145,28 +145,28 @@ class NoiseMaps:
     @property
     def denoised(self) -> Tensor:
         """(T, B, *S) the predictions of x_0 at the states, P(f_t(x_t)) of Eq. 7."""
-        return self.predictions if self.predictions is not None else torch.stack(list(self._read_predictions()))
+        return self.kept_denoised if self.kept_denoised is not None else torch.stack(list(self._read_denoised()))
 
-    def prediction(self, i: int) -> Tensor:
+    def denoised_at(self, i: int) -> Tensor:
         """(B, *S) the prediction of x_0 at x_t of step i: what Eq. 4 makes of mu_t = x_s - residual_t, Eq. 5.
 
         At second order it takes those of all steps before it: read `denoised` for several.
         """
-        if self.predictions is not None:
-            return self.predictions[i]
+        if self.kept_denoised is not None:
+            return self.kept_denoised[i]
         first = i if self.schedule.order == 1 else 0
-        return next(islice(self._read_predictions(first), i - first, None))
+        return next(islice(self._read_denoised(first), i - first, None))
 
-    def prediction_before(self, i: int, device: torch.device) -> Tensor | None:
+    def denoised_before(self, i: int, device: torch.device) -> Tensor | None:
         """(B, *S) on `device`: what step i takes of the step before it; None where it takes nothing."""
-        return self.prediction(i - 1).to(device) if self.schedule.step(i).history else None
+        return self.denoised_at(i - 1).to(device) if self.schedule.step(i).history else None
 
-    def _read_predictions(self, first: int = 0) -> Iterator[Tensor]:
+    def _read_denoised(self, first: int = 0) -> Iterator[Tensor]:
         """Those of the steps from one on that has no history."""
         before = None
         for i in range(first, self.steps):
             step = self.schedule.step(i)
-            read = step.prediction(self.states[i], self.states[i + 1] - self.residuals[i])
+            read = step.denoised(self.states[i], self.states[i + 1] - self.residuals[i])
             if step.history and before is not None:
                 read = step.interpolated(read, before)
             yield read
@@ -188,8 +188,8 @@ class NoiseMaps:
 
     def _check(self) -> None:
         parts = {"states": self.states, "residuals": self.residuals}
-        if self.predictions is not None:
-            parts["predictions"] = self.predictions
+        if self.kept_denoised is not None:
+            parts["kept_denoised"] = self.kept_denoised
         sample_shape = tuple(self.states.shape[1:])
         if self.states.numel() == 0:
             raise ValueError(f"the noise maps hold no image: their states have shape {tuple(self.states.shape)}")

@@ -81,7 +81,7 @@ def replay(
     if mask is not None:
         mask = mask.to(x)
     mask_after = mask_after or (lambda i, x: None)
-    before = noise_maps.prediction_before(first, device)
+    before = noise_maps.denoised_before(first, device)
     for i in range(first, schedule.steps):
         step = schedule.step(i)
         moved, denoised = predict(i, x)

@@ -57,7 +57,7 @@ class Step:
         """The D that was `extrapolated` to this."""
         return torch.lerp(before, extrapolated, 1 / (1 + self.history))
 
-    def prediction(self, x: Tensor, mean: Tensor) -> Tensor:
+    def denoised(self, x: Tensor, mean: Tensor) -> Tensor:
         """The prediction of x_0 of which `mean` is mu_t: Eq. 4 solved for it, in float64. All three are (N, *S).
 
         Its weight is above 0 because the signal-to-noise ratio rises at every step.

@@ -1,7 +1,7 @@
 """Noise maps in a safetensors file, bit for bit.
 
 The format: tensors `sigmas`, `signal`, `noise` (float64), `states`, `residuals`; where the maps have them, `uncond`,
-`predictions`, `mask` and `noising` (float64); and one metadata entry `noise_maps`, a JSON object with the fields of
+`kept_denoised`, `mask` and `noising` (float64); and one metadata entry `noise_maps`, a JSON object with the fields of
 `_FIELDS`. One entry with sorted keys, because safetensors does not keep the order of several, and equal maps are to
 give equal files. Version 4 keeps facts in fields; versions 1 to 3, which kept them as texts in `info`, are read by
 `earlier`.
@@ -30,7 +30,7 @@ from .schedule import NoiseSchedule
 FORMAT_VERSION = 4
 _SCHEDULE = ("sigmas", "signal", "noise")
 _MAPS = ("states", "residuals")
-_OPTIONAL = ("uncond", "predictions", "mask", "noising")
+_OPTIONAL = ("uncond", "kept_denoised", "mask", "noising")
 _LARGEST_HEADER = 100_000_000  # bytes, as safetensors has it
 
 

@@ -266,7 +266,7 @@ def ddim_noises(denoiser: Denoiser, native: NoiseMaps) -> tuple[Tensor, Tensor]:
     true, taken = [], []
     for i in range(schedule.steps):
         a_t, b_t = schedule.signal[i].item(), schedule.noise[i].item()
-        true.append((states[i] - a_t * native.prediction(i)) / b_t)
+        true.append((states[i] - a_t * native.denoised_at(i)) / b_t)
         taken.append(_ddim_step_back(denoiser, states[i + 1], schedule, i, 0)[2])
     return torch.stack(true), torch.stack(taken)
 

@@ -25,7 +25,7 @@ def maps(steps: int, frames: int | None = None) -> NoiseMaps:
         schedule,
         torch.stack([flat(0.05 * i * spread[i], frames) for i in range(steps + 1)]),
         torch.stack([flat(schedule.step(i).sigma_t * (0.3 - 0.03 * i) / NOISE_SCALE, frames) for i in range(steps)]),
-        predictions=torch.stack([flat(-0.05 * i, frames) for i in range(steps)]),
+        kept_denoised=torch.stack([flat(-0.05 * i, frames) for i in range(steps)]),
     )
 
 

@@ -60,7 +60,7 @@ def schedules(draw, family_at, most=6):
 def saved(tmp_path_factory, family_at):
     """A file of maps that have all that maps may have."""
     path = tmp_path_factory.mktemp("fuzz") / "a.safetensors"
-    more = {"uncond": seeded(STEPS, SHAPE[0], 3, 2), "predictions": seeded(STEPS, *SHAPE)}
+    more = {"uncond": seeded(STEPS, SHAPE[0], 3, 2), "kept_denoised": seeded(STEPS, *SHAPE)}
     space = LatentSpace("SD15", "SD15", torch.ones(2), torch.zeros(2), 8, torch.ones(2, 2, 2, 3))
     facts = Facts((3, 4), 1, Origin(Method.NATIVE, 2.5, (0.5, -1.0)), space, {"scheduler": "normal"})
     noising = torch.stack([torch.linspace(1, 1, STEPS + 1), torch.linspace(2, 0, STEPS + 1)]).double()

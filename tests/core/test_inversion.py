@@ -202,7 +202,7 @@ def test_the_callback_sees_each_step_and_may_interrupt(denoiser, family):
     seen = []
     noise_maps = inverted(denoiser, image(1, 4, 8, 8), family(5, 1.0), callback=seen.append)
     assert [step["i"] for step in seen] == list(range(5))
-    assert all(torch.allclose(step["denoised"], noise_maps.prediction(step["i"]), atol=1e-5) for step in seen)
+    assert all(torch.allclose(step["denoised"], noise_maps.denoised_at(step["i"]), atol=1e-5) for step in seen)
 
     class Interrupt(Exception):
         pass

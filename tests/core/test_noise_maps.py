@@ -24,11 +24,11 @@ def test_predictions_follow_from_states_and_residuals(family, denoiser, eta, ste
     seen = []
     states = trajectories.edit_friendly(x_0, schedule, [3, 3])
     noise_maps = invert(denoiser, states, schedule, callback=lambda step: seen.append(step["denoised"]))
-    assert noise_maps.predictions is None
+    assert noise_maps.kept_denoised is None
     for i, predicted in enumerate(seen):
         rounding = 4e-7 * states[i].abs().max().item() / schedule.step(i).denoised_weight
-        assert (noise_maps.prediction(i) - predicted).abs().max() <= max(rounding, 1e-6), i
-    assert torch.equal(noise_maps.denoised, torch.stack([noise_maps.prediction(i) for i in range(steps)]))
+        assert (noise_maps.denoised_at(i) - predicted).abs().max() <= max(rounding, 1e-6), i
+    assert torch.equal(noise_maps.denoised, torch.stack([noise_maps.denoised_at(i) for i in range(steps)]))
 
 
 def test_those_of_textbook_ddim_are_its_own(family, denoiser):
@@ -42,7 +42,7 @@ def test_those_of_textbook_ddim_are_its_own(family, denoiser):
     ):
         x_s = states[i + 1]
         eps = (x_s * schedule.scale(i) / schedule.scale(i + 1) - a_t * seen[i]["denoised"]) / b_t
-        assert torch.allclose(noise_maps.prediction(i), (x_s - b_s * eps) / a_s, rtol=1e-6, atol=1e-6), i
+        assert torch.allclose(noise_maps.denoised_at(i), (x_s - b_s * eps) / a_s, rtol=1e-6, atol=1e-6), i
 
 
 def test_an_edit_of_the_residuals_keeps_them(noise_maps):

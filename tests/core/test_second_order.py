@@ -126,7 +126,7 @@ def test_predictions_are_those_of_the_model(family, denoiser):
     noise_maps = inverted(denoiser, image(2, 4, 5, 7).double(), schedule)
     for i in range(10):
         seen = denoiser(noise_maps.states[i], schedule.sigmas[i].expand(2))
-        torch.testing.assert_close(noise_maps.prediction(i), seen, rtol=1e-7, atol=1e-7)
+        torch.testing.assert_close(noise_maps.denoised_at(i), seen, rtol=1e-7, atol=1e-7)
         torch.testing.assert_close(noise_maps.denoised[i], seen, rtol=1e-7, atol=1e-7)
 
 

@@ -74,7 +74,7 @@ def test_files_of_every_earlier_version_are_read(path, denoiser, tmp_path):
     assert loaded.space.scale.tolist() == pytest.approx([0.18215])
     assert loaded.notes["scheduler"] == "ddim_uniform" and loaded.notes["prompt"] == '{"1": {}}'
     if path.name.startswith("version-1"):
-        assert loaded.predictions is not None and loaded.space.cell is None
+        assert loaded.kept_denoised is not None and loaded.space.cell is None
     else:
         assert loaded.space.cell == 8 and loaded.origin.prompt == (0.1, -0.2)
         assert loaded.space.colors.shape == (4, 1, 1, 3)

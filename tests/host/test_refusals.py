@@ -153,7 +153,9 @@ def video_with_sound():
 
 
 TWO_PARTS = r"has 2 parts, of shapes \(1, 4, 8, 8\) and \(1, 8, 16\).*LTXVSeparateAVLatent"
-JOINED = r"latent has shape \(1, 1, 384\), the noise maps have \(1, 4, 8, 8\)"  # all that ComfyUI 0.17.0 tells a sampler
+JOINED = (
+    r"latent has shape \(1, 1, 384\), the noise maps have \(1, 4, 8, 8\)"  # all that ComfyUI 0.17.0 tells a sampler
+)
 
 
 @pytest.mark.parametrize(
