@@ -101,7 +101,7 @@ Scene = ShapeScene | LandscapeScene
 
 @dataclass(frozen=True)
 class Rendering:
-    """A drawn scene: image (3, 32, 32) in [-1, 1]; masks (32, 32) in [0, 1], the share of a pixel that is covered.
+    """A drawn scene: image (3, 32, 32) in [-1, 1]; masks (32, 32) in [0, 1], the part of a pixel that is covered.
 
     Masks of a shape scene: object, ground. Of a landscape: object, sky, ground (the meadow or the water).
     """

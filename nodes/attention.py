@@ -9,8 +9,8 @@ from comfy_api.latest import io
 
 from ..ddpm_core.attention import (
     METHODS,
+    AttentionControl,
     CrossEdit,
-    Edit,
     LocalBlend,
     Mode,
     Prompt,
@@ -156,7 +156,7 @@ class PromptToPrompt(io.ComfyNode):
         for phrase, value in words.parse(word_steps, "word_steps"):
             for position in _positions(clip, phrase, target, source):
                 windows[position] = words.window(value, f"word_steps at '{phrase}'")
-        edit = Edit(
+        edit = AttentionControl(
             cross=CrossEdit(alignment.matrix, alignment.shared, gain, tuple(windows)),
             shares=(
                 Share(

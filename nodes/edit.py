@@ -17,7 +17,7 @@ from .host import (
     ModelPatcher,
     PairGuider,
     Plan,
-    Settings,
+    RunSettings,
     advise_on_guidance,
     cfg_guide,
     found_mask,
@@ -115,7 +115,7 @@ class EditFriendlyEdit(io.ComfyNode):
             chosen |= {"sigmas": settings.sigmas, "skip_steps": preset.skip_steps, "eta": preset.eta}
             source = told_guidance(model, source, preset.source_guidance)
             target = told_guidance(model, target, preset.target_guidance)
-        of_run = Settings(seed=seed, **chosen)
+        of_run = RunSettings(seed=seed, **chosen)
         plan = Plan.of(model, latent_image, of_run, method=Method.EDIT_FRIENDLY, cfg=source_cfg, prompt=source)
         cell = plan.facts.space.cell
         allowed = None if mask is None else latents.mask_rows(plan.latent.shape, cell, mask)

@@ -16,7 +16,7 @@ from .host import (
     Latent,
     ModelPatcher,
     Plan,
-    Settings,
+    RunSettings,
     advise_on_guidance,
     cfg_guide,
     guider_for,
@@ -105,7 +105,7 @@ class _StochasticInversion(io.ComfyNode):
             preset = settings.for_inversion(cls.method)
             cfg, chosen = preset.source_cfg, chosen | {"sigmas": settings.sigmas, "eta": preset.eta}
             positive = told_guidance(model, positive, preset.source_guidance)
-        plan = Plan.of(model, latent_image, Settings(**chosen), method=cls.method, cfg=cfg, prompt=positive)
+        plan = Plan.of(model, latent_image, RunSettings(**chosen), method=cls.method, cfg=cfg, prompt=positive)
         loop = loops.inversion(plan, cls.trajectory, timesteps_per_call)
         return io.NodeOutput(run_plan(guider_for(model, positive, negative, cfg), loop, plan))
 
@@ -243,7 +243,7 @@ class TurboInvert(io.ComfyNode):
             preset = settings.for_inversion(Method.FEW_STEPS)
             noise_sigmas, cfg = settings.noise_sigmas, preset.source_cfg
             chosen |= {"sigmas": settings.sigmas, "skip_steps": preset.skip_steps, "eta": preset.eta}
-        of_run = Settings(**chosen)
+        of_run = RunSettings(**chosen)
         noise_levels = None
         if noise_sigmas is not None:
             noise_levels = schedule_for(model, noise_sigmas, of_run.eta).after(of_run.skip_steps)
@@ -355,7 +355,7 @@ class DDIMInvert(io.ComfyNode):
             cfg, keep_residuals = settings.for_inversion(Method.DDIM).source_cfg, False
             chosen |= {"sigmas": settings.sigmas}
         method = Method.DDIM_WITH_RESIDUALS if keep_residuals else Method.DDIM
-        plan = Plan.of(model, latent_image, Settings(eta=0.0, **chosen), method=method, cfg=cfg, prompt=positive)
+        plan = Plan.of(model, latent_image, RunSettings(eta=0.0, **chosen), method=method, cfg=cfg, prompt=positive)
         loop = loops.ddim_inversion(
             plan,
             keep_residuals=keep_residuals,
@@ -445,7 +445,7 @@ class NullTextInvert(io.ComfyNode):
                 "null-text inversion with cfg 1 has nothing to search for: without guidance the negative prompt plays "
                 "no part; set the cfg that you will sample with, or use Invert Image (DDIM)"
             )
-        of_run, method = Settings(eta=0.0, **chosen), Method.NULL_TEXT
+        of_run, method = RunSettings(eta=0.0, **chosen), Method.NULL_TEXT
         plan = Plan.of(model, latent_image, of_run, method=method, cfg=cfg, prompt=positive)
         loop = loops.null_text_inversion(
             plan,

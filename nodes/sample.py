@@ -16,7 +16,7 @@ from .host import (
     Latent,
     ModelPatcher,
     Plan,
-    Settings,
+    RunSettings,
     check_same_model,
     guider_for,
     latents,
@@ -177,7 +177,7 @@ class SampleWithNoiseMaps(io.ComfyNode):
         end_cfg: float = 1.0,
         **settings: Any,
     ) -> io.NodeOutput:
-        of_run = Settings(seed=seed, **settings)
+        of_run = RunSettings(seed=seed, **settings)
         plan = Plan.of(model, latent_image, of_run, method=Method.NATIVE, cfg=cfg, prompt=positive)
         guider = guider_for(model, positive, negative, cfg, cfg_schedule, end_cfg)
         noise_maps = run_plan(guider, loops.generation(plan), plan)

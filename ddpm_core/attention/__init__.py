@@ -10,15 +10,15 @@ over; `cross`, `sharing` and `words` are what a layer makes of it, `alignment` w
 
 from .alignment import Alignment, Mode, Prompt, align, common_subsequence
 from .cross import Attend, CrossEdit, CrossWeights, Halves, cross_attention
-from .edit import Edit, shared_by
+from .edit import AttentionControl, shared_by
 from .sharing import (
     METHODS,
-    Method,
     Part,
     Place,
     Rule,
     Share,
     ShareFeatures,
+    SharingMethod,
     coarse,
     everywhere,
     fine_output,
@@ -35,11 +35,11 @@ __all__ = [
     "Attend",
     "CrossEdit",
     "CrossWeights",
-    "Edit",
+    "AttentionControl",
     "Halves",
     "LocalBlend",
     "METHODS",
-    "Method",
+    "SharingMethod",
     "Mode",
     "Part",
     "Place",

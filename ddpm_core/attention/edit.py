@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .cross import CrossEdit
-from .sharing import Method, Place, Share, ShareFeatures, second_output_block
+from .sharing import Place, Share, ShareFeatures, SharingMethod, second_output_block
 from .windows import Window, is_open
 from .words import LocalBlend
 
 
 @dataclass(frozen=True, eq=False)
-class Edit:
+class AttentionControl:
     """What the target takes over of the source's attention; without a model, without the tensors of a run.
 
     Args:
@@ -53,7 +53,7 @@ class Edit:
         """Whether the edit is kept to the words' places after a step."""
         return self.blend is not None and step >= int(self.blend.start * steps + 1e-6)
 
-    def and_also(self, other: Edit) -> Edit:
+    def and_also(self, other: AttentionControl) -> AttentionControl:
         """Both at once.
 
         Raises:
@@ -61,7 +61,7 @@ class Edit:
         """
         if self.cross is not None and other.cross is not None:
             raise ValueError("both attention edits come from Prompt-to-Prompt: write all changes into one of them")
-        return Edit(
+        return AttentionControl(
             self.cross or other.cross,
             self.shares + other.shares,
             self.features + other.features,
@@ -74,7 +74,7 @@ class Edit:
         return self.cross is not None or self.blend is not None or any(rule(places) for rule in rules)
 
 
-def shared_by(method: Method, window: Window, features_end: float | None) -> Edit:
+def shared_by(method: SharingMethod, window: Window, features_end: float | None) -> AttentionControl:
     """A published method of sharing as an edit.
 
     Args:
@@ -82,7 +82,7 @@ def shared_by(method: Method, window: Window, features_end: float | None) -> Edi
         features_end: until when features are, for a method that does; else without effect.
     """
     until = None if method.features_end is None else features_end
-    return Edit(
+    return AttentionControl(
         shares=(Share(method.takes, method.where, window, all_prompts=True),),
         features=() if until is None else (ShareFeatures(second_output_block, (0.0, until)),),
     )

@@ -104,7 +104,7 @@ class ShareFeatures:
 
 
 @dataclass(frozen=True)
-class Method:
+class SharingMethod:
     """What a published method shares, and when.
 
     Args:
@@ -122,10 +122,10 @@ class Method:
 
 METHODS = {
     # arXiv 2211.12572, Sec. 4: 25 and 40 of 50 steps
-    "Plug-and-Play": Method(frozenset(("queries", "keys")), output_from_second, 0.0, 0.5, 0.8),
+    "Plug-and-Play": SharingMethod(frozenset(("queries", "keys")), output_from_second, 0.0, 0.5, 0.8),
     # arXiv 2304.08465, Sec. 4.1: from step 4 of 50, layer 10 of 16
-    "MasaCtrl": Method(frozenset(("keys", "values")), fine_output(0.5), 0.08, 1.0),
-    "values only": Method(frozenset(("values",)), everywhere, 0.0, 0.1),
+    "MasaCtrl": SharingMethod(frozenset(("keys", "values")), fine_output(0.5), 0.08, 1.0),
+    "values only": SharingMethod(frozenset(("values",)), everywhere, 0.0, 0.1),
 }
 
 

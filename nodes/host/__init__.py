@@ -13,7 +13,7 @@ from .loops import FixedNoise
 from .masks import END, LEVELS, START, found_mask, heat_of_maps, mask_of_edit
 from .model import advise_on_guidance, check_same_model, told_guidance
 from .notices import counted, tell
-from .plan import Plan, Settings
+from .plan import Plan, RunSettings
 from .run import run_on_maps, run_plan, sampled_from_maps, sampled_plan, with_lasting_weights
 from .values import SCHEDULERS, Clip, ClipVisionModel, Conditioning, Latent, ModelPatcher, Vae, decode, to_latent
 
@@ -33,7 +33,7 @@ __all__ = [
     "Plan",
     "SCHEDULERS",
     "START",
-    "Settings",
+    "RunSettings",
     "Vae",
     "advise_on_guidance",
     "cfg_guide",

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ...ddpm_core import attention
-from ...ddpm_core.attention import CrossWeights, Edit, Halves, Share, WordMaps
+from ...ddpm_core.attention import AttentionControl, CrossWeights, Halves, Share, WordMaps
 from . import conds
 from .blocks import Blocks, Key, key_of
 from .conds import Conds
@@ -41,7 +41,7 @@ class AttentionEdit:
 
     source: Conditioning
     says: str
-    edit: Edit
+    edit: AttentionControl
 
     def and_also(self, other: AttentionEdit) -> AttentionEdit:
         """Both at once.
@@ -73,7 +73,7 @@ class Patches:
         steps: of the full schedule.
     """
 
-    def __init__(self, edit: Edit, blocks: Blocks, steps: int):
+    def __init__(self, edit: AttentionControl, blocks: Blocks, steps: int):
         self.edit = edit
         self.steps = steps
         self._blocks = blocks
@@ -230,7 +230,7 @@ class EditedRun:
         ValueError: a model or patches that cannot share.
     """
 
-    def __init__(self, edit: Edit, guider: Guider, model_options: ModelOptions, sigmas: Tensor, steps: int):
+    def __init__(self, edit: AttentionControl, guider: Guider, model_options: ModelOptions, sigmas: Tensor, steps: int):
         refuse_what_cannot_share(edit, model_options)
         blocks = Blocks.of(guider.inner_model.diffusion_model)
         if not edit.acts_at(blocks.places):
@@ -365,7 +365,7 @@ _UNSHAREABLE = {
 }
 
 
-def refuse_what_cannot_share(edit: Edit, model_options: ModelOptions) -> None:
+def refuse_what_cannot_share(edit: AttentionControl, model_options: ModelOptions) -> None:
     """Refuse patches of other nodes that mix rows, or that read them in an order of their own.
 
     Raises:

@@ -24,7 +24,7 @@ from ...ddpm_core import (
     without_residuals,
     zero_shot,
 )
-from ...ddpm_core.attention import Edit, WordMaps
+from ...ddpm_core.attention import AttentionControl, WordMaps
 from ...ddpm_core.trajectories import Trajectory
 from . import batching, compat, conds, latents
 from .attention import AttentionEdit, PairedRun, Patches, SharedRun, refuse_what_cannot_share
@@ -334,9 +334,9 @@ def word_maps(noise_maps: NoiseMaps, levels: Sequence[int], tokens: Tensor) -> L
     """(rows, h, w) the attention to some tokens (L,) bool, added up over levels of noise maps."""
 
     def loop(run: Run) -> Tensor:
-        refuse_what_cannot_share(Edit(), run.model_options)
+        refuse_what_cannot_share(AttentionControl(), run.model_options)
         seen = WordMaps(tokens)
-        patches = Patches(Edit(), Blocks.of(run.guider.inner_model.diffusion_model), steps=1)
+        patches = Patches(AttentionControl(), Blocks.of(run.guider.inner_model.diffusion_model), steps=1)
         options = patches.into(run.model_options, step=0, positive=0, see=seen)
         denoiser = replace(run, extra_args={**run.extra_args, "model_options": options}).denoiser
         with run.progress(len(levels)) as progress:

@@ -15,7 +15,7 @@ from .values import Conditioning, Latent, ModelPatcher
 
 
 @dataclass(frozen=True)
-class Settings:
+class RunSettings:
     """The inputs of a node that a run is planned from, by their names; any other name is a TypeError.
 
     Args:
@@ -76,7 +76,7 @@ class Plan:
         cls,
         model: ModelPatcher,
         latent_image: Latent,
-        settings: Settings,
+        settings: RunSettings,
         *,
         method: Method,
         cfg: float,

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tools.lab.edits import area_under_curve
-from tools.lab.settings import Settings
+from tools.lab.settings import LabSettings
 
 PROMPTS = {"source": 1, "target": 9}
 
@@ -56,7 +56,7 @@ def test_it_finds_what_the_prompts_disagree_about(pack, demo_model, demo_scene, 
         if hasattr(part, "default")
     }
     settings = {name: defaults[name] for name in ("threshold", "levels", "start", "end")}
-    assert settings == dataclasses.asdict(Settings().mask)  # what the evaluation measures
+    assert settings == dataclasses.asdict(LabSettings().mask)  # what the evaluation measures
     found, preview = find(model, noise_maps, source=source, target=prompt(target), image=image, **settings)
     assert found.shape == mask.shape == (1, 32, 32) and preview.shape == (1, 32, 64, 3)
     assert set(found.unique().tolist()) <= {0.0, 1.0}

@@ -29,9 +29,9 @@ from .classifier import load_classifier
 from .edits import KINDS, PAIRS, choose_edits, choose_two_edits
 from .evaluate import evaluate, mask_found, two_edits, words_find_objects
 from .methods import BY_NAME
-from .settings import FINER, FLOW, PromptToPrompt, Settings
+from .settings import FINER, FLOW, LabSettings, PromptToPrompt
 
-S = TypeVar("S", Settings, PromptToPrompt)
+S = TypeVar("S", LabSettings, PromptToPrompt)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -60,9 +60,11 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--image", type=Path, help="a picture; default: a held-out scene that shows the prompt")
     command.add_argument("--out", type=Path, default=Path("output/demo-edit.png"))
     command.add_argument("--seed", type=int, default=0, help="of the scene and of the noise")
-    command.add_argument("--cfg", type=float, default=Settings.cfg_target, help="guidance of the target prompt")
-    command.add_argument("--skip", type=float, default=Settings.skip, help="share of the steps to skip, 0 to below 1")
-    command.add_argument("--steps", type=int, default=Settings.steps)
+    command.add_argument("--cfg", type=float, default=LabSettings.cfg_target, help="guidance of the target prompt")
+    command.add_argument(
+        "--skip", type=float, default=LabSettings.skip, help="fraction of the steps to skip, 0 to below 1"
+    )
+    command.add_argument("--steps", type=int, default=LabSettings.steps)
     command.set_defaults(run=run_edit)
 
     command = commands.add_parser("pictures", help="make the pictures of the help pages anew")
@@ -88,10 +90,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--steps", type=int, nargs="+", help="each method once with each of these numbers of steps")
     command.add_argument("--order", type=int, choices=(1, 2), nargs="+", help="each method once with each of these")
     command.add_argument("--kind", choices=tuple(KINDS), action="append", help="only this kind of edit (repeatable)")
-    command.add_argument("--skip", type=float, help="share of the steps to skip, for all methods")
+    command.add_argument("--skip", type=float, help="fraction of the steps to skip, for all methods")
     command.add_argument("--cfg", type=float, help="guidance of the target prompt, for all methods")
-    command.add_argument("--cross-steps", type=float, help="Prompt-to-Prompt: share of the steps for words")
-    command.add_argument("--self-steps", type=float, help="Prompt-to-Prompt: share of the steps for pixels")
+    command.add_argument("--cross-steps", type=float, help="Prompt-to-Prompt: fraction of the steps for words")
+    command.add_argument("--self-steps", type=float, help="Prompt-to-Prompt: fraction of the steps for pixels")
     command.add_argument("--own-map", action="store_true", default=None, help="... a changed word finds its own place")
     command.add_argument("--gain", type=float, help="... how much changed words count")
     command.add_argument("--blend-threshold", type=float, help="... local blend by the color's word")
@@ -173,7 +175,7 @@ def run_pictures(args: argparse.Namespace) -> None:
 
 def run_edit(args: argparse.Namespace) -> None:
     """Write source, reconstruction and edit side by side."""
-    settings = Settings(steps=args.steps, skip=args.skip, cfg_target=args.cfg)
+    settings = LabSettings(steps=args.steps, skip=args.skip, cfg_target=args.cfg)
     schedule, model = settings.schedule(), load_model()
     source, target = model.denoiser(args.prompt, settings.cfg_source), model.denoiser(args.target, settings.cfg_target)
     if args.image:
@@ -192,10 +194,10 @@ def _seed(args: argparse.Namespace) -> tuple[int, str]:
     return (TUNE_SEED, "tuning") if args.tuning else (TEST_SEED, "held-out")
 
 
-def _model(args: argparse.Namespace) -> tuple[DemoModel, Settings]:
+def _model(args: argparse.Namespace) -> tuple[DemoModel, LabSettings]:
     """The model to measure, and the settings of its process."""
     model = load_model(FINER if args.finer else FLOW if args.flow else WEIGHTS)
-    return model, Settings(flow=model.is_flow)
+    return model, LabSettings(flow=model.is_flow)
 
 
 def read_picture(path: Path) -> Tensor:

@@ -16,7 +16,7 @@ from demo.scenes import ShapeScene
 
 from ..host import Host, open_host
 from .edits import Edit
-from .settings import Settings
+from .settings import LabSettings
 
 Inversion = Literal["EditFriendlyInvert", "EditFriendlyDDIMInvert"]
 
@@ -47,7 +47,7 @@ class DemoNodes:
         """The CONDITIONING of a text."""
         return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))
 
-    def invert(self, edit: Edit, image: Tensor, settings: Settings, by: Inversion = "EditFriendlyInvert") -> Any:
+    def invert(self, edit: Edit, image: Tensor, settings: LabSettings, by: Inversion = "EditFriendlyInvert") -> Any:
         """NOISE_MAPS of the source's image (3, H, W) under its caption."""
         more: dict[str, Any] = {"eta": settings.eta}
         if by == "EditFriendlyDDIMInvert":
@@ -68,7 +68,7 @@ class DemoNodes:
             **more,
         )
 
-    def sample(self, edit: Edit, noise_maps: Any, settings: Settings, attention: Any = None) -> Tensor:
+    def sample(self, edit: Edit, noise_maps: Any, settings: LabSettings, attention: Any = None) -> Tensor:
         """(1, 3, H, W) under the target's caption."""
         return self.run(
             "FixedNoiseSampler",
@@ -81,7 +81,7 @@ class DemoNodes:
             attention=attention,
         )["samples"]
 
-    def prompt_to_prompt(self, edit: Edit, noise_maps: Any, settings: Settings) -> Tensor:
+    def prompt_to_prompt(self, edit: Edit, noise_maps: Any, settings: LabSettings) -> Tensor:
         """The same with Prompt-to-Prompt (arXiv 2208.01626)."""
         p2p, captions = settings.p2p, (edit.source.caption, edit.target.caption)
         changed = [new for old, new in zip(*(text.split() for text in captions), strict=False) if old != new]
@@ -102,7 +102,7 @@ class DemoNodes:
         return self.sample(edit, noise_maps, settings, attention)
 
     def share(
-        self, edit: Edit, noise_maps: Any, settings: Settings, *, method: str, fine: float | None = None
+        self, edit: Edit, noise_maps: Any, settings: LabSettings, *, method: str, fine: float | None = None
     ) -> Tensor:
         """The same with the source's self-attention.
 
@@ -115,7 +115,7 @@ class DemoNodes:
             attention = replace(attention, edit=replace(attention.edit, shares=shares))
         return self.sample(edit, noise_maps, settings, attention)
 
-    def zero_shot(self, edit: Edit, noise_maps: Any, settings: Settings) -> Tensor:
+    def zero_shot(self, edit: Edit, noise_maps: Any, settings: LabSettings) -> Tensor:
         """(1, 3, H, W) the same with cross-attention guidance (pix2pix-zero, arXiv 2302.03027)."""
         return self.run(
             "EditFriendlyZeroShotImageToImage",
@@ -162,9 +162,9 @@ class ByNodes:
     """A method of editing: an inversion, and how its maps are sampled, `(nodes, edit, noise_maps, settings)`."""
 
     inversion: Inversion
-    sampled: Callable[[DemoNodes, Edit, Any, Settings], Tensor]
+    sampled: Callable[[DemoNodes, Edit, Any, LabSettings], Tensor]
 
-    def __call__(self, model: DemoModel, edits: Sequence[Edit], images: Tensor, settings: Settings) -> Tensor:
+    def __call__(self, model: DemoModel, edits: Sequence[Edit], images: Tensor, settings: LabSettings) -> Tensor:
         """(B, 3, H, W) edited images of sources (B, 3, H, W)."""
         nodes = nodes_of(model)
         results = [

@@ -1,6 +1,6 @@
 """Do edits change what the caption changed and keep the rest? Measured on held-out scenes.
 
-Each method on the edits of `edits`, by kind of edit, in the measures told there. Settings were tuned on the edits of
+Each method on the edits of `edits`, by kind of edit, in the measures told there. LabSettings were tuned on the edits of
 `TUNE_SEED`; the table is of `TEST_SEED`.
 """
 
@@ -32,14 +32,14 @@ from .edits import (
     source_images,
     summary,
 )
-from .methods import Method, difference_heat, edit_friendly_maps, guided_denoiser, target_denoiser
-from .settings import Settings
+from .methods import LabMethod, difference_heat, edit_friendly_maps, guided_denoiser, target_denoiser
+from .settings import LabSettings
 
 # --- table ------------------------------------------------------------------------------------------------------------
 
 
 @dataclass
-class Table:
+class ScoreTable:
     """Scores by method, printed by kind."""
 
     scores: dict[str, list[Score]] = field(default_factory=dict)
@@ -66,9 +66,9 @@ def evaluate(
     model: DemoModel,
     classifier: Classifier,
     edits: list[Edit],
-    runs: Mapping[str, tuple[Method, Settings]],
+    runs: Mapping[str, tuple[LabMethod, LabSettings]],
     batch: int = 32,
-) -> Table:
+) -> ScoreTable:
     """Run and score edits.
 
     Args:
@@ -76,7 +76,7 @@ def evaluate(
         batch: how many edits are run together.
     """
     sources = source_images(edits)
-    table = Table()
+    table = ScoreTable()
     for label, (method, settings) in runs.items():
         results = [
             method.run(model, edits[i : i + batch], sources[i : i + batch], settings)
@@ -90,13 +90,13 @@ def evaluate(
 
 
 def mask_found(
-    model: DemoModel, edits: list[Edit], settings: Settings | None = None, batch: int = 32
+    model: DemoModel, edits: list[Edit], settings: LabSettings | None = None, batch: int = 32
 ) -> dict[str, float]:
     """By kind: the mean area under the curve of the difference map, for the pixels that the ground truth changes.
 
     Kinds that change every pixel are left out, which time does; "mean" is over those that stay.
     """
-    settings, sources = settings or Settings(), source_images(edits)
+    settings, sources = settings or LabSettings(), source_images(edits)
     areas: dict[str, list[float]] = {}
     for i in range(0, len(edits), batch):
         maps = difference_heat(model, edits[i : i + batch], sources[i : i + batch], settings)
@@ -108,7 +108,7 @@ def mask_found(
 
 
 def words_find_objects(
-    model: DemoModel, count: int, settings: Settings, first_seed: int = TEST_SEED
+    model: DemoModel, count: int, settings: LabSettings, first_seed: int = TEST_SEED
 ) -> dict[str, float]:
     """How well Mask from Words finds the object by each word of a caption, as the mean area under the curve of scenes.
 
@@ -137,7 +137,7 @@ def words_find_objects(
 
 
 def two_edits(
-    model: DemoModel, classifier: Classifier, edits: Sequence[TwoEdits], settings: Settings, batch: int = 32
+    model: DemoModel, classifier: Classifier, edits: Sequence[TwoEdits], settings: LabSettings, batch: int = 32
 ) -> dict[str, tuple[float, float, float]]:
     """Two edits as a chain and as one prompt for both: the fraction in which both read as asked, the mean error
     where nothing was to change, and structure.
@@ -165,7 +165,7 @@ def two_edits(
     return {name: summary(scores) for name, scores in rows.items()}
 
 
-def _chained(model: DemoModel, edits: Sequence[TwoEdits], settings: Settings) -> Denoiser:
+def _chained(model: DemoModel, edits: Sequence[TwoEdits], settings: LabSettings) -> Denoiser:
     kinds, chosen = edits[0].kinds, settings.several
     denoisers = {kind: model.denoiser([edit.alone(kind).caption for edit in edits]) for kind in kinds}
     denoisers["positive"] = model.denoiser([edit.source.caption for edit in edits])

@@ -22,19 +22,19 @@ from demo.scenes import render
 
 from .by_nodes import ByNodes, DemoNodes, nodes_of
 from .edits import Edit
-from .settings import Settings
+from .settings import LabSettings
 
-Way = Callable[[DemoModel, list[Edit], Tensor, Settings], Tensor]
+Way = Callable[[DemoModel, list[Edit], Tensor, LabSettings], Tensor]
 """(model, edits, source images (B, 3, H, W), settings) -> edited images (B, 3, H, W)."""
 
-STRENGTHS = {"weak": (0.3, 1.5), "tuned": (Settings.skip, Settings.cfg_target), "strong": (0.0, 4.0)}
-"""Share of the steps that is skipped, and guidance: as tuned on other edits, weaker, stronger."""
+STRENGTHS = {"weak": (0.3, 1.5), "tuned": (LabSettings.skip, LabSettings.cfg_target), "strong": (0.0, 4.0)}
+"""Fraction of the steps that is skipped, and guidance: as tuned on other edits, weaker, stronger."""
 
 ALL = tuple(STRENGTHS)
 
 
 @dataclass(frozen=True, eq=False)
-class Method:
+class LabMethod:
     """A method of editing.
 
     Args:
@@ -50,7 +50,7 @@ class Method:
     name: str
     by_core: Way | None = None
     by_nodes: ByNodes | None = None
-    rows: Mapping[str, Settings] = field(default_factory=lambda: {"": Settings()})
+    rows: Mapping[str, LabSettings] = field(default_factory=lambda: {"": LabSettings()})
     plotted: Sequence[str] = ALL
     strengths: Mapping[str, tuple[float, float]] = field(default_factory=lambda: STRENGTHS)
     finer: bool = False
@@ -59,7 +59,7 @@ class Method:
     def needs_comfyui(self) -> bool:
         return self.by_core is None
 
-    def run(self, model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> Tensor:
+    def run(self, model: DemoModel, edits: list[Edit], images: Tensor, settings: LabSettings) -> Tensor:
         """(B, 3, H, W) edited images of sources (B, 3, H, W).
 
         Raises:
@@ -77,18 +77,18 @@ class Method:
 # --- by the core ------------------------------------------------------------------------------------------------------
 
 
-def ground_truth(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> Tensor:
+def ground_truth(model: DemoModel, edits: list[Edit], images: Tensor, settings: LabSettings) -> Tensor:
     """The target scene itself: the best that any method can score."""
     return torch.from_numpy(np.stack([render(edit.target).image for edit in edits]))
 
 
-def edit_friendly(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> Tensor:
+def edit_friendly(model: DemoModel, edits: list[Edit], images: Tensor, settings: LabSettings) -> Tensor:
     """The paper: independent noise for every step, Eq. 6."""
     return sample(target_denoiser(model, edits, settings), edit_friendly_maps(model, edits, images, settings))
 
 
 def guided_by_source(
-    model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings, kind: SourceGuidance
+    model: DemoModel, edits: list[Edit], images: Tensor, settings: LabSettings, kind: SourceGuidance
 ) -> Tensor:
     """Guidance from the source's caption: in place of the empty one (TurboEdit, arXiv 2408.00735), or h-Edit's explicit
     form (arXiv 2503.02187), with two thirds of the target's scale for the source, as 5 of 7.5.
@@ -96,7 +96,7 @@ def guided_by_source(
     return sample(_guided(model, edits, settings, kind), edit_friendly_maps(model, edits, images, settings))
 
 
-def few_steps(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> Tensor:
+def few_steps(model: DemoModel, edits: list[Edit], images: Tensor, settings: LabSettings) -> Tensor:
     """TurboEdit (arXiv 2408.00735): shifted states, the last residual clipped, guidance away from the source."""
     schedule = settings.few_levels_to_run()
     states = trajectories.few_steps(images, schedule, seeds_of(edits), noise_shift=settings.noise_shift)
@@ -106,32 +106,32 @@ def few_steps(model: DemoModel, edits: list[Edit], images: Tensor, settings: Set
     return sample(_guided(model, edits, settings, "source as negative"), noise_maps)
 
 
-def edit_friendly_masked(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> Tensor:
+def edit_friendly_masked(model: DemoModel, edits: list[Edit], images: Tensor, settings: LabSettings) -> Tensor:
     """The same within the mask of the difference of the two prompts (arXiv 2210.11427)."""
     mask = masks.cut(difference_heat(model, edits, images, settings), settings.mask.threshold)
     noise_maps = edit_friendly_maps(model, edits, images, settings)
     return sample(target_denoiser(model, edits, settings), noise_maps, mask=mask)
 
 
-def cycle_diffusion(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> Tensor:
+def cycle_diffusion(model: DemoModel, edits: list[Edit], images: Tensor, settings: LabSettings) -> Tensor:
     """One path of the forward process, as its posteriors draw it (arXiv 2210.05559)."""
     noise_maps = _maps(trajectories.cycle_diffusion, model, edits, images, settings)
     return sample(target_denoiser(model, edits, settings), noise_maps)
 
 
-def ddim(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> Tensor:
+def ddim(model: DemoModel, edits: list[Edit], images: Tensor, settings: LabSettings) -> Tensor:
     """Textbook DDIM inversion (arXiv 2010.02502)."""
     return sample(target_denoiser(model, edits, settings), _ddim_maps(model, edits, images, settings))
 
 
-def sdedit(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> Tensor:
+def sdedit(model: DemoModel, edits: list[Edit], images: Tensor, settings: LabSettings) -> Tensor:
     """Noise the source to the level after the skip, then sample with fresh noise (arXiv 2108.01073)."""
     schedule = settings.levels_to_run()
     start = trajectories.edit_friendly_state(images, schedule, seeds_of(edits), 0)
     return generate(target_denoiser(model, edits, settings), start, schedule, seeds_of(edits)).image
 
 
-def difference_heat(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> Tensor:
+def difference_heat(model: DemoModel, edits: list[Edit], images: Tensor, settings: LabSettings) -> Tensor:
     """(B, 1, 32, 32) in [0, 1]: how far the two captions differ, from the states that the edit starts from."""
     schedule, chosen = settings.levels_to_run(), settings.mask
     return masks.heat(
@@ -144,19 +144,19 @@ def difference_heat(model: DemoModel, edits: list[Edit], images: Tensor, setting
     )
 
 
-def edit_friendly_maps(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> NoiseMaps:
+def edit_friendly_maps(model: DemoModel, edits: list[Edit], images: Tensor, settings: LabSettings) -> NoiseMaps:
     return _maps(trajectories.edit_friendly, model, edits, images, settings)
 
 
 def _maps(
-    trajectory: trajectories.Trajectory, model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings
+    trajectory: trajectories.Trajectory, model: DemoModel, edits: list[Edit], images: Tensor, settings: LabSettings
 ) -> NoiseMaps:
     schedule = settings.levels_to_run()
     states = trajectory(images, schedule, seeds_of(edits))
     return invert(_source_denoiser(model, edits, settings), states, schedule, skipped=settings.skip_steps)
 
 
-def _ddim_maps(model: DemoModel, edits: list[Edit], images: Tensor, settings: Settings) -> NoiseMaps:
+def _ddim_maps(model: DemoModel, edits: list[Edit], images: Tensor, settings: LabSettings) -> NoiseMaps:
     schedule = settings.levels_to_run()
     states = trajectories.ddim(_source_denoiser(model, edits, settings), images, schedule, seeds_of(edits))
     return without_residuals(schedule, states, settings.skip_steps)
@@ -167,15 +167,15 @@ def _pair_denoiser(model: DemoModel, edits: list[Edit]) -> PairDenoiser:
     return model.denoiser([edit.source.caption for edit in edits] + [edit.target.caption for edit in edits])
 
 
-def _source_denoiser(model: DemoModel, edits: list[Edit], settings: Settings) -> Denoiser:
+def _source_denoiser(model: DemoModel, edits: list[Edit], settings: LabSettings) -> Denoiser:
     return model.denoiser([edit.source.caption for edit in edits], settings.cfg_source)
 
 
-def target_denoiser(model: DemoModel, edits: list[Edit], settings: Settings) -> Denoiser:
+def target_denoiser(model: DemoModel, edits: list[Edit], settings: LabSettings) -> Denoiser:
     return model.denoiser([edit.target.caption for edit in edits], settings.cfg_target)
 
 
-def _guided(model: DemoModel, edits: list[Edit], settings: Settings, kind: SourceGuidance) -> Denoiser:
+def _guided(model: DemoModel, edits: list[Edit], settings: LabSettings, kind: SourceGuidance) -> Denoiser:
     """Guidance by source, target and empty caption, as the node Guide from Source to Target has it."""
     scale = settings.cfg_target
     (guidance,) = from_source(kind, [scale], scale * 2 / 3)
@@ -197,58 +197,58 @@ def seeds_of(edits: Sequence[Edit]) -> list[int]:
 
 # Guidance and skip were tuned on the edits of TUNE_SEED. SDEdit has no source to hold on to, so it is shown at the same
 # skip and at a larger one, where it keeps more.
-GROUND_TRUTH = Method("ground truth", ground_truth, plotted=())
-EDIT_FRIENDLY = Method("edit friendly", edit_friendly, ByNodes("EditFriendlyInvert", DemoNodes.sample))
-CYCLE_DIFFUSION = Method("CycleDiffusion", cycle_diffusion)
-DDIM = Method("DDIM", ddim, ByNodes("EditFriendlyDDIMInvert", DemoNodes.sample))
-P2P = Method("P2P + edit friendly", by_nodes=ByNodes("EditFriendlyInvert", DemoNodes.prompt_to_prompt))
-P2P_DDIM = Method("P2P + DDIM", by_nodes=ByNodes("EditFriendlyDDIMInvert", DemoNodes.prompt_to_prompt))
-PLUG_AND_PLAY = Method(
+GROUND_TRUTH = LabMethod("ground truth", ground_truth, plotted=())
+EDIT_FRIENDLY = LabMethod("edit friendly", edit_friendly, ByNodes("EditFriendlyInvert", DemoNodes.sample))
+CYCLE_DIFFUSION = LabMethod("CycleDiffusion", cycle_diffusion)
+DDIM = LabMethod("DDIM", ddim, ByNodes("EditFriendlyDDIMInvert", DemoNodes.sample))
+P2P = LabMethod("P2P + edit friendly", by_nodes=ByNodes("EditFriendlyInvert", DemoNodes.prompt_to_prompt))
+P2P_DDIM = LabMethod("P2P + DDIM", by_nodes=ByNodes("EditFriendlyDDIMInvert", DemoNodes.prompt_to_prompt))
+PLUG_AND_PLAY = LabMethod(
     "Plug-and-Play + edit friendly",
     by_nodes=ByNodes("EditFriendlyInvert", partial(DemoNodes.share, method="Plug-and-Play")),
 )
-ZERO_SHOT = Method(
+ZERO_SHOT = LabMethod(
     "zero-shot + edit friendly",
     by_nodes=ByNodes("EditFriendlyInvert", DemoNodes.zero_shot),
     plotted=("tuned", "strong"),
 )
-ZERO_SHOT_DDIM = Method(
+ZERO_SHOT_DDIM = LabMethod(
     "zero-shot + DDIM", by_nodes=ByNodes("EditFriendlyDDIMInvert", DemoNodes.zero_shot), plotted=("tuned",)
 )
 METHODS = (
     GROUND_TRUTH,
     EDIT_FRIENDLY,
-    Method("edit friendly + mask", edit_friendly_masked),
-    Method("edit friendly, source as negative", partial(guided_by_source, kind="source as negative")),
-    Method("edit friendly, h-Edit", partial(guided_by_source, kind="h-Edit")),
+    LabMethod("edit friendly + mask", edit_friendly_masked),
+    LabMethod("edit friendly, source as negative", partial(guided_by_source, kind="source as negative")),
+    LabMethod("edit friendly, h-Edit", partial(guided_by_source, kind="h-Edit")),
     # as in TurboEdit, and without what it adds for models that are distilled to few steps, which this one is not
-    Method(
+    LabMethod(
         "few steps",
         few_steps,
         rows={
-            "": Settings(steps=5, skip=0.2, cfg_target=1.5),
-            ", plain": Settings(steps=5, skip=0.2, cfg_target=1.5, noise_shift=0, clip_last=0.0),
+            "": LabSettings(steps=5, skip=0.2, cfg_target=1.5),
+            ", plain": LabSettings(steps=5, skip=0.2, cfg_target=1.5, noise_shift=0, clip_last=0.0),
         },
         strengths={"weak": (0.4, 1.25), "tuned": (0.2, 1.5), "strong": (0.0, 2.5)},
     ),
     CYCLE_DIFFUSION,
     DDIM,
-    Method("SDEdit", sdedit, rows={"": Settings(), ", skip 0.28": Settings(skip=0.28)}),
+    LabMethod("SDEdit", sdedit, rows={"": LabSettings(), ", skip 0.28": LabSettings(skip=0.28)}),
     P2P,
     P2P_DDIM,
     PLUG_AND_PLAY,
-    Method(
+    LabMethod(
         "MasaCtrl + edit friendly",
         by_nodes=ByNodes("EditFriendlyInvert", partial(DemoNodes.share, method="MasaCtrl")),
         plotted=(),
         finer=True,
     ),
-    Method(
+    LabMethod(
         "MasaCtrl at 1/4 + edit friendly",
         by_nodes=ByNodes("EditFriendlyInvert", partial(DemoNodes.share, method="MasaCtrl", fine=0.25)),
         plotted=("tuned",),
     ),
-    Method(
+    LabMethod(
         "values only + edit friendly",
         by_nodes=ByNodes("EditFriendlyInvert", partial(DemoNodes.share, method="values only")),
         plotted=("tuned",),

@@ -21,12 +21,12 @@ from ddpm_core.sampling import generate, pure_noise, sample
 from demo.model import DemoModel
 from demo.scenes import COLORS, TEST_SEED, Rendering, Scene, render, sample_scene, scene_of_caption
 
-from .settings import SHIFT, ColorEdit, Settings
+from .settings import SHIFT, ColorEdit, LabSettings
 
 CIRCLE = scene_of_caption("a red circle left on a blue ground", TEST_SEED + 2)
 HOUSE = scene_of_caption("a house by day in summer", TEST_SEED + 5)
 NIGHT, SUNSET, WINTER = "a house at night in summer", "a house at sunset in summer", "a house by day in winter"
-SETTINGS = Settings()
+SETTINGS = LabSettings()
 
 
 def strip(*tiles: Tile) -> Image.Image:

@@ -59,7 +59,7 @@ class SeveralEdits:
 
 
 @dataclass(frozen=True)
-class Settings:
+class LabSettings:
     """How an edit is run. `skip` is the fraction of the steps that is skipped (T_skip / T).
 
     `noise_shift` and `clip_last` are those of few steps alone (arXiv 2408.00735); the clip is off at 0.

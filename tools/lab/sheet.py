@@ -25,7 +25,7 @@ from demo.scenes import COLORS, TEST_SEED, Scene, render, scene_of_caption
 from ..batch.server import ComfyServer
 from ..batch.template import read_graph, with_inputs
 from ..comfyui import PACK
-from .settings import SHIFT, VARIATIONS, ColorEdit, Settings
+from .settings import SHIFT, VARIATIONS, ColorEdit, LabSettings
 
 TOUR = PACK / "workflows" / "api" / "tour.json"
 PATIENCE = 3600  # seconds for one graph; a busy machine is slow, not broken
@@ -127,7 +127,7 @@ def _latents(server: ComfyServer, example: Example) -> dict[str, Tensor]:
 
 def _images(model: DemoModel, example: Example) -> dict[str, Tensor]:
     """The same by the core."""
-    settings = Settings()
+    settings = LabSettings()
     drawn = render(example.scene)
     image = torch.from_numpy(drawn.image)[None]
     mask = torch.from_numpy(drawn.masks["object"])
@@ -177,7 +177,7 @@ def recolored(noise_maps: NoiseMaps, mask: Tensor, color: str, color_edit: Color
     )
 
 
-def _invert(denoiser: Denoiser, image: Tensor, seed: int, settings: Settings, variations: int) -> NoiseMaps:
+def _invert(denoiser: Denoiser, image: Tensor, seed: int, settings: LabSettings, variations: int) -> NoiseMaps:
     seeds = trajectories.seeds_of_rows(seed, 1, variations)
     schedule = settings.schedule()
     states = trajectories.edit_friendly(image.expand(variations, -1, -1, -1), schedule, seeds)

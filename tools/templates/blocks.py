@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tools.lab.settings import ColorEdit, Settings
+from tools.lab.settings import ColorEdit, LabSettings
 
 from .graph import Group, Node, Note, Output
 
@@ -22,7 +22,7 @@ PREVIEW_WIDTH = 230  # a little more than the least that Nodes 2.0 gives a node
 CIRCLE = ("a red circle left on a blue ground", 2)  # a scene and its seed
 HOUSE = ("a house by day in summer", 5)
 
-TUNED, TUNED_COLOR = Settings(), ColorEdit()
+TUNED, TUNED_COLOR = LabSettings(), ColorEdit()
 DEMO_INVERSION: dict[str, Any] = {"steps": TUNED.steps, "cfg": TUNED.cfg_source, "seed": 1}
 DEMO_EDIT = {"cfg": TUNED.cfg_target, "skip_steps": TUNED.skip_steps}
 STRONG_EDIT = {"cfg": 3.0, "skip_steps": 0}  # so that it takes something to hold the image
@@ -86,7 +86,7 @@ class Pipeline:
         return {"model": self.model, "positive": conditioning(positive), "negative": conditioning(negative)}
 
 
-class DemoModel(Pipeline):
+class DemoPipeline(Pipeline):
     """The bundled model, whose pictures of 32 pixels are shown enlarged."""
 
     def __init__(self) -> None:
@@ -123,7 +123,7 @@ class DemoModel(Pipeline):
         return [above, below, sheet, *self.large(sheet["LATENT"])]
 
 
-class DemoScene(DemoModel):
+class DemoScene(DemoPipeline):
     """The bundled model with one of its scenes, encoded."""
 
     def __init__(self, scene: str, seed: int):

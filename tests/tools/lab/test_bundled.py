@@ -22,7 +22,7 @@ from tools.lab.__main__ import main
 from tools.lab.edits import area_under_curve, choose_edits, read_color, source_images
 from tools.lab.evaluate import evaluate, mask_found
 from tools.lab.methods import EDIT_FRIENDLY, GROUND_TRUTH, METHODS
-from tools.lab.settings import ColorEdit, Settings
+from tools.lab.settings import ColorEdit, LabSettings
 from tools.lab.sheet import COLUMNS, EXAMPLES, by_core, draw, recolored
 from tools.lab.train import FINER, FLOW, TrainConfig, train, with_finer_attention
 
@@ -65,7 +65,7 @@ def test_replay_of_held_out_scenes_is_exact(model, cfg):
     scenes = [sample_scene(TEST_SEED + i) for i in range(12)]
     images = torch.stack([torch.from_numpy(render(scene).image) for scene in scenes])
     denoiser = model.denoiser([scene.caption for scene in scenes], cfg)
-    schedule = Settings(steps=20).schedule()
+    schedule = LabSettings(steps=20).schedule()
     states = trajectories.edit_friendly(images, schedule, list(range(12)))
     replay = sample(denoiser, invert(denoiser, states, schedule))
     torch.testing.assert_close(replay, images, atol=1e-5, rtol=0)
@@ -73,7 +73,7 @@ def test_replay_of_held_out_scenes_is_exact(model, cfg):
 
 def test_edits_do_what_was_asked_and_keep_the_rest(model, classifier):
     edits = choose_edits(4)
-    table = evaluate(model, classifier, edits, {m.name: (m, Settings()) for m in (GROUND_TRUTH, EDIT_FRIENDLY)})
+    table = evaluate(model, classifier, edits, {m.name: (m, LabSettings()) for m in (GROUND_TRUTH, EDIT_FRIENDLY)})
     truth, ours = (table.scores[name] for name in ("ground truth", "edit friendly"))
     assert all(score.success for score in truth)
     assert sum(score.success for score in ours) >= 0.9 * len(edits)
@@ -94,7 +94,7 @@ def test_a_lower_eta_keeps_more_of_the_image(capsys):
 def test_variations_differ_and_all_satisfy_the_prompt(model, classifier):
     edit = next(edit for edit in choose_edits(8, kinds=("time",)) if edit.target.time == "night")
     images = source_images([edit]).expand(4, -1, -1, -1)
-    settings = Settings()
+    settings = LabSettings()
     schedule = settings.schedule().after(settings.skip_steps)
     states = trajectories.edit_friendly(images, schedule, trajectories.seeds_of_rows(0, 1, 4))
     maps = invert(model.denoiser(edit.source.caption), states, schedule, skipped=settings.skip_steps)
@@ -108,7 +108,7 @@ def test_colour_edit_without_a_prompt_recolours_the_object_alone(model):
     scene = ShapeScene(TEST_SEED + 1, "circle", "red", "blue", "left")
     drawn = render(scene)
     image, mask = torch.from_numpy(drawn.image)[None], torch.from_numpy(drawn.masks["object"])
-    schedule, unconditional = Settings().schedule(), model.denoiser("")
+    schedule, unconditional = LabSettings().schedule(), model.denoiser("")
     maps = invert(unconditional, trajectories.edit_friendly(image, schedule, [0]), schedule)
     result = sample(unconditional, recolored(maps, mask, "yellow", ColorEdit()))
     assert read_color(result[0], mask) == "yellow"
@@ -148,7 +148,7 @@ def test_every_method_of_the_core_returns_images(model):
     edits = choose_edits(1, kinds=("color", "time"))
     images = source_images(edits)
     for method in (method for method in METHODS if method.by_core):
-        result = method.run(model, edits, images, Settings(steps=10))
+        result = method.run(model, edits, images, LabSettings(steps=10))
         assert result.shape == images.shape, method.name
         assert result.isfinite().all(), method.name
 

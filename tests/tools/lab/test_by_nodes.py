@@ -15,9 +15,9 @@ from tools.lab.by_nodes import nodes_of
 from tools.lab.edits import Edit, choose_edits, error_outside, score, source_images, summary
 from tools.lab.evaluate import words_find_objects
 from tools.lab.methods import BY_NAME, DDIM, EDIT_FRIENDLY, METHODS, P2P, PLUG_AND_PLAY, ZERO_SHOT
-from tools.lab.settings import FINER, FLOW, PromptToPrompt, Settings
+from tools.lab.settings import FINER, FLOW, LabSettings, PromptToPrompt
 
-SETTINGS = Settings(steps=20, skip=0.1)
+SETTINGS = LabSettings(steps=20, skip=0.1)
 MASACTRL, COARSER_MASACTRL = (BY_NAME[f"MasaCtrl{at} + edit friendly"] for at in ("", " at 1/4"))
 
 

@@ -12,7 +12,7 @@ from demo.model import load_model
 from tools.lab.__main__ import main
 from tools.lab.edits import choose_edits, error_outside, source_images
 from tools.lab.methods import EDIT_FRIENDLY, METHODS
-from tools.lab.settings import FLOW, Settings
+from tools.lab.settings import FLOW, LabSettings
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def test_it_says_that_it_is_a_flow(flow):
 @pytest.mark.parametrize("eta", [1.0, 0.3, 0.0])
 def test_replay_is_exact(flow, eta):
     edits = choose_edits(1, kinds=("color", "season"))
-    images, schedule = source_images(edits), Settings(steps=12, flow=True, eta=eta).schedule()
+    images, schedule = source_images(edits), LabSettings(steps=12, flow=True, eta=eta).schedule()
     denoiser = flow.denoiser([scene.source.caption for scene in edits], 3.0)
     states = trajectories.edit_friendly(images, schedule, [0, 1])
     torch.testing.assert_close(sample(denoiser, invert(denoiser, states, schedule)), images, atol=1e-5, rtol=0)
@@ -39,7 +39,7 @@ def test_with_eta_1_it_is_dds_and_with_eta_0_flow_edit(flow):
     (scene,) = choose_edits(1, kinds=("color",))
     x_0, steps = source_images([scene]), 8
     source, target = flow.denoiser(scene.source.caption), flow.denoiser(scene.target.caption, 2.0)
-    levels = Settings(steps=steps, flow=True).schedule().after(1)
+    levels = LabSettings(steps=steps, flow=True).schedule().after(1)
 
     def pair(x, sigma):
         return torch.cat([source(x[:1], sigma[:1]), target(x[1:], sigma[1:])])
@@ -92,7 +92,7 @@ def test_a_lower_eta_keeps_more_of_the_image_here_too(flow):
     edits = choose_edits(2, kinds=("color", "ground", "season"))
     images = source_images(edits)
     kept = [
-        (EDIT_FRIENDLY.run(flow, edits, images, Settings(steps=25, flow=True, eta=eta)) - images).abs().mean()
+        (EDIT_FRIENDLY.run(flow, edits, images, LabSettings(steps=25, flow=True, eta=eta)) - images).abs().mean()
         for eta in (1.0, 0.0)
     ]
     assert kept[1] < kept[0]

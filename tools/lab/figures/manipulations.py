@@ -15,7 +15,7 @@ from ddpm_core.sampling import generate, sample
 from demo.scenes import COLORS, TEST_SEED, TIMES, LandscapeScene, Scene, ShapeScene, render, sample_scene
 
 from ..edits import structure_kept
-from ..settings import ColorEdit, Settings
+from ..settings import ColorEdit, LabSettings
 from .results import Result, Table, mosaic
 from .subjects import SHIFTS, Subjects, generate_pictures
 
@@ -34,7 +34,7 @@ def figure_2(subjects: Subjects) -> Result:
     sizes, names = subjects.sizes, ("native", "edit friendly")
     scenes = [sample_scene(TEST_SEED + k) for k in range(sizes.captioned)]
     captioned = generate_pictures(subjects.model, len(scenes), sizes.steps, [scene.caption for scene in scenes])
-    target = subjects.model.denoiser([_changed(scene).caption for scene in scenes], Settings.cfg_target)
+    target = subjects.model.denoiser([_changed(scene).caption for scene in scenes], LabSettings.cfg_target)
     edited = {name: sample(target, captioned.maps[name]) for name in names}
 
     count = min(3, sizes.captioned, sizes.pictures)
@@ -166,7 +166,7 @@ def figure_8(subjects: Subjects) -> Result:
     masks = torch.stack([torch.from_numpy(each.masks["object"]) for each in drawn])[:, None].float()
     paints = torch.stack([torch.tensor(COLORS[color]).view(3, 1, 1) * 2 - 1 for color in colors])
     painted = torch.lerp(images, paints.expand_as(images), masks)
-    seeds, schedule = [scene.seed for scene in scenes], Settings(steps=subjects.sizes.steps).schedule()
+    seeds, schedule = [scene.seed for scene in scenes], LabSettings(steps=subjects.sizes.steps).schedule()
     results = {"painted": painted}
     for name, share in NOISE_SHARES.items():
         results[name] = _sdedit(subjects, painted, seeds, share)
@@ -191,7 +191,7 @@ def _paint(scene: Scene) -> str:
 
 def _sdedit(subjects: Subjects, painted: Tensor, seeds: list[int], share: float) -> Tensor:
     """(B, 3, H, W) sampled from the painted image, noised so far that `share` of the steps are left."""
-    schedule = Settings(steps=subjects.sizes.steps, skip=1 - share).levels_to_run()
+    schedule = LabSettings(steps=subjects.sizes.steps, skip=1 - share).levels_to_run()
     start = trajectories.edit_friendly_state(painted, schedule, seeds, 0)
     return generate(subjects.model.denoiser(""), start, schedule, seeds).image
 

@@ -97,5 +97,5 @@ def _statistics(title: str, maps: Mapping[str, NoiseMaps], angles: bool = False)
         if angles:
             rows[name].append((between > OBTUSE).double().mean().item())
     if angles:
-        columns += (f"share of angles above {OBTUSE}",)
+        columns += (f"fraction of angles above {OBTUSE}",)
     return Table(f"{title}, means over the steps", columns, rows, (".2f", ".2f", ".0f", ".2f")[: len(columns)])

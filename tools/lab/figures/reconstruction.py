@@ -28,7 +28,7 @@ from demo.model import DemoModel
 from demo.scenes import TEST_SEED, render, sample_scene
 
 from ..edits import structure_kept
-from ..settings import Settings
+from ..settings import LabSettings
 from .results import Result, Table, mosaic
 from .subjects import EXACT, Subjects, rows_counted
 
@@ -57,7 +57,7 @@ class Scenes:
         """The first held-out ones, in the steps of the edits."""
         scenes = [sample_scene(TEST_SEED + k) for k in range(count)]
         images = torch.from_numpy(np.stack([render(scene).image for scene in scenes]))
-        schedule = Settings(steps=subjects.sizes.edit_steps).schedule()
+        schedule = LabSettings(steps=subjects.sizes.edit_steps).schedule()
         return cls(
             subjects.model, [scene.caption for scene in scenes], [scene.seed for scene in scenes], images, schedule
         )

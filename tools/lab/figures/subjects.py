@@ -23,8 +23,8 @@ from demo.scenes import TEST_SEED
 
 from ..classifier import Classifier, load_classifier
 from ..edits import KINDS, Edit, Score, choose_edits, score, source_images, summary
-from ..methods import Method
-from ..settings import Settings
+from ..methods import LabMethod
+from ..settings import LabSettings
 
 EXACT = {"CycleDiffusion": trajectories.cycle_diffusion, "edit friendly": trajectories.edit_friendly}
 SHIFTS = (1, 2, 4, 8, 12, 16)
@@ -102,7 +102,7 @@ def generate_pictures(model: DemoModel, count: int, steps: int, captions: Sequen
     default."""
     seeds = [TEST_SEED + k for k in range(count)]
     captions = [""] * count if captions is None else list(captions)
-    native = generated(model, captions, seeds, Settings(steps=steps).schedule())
+    native = generated(model, captions, seeds, LabSettings(steps=steps).schedule())
     denoiser = model.denoiser(captions)
     inverted = {
         name: invert(denoiser, trajectory(native.image, native.schedule, seeds), native.schedule)
@@ -160,8 +160,8 @@ class Subjects:
 
     model: DemoModel
     sizes: Sizes = Sizes()
-    _runs: dict[tuple[Method, str], EditRun] = field(default_factory=dict)
-    _varied: dict[Method, Tensor] = field(default_factory=dict)
+    _runs: dict[tuple[LabMethod, str], EditRun] = field(default_factory=dict)
+    _varied: dict[LabMethod, Tensor] = field(default_factory=dict)
     _inverted: dict[tuple[int, int], NoiseMaps] = field(default_factory=dict)
 
     @cached_property
@@ -183,7 +183,7 @@ class Subjects:
     def latents(self) -> NoiseMaps:
         """Native maps of eta 0, whose starting noise can be found again, generated without a caption."""
         sizes = self.sizes
-        schedule = Settings(steps=sizes.latent_steps, eta=0.0).schedule()
+        schedule = LabSettings(steps=sizes.latent_steps, eta=0.0).schedule()
         return generated(self.model, [""], [TEST_SEED + k for k in range(sizes.latents)], schedule)
 
     def inverted(self, true: int = 0, noised: int = 0) -> NoiseMaps:
@@ -222,7 +222,7 @@ class Subjects:
         """The judge of edits."""
         return load_classifier()
 
-    def run(self, method: Method, strength: str) -> EditRun:
+    def run(self, method: LabMethod, strength: str) -> EditRun:
         """A method on all edits, at one of its strengths."""
         key = method, strength
         if key not in self._runs:
@@ -234,7 +234,7 @@ class Subjects:
         """Those of Fig. 16."""
         return [edit for edit in self.shown_edits if edit.kind in VARIED] or self.shown_edits[:1]
 
-    def varied(self, method: Method) -> Tensor:
+    def varied(self, method: LabMethod) -> Tensor:
         """(edits, variations, 3, 32, 32) a method's results of `varied_edits`."""
         if method not in self._varied:
             edits, count = self.varied_edits, self.sizes.variations
@@ -242,7 +242,7 @@ class Subjects:
             self._varied[method] = images.unflatten(0, (len(edits), count))
         return self._varied[method]
 
-    def run_on(self, edits: list[Edit], method: Method, strength: str = "tuned") -> EditRun:
+    def run_on(self, edits: list[Edit], method: LabMethod, strength: str = "tuned") -> EditRun:
         """The same on other edits."""
         tuned, (skip, cfg) = method.rows[""], method.strengths[strength]
         steps = min(tuned.steps, self.sizes.edit_steps)  # few steps stay few

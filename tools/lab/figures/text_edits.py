@@ -25,9 +25,9 @@ from ..methods import (
     PLUG_AND_PLAY,
     ZERO_SHOT,
     ZERO_SHOT_DDIM,
-    Method,
+    LabMethod,
 )
-from ..settings import Settings
+from ..settings import LabSettings
 from .results import Result, Table, mosaic
 from .subjects import EditRun, Subjects
 
@@ -72,8 +72,8 @@ def _of_edits(subjects: Subjects) -> str:
 def figure_14(subjects: Subjects) -> Result:
     """One inversion of each scene, edited with each pair of skip and strength."""
     edits, steps = subjects.shown_edits, subjects.sizes.edit_steps
-    images, schedule = source_images(edits), Settings(steps=steps).schedule()
-    source = subjects.model.denoiser([edit.source.caption for edit in edits], Settings.cfg_source)
+    images, schedule = source_images(edits), LabSettings(steps=steps).schedule()
+    source = subjects.model.denoiser([edit.source.caption for edit in edits], LabSettings.cfg_source)
     noise_maps = invert(source, trajectories.edit_friendly(images, schedule, [edit.seed for edit in edits]), schedule)
     shown = max(range(len(edits)), key=lambda k: edits[k].kind == "time")
     pictures: dict[str, list[Tensor]] = {}
@@ -153,7 +153,7 @@ def table_2(subjects: Subjects) -> Result:
     return Result((_compared(subjects, TABLE_2),))
 
 
-def _compared(subjects: Subjects, methods: Sequence[Method]) -> Table:
+def _compared(subjects: Subjects, methods: Sequence[LabMethod]) -> Table:
     runs = [subjects.run(method, "tuned") for method in methods]
     numbers = {
         method.name: (*run.summary, *_diversities(subjects, method), *_costs(run, runs[-1]))
@@ -168,7 +168,7 @@ def _compared(subjects: Subjects, methods: Sequence[Method]) -> Table:
     )
 
 
-def _diversities(subjects: Subjects, method: Method) -> tuple[float, float]:
+def _diversities(subjects: Subjects, method: LabMethod) -> tuple[float, float]:
     """Of the variations of each edit, averaged over the edits; and the same where nothing was to change."""
     found, kept = subjects.varied(method), [kept_by(edit) for edit in subjects.varied_edits]
     whole = [statistics.diversity(each) for each in found]

@@ -163,7 +163,7 @@ def interpolation(subjects: Subjects) -> Result:
     ends = subjects.latents.image[: 2 * pairs]
     numbers = {"the pictures themselves": _look(ends)}
     numbers |= {f"half way, {name}": _look(_between(subjects, start, 0.5, pairs)) for name, start in starts.items()}
-    columns = ("diversity", "share of plain pixels", "mean gradient")
+    columns = ("diversity", "fraction of plain pixels", "mean gradient")
     table = Table(f"{2 * pairs} pictures, and {pairs} half way between two", columns, numbers)
     return Result((table,), mosaic(rows, [f"{weight:g}" for weight in WEIGHTS]))
 

@@ -10,7 +10,7 @@ from ..blocks import (
     RESULT,
     SAMPLE,
     WORDS,
-    DemoModel,
+    DemoPipeline,
     DemoScene,
     save,
     shown_original,
@@ -110,7 +110,7 @@ def save_and_reuse() -> Workflow:
 
 
 def load_and_edit() -> Workflow:
-    demo = DemoModel()
+    demo = DemoPipeline()
     file = "edit_friendly/boat_00001_.noisemaps.safetensors [output]"  # the first that save_and_reuse writes
     load = Node("EditFriendlyLoadNoiseMaps", "Load noise maps", {"file": file})
     sunset, winter = demo.target("a boat at sunset in summer"), demo.target("a boat by day in winter")
