@@ -113,14 +113,16 @@ def scheduler(
     )
 
 
-def seed() -> io.Input:
+def seed(
+    tooltip: str = "Of the noise laid over the image. Another seed gives another variation of an edit.",
+) -> io.Input:
     return io.Int.Input(
         "seed",
         default=0,
         min=0,
         max=MAX_SEED,
         control_after_generate=True,
-        tooltip="Of the noise laid over the image. Another seed gives another variation of an edit.",
+        tooltip=tooltip,
     )
 
 
@@ -182,5 +184,5 @@ def sigmas() -> io.Input:
     return io.Sigmas.Input(
         "sigmas",
         optional=True,
-        tooltip="Noise levels to use in place of steps and scheduler; must end at 0.",
+        tooltip="Noise levels to use in place of steps and scheduler, from the noisiest down to 0.",
     )

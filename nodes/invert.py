@@ -36,7 +36,10 @@ def _image_and_prompts() -> list[io.Input]:
         io.Model.Input("model", tooltip="The model to invert with; edit with the same one."),
         io.Conditioning.Input("positive", tooltip="The source prompt: what the image shows. May be empty."),
         inputs.negative(),
-        io.Latent.Input("latent_image", tooltip="The image, from VAE Encode."),
+        io.Latent.Input(
+            "latent_image",
+            tooltip="The image, from VAE Encode with the model's VAE. What its noise mask leaves out stays as it is.",
+        ),
     ]
 
 
@@ -284,7 +287,7 @@ class DDIMInvert(io.ComfyNode):
                     "cfg", 1.0, "Guidance towards the source prompt. 1 inverts best; more lets the replay drift away."
                 ),
                 inputs.scheduler(),
-                inputs.seed(),
+                inputs.seed("Of the noise of forward_noise_steps; without those it changes nothing."),
                 _skip_steps_of_inversion(),
                 inputs.variations(),
                 io.Boolean.Input(
@@ -307,7 +310,7 @@ class DDIMInvert(io.ComfyNode):
                     max=MAX_STEPS,
                     tooltip="Noise the image in so many of the first (cleanest) steps in place of asking the model, so "
                     "that plain areas become noise of full size and can change (There and Back Again, from its third "
-                    "version on). 1 to 4 of 100 may do; 0 is off. Only with this do seed and variations matter.",
+                    "version on). 1 to 4 of 100 may do; 0 is off.",
                 ),
                 inputs.sigmas(),
                 NOISE_MAPS.Input(

@@ -91,7 +91,8 @@ class MeasureEdit(io.ComfyNode):
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="Where the edit was wanted, in the size of the image. Without it: nowhere.",
+                    tooltip="Where the edit was wanted, in the size of the image; outside is the background. Without "
+                    "one, all of the image is background.",
                 ),
                 io.ClipVision.Input(
                     "clip_vision", optional=True, tooltip="From Load CLIP Vision: CLIP ViT-L/14 is usual."

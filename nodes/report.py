@@ -34,7 +34,11 @@ class EditReport(io.ComfyNode):
             inputs=[
                 io.Image.Input("source", tooltip="The image before the edit: best from VAE Decode of its own latent."),
                 io.Image.Input("edited", tooltip="The edited image or images."),
-                io.Mask.Input("mask", optional=True, tooltip="Where the edit was wanted, in the size of the image."),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="Where the edit was wanted, in the size of the image. Without one, everywhere.",
+                ),
                 NOISE_MAPS.Input(
                     "noise_maps",
                     optional=True,

@@ -152,7 +152,7 @@ class SampleWithNoiseMaps(io.ComfyNode):
                     "inversion can look for it.",
                 ),
                 inputs.scheduler(),
-                inputs.seed(),
+                inputs.seed("Of the noise that makes the image. Another seed makes another image."),
                 inputs.sigmas(),
                 inputs.cfg_schedule("constant", optional=True),
                 inputs.end_cfg(optional=True),

@@ -79,7 +79,7 @@ class AddEdit(io.ComfyNode):
                     tooltip="Only here, in the size of the image: painted, or from Mask from Words or Mask from two "
                     "Prompts. The quantile is of what is left under it.",
                 ),
-                EDITS.Input("edits", optional=True, tooltip="The edits before this one."),
+                EDITS.Input("edits", optional=True, tooltip="From another Add an Edit, to make both at once."),
             ],
             outputs=[EDITS.Output(display_name="edits", tooltip="These and this one, in this order.")],
         )
@@ -115,7 +115,7 @@ class SampleEdits(io.ComfyNode):
                 io.Conditioning.Input(
                     "source", tooltip="The prompt of the inversion, empty in LEDITS++; the edits start from it."
                 ),
-                EDITS.Input("edits", tooltip="From Add an Edit."),
+                EDITS.Input("edits", tooltip="From the last Add an Edit of the chain."),
                 NOISE_MAPS.Input(
                     "noise_maps", tooltip="From Invert Image with the source prompt and cfg 1, edited or not."
                 ),
