@@ -73,6 +73,7 @@ class PromptToPrompt(io.ComfyNode):
                 ),
                 io.String.Input(
                     "reweight",
+                    advanced=True,
                     default="",
                     optional=True,
                     tooltip="How much words of the target count while their steps last: 'red: 2, hat: 0.5'. 1 is as it "
@@ -80,6 +81,7 @@ class PromptToPrompt(io.ComfyNode):
                 ),
                 io.String.Input(
                     "word_steps",
+                    advanced=True,
                     default="",
                     optional=True,
                     tooltip="Steps of their own for words of the target: 'red: 0.4, hat: 0.1-0.5', in place of "
@@ -87,6 +89,7 @@ class PromptToPrompt(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "changed_words",
+                    advanced=True,
                     options=list(get_args(ChangedWords)),
                     default="source map",
                     optional=True,
@@ -98,10 +101,12 @@ class PromptToPrompt(io.ComfyNode):
                     0.25,
                     "At which layers self_steps acts: where the picture is at most this fraction of the latent's "
                     "side. 0.25 is 16 x 16 of an image of 512 pixels, as in the paper; others use 0.5.",
+                    advanced=True,
                     optional=True,
                 ),
                 io.String.Input(
                     "blend_words",
+                    advanced=True,
                     default="",
                     optional=True,
                     tooltip="Local blend: words of either prompt, such as 'cat, dog', beyond whose places the image "
@@ -112,6 +117,7 @@ class PromptToPrompt(io.ComfyNode):
                     "blend_threshold",
                     0.3,
                     "How strongly a place must attend to the blend words, as a fraction of the strongest.",
+                    advanced=True,
                     optional=True,
                 ),
                 inputs.settings("cross_steps and self_steps"),
@@ -203,6 +209,7 @@ class ShareAttention(io.ComfyNode):
                         step=0.02,
                         round=0.001,
                         optional=True,
+                        advanced=True,
                         tooltip=f"{what} -1 is the method's own: {own}.",
                     )
                     for name, what, own in (

@@ -58,6 +58,7 @@ def cfg_schedule(default: str, optional: bool = False) -> io.Input:
         options=list(get_args(CFGSchedule)),
         default=default,
         optional=optional,
+        advanced=optional,
         tooltip="How guidance towards the target goes from cfg at the first step to end_cfg at the last: constant "
         "(end_cfg is not used), linear, or cosine (slowly at both ends).",
     )
@@ -72,6 +73,7 @@ def end_cfg(optional: bool = False) -> io.Input:
         step=0.1,
         round=0.01,
         optional=optional,
+        advanced=optional,
         tooltip="Guidance at the last step, where cfg_schedule is not constant.",
     )
 
@@ -96,6 +98,7 @@ def order() -> io.Input:
         min=1,
         max=2,
         optional=True,
+        advanced=True,
         tooltip="1 is the paper's. 2 takes the prediction of the step before into account, as LEDITS++ does with "
         "DPM-Solver++, at no further cost. On the demo model the two edit alike.",
     )
@@ -166,10 +169,20 @@ def attention() -> io.Input:
     )
 
 
-def fraction(name: str, default: float, tooltip: str, *, optional: bool = False, step: float = 0.05) -> io.Input:
+def fraction(
+    name: str, default: float, tooltip: str, *, optional: bool = False, advanced: bool = False, step: float = 0.05
+) -> io.Input:
     """A fraction of the steps, of a side or of a largest value: 0 to 1."""
     return io.Float.Input(
-        name, default=default, min=0.0, max=1.0, step=step, round=0.001, optional=optional, tooltip=tooltip
+        name,
+        default=default,
+        min=0.0,
+        max=1.0,
+        step=step,
+        round=0.001,
+        optional=optional,
+        advanced=advanced,
+        tooltip=tooltip,
     )
 
 

@@ -70,6 +70,7 @@ def _inputs_of_stochastic_inversion() -> list[io.Input]:
         inputs.variations(),
         io.Int.Input(
             "timesteps_per_call",
+            advanced=True,
             default=1,
             min=0,
             max=MAX_STEPS,
@@ -197,6 +198,7 @@ class TurboInvert(io.ComfyNode):
                 inputs.variations(),
                 io.Int.Input(
                     "noise_shift",
+                    advanced=True,
                     default=1,
                     min=0,
                     max=MAX_STEPS,
@@ -205,6 +207,7 @@ class TurboInvert(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "clip_last",
+                    advanced=True,
                     default=0.121,
                     min=0.0,
                     max=10.0,
@@ -298,6 +301,7 @@ class DDIMInvert(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "fixed_point_iterations",
+                    advanced=True,
                     default=0,
                     min=0,
                     max=100,
@@ -305,6 +309,7 @@ class DDIMInvert(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "forward_noise_steps",
+                    advanced=True,
                     default=0,
                     min=0,
                     max=MAX_STEPS,
@@ -321,6 +326,7 @@ class DDIMInvert(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "true_prediction_steps",
+                    advanced=True,
                     default=0,
                     min=0,
                     max=MAX_STEPS,
@@ -399,6 +405,7 @@ class NullTextInvert(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "learning_rate",
+                    advanced=True,
                     default=0.01,
                     min=0.0,
                     max=1.0,
@@ -408,6 +415,7 @@ class NullTextInvert(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "early_stop",
+                    advanced=True,
                     default=1e-5,
                     min=0.0,
                     max=1.0,

@@ -59,6 +59,7 @@ class LatentShift(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "pixels_per_cell",
+                    advanced=True,
                     default=0,
                     min=0,
                     max=256,

@@ -49,6 +49,7 @@ def search_inputs(threshold: float, above: str, cost: str, start: float, end: fl
         ),
         io.Int.Input(
             "levels",
+            advanced=True,
             default=LEVELS,
             min=1,
             max=100,
@@ -59,10 +60,15 @@ def search_inputs(threshold: float, above: str, cost: str, start: float, end: fl
             start,
             "The noisiest of these levels, as a fraction of all steps: 0 is the noisiest of all. Noisy levels "
             "know where things will go.",
+            advanced=True,
             step=0.01,
         ),
         inputs.fraction(
-            "end", end, "The cleanest of these levels. Clean levels know the outlines of what is there.", step=0.01
+            "end",
+            end,
+            "The cleanest of these levels. Clean levels know the outlines of what is there.",
+            advanced=True,
+            step=0.01,
         ),
         io.Int.Input(
             "grow", default=0, min=0, max=64, tooltip="Widens the mask by so many latent cells (mostly 8 pixels)."

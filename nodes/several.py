@@ -71,8 +71,8 @@ class AddEdit(io.ComfyNode):
                     "image with the largest changes, as in LEDITS++; 0.5 half of it; 0 everywhere.",
                     step=0.01,
                 ),
-                inputs.fraction("start", 0.0, "From which fraction of the steps on it acts."),
-                inputs.fraction("end", 1.0, "Until which fraction."),
+                inputs.fraction("start", 0.0, "From which fraction of the steps on it acts.", advanced=True),
+                inputs.fraction("end", 1.0, "Until which fraction.", advanced=True),
                 io.Mask.Input(
                     "mask",
                     optional=True,
