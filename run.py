@@ -16,6 +16,7 @@ from tools.comfyui import OWN_FOLDER, find_comfyui, find_version, in_ci, is_comf
 ROOT = Path(__file__).resolve().parent
 PINS = tuple(ROOT / f"requirements-{what}.txt" for what in ("dev", "cluster", "evaluation"))
 OLDEST, NEWEST = "0.17.0", "0.33.0"  # the versions of ComfyUI that the suite is held to; each has pins of its own
+PROCESSES = 2  # of the suite: each may start a server and a browser
 WITHOUT = "none"
 SOURCE = "https://github.com/comfyanonymous/ComfyUI"
 
@@ -24,7 +25,7 @@ SERVER = ["requests", "tqdm"]
 CLUSTER = ["ray", "pyarrow", "pandas", "fsspec", "pathspec"]
 EVALUATION = ["scipy", "torchmetrics", "torchvision", "timm", "transformers", "pyyaml", "scikit-image"]
 OBJECT_STORE = ["moto", "boto3", "flask", "flask-cors"]  # a server of S3 for tests
-OTHERS = ["psutil", "pytest", "hypothesis", "playwright", "mypy", "ruff", "comfy-cli"]
+OTHERS = ["psutil", "pytest", "pytest-xdist", "hypothesis", "playwright", "mypy", "ruff", "comfy-cli"]
 TEST = [*CLUSTER, *EVALUATION, *OBJECT_STORE, *OTHERS]
 
 EPILOG = f"""Which ComfyUI: the one in the environment variable COMFYUI_PATH (set to nothing: none), else the one that
@@ -39,7 +40,7 @@ def main() -> int:
     comfyui = choose_comfyui(which)
     python = Environment(comfyui).prepared([*CORE, *SERVER, *(TEST if command == "test" else [])])
     os.environ["COMFYUI_PATH"] = str(comfyui or "")
-    os.environ |= threads(processes=2 if command == "test" else 1)  # the suite computes beside the servers it starts
+    os.environ |= threads(PROCESSES if command == "test" else 1)
     return test(python, rest) if command == "test" else run(python, "-m", "tools.lab", "sheet")
 
 
@@ -49,7 +50,8 @@ class SetupError(Exception):
 
 def test(python: Path, arguments: list[str]) -> int:
     """Lint, types, then the suite, whose closing line comes last."""
-    checks = [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"], ["pytest", *arguments]]
+    suite = ["pytest", "-n", str(PROCESSES), "--dist", "loadfile", *arguments]  # `-n 0` among them for one process
+    checks = [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"], suite]
     return next((status for check in checks if (status := run(python, "-m", *check))), 0)
 
 

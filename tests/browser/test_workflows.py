@@ -90,21 +90,15 @@ def assert_kept(saved: dict, file: dict) -> None:
             assert saved.get(key, []) == value, (file["title"], key)
 
 
-# In Nodes 2.0, whose rows are taller: two titles at the end of the tour.
-UNDER_THE_MINIMAP = {"tour": {"Flipped", "Recolored"}}
-
-
 def assert_legible(front_end, name: str) -> None:
     """All of the graph shows, large enough for its titles and values to be there."""
     view = front_end.view()
     file = next(node for node in graph_file(name)["nodes"] if not node["flags"])
     shown = next(node for node in front_end.nodes() if node["title"] == file["title"])
     enlarged = shown["box"][2] / file["size"][0]  # 1.2 in Nodes 2.0 of ComfyUI 0.17.0, else 1
-    # Three graphs are a row or two too tall for 0.57 in Nodes 2.0 since their nodes have a settings input.
-    least = 0.53 if name in ("prompt_to_prompt", "compare_attention", "tour") else 0.57
-    assert view["scale"] * enlarged >= least, view
+    assert view["scale"] * enlarged >= 0.57, view
     assert not view["blank"]
-    assert set(front_end.covered()) <= UNDER_THE_MINIMAP.get(name, set())
+    assert front_end.covered() == []
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +188,7 @@ def test_runs_and_shows_its_images(nodes_2, name):
     assert [title for title, images in shown.items() if not images] == []
     nodes = rendered.nodes()
     assert overlapping(nodes) == []  # live previews have grown the nodes that sample
-    assert set(rendered.covered()) <= UNDER_THE_MINIMAP.get(name, set())
+    assert rendered.covered() == []
     assert rendered.errors == []
 
 

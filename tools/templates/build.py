@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 FOLDER = PACK / "workflows"
+# What Nodes 2.0 of 0.17.0 draws is larger than what newer front ends draw in the room that a file gives a node, so
+# 0.17.0 enlarges the graph too, by 1.2. This is a little less, for newer ones have nodes with a row more.
+LARGER = 1.15
 Heights = dict[str, dict[int, int]]  # by renderer and id: of the room that a node takes below its title bar
 SCRIPT = (Path(__file__).parent / "page.js").read_text(encoding="utf-8")
 
@@ -106,7 +109,8 @@ def _laid_out(name: str, workflow: Workflow, graph: dict[str, Any], heights: Hei
     ids = workflow.ids
     by_id = {node["id"]: node for node in graph["nodes"]}
     boxes = place(
-        workflow, {item: max(heights[CANVAS][number], heights[NODES_2][number]) for item, number in ids.items()}
+        workflow,
+        {item: max(heights[CANVAS][number], round(heights[NODES_2][number] / LARGER)) for item, number in ids.items()},
     )
     for item, number in ids.items():
         by_id[number]["pos"] = [boxes[item].x, boxes[item].y]

@@ -57,14 +57,14 @@ def compare_attention() -> Workflow:
         demo.edit("d  These maps alone", maps, on_maps["target"], empty),
     ]
     *joins, decoded, large = demo.four_in_one(*(edit["latent"] for edit in edits))
-    result = preview("a and b, below c and d", large["IMAGE"], 468, room=330)
+    result = preview("a and b, below c and d", large["IMAGE"], 468, room=425)
     for node in (on_ddim, on_maps, ddim, maps, *edits):
         node.width = 218  # so that the edits end left of the minimap
     ddim.width = 236  # the least that its longest name takes
     demo.loader.width = demo.image.width = 240
     return Workflow(
         [
-            [Note("compare_attention", width=340), demo.group(empty)],
+            [Note("compare_attention", width=290), demo.group(empty)],
             [Group("2  Words", WORDS, [[on_ddim], [on_maps]]), Group("6  Results", RESULT, [[large, result]])],
             [
                 Group("3  Invert", INVERT, [[ddim], [maps]]),
