@@ -195,7 +195,7 @@ def _whole_mask(noise_maps: NoiseMaps) -> Tensor:
 
 
 def _weights(noise_maps: NoiseMaps) -> str:
-    """In words, to compare and to tell."""
+    """Weights of image and noise as text, to compare and to show."""
     if noise_maps.noising is None:
         return "of their levels"
     return "; ".join(" ".join(f"{number:.4g}" for number in row) for row in noise_maps.noising.tolist())

@@ -32,7 +32,7 @@ _HEAT = torch.tensor(
 
 
 def levels_between(full_steps: int, skipped: int, count: int, start: float, end: float) -> list[int]:
-    """At most `count` levels, evenly spread from share `start` to share `end` of the full schedule.
+    """At most `count` levels, evenly spread from fraction `start` to fraction `end` of the full schedule.
 
     Args:
         full_steps: steps of the full schedule; level i is the fraction i / full_steps of it.

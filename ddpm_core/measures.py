@@ -1,4 +1,4 @@
-"""What a picture and its edit have in common: MSE, PSNR and SSIM over all pixels and under two masking conventions.
+"""MSE, PSNR and SSIM of a picture and its edit, over all pixels and under two masking conventions.
 
 `blackened` is PIE-Bench's convention (PnPInversion, evaluation/matrics_calculator.py): the edited part is black in both
 pictures and the mean runs over ALL pixels, so the error is the background's times its fraction of the picture. The

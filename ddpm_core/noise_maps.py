@@ -162,7 +162,7 @@ class NoiseMaps:
         return self.denoised_at(i - 1).to(device) if self.schedule.step(i).history else None
 
     def _read_denoised(self, first: int = 0) -> Iterator[Tensor]:
-        """Those of the steps from one on that has no history."""
+        """The predictions of all steps from `first` on, which has no history."""
         before = None
         for i in range(first, self.steps):
             step = self.schedule.step(i)

@@ -198,7 +198,7 @@ def most_probable_triangle(angles: Tensor) -> tuple[float, float, float]:
     return best // 181, best % 181, 180 - best // 181 - best % 181
 
 
-def share_assigned(a: Tensor, b: Tensor) -> float:
+def fraction_assigned(a: Tensor, b: Tensor) -> float:
     """The fraction of rows of a (B, *S) whose nearest row of b (B, *S) is their own.
 
     Source: arXiv 2410.23530v2, Sec. 4.3 and App. E.1: whether the noise of an image can be told from that of others.

@@ -1,4 +1,4 @@
-"""What papers sample noise maps of each method with, and a word on the node where settings are far from that."""
+"""Usual settings for noise maps of each method, and advice where settings are far from them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .presets import PRESETS
 
 @dataclass(frozen=True)
 class Usual:
-    """What maps of one method are sampled with.
+    """Usual settings of one method.
 
     Args:
         skip: T_skip as a fraction of all steps.
@@ -60,7 +60,7 @@ def usual_of(noise_maps: NoiseMaps) -> Usual:
 
 
 def on_settings(noise_maps: NoiseMaps, skip_steps: int, cfg: float | None = None) -> str:
-    """What to set otherwise to sample these maps, in words; empty where the settings are ordinary.
+    """Advice on unusual settings for these maps; empty where they are usual.
 
     Args:
         cfg: None where a guider elsewhere has it.
@@ -88,7 +88,7 @@ def on_settings(noise_maps: NoiseMaps, skip_steps: int, cfg: float | None = None
 
 
 def on_steps_of_few(steps: int) -> str:
-    """What to say of an inversion for few-step models that runs so many; empty where they are few."""
+    """Advice on an inversion for few-step models that runs many steps; empty where they are few."""
     if steps <= MOST_OF_FEW:
         return ""
     return (

@@ -83,7 +83,7 @@ def eta(minimum: float, tooltip: str) -> io.Input:
 
 
 def eta_of_edit(minimum: float, at_minimum: str = "") -> io.Input:
-    """Of what inverts an image, to be edited."""
+    """The eta of an inversion whose image is then edited."""
     return eta(
         minimum,
         "Noise of each step: 1 is DDPM, the paper's. Lower puts an edit off to the cleaner steps, so that more of the "
@@ -187,7 +187,7 @@ def fraction(
 
 
 def settings(what: str) -> io.Input:
-    """Of a preset; `what` are the inputs whose place it takes."""
+    """The preset's wire; `what` names the inputs that it overrides."""
     return SETTINGS.Input(
         "settings", optional=True, tooltip=f"From Edit Preset, for all nodes of an edit: used in place of {what} here."
     )

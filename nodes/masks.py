@@ -31,7 +31,7 @@ _START_OF_WORDS, _END_OF_WORDS = 0.2, 0.8
 
 
 def search_inputs(threshold: float, above: str, cost: str, start: float, end: float) -> list[io.Input]:
-    """What every node is asked that finds a mask in noise maps.
+    """Inputs that all nodes share which find a mask in noise maps.
 
     Args:
         threshold, start, end: defaults.
@@ -78,7 +78,7 @@ def search_inputs(threshold: float, above: str, cost: str, start: float, end: fl
 
 
 def search_outputs(beside: str) -> list[io.Output]:
-    """What such a node gives; `beside` names the heat map."""
+    """Outputs of such a node; `beside` names the heat map."""
     return [
         io.Mask.Output(display_name="mask", tooltip="One for each image, in its size, for any mask input."),
         io.Image.Output(display_name="preview", tooltip=f"The image, dimmed outside the mask, and beside it {beside}."),

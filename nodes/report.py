@@ -207,7 +207,7 @@ def _what_to_turn(
 
 
 def _for_more(masked: bool, noise_maps: NoiseMaps | None, skip_steps: int, cfg: float) -> list[str]:
-    """What makes an edit go further, the likeliest first."""
+    """Changes of settings that make an edit go further, the likeliest first."""
     ways, held = [], 0 if noise_maps is None else noise_maps.skipped
     if skip_steps == _UNKNOWN:
         ways.append("lower skip_steps")

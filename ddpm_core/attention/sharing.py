@@ -92,7 +92,7 @@ class Share:
 
 @dataclass(frozen=True)
 class ShareFeatures:
-    """That the target takes over what the residual branch of a block makes of the source (arXiv 2211.12572, Sec. 4).
+    """Sharing of the output of a block's residual branch (arXiv 2211.12572, Sec. 4).
 
     Args:
         where: of the transformers, in whose blocks.
@@ -132,7 +132,7 @@ METHODS = {
 def share(
     queries: Tensor, keys: Tensor, values: Tensor, halves: Halves, takes: frozenset[str]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What a self-attention is to be given, each (R, N, D): the target's rows with what they take of the source's."""
+    """Queries, keys and values (R, N, D) in which the target's rows have taken over those of the source."""
     parts = {"queries": queries, "keys": keys, "values": values}
     for name in takes:
         part = parts[name].clone()

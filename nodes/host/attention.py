@@ -217,7 +217,7 @@ def _take_features(
 
 
 class EditedRun:
-    """What one run with an attention edit is made of.
+    """One run with an attention edit.
 
     Args:
         edit: what the target takes over.

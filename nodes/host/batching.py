@@ -144,7 +144,7 @@ class SplittingDenoiser:
 
 
 def _obstacle(guider: Guider, model_options: dict[str, Any], rows: int) -> str | None:
-    """What about this run is not known to treat each row by its own timestep."""
+    """The part of this run that is not known to treat each row by its own timestep; None if all is."""
     model = guider.model_patcher
     network = type(model.model.diffusion_model)
     if not f"{network.__module__}.{network.__qualname__}".endswith(NETWORKS):

@@ -1,4 +1,4 @@
-"""What of ComfyUI may change: all names that this room uses, and what differs between the supported versions.
+"""Names of ComfyUI that this room uses, and differences between the supported versions.
 
 ComfyUI promises none of them, so a new version of it is read by this list; a test looks for each on every host.
 """

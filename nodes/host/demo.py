@@ -30,7 +30,7 @@ class DemoPixels(comfy.latent_formats.LatentFormat):
 
 
 class DemoScenes(comfy.supported_models_base.BASE):
-    """What the host asks of a model family: v-prediction on Stable Diffusion's noise schedule."""
+    """The demo model as a family of the host: v-prediction on Stable Diffusion's noise schedule."""
 
     unet_extra_config: dict[str, Any] = {}
     latent_format = DemoPixels

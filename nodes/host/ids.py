@@ -80,7 +80,7 @@ async def settle(ours: Nodes) -> None:
 
 
 def with_new_ids(posted: dict[str, Any]) -> dict[str, Any]:
-    """What is posted to ComfyUI's queue, the graph's old ids replaced where no other node has them."""
+    """A prompt posted to ComfyUI's queue, its old ids replaced where no other node has them."""
     for node in posted.get("prompt", {}).values():
         old = node.get("class_type")
         if old in RENAMED and old not in _known():

@@ -31,7 +31,7 @@ PartOfAll = tuple[int, int]
 
 @dataclass(frozen=True)
 class Run:
-    """What the host hands to a sampler.
+    """The arguments that the host gives a sampler.
 
     Args:
         guider: the guider that is being sampled with, its conditionings ready for the model.

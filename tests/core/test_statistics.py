@@ -169,8 +169,8 @@ def test_the_most_probable_triangle_is_by_the_product_of_its_corners():
 
 def test_rows_are_assigned_to_the_nearest():
     a = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0], [10.0, 10.0]]).view(4, 1, 1, 2)
-    assert statistics.share_assigned(a, a + 1) == 1
-    assert statistics.share_assigned(a, a[[0, 2, 1, 3]]) == 0.5
+    assert statistics.fraction_assigned(a, a + 1) == 1
+    assert statistics.fraction_assigned(a, a[[0, 2, 1, 3]]) == 0.5
 
 
 def test_triangle():

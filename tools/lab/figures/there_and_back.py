@@ -39,8 +39,8 @@ def latents(subjects: Subjects) -> Result:
         "most probable": statistics.most_probable_triangle(triangles),
     }
     assigned = {
-        "noise": [statistics.share_assigned(images, noise), statistics.share_assigned(noise, images)],
-        "latent": [statistics.share_assigned(images, latent), statistics.share_assigned(latent, images)],
+        "noise": [statistics.fraction_assigned(images, noise), statistics.fraction_assigned(noise, images)],
+        "latent": [statistics.fraction_assigned(images, latent), statistics.fraction_assigned(latent, images)],
     }
     rows = {
         "picture": images,
