@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ...ddpm_core import attention
 from ...ddpm_core.attention import AttentionControl, CrossWeights, Halves, Share, WordMaps
-from . import conds
+from . import calls, conds
 from .blocks import Blocks, Key, key_of
 from .conds import Conds
 from .levels import LevelsOfRun
@@ -290,6 +290,7 @@ class SharedRun(EditedRun):
         self._source_state = source_state
         self._source = prepare({"positive": comfy.sampler_helpers.convert_cond(edit.source)})["positive"]
         self._rows: int | None = None  # that the last call had for a prompt
+        self._others = calls.code_of_others(guider.model_patcher, extra_args["model_options"])
         self._ran = False
         options = comfy.model_patcher.create_model_options_clone(extra_args["model_options"])
         comfy.patcher_extension.add_wrapper(
@@ -330,9 +331,11 @@ class SharedRun(EditedRun):
         options = self._patches.into(model_options, step, positive, self._maps)
         both = torch.cat([self._source_state(step).to(x), x])
         target = prompts[positive] or []
-        entry = conds.joined(self._source, target, len(x), conds.PER_ROW | conds.CONTROL)
+        entry = conds.joined(self._source, target, len(x), repeats=True, allowed=conds.CONTROL)
         if entry is None:
             raise ValueError(why_not_joined(self._source, target))
+        if self._others:
+            self._check(executor, model, entry, target, both, timestep, model_options)
         joined: list[Conds | None] = [entry if i == positive else prompt for i, prompt in enumerate(prompts)]
         others = [None if i == positive else prompt for i, prompt in enumerate(prompts)]
         # the other prompts' rows of the source are calculated where they are edited, else for nothing
@@ -347,6 +350,36 @@ class SharedRun(EditedRun):
             rest = executor(model, others, x, timestep, model_options)
             out = [out[i] if i == positive else part for i, part in enumerate(rest)]
         return out
+
+    def _check(
+        self,
+        executor: Callable[..., list[Tensor]],
+        model: Any,
+        entry: Conds,
+        target: Conds,
+        both: Tensor,
+        timestep: Tensor,
+        model_options: ModelOptions,
+    ) -> None:
+        """Try, once, whether code of other nodes leaves the target's rows as they are without the source's.
+
+        Raises:
+            ValueError: it does not.
+        """
+        x = both[len(both) // 2 :]
+        self._expect(len(both), [entry])
+        beside = executor(model, [entry], both, torch.cat([timestep, timestep]), model_options)[0][len(x) :]
+        self._expect(len(x), [target])
+        alone, again = (executor(model, [target], x, timestep, model_options)[0] for _ in range(2))
+        model_patcher = self._guider.model_patcher
+        by_chance = not calls.is_rounding(again, alone, x, model_patcher)  # as Tome merges pixels
+        if not (by_chance or calls.is_rounding(beside, alone, x, model_patcher)):
+            raise ValueError(
+                f"model patches of other nodes ({', '.join(self._others)}) take the rows of a call as one, or hold "
+                "something for each of them, so the source's rows cannot ride along: edit one picture at a time, "
+                "remove those nodes, or disconnect attention"
+            )
+        self._others = []
 
     def _expect(self, rows: int, prompts: Sequence[Conds | None]) -> None:
         if rows != self._rows:
@@ -398,8 +431,8 @@ def _share_state(a: Callable[..., Any], b: Callable[..., Any]) -> bool:
 def why_not_joined(source: Conds, target: Conds) -> str:
     """Why two prompts cannot ride in one call."""
     return (
-        conds.why_not_plain("source", source, conds.PER_ROW, "an attention edit")
-        or conds.why_not_plain("target", target, conds.PER_ROW | conds.CONTROL, "an attention edit")
+        conds.why_not_plain("source", source, "an attention edit")
+        or conds.why_not_plain("target", target, "an attention edit", conds.CONTROL)
         or "source and target prompt cannot share a call of the model: their conditionings are of different kinds or "
         "lengths; make both with Prompt-to-Prompt"
     )

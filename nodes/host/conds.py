@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import comfy.conds
@@ -15,61 +15,31 @@ from .values import Conditioning
 Conds = list[dict[str, Any]]
 """One prompt: what `comfy.samplers.process_conds` makes of a CONDITIONING."""
 
-# What a conditioning may hold and still have another beside it in the same rows' call: the model's own part, and what
-# that part was made from. Anything else (areas, masks, times, ControlNets, hooks) the host reads once for a whole call.
-PER_ROW = {
-    "model_conds",
-    "uuid",
-    "cross_attn",
-    "pooled_output",
-    "prompt_type",
-    "width",
-    "height",
-    "crop_w",
-    "crop_h",
-    "target_width",
-    "target_height",
-    "aesthetic_score",
-    "guidance",
-    "attention_mask",
-    "concat_latent_image",
-    "concat_mask",
-    "reference_latents",
-}
-# ControlNets, of the target's prompt, which then guide both halves.
+# What a conditioning may hold that the host reads once for a whole call, whatever its rows are.
 CONTROL = {"control", "control_apply_to_uncond"}
-# What else it may hold where several timesteps share a call: the same for all of them, or minded by `batching`.
+ONE_LEVEL = {"hooks", "gligen", "default"}  # by the level of the first row
 PER_CALL = (
-    PER_ROW
-    | CONTROL
-    | {
-        "area",
-        "strength",
-        "mask",
-        "mask_strength",
-        "set_area_to_bounds",
-        "start_percent",
-        "end_percent",
-        "timestep_start",
-        "timestep_end",
-    }
+    CONTROL
+    | ONE_LEVEL
+    | {"area", "strength", "mask", "mask_strength", "set_area_to_bounds"}
+    | {"start_percent", "end_percent", "timestep_start", "timestep_end"}
 )
 
 
-def why_not_plain(which: str, prompt: Conds, known: set[str], what: str) -> str | None:
+def why_not_plain(which: str, prompt: Conds, what: str, allowed: Collection[str] = ()) -> str | None:
     """Why a prompt is not one entry for the whole picture, all the time; None where it is.
 
     Args:
         which: source, target or negative.
-        known: what it may hold.
         what: the method that takes no other.
+        allowed: what of PER_CALL it may hold.
     """
     if len(prompt) != 1:
         return (
             f"the {which} prompt has {len(prompt)} entries, and {what} takes one: do without Conditioning (Combine) "
             "and areas"
         )
-    if strange := sorted(set(prompt[0]) - known):
+    if strange := sorted(set(prompt[0]) & PER_CALL - set(allowed)):
         return (
             f"the {which} prompt has {', '.join(strange)}, and {what} takes one prompt for the whole picture at every "
             "step: do without areas, masks, times and hooks; to edit in one place, give the sampler a mask"
@@ -77,22 +47,26 @@ def why_not_plain(which: str, prompt: Conds, known: set[str], what: str) -> str 
     return None
 
 
-def joined(a: Conds, b: Conds, rows: int, of_b: set[str] = PER_ROW) -> Conds | None:
+def joined(a: Conds, b: Conds, rows: int, repeats: bool, allowed: Collection[str] = ()) -> Conds | None:
     """Two conditionings as one of 2 * rows rows; None where they cannot be one.
 
     Args:
-        of_b: what the second may hold; what is not a row's own goes for both.
+        repeats: whether text may be repeated to the length of the other, as the host does it. That changes nothing for
+            a network that reads text by cross-attention alone.
+        allowed: what of PER_CALL the second may hold; it goes for both.
     """
-    if len(a) != 1 or len(b) != 1 or set(a[0]) - PER_ROW or set(b[0]) - of_b:
+    if len(a) != 1 or len(b) != 1 or set(a[0]) & PER_CALL or set(b[0]) & PER_CALL - set(allowed):
         return None
     parts = a[0]["model_conds"], b[0]["model_conds"]
     if set(parts[0]) != set(parts[1]):
         return None
     both = {}
     for name in parts[0]:
-        # the host's own rules of what can share a call, and how: prompts of other lengths are repeated to a common one
+        # the host's own rules of what can share a call, and how
         first, second = (part[name].process_cond(batch_size=rows, area=None) for part in parts)
         if type(first) is not type(second) or not first.can_concat(second):
+            return None
+        if isinstance(first.cond, torch.Tensor) and first.cond.shape != second.cond.shape and not repeats:
             return None
         both[name] = type(first)(first.concat([second]))
     return [{**b[0], "model_conds": both}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ...ddpm_core.guidance import CFGSchedule, Guidance, cfg_scales, classifier_free, guided
+from . import calls
 from .conds import Conds, forget_features, joined
 from .levels import LevelsOfRun
 from .model import advise_on_guidance
@@ -73,6 +75,7 @@ class ImagesGuider(comfy.samplers.CFGGuider):
         self.inner_set_conds(prompts)
         self._guide = guide
         self._masks: dict[str, dict[int, Tensor]] = {}
+        self._others: list[str] = []
 
     def sample(
         self, noise: Tensor, latent_image: Tensor, sampler: Sampler, sigmas: Tensor, *args: Any, **kwargs: Any
@@ -81,6 +84,7 @@ class ImagesGuider(comfy.samplers.CFGGuider):
         self.guidance = GuidanceOfRun(sigmas, self._guide)
         self.set_cfg(self.guidance.at(sigmas[:1]).scale)  # for patches that ask the guider
         self._masks = {}
+        self._others = calls.code_of_others(self.model_patcher, self.model_options)
         return super().sample(noise, latent_image, sampler, sigmas, *args, **kwargs)
 
     def inner_sample(
@@ -103,7 +107,32 @@ class ImagesGuider(comfy.samplers.CFGGuider):
         self, x: Tensor, timestep: Tensor, model_options: dict[str, Any] | None = None, seed: int | None = None
     ) -> Tensor:
         """The guided prediction of x_0, by the host's name for it."""
-        return self._guided(self.guidance.at(timestep), self.conds, x, timestep, model_options or {}, seed)
+        return self._for_images(self.guidance.at(timestep), self.conds, x, timestep, model_options or {}, seed)
+
+    def _for_images(
+        self,
+        guidance: Guidance,
+        conds: dict[str, Conds],
+        x: Tensor,
+        timestep: Tensor,
+        options: dict[str, Any],
+        seed: int | None,
+    ) -> Tensor:
+        """The guided prediction, of all variations in one call unless other nodes have put code into it."""
+        if not self._others or self.images in (None, len(x)):
+            return self._guided(guidance, conds, x, timestep, options, seed)
+        step = self.guidance.step(timestep)
+        masks: list[dict[str, Tensor]] = []
+
+        def call(x: Tensor, timestep: Tensor) -> Tensor:
+            result = self._guided(guidance, conds, x, timestep, options, seed)
+            masks.append({name: seen[step] for name, seen in self._masks.items() if step in seen})
+            return result
+
+        result = calls.by_images(call, self.images, x, timestep)
+        for name in masks[0]:
+            self._masks[name][step] = torch.cat([part[name] for part in masks])
+        return result
 
     def _guided(
         self,
@@ -160,7 +189,7 @@ class PairGuider(ImagesGuider):
 
     Each half has its own scale, and its own copy of the negative prompt: the host gives the areas, ControlNets and
     GLIGEN boxes of a prompt to the negative that it is guided against. Where rows may have conditionings of their own,
-    both halves are one call; areas, ControlNets, hooks and patches of the guidance take a call for each half.
+    both halves are one call; areas, ControlNets, hooks, and code of other nodes take a call for each half.
 
     Args:
         negative: None for the prompt of each half itself, which is then not guided.
@@ -185,12 +214,13 @@ class PairGuider(ImagesGuider):
         self._own_negative = negative is None
         self._source_cfg = source_cfg
         self._joined: dict[int, tuple[Conds | None, Conds | None]] = {}
+        self._is_apart: bool | None = None
 
     def inner_sample(self, *args: Any, **kwargs: Any) -> Tensor:
         """The host's, which prepares the target's half alone; `prepare_source` does the other."""
         source = self.conds.pop("source")
         self._source = {"positive": source, "negative": source if self._own_negative else self.conds["negative"]}
-        self._joined = {}
+        self._joined, self._is_apart = {}, None
         try:
             return super().inner_sample(*args, **kwargs)
         finally:
@@ -204,35 +234,80 @@ class PairGuider(ImagesGuider):
         self, x: Tensor, timestep: Tensor, model_options: dict[str, Any] | None = None, seed: int | None = None
     ) -> Tensor:
         """The guided predictions of x_0 of both halves."""
-        options, rows = model_options or {}, len(x) // 2
+        options = model_options or {}
         target = self.guidance.at(timestep)
-        source = Guidance(target.positive, target.negative, self._source_cfg)
-        cond, uncond = self._joined_prompts(rows)
-        if cond is None or uncond is None or any(name.startswith("sampler_") for name in options):
-            if self.attention is not None:
-                raise ValueError(
-                    "attention needs source and target in one call of the model, and areas, ControlNets, hooks or "
-                    "patches of the guidance take a call for each: invert the image and sample from its noise maps, "
-                    "or disconnect attention"
-                )
-            halves = zip((source, target), (self._source, self.conds), x.chunk(2), timestep.chunk(2), strict=True)
-            return torch.cat([self._half(*half, options, seed) for half in halves])
-        if source.scale == target.scale == 1:
-            uncond = None
+        pair = Guidance(target.positive, target.negative, self._source_cfg), target
+        if self._is_apart is None:
+            self._is_apart = self._has_to_be_apart(pair, x, timestep, options, seed)
+        if not self._is_apart:
+            edited = options if self.attention is None else self.attention.options(options, timestep, positive=0)
+            try:
+                return self._together(pair, x, timestep, edited)
+            except RuntimeError as error:  # no memory for both, or a network that takes one prompt alone
+                if self.attention is not None:
+                    raise
+                reason = str(error)
+            logging.warning("Edit-friendly edit: a call for each prompt, because one for both ended in: %s", reason)
+            self._is_apart = True
+        return self._apart(pair, x, timestep, options, seed)
+
+    def _has_to_be_apart(
+        self, pair: tuple[Guidance, Guidance], x: Tensor, timestep: Tensor, options: dict[str, Any], seed: int | None
+    ) -> bool:
+        """Whether each half has a call of its own, found in the first call of a run.
+
+        Raises:
+            ValueError: attention, which needs both in one.
+        """
+        why = f"model patches ({', '.join(self._others)})"
+        if None in self._joined_prompts(len(x) // 2) or any(name.startswith("sampler_") for name in options):
+            why = "areas, ControlNets, hooks or patches of the guidance"
+        elif not self._others:
+            return False
+        elif self.attention is not None:
+            alone = self._apart(pair, x, timestep, options, seed)
+            if calls.is_rounding(self._together(pair, x, timestep, options), alone, x, self.model_patcher):
+                return False
         if self.attention is not None:
-            options = self.attention.options(options, timestep, positive=0)
+            raise ValueError(
+                f"attention needs source and target in one call of the model, and {why} take a call for each: invert "
+                "the image and sample from its noise maps, or disconnect attention"
+            )
+        logging.info("Edit-friendly edit: a call for each prompt, because of %s", why)
+        return True
+
+    def _together(
+        self, pair: tuple[Guidance, Guidance], x: Tensor, timestep: Tensor, options: dict[str, Any]
+    ) -> Tensor:
+        rows = len(x) // 2
+        cond, uncond = self._joined_prompts(rows)
+        scales = [guidance.scale for guidance in pair]
+        if scales == [1, 1]:
+            uncond = None
         # in the host's own order, by which patches of attention tell the two
         first, second = comfy.samplers.calc_cond_batch(self.inner_model, [cond, uncond], x, timestep, options)
         if uncond is None:
             return first
-        scale = torch.cat([x.new_full((rows,), guidance.scale) for guidance in (source, target)])
+        scale = torch.cat([x.new_full((rows,), scale) for scale in scales])
         return guided(second, first, scale.view(-1, *[1] * (x.ndim - 1)))
+
+    def _apart(
+        self,
+        pair: tuple[Guidance, Guidance],
+        x: Tensor,
+        timestep: Tensor,
+        options: dict[str, Any],
+        seed: int | None,
+    ) -> Tensor:
+        halves = zip(pair, (self._source, self.conds), x.chunk(2), timestep.chunk(2), strict=True)
+        return torch.cat([self._half(*half, options, seed) for half in halves])
 
     def _joined_prompts(self, rows: int) -> tuple[Conds | None, Conds | None]:
         """The halves' positive and negative prompts as one of both halves' rows each, which no step changes."""
         if rows not in self._joined:
             pairs = [(self._source[name], self.conds[name]) for name in ("positive", "negative")]
-            self._joined[rows] = joined(*pairs[0], rows), joined(*pairs[1], rows)
+            repeats = calls.reads_text_by_cross_attention_alone(self.inner_model.diffusion_model)
+            self._joined[rows] = joined(*pairs[0], rows, repeats), joined(*pairs[1], rows, repeats)
         return self._joined[rows]
 
     def _half(
@@ -245,7 +320,7 @@ class PairGuider(ImagesGuider):
         seed: int | None,
     ) -> Tensor:
         forget_features([conds["negative"], conds["positive"]])  # the halves may share one, with other rows
-        return self._guided(guidance, conds, x, timestep, options, seed)
+        return self._for_images(guidance, conds, x, timestep, options, seed)
 
 
 def guider_for(

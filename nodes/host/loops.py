@@ -26,7 +26,7 @@ from ...ddpm_core import (
 )
 from ...ddpm_core.attention import AttentionControl, WordMaps
 from ...ddpm_core.trajectories import Trajectory
-from . import batching, compat, conds, latents
+from . import calls, compat, conds, latents
 from .attention import AttentionEdit, PairedRun, Patches, SharedRun, refuse_what_cannot_share
 from .blocks import Blocks
 from .embeddings import OpenGuidance, ReplacingDenoiser
@@ -44,13 +44,13 @@ def inversion(
 
     def loop(run: Run) -> NoiseMaps:
         image, schedule = run.image(len(plan.seeds)), plan.schedule
-        chunks = batching.chunks(run.guider, run.model_options, schedule, image.shape, timesteps_per_call)
+        chunks = calls.chunks(run.guider, run.model_options, schedule, image.shape, timesteps_per_call)
         if any(len(chunk) > 1 for chunk in chunks):
-            batching.expand_conditionings(run.guider, len(image))
-        rounding = batching.rounding(run.guider.model_patcher)
+            calls.expand_conditionings(run.guider, len(image))
+        rounding = calls.rounding(run.guider.model_patcher)
         with run.progress(schedule.steps) as progress:
             return invert(
-                batching.SplittingDenoiser(run.guider, run.extra_args, rows=len(image), rounding=rounding),
+                calls.SplittingDenoiser(run.guider, run.extra_args, rows=len(image), rounding=rounding),
                 trajectory(image, schedule, plan.seeds),
                 schedule,
                 chunks=chunks,
@@ -236,7 +236,7 @@ class FixedNoise(LoopSampler):
                 prepare=run.prepare,
             )
             run, mask_after = replace(run, extra_args=shared.extra_args), shared.mask_after
-        denoiser = run.denoiser
+        denoiser = run.denoiser_of(noise_maps.images) if self._attention is None else run.denoiser
         if noise_maps.uncond is not None:
             uncond = noise_maps.uncond[first:].to(run.device)
             denoiser = ReplacingDenoiser(run.guider, run.extra_args, self.sigmas, uncond)

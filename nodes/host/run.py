@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from ...ddpm_core import Denoiser, NoiseMaps
 from ...ddpm_core.denoiser import StepCallback
-from . import compat, conds
+from . import calls, compat, conds
 from .guiders import ImagesGuider
 from .plan import Plan
 from .values import Guider, ModelPatcher
@@ -54,6 +54,14 @@ class Run:
     def denoiser(self) -> Denoiser:
         """The guider as the core calls it."""
         return partial(self.guider, **self.extra_args)
+
+    def denoiser_of(self, images: int) -> Denoiser:
+        """The same for any guider of the host, in calls for so many images if other nodes have put code into them."""
+        if isinstance(self.guider, ImagesGuider) or not calls.code_of_others(
+            self.guider.model_patcher, self.model_options
+        ):
+            return self.denoiser
+        return partial(calls.by_images, self.denoiser, images)
 
     @property
     def model_options(self) -> dict[str, Any]:

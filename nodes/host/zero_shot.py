@@ -138,7 +138,7 @@ def _one(name: str, prompt: conds.Conds) -> conds.Conds:
     Raises:
         ValueError: any other, by what it carries.
     """
-    if why := conds.why_not_plain(name, prompt, conds.PER_ROW | conds.CONTROL, "zero-shot guidance"):
+    if why := conds.why_not_plain(name, prompt, "zero-shot guidance", conds.CONTROL):
         raise ValueError(why)
     if _CONTEXT not in prompt[0]["model_conds"]:
         raise ValueError(f"the {name} prompt holds no text that cross-attention reads: connect CLIP Text Encode")

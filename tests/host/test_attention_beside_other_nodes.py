@@ -208,7 +208,7 @@ def test_several_gpus_are_refused_wherever_attention_is_read(pack, prompts, shar
     """ComfyUI then runs prompts on clones of the model, in threads: hooks would sit on one of them."""
     host, options = pack.host, {"multigpu_clones": {"cuda:1": object()}}
     core = pack.core.attention
-    edits = [prompts().edit.edit, share(conditioning("sd15", 1), "Plug-and-Play").edit, core.Edit()]
+    edits = [prompts().edit.edit, share(conditioning("sd15", 1), "Plug-and-Play").edit, core.AttentionControl()]
     for edit in edits:
         for run in (host.attention.EditedRun, host.attention.PairedRun):
             with pytest.raises(ValueError, match="on several GPUs"):

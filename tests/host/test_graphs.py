@@ -270,26 +270,27 @@ def of_image(entry: list, b: int) -> list:
 
 
 @pytest.mark.parametrize("name", ["plain", "longer target", "guidance of flux"])
-def test_source_and_target_share_a_call_in_the_hosts_own_order(graph, sample, invert, edit, name):
+def test_source_and_target_share_a_call_in_the_hosts_own_order(graph, sample, invert, edit, monkeypatch, name):
     """Patches of attention tell prompt from negative by `cond_or_uncond`, as the host's own guidance orders them."""
     case = graph(name)
     seen, positive = [], []
+    apply_model = case.model.model.apply_model
 
-    def wrapper(apply_model, args):
-        halves = args["c"]["c_crossattn"].chunk(2)
-        seen.append((args["cond_or_uncond"], len(args["input"])))
-        positive.append(halves[args["cond_or_uncond"].index(0)])
-        return apply_model(args["input"], args["timestep"], **args["c"])
+    def watched(x, timestep, **c):
+        order = c["transformer_options"]["cond_or_uncond"]
+        seen.append((order, len(x)))
+        positive.append(c["c_crossattn"].chunk(2)[order.index(0)])
+        return apply_model(x, timestep, **c)
 
-    model = case.model.clone()
-    model.set_model_unet_function_wrapper(wrapper)
+    monkeypatch.setattr(case.model.model, "apply_model", watched)
     prompts = {"source": case.source, "target": case.target, "negative": case.negative}
-    edit(model, case.kind, **prompts, latent_image=case.image, steps=2)
+    edit(case.model, case.kind, **prompts, latent_image=case.image, steps=2)
     own, seen[:] = list(seen), []
     for row, prompt in zip(positive[0][[0, -1]], (case.source, case.target), strict=True):
         assert torch.equal(row[: prompt[0][0].shape[1]], prompt[0][0][0])
     noise_maps = invert(case.model, case.kind, latent_image=case.image, scheduler="simple", steps=2, skip_steps=1)
-    sample(model, noise_maps, case.kind, positive=case.source, negative=case.negative)
+    seen.clear()
+    sample(case.model, noise_maps, case.kind, positive=case.source, negative=case.negative)
     ((order, rows),) = seen
     assert own == [(order, 2 * rows)]
 

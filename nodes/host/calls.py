@@ -1,13 +1,15 @@
-"""Several timesteps of an inversion in one call of the host's guider: how many, and which may share one."""
+"""Calls of the model: whose rows may share one, of several timesteps, of both prompts, of all variations."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import comfy.controlnet
 import comfy.model_management
 import torch
+from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from torch import Tensor
 
 from ...ddpm_core import NoiseSchedule, chunks_of
@@ -16,18 +18,45 @@ from .values import Guider, ModelPatcher
 
 # More rows than this no longer raise a GPU's rate, and they delay previews and the Cancel button.
 MOST_AUTOMATIC = 16
-# What is known to treat each row by its own timestep. What is not here may look at one timestep for all of a call, in
-# ways that nobody can see from outside: patches, hooks, other networks and ControlNets have a call for each timestep.
-NETWORKS = (
-    "comfy.ldm.modules.diffusionmodules.openaimodel.UNetModel",
-    "comfy.ldm.modules.diffusionmodules.mmdit.OpenAISignatureMMDITWrapper",
-    "comfy.ldm.flux.model.Flux",
-    "comfy.ldm.wan.model.WanModel",
-)
-CONTROLS = (comfy.controlnet.ControlNet, comfy.controlnet.ControlLora)
-MODEL_OPTIONS = {"transformer_options", "to_load_options", "disable_cfg1_optimization"}
-TRANSFORMER_OPTIONS = {"sample_sigmas"}
-OBJECT_PATCHES = {"model_sampling", "latent_format"}
+CONTROLS = (comfy.controlnet.ControlNet, comfy.controlnet.ControlLora)  # others keep what the last call gave them
+# Parts of a MODEL that are made to be replaced, and that take a level for each row.
+REPLACEABLE = {"model_sampling", "latent_format"}
+# Code that does nothing inside a call.
+OUTSIDE = {"denoise_mask_function"}
+_DATA = (Tensor, torch.dtype, torch.device, str, bytes, bool, int, float, type(None))
+
+
+def code_of_others(model: ModelPatcher, model_options: Mapping[str, Any]) -> list[str]:
+    """Names of code that other nodes have put into the calls of a model.
+
+    Such code may hold something for each row of a LATENT, mix the rows of a prompt, or look at one level for all, and
+    none of this can be seen from outside: so a call has the rows that KSampler's would have.
+    """
+    found = {name for name, value in model_options.items() if name not in OUTSIDE and _holds_code(value)}
+    if "transformer_options" in found:
+        inside = model_options["transformer_options"]
+        found = found - {"transformer_options"} | {name for name, value in inside.items() if _holds_code(value)}
+    patched = {name for name, value in model.object_patches.items() if name not in REPLACEABLE and _holds_code(value)}
+    return sorted(found | patched | set(model.injections))
+
+
+def _holds_code(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_holds_code, value.values()))
+    if isinstance(value, list | tuple | set | frozenset):
+        return any(map(_holds_code, value))
+    return not isinstance(value, _DATA)
+
+
+def reads_text_by_cross_attention_alone(network: torch.nn.Module) -> bool:
+    """Whether text repeated to another length is the same to a network, as it is to no network that joins it to x."""
+    return isinstance(network, UNetModel)
+
+
+def by_images(call: Callable[[Tensor, Tensor], Tensor], images: int | None, x: Tensor, sigma: Tensor) -> Tensor:
+    """A call for each variation of x (variations * images, *S), as if it were the only one."""
+    parts = zip(x.split(images or len(x)), sigma.split(images or len(x)), strict=True)
+    return torch.cat([call(*part) for part in parts])
 
 
 def expand_conditionings(guider: Guider, rows: int) -> None:
@@ -90,11 +119,16 @@ def rounding(model: ModelPatcher) -> float:
     return max(1e-3, torch.finfo(dtype).eps ** 0.5 / 3)
 
 
+def is_rounding(a: Tensor, b: Tensor, x: Tensor, model: ModelPatcher) -> bool:
+    """Whether two predictions at x, all (N, *S), differ by no more than `rounding`."""
+    return (a - b).norm().item() <= rounding(model) * (x - b).norm().item()
+
+
 class SplittingDenoiser:
     """The guider as the core's denoiser, for calls of one or several timesteps.
 
-    A call that runs out of memory is halved and tried again. The first call that is shared is checked: if its last
-    timestep is not what it is alone, all further ones have calls of their own.
+    A call that runs out of memory is halved and tried again. The first call that is shared is checked: if it fails, or
+    if its last timestep is not what it is alone, all further ones have calls of their own.
 
     Args:
         rows: of one timestep; what a call cannot be split below.
@@ -116,13 +150,19 @@ class SplittingDenoiser:
         try:
             denoised = self._guider(x, sigma, **self._extra_args)
             return denoised if self._checked or len(x) == self._rows else self._check(x, sigma, denoised)
-        except Exception as error:
-            if len(x) <= self._rows or not comfy.model_management.is_oom(error):
+        except RuntimeError as error:
+            no_memory = comfy.model_management.is_oom(error)
+            if len(x) <= self._rows or (self._checked and not no_memory):
                 raise
+            reason = str(error)
         # Outside the except block, which would keep the failed call's tensors alive.
-        comfy.model_management.soft_empty_cache()
-        self._most = len(x) // self._rows // 2 * self._rows
-        logging.warning("Edit-friendly inversion: out of memory with %d rows, going on with %d", len(x), self._most)
+        if no_memory:
+            comfy.model_management.soft_empty_cache()
+            self._most = len(x) // self._rows // 2 * self._rows
+            logging.warning("Edit-friendly inversion: out of memory with %d rows, going on with %d", len(x), self._most)
+        else:
+            self._checked, self._most = True, self._rows
+            logging.warning("Edit-friendly inversion: one timestep a call, because several ended in: %s", reason)
         return self(x, sigma)
 
     def _check(self, x: Tensor, sigma: Tensor, denoised: Tensor) -> Tensor:
@@ -145,19 +185,11 @@ class SplittingDenoiser:
 
 def _obstacle(guider: Guider, model_options: dict[str, Any], rows: int) -> str | None:
     """The part of this run that is not known to treat each row by its own timestep; None if all is."""
-    model = guider.model_patcher
-    network = type(model.model.diffusion_model)
-    if not f"{network.__module__}.{network.__qualname__}".endswith(NETWORKS):
-        return f"a network that is not known to take several ({network.__qualname__})"
-    options = {name for name, value in model_options.items() if _filled(value)} - MODEL_OPTIONS
-    transformer_options = model_options.get("transformer_options", {})
-    options |= {name for name, value in transformer_options.items() if _filled(value)} - TRANSFORMER_OPTIONS
-    options |= set(model.object_patches) - OBJECT_PATCHES
-    if options or model.injections:
-        return f"model patches ({', '.join(sorted(options | set(model.injections)))})"
+    if others := code_of_others(guider.model_patcher, model_options):
+        return f"model patches ({', '.join(others)})"
     for cond in (cond for prompt in guider.conds.values() for cond in prompt):
-        if unknown := set(cond) - conds.PER_CALL:
-            return f"{', '.join(sorted(unknown))} on a conditioning"
+        if once := set(cond) & conds.ONE_LEVEL:
+            return f"{', '.join(sorted(once))} on a conditioning"
         if "mask" in cond and rows % len(cond["mask"]):
             return f"{len(cond['mask'])} masks on a conditioning for {rows} rows"
         for control in conds.controls(cond):
@@ -166,12 +198,6 @@ def _obstacle(guider: Guider, model_options: dict[str, Any], rows: int) -> str |
             if rows % len(control.cond_hint_original):
                 return f"{len(control.cond_hint_original)} images of a ControlNet for {rows} rows"
     return None
-
-
-def _filled(nested: object) -> bool:
-    if isinstance(nested, dict):
-        return any(_filled(value) for value in nested.values())
-    return isinstance(nested, Tensor) or bool(nested)
 
 
 def _bounds(guider: Guider) -> set[float]:
