@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import comfy.samplers
 import comfy.utils
@@ -259,7 +260,8 @@ def gradients(models: Iterable[torch.nn.Module]) -> Iterator[None]:
     changes in place, as it adds a ControlNet to the features, is kept as it was for the way back.
     """
     replaced: list[tuple[dict[str, Any], str, Tensor]] = []
-    with torch.inference_mode(False), torch.autograd.graph.allow_mutation_on_saved_tensors():
+    with torch.inference_mode(False), torch.autograd.graph.allow_mutation_on_saved_tensors() as saved:
+        saved.original = _LastingOriginals()
         try:
             for module in (module for model in models for module in model.modules()):
                 tensors: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
@@ -275,6 +277,22 @@ def gradients(models: Iterable[torch.nn.Module]) -> Iterator[None]:
         finally:
             for kept, name, weight in reversed(replaced):
                 kept[name] = weight
+
+
+class _LastingOriginals(WeakKeyDictionary[Any, Tensor]):
+    """PyTorch's saved tensors, each of which stays as long as it is asked for, though it was changed in place.
+
+    PyTorch knows a saved tensor by its id and its address, drops it when it keeps a copy, and then takes the next
+    tensor with that id and address for it: the gradient is another's, without a word.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._dropped: WeakKeyDictionary[Any, Tensor] = WeakKeyDictionary()
+
+    def __delitem__(self, handle: Any) -> None:
+        self._dropped[handle] = self[handle]
+        super().__delitem__(handle)
 
 
 def _outside_inference(weight: Tensor) -> Tensor:

@@ -105,7 +105,8 @@ def random_model(comfy, host_node):
             model, load_device=device, offload_device=comfy.model_management.unet_offload_device()
         )
 
-    return make
+    yield make
+    make.cache_clear()  # while ComfyUI's modules are there, which its models ask as they go
 
 
 def _newer_fields_of_flux() -> dict:

@@ -1,6 +1,7 @@
 """What is particular to the other inversions, native maps, null-text and guidance schedules in real ComfyUI."""
 
 import contextlib
+import random
 
 import pytest
 import torch
@@ -138,6 +139,28 @@ def test_null_text_comes_nearer_than_ddim_and_leaves_the_model_alone(demo, run_n
     after = model.model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert [weight.requires_grad for weight in model.model.parameters()] == with_gradients
+
+
+def test_gradients_of_what_is_changed_in_place_are_its_own(pack):
+    """d/dw of the sum of (c w)^2, each changed in place afterwards, while memory comes and goes."""
+    chance, wrong = random.Random(0), []
+    for _ in range(100):
+        w, total, expected, others = torch.ones(64, requires_grad=True), 0.0, 0.0, []
+        with torch.enable_grad(), pack.host.run.gradients([]):
+            for _ in range(200):
+                c = chance.uniform(0.5, 1.5)
+                x = w * c
+                total, expected = total + (x * x).sum(), expected + 2 * c * c
+                if chance.random() < 0.7:
+                    x += 1
+                if chance.random() < 0.3:
+                    others.append(torch.empty(64))
+                elif others and chance.random() < 0.4:
+                    others.pop(chance.randrange(len(others)))
+                del x
+            (gradient,) = torch.autograd.grad(total, w)
+        wrong.append((gradient - expected).abs().max().item())
+    assert max(wrong) < 1e-2
 
 
 @pytest.mark.parametrize("fails", [False, True])
