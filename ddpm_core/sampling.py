@@ -125,6 +125,7 @@ def generate(
     skipped: int = 0,
     facts: Facts | None = None,
     around: tuple[Tensor, Tensor] | None = None,
+    mask_after: MaskAfter | None = None,
     device: torch.device | str = "cpu",
     callback: StepCallback | None = None,
 ) -> NoiseMaps:
@@ -139,6 +140,7 @@ def generate(
         facts: what the maps are of.
         around: an image (B, *S) and a mask (B, 1, *S[1:]), 1 where a new one is generated and 0 where this one stays;
             the mask goes into the maps.
+        mask_after: what is generated after each step, in place of that mask.
         device: where the arithmetic and the denoiser run.
         callback: called after each step.
 
@@ -151,7 +153,7 @@ def generate(
     x = start.to(device, copy=True)  # a copy: a patch of the model may write into its input
     if around is not None:
         image, mask = around[0], mask_for(x, around[1])
-        x = torch.lerp(edit_friendly_state(image, schedule, seeds, 0).to(device), x, mask)
+        x = torch.lerp(edit_friendly_state(image, schedule, seeds, 0).to(device), x, _opened(mask, mask_after, 0, x))
     states[0] = x
     before = None
     for i in range(schedule.steps):
@@ -164,12 +166,17 @@ def generate(
         before = denoised
         if around is not None:
             outside = edit_friendly_state(image, schedule, seeds, i + 1).to(device)
-            residual = torch.lerp(outside, mean + residual, mask) - mean
+            residual = torch.lerp(outside, mean + residual, _opened(mask, mask_after, i, x)) - mean
         x = mean + residual
         states[i + 1] = x
         residuals[i] = residual
     kept = None if around is None else around[1]
     return NoiseMaps(schedule, states, residuals, skipped=skipped, facts=facts or Facts(), mask=kept)
+
+
+def _opened(mask: Tensor, mask_after: MaskAfter | None, i: int, x: Tensor) -> Tensor:
+    opened = None if mask_after is None else mask_after(i, x)
+    return mask if opened is None else opened.to(x)
 
 
 def pure_noise(like: Tensor, schedule: NoiseSchedule, seeds: Sequence[int]) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .denoiser import StepCallback
 from .noise_maps import NoiseMaps
-from .sampling import replay
+from .sampling import MaskAfter, replay
 
 
 class AttentionGuidance(Protocol):
@@ -48,6 +48,7 @@ def zero_shot(
     weight: float = 0.03,
     skip_steps: int | None = None,
     mask: Tensor | None = None,
+    mask_after: MaskAfter | None = None,
     device: torch.device | str = "cpu",
     callback: StepCallback | None = None,
 ) -> Tensor:
@@ -60,7 +61,7 @@ def zero_shot(
         guidance: the model.
         noise_maps: B rows.
         weight: lambda_xa; 0 is `sample`, and asks for no gradient.
-        skip_steps, mask, device, callback: as `sample` has them.
+        skip_steps, mask, mask_after, device, callback: as `sample` has them.
 
     Returns:
         (B, *S) on `device`.
@@ -79,7 +80,9 @@ def zero_shot(
             moved = [x - down * gradient.to(x.dtype) for gradient in gradients]
         return moved[-1], guidance.predict(moved, sigma).to(x.dtype)
 
-    return replay(predict, noise_maps, skip_steps=skip_steps, mask=mask, device=device, callback=callback)
+    return replay(
+        predict, noise_maps, skip_steps=skip_steps, mask=mask, mask_after=mask_after, device=device, callback=callback
+    )
 
 
 def attend(maps: Tensor, v: Tensor) -> Tensor:

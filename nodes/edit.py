@@ -121,7 +121,6 @@ class EditFriendlyEdit(io.ComfyNode):
         allowed = None if mask is None else latents.mask_rows(plan.latent.shape, cell, mask)
         if auto_mask > 0:
             allowed = intersection(allowed, found_mask(model, source, target, plan, auto_mask, allowed))
-        allowed = intersection(plan.mask, allowed)
         advise_on_guidance(model, source_cfg, target_cfg)
         guide = cfg_guide(target_cfg, cfg_schedule, end_cfg)
         guider = PairGuider(model, source, target, negative, source_cfg, guide)

@@ -12,7 +12,7 @@ import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from torch import Tensor
 
-from ...ddpm_core import NoiseSchedule, chunks_of
+from ...ddpm_core import Denoiser, NoiseSchedule, chunks_of
 from . import conds
 from .values import Guider, ModelPatcher
 
@@ -21,8 +21,6 @@ MOST_AUTOMATIC = 16
 CONTROLS = (comfy.controlnet.ControlNet, comfy.controlnet.ControlLora)  # others keep what the last call gave them
 # Parts of a MODEL that are made to be replaced, and that take a level for each row.
 REPLACEABLE = {"model_sampling", "latent_format"}
-# Code that does nothing inside a call.
-OUTSIDE = {"denoise_mask_function"}
 _DATA = (Tensor, torch.dtype, torch.device, str, bytes, bool, int, float, type(None))
 
 
@@ -32,7 +30,7 @@ def code_of_others(model: ModelPatcher, model_options: Mapping[str, Any]) -> lis
     Such code may hold something for each row of a LATENT, mix the rows of a prompt, or look at one level for all, and
     none of this can be seen from outside: so a call has the rows that KSampler's would have.
     """
-    found = {name for name, value in model_options.items() if name not in OUTSIDE and _holds_code(value)}
+    found = {name for name, value in model_options.items() if _holds_code(value)}
     if "transformer_options" in found:
         inside = model_options["transformer_options"]
         found = found - {"transformer_options"} | {name for name, value in inside.items() if _holds_code(value)}
@@ -125,7 +123,7 @@ def is_rounding(a: Tensor, b: Tensor, x: Tensor, model: ModelPatcher) -> bool:
 
 
 class SplittingDenoiser:
-    """The guider as the core's denoiser, for calls of one or several timesteps.
+    """A denoiser for calls of one or several timesteps.
 
     A call that runs out of memory is halved and tried again. The first call that is shared is checked: if it fails, or
     if its last timestep is not what it is alone, all further ones have calls of their own.
@@ -135,9 +133,8 @@ class SplittingDenoiser:
         rounding: what the check allows.
     """
 
-    def __init__(self, guider: Guider, extra_args: dict[str, Any], *, rows: int, rounding: float):
-        self._guider = guider
-        self._extra_args = extra_args
+    def __init__(self, denoiser: Denoiser, *, rows: int, rounding: float):
+        self._denoiser = denoiser
         self._rows = rows
         self._rounding = rounding
         self._checked = False
@@ -148,7 +145,7 @@ class SplittingDenoiser:
             parts = zip(x.split(self._most), sigma.split(self._most), strict=True)
             return torch.cat([self(*part) for part in parts])
         try:
-            denoised = self._guider(x, sigma, **self._extra_args)
+            denoised = self._denoiser(x, sigma)
             return denoised if self._checked or len(x) == self._rows else self._check(x, sigma, denoised)
         except RuntimeError as error:
             no_memory = comfy.model_management.is_oom(error)
@@ -167,7 +164,7 @@ class SplittingDenoiser:
 
     def _check(self, x: Tensor, sigma: Tensor, denoised: Tensor) -> Tensor:
         last = slice(len(x) - self._rows, None)
-        alone = self._guider(x[last], sigma[last], **self._extra_args)
+        alone = self._denoiser(x[last], sigma[last])
         self._checked = True
         off, noise = (denoised[last] - alone).norm().item(), (x[last] - alone).norm().item()
         if off <= self._rounding * noise:

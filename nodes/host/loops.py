@@ -25,8 +25,9 @@ from ...ddpm_core import (
     zero_shot,
 )
 from ...ddpm_core.attention import AttentionControl, WordMaps
+from ...ddpm_core.sampling import MaskAfter
 from ...ddpm_core.trajectories import Trajectory
-from . import calls, compat, conds, latents
+from . import calls, compat, conds, kept, latents
 from .attention import AttentionEdit, PairedRun, Patches, SharedRun, refuse_what_cannot_share
 from .blocks import Blocks
 from .embeddings import OpenGuidance, ReplacingDenoiser
@@ -50,7 +51,7 @@ def inversion(
         rounding = calls.rounding(run.guider.model_patcher)
         with run.progress(schedule.steps) as progress:
             return invert(
-                calls.SplittingDenoiser(run.guider, run.extra_args, rows=len(image), rounding=rounding),
+                calls.SplittingDenoiser(run.denoiser, rows=len(image), rounding=rounding),
                 trajectory(image, schedule, plan.seeds),
                 schedule,
                 chunks=chunks,
@@ -161,6 +162,7 @@ def generation(plan: Plan) -> Loop[NoiseMaps]:
                 seeds,
                 facts=plan.facts,
                 around=None if mask is None else (run.image(len(seeds)), mask),
+                mask_after=run.mask_after(mask),
                 device=run.latent.device,
                 callback=progress,
             )
@@ -177,19 +179,28 @@ def editing(plan: Plan, mask: Tensor | None, attention: AttentionEdit | None = N
         if attention is not None:
             paired = PairedRun(attention.edit, run.guider, run.model_options, schedule.sigmas, plan.full_steps)
             run.guider.attention, mask_after = paired, paired.mask_after
+        opened = run.mask_after(plan.mask)
+        allowed = intersection(plan.mask, mask) if opened is None else mask
         with run.progress(schedule.steps) as progress:
             return edit(
                 run.denoiser,
                 image.cpu(),
                 schedule,
                 plan.seeds,
-                mask=mask,
-                mask_after=mask_after,
+                mask=allowed,
+                mask_after=both(mask_after, opened),
                 device=image.device,
                 callback=progress,
             )
 
     return loop
+
+
+def both(first: MaskAfter | None, second: MaskAfter | None) -> MaskAfter | None:
+    """The intersection of two masks that change from step to step."""
+    if first is None or second is None:
+        return first or second
+    return lambda step, x: intersection(first(step, x), second(step, x))
 
 
 class FixedNoise(LoopSampler):
@@ -236,20 +247,24 @@ class FixedNoise(LoopSampler):
                 prepare=run.prepare,
             )
             run, mask_after = replace(run, extra_args=shared.extra_args), shared.mask_after
-        denoiser = run.denoiser_of(noise_maps.images) if self._attention is None else run.denoiser
+        denoiser = run.guider_of(len(noise_maps.image) if self._attention else noise_maps.images)
         if noise_maps.uncond is not None:
             uncond = noise_maps.uncond[first:].to(run.device)
             denoiser = ReplacingDenoiser(run.guider, run.extra_args, self.sigmas, uncond)
-        host_mask = None
+        denoiser = kept.shown(run, denoiser, noise_maps.image)
+        held = noise_maps.mask
         if run.mask is not None:  # for all variations
-            host_mask = comfy.utils.repeat_to_batch_size(run.mask.cpu(), len(noise_maps.image))
+            held = intersection(held, comfy.utils.repeat_to_batch_size(run.mask.cpu(), len(noise_maps.image)))
+        opened = run.mask_after(held)
+        if opened is not None:
+            noise_maps, held = replace(noise_maps, mask=None), None
         with run.progress(len(self.sigmas) - 1) as progress:
             return sample(
                 denoiser,
                 noise_maps,
                 skip_steps=noise_maps.skipped + first,
-                mask=intersection(self._mask, host_mask),
-                mask_after=mask_after,
+                mask=intersection(self._mask, held),
+                mask_after=both(mask_after, opened),
                 device=run.device,
                 callback=progress,
             )
@@ -291,12 +306,14 @@ def zero_shot_sampling(
             run.progress(len(run.sigmas) - 1) as progress,
             gradients([guider.inner_model, *conds.control_models(guider.conds.values())]),
         ):
+            opened = run.mask_after(noise_maps.mask)
             return zero_shot(
                 guidance,
-                noise_maps,
+                noise_maps if opened is None else replace(noise_maps, mask=None),
                 weight=weight,
                 skip_steps=skip_steps,
                 mask=mask,
+                mask_after=opened,
                 device=run.device,
                 callback=progress,
             )

@@ -76,5 +76,6 @@ def _heat(difference: Tensor, images: int, allowed: Tensor | None) -> Tensor:
 
 
 def mask_of_edit(mask: Tensor | None, plan: Plan) -> Tensor:
-    """(B, 1, *S[1:]) where an edit of a plan may change something: everywhere for None."""
+    """(B, 1, *S[1:]) where an edit of a plan under a mask may change something."""
+    mask = intersection(plan.mask, mask)
     return torch.ones((1, 1, *plan.latent.shape[2:])) if mask is None else mask[: plan.images]

@@ -18,7 +18,8 @@ from tqdm.auto import tqdm
 
 from ...ddpm_core import Denoiser, NoiseMaps
 from ...ddpm_core.denoiser import StepCallback
-from . import calls, compat, conds
+from ...ddpm_core.sampling import MaskAfter
+from . import calls, compat, conds, kept
 from .guiders import ImagesGuider
 from .plan import Plan
 from .values import Guider, ModelPatcher
@@ -54,15 +55,26 @@ class Run:
     @property
     def denoiser(self) -> Denoiser:
         """The guider as the core calls it."""
-        return partial(self.guider, **self.extra_args)
+        return kept.shown(self, partial(self.guider, **self.extra_args), self.image(len(self.latent)))
 
-    def denoiser_of(self, images: int) -> Denoiser:
-        """The same for any guider of the host, in calls for so many images if other nodes have put code into them."""
-        if isinstance(self.guider, ImagesGuider) or not calls.code_of_others(
-            self.guider.model_patcher, self.model_options
-        ):
-            return self.denoiser
-        return partial(calls.by_images, self.denoiser, images)
+    def guider_of(self, images: int) -> Denoiser:
+        """The guider, in calls of so many images if it is the host's and other nodes have put code into its model."""
+        guider: Denoiser = partial(self.guider, **self.extra_args)
+        others = calls.code_of_others(self.guider.model_patcher, self.model_options)
+        if not others or isinstance(self.guider, ImagesGuider):
+            return guider
+        return partial(calls.by_images, guider, images)
+
+    def mask_after(self, mask: Tensor | None) -> MaskAfter | None:
+        """A noise mask (rows, 1, *S[1:]) that opens from step to step; None if it does not change."""
+        if mask is None or not kept.opens(self):
+            return None
+
+        def opened(step: int, x: Tensor) -> Tensor:
+            given = comfy.utils.repeat_to_batch_size(mask, len(x)).to(x)
+            return kept.mask_at(self, given, self.sigmas[step].to(x).expand(len(x)))
+
+        return opened
 
     @property
     def model_options(self) -> dict[str, Any]:
@@ -137,11 +149,11 @@ def run(
     """The result of a loop of the core inside the host's sampling; the arguments are those of `sampled`."""
     results: list[T] = []
 
-    def kept(given: Run) -> Tensor:
+    def keep(given: Run) -> Tensor:
         results.append(loop(given))
         return given.latent
 
-    sampled(guider, LoopSampler(kept), latent, sigmas, seed, images=images, mask=mask)
+    sampled(guider, LoopSampler(keep), latent, sigmas, seed, images=images, mask=mask)
     (result,) = results
     return result
 
@@ -265,18 +277,18 @@ def gradients(models: Iterable[torch.nn.Module]) -> Iterator[None]:
         try:
             for module in (module for model in models for module in model.modules()):
                 tensors: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
-                for kept in tensors:
-                    for name, weight in kept.items():
+                for held in tensors:
+                    for name, weight in held.items():
                         if weight is None or not (weight.is_inference() or weight.requires_grad):
                             continue
-                        replaced.append((kept, name, weight))
+                        replaced.append((held, name, weight))
                         plain = _outside_inference(weight) if weight.is_inference() else weight.detach()
                         is_parameter = isinstance(weight, torch.nn.Parameter)
-                        kept[name] = torch.nn.Parameter(plain, requires_grad=False) if is_parameter else plain
+                        held[name] = torch.nn.Parameter(plain, requires_grad=False) if is_parameter else plain
             yield
         finally:
-            for kept, name, weight in reversed(replaced):
-                kept[name] = weight
+            for held, name, weight in reversed(replaced):
+                held[name] = weight
 
 
 class _LastingOriginals(WeakKeyDictionary[Any, Tensor]):

@@ -74,7 +74,8 @@ def random_model(comfy, host_node):
     """random_model(kind, dtype): a MODEL with random weights.
 
     Kinds: sd15 (eps), v, inpaint (with a picture and a mask as conditioning), sdxl, flow (SD3), flux, wan (video),
-    wan_i2v (video from a picture); sd15_tall and sdxl_tall have attention at three sizes.
+    wan_i2v (video from a picture), wan22 (video from kept frames); sd15_tall and sdxl_tall have attention at three
+    sizes.
     """
 
     @cache
@@ -92,6 +93,7 @@ def random_model(comfy, host_node):
             "flux": (comfy.supported_models.Flux, FLUX | _newer_fields_of_flux()),
             "wan": (comfy.supported_models.WAN21_T2V, WAN),
             "wan_i2v": (comfy.supported_models.WAN21_I2V, WAN | {"in_dim": 36}),
+            "wan22": (comfy.supported_models.WAN22_T2V, WAN | {"in_dim": 48, "out_dim": 48}),
         }[kind]
         config = family(unet_config)
         device = comfy.model_management.get_torch_device()

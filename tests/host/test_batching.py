@@ -100,7 +100,7 @@ def test_out_of_memory_halves_the_call_and_goes_on(comfy, pack):
             raise comfy.model_management.OOM_EXCEPTION("out of memory")
         return x + sigma.view(-1, 1)
 
-    denoiser = pack.host.calls.SplittingDenoiser(guider, {}, rows=2, rounding=1e-3)
+    denoiser = pack.host.calls.SplittingDenoiser(guider, rows=2, rounding=1e-3)
     x, sigma = torch.randn(16, 3), torch.arange(16.0)
     assert torch.equal(denoiser(x, sigma), x + sigma.view(-1, 1))
     assert asked == [16, 8, 4, 2, 4, 4, 4]  # whole timesteps only, what failed is not tried again, one check
@@ -112,7 +112,7 @@ def test_out_of_memory_halves_the_call_and_goes_on(comfy, pack):
         raise comfy.model_management.OOM_EXCEPTION("out of memory")
 
     with pytest.raises(comfy.model_management.OOM_EXCEPTION):
-        pack.host.calls.SplittingDenoiser(hopeless, {}, rows=2, rounding=1e-3)(x, sigma)
+        pack.host.calls.SplittingDenoiser(hopeless, rows=2, rounding=1e-3)(x, sigma)
 
 
 def test_out_of_memory_in_the_words_of_a_newer_host(comfy, pack, monkeypatch):
@@ -126,19 +126,21 @@ def test_out_of_memory_in_the_words_of_a_newer_host(comfy, pack, monkeypatch):
     )
     asked = []
 
-    def guider(x, sigma, error):
-        asked.append(len(x))
-        if len(x) > 4:
-            raise error
-        return x
+    def failing(error):
+        def guider(x, sigma):
+            asked.append(len(x))
+            if len(x) > 4:
+                raise error
+            return x
+
+        return pack.host.calls.SplittingDenoiser(guider, rows=2, rounding=1e-3)
 
     x, sigma = torch.randn(8, 3), torch.arange(8.0)
     full = AcceleratorError("CUDA error: out of memory")
-    assert torch.equal(pack.host.calls.SplittingDenoiser(guider, {"error": full}, rows=2, rounding=1e-3)(x, sigma), x)
+    assert torch.equal(failing(full)(x, sigma), x)
     assert asked == [8, 4, 2, 4]
     asked.clear()
-    other = {"error": RuntimeError("another")}
-    assert torch.equal(pack.host.calls.SplittingDenoiser(guider, other, rows=2, rounding=1e-3)(x, sigma), x)
+    assert torch.equal(failing(RuntimeError("another"))(x, sigma), x)
     assert asked == [8, 2, 2, 2, 2]  # not halved
 
 
@@ -189,7 +191,7 @@ def test_a_model_that_reads_one_timestep_for_all_rows_is_found_out(pack, caplog)
         asked.append(len(x))
         return sigma_of_first_row(x, sigma)
 
-    denoiser = pack.host.calls.SplittingDenoiser(guider, {}, rows=2, rounding=0.03)
+    denoiser = pack.host.calls.SplittingDenoiser(guider, rows=2, rounding=0.03)
     x, sigma = torch.randn(8, 3), torch.tensor([4.0, 4, 3.8, 3.8, 3.6, 3.6, 3.4, 3.4])
     expected = torch.cat([sigma_of_first_row(*part) for part in zip(x.split(2), sigma.split(2), strict=True)])
     assert torch.equal(denoiser(x, sigma), expected)
