@@ -72,12 +72,13 @@ def completed(
     rows = tensors["states"].shape[1] if tensors["states"].ndim > 1 else 0
     images = rows // variations if rows % variations == 0 else rows
     native = header["origin"] is not None and header["origin"]["method"] == "native"
-    alike = 1 if native else max(images, 1)  # generated images had a seed each
     former = ("denoised", "predictions")  # the first of version 1
     named = {"kept_denoised" if name in former else name: tensor for name, tensor in tensors.items()}
     if header["noise_shift"] is not None:
         named["noising"] = _noising(header["noise_shift"], schedule)
-    return {**header, "seeds": seeds_of_rows(seed, alike, rows // alike), "images": images or None}, named
+    # generated images had a seed each
+    seeds = seeds_of_rows(seed, range(rows), 1) if native else seeds_of_rows(seed, [0] * images, rows // max(images, 1))
+    return {**header, "seeds": seeds, "images": images or None}, named
 
 
 def _value(info: dict[str, str], key: str) -> Any:

@@ -23,13 +23,13 @@ Trajectory = Callable[[Tensor, NoiseSchedule, Sequence[int]], Tensor]
 """(x_0 (B, *S), schedule of T steps, one seed a row) -> states (T+1, B, *S) on the CPU, without a network."""
 
 
-def seeds_of_rows(seed: int, images: int, variations: int) -> list[int]:
-    """One seed a row, for rows that repeat the batch `variations` times: row v * images + b has seed + v.
+def seeds_of_rows(seed: int, offsets: Sequence[int], variations: int) -> list[int]:
+    """One seed a row, for rows that repeat the batch `variations` times: row v * B + b has seed + v + offsets[b].
 
-    The seed belongs to the variation, not to the place in the batch, so that an image in a batch gives what it gives
-    alone. The order is the one in which ComfyUI repeats per-image conditioning over a larger batch.
+    With offsets 0 the seed belongs to the variation, not to the place in the batch, so that an image in a batch gives
+    what it gives alone. The order is the one in which ComfyUI repeats per-image conditioning over a larger batch.
     """
-    return [(seed + v) % 2**64 for v in range(variations) for _ in range(images)]
+    return [(seed + v + offset) % 2**64 for v in range(variations) for offset in offsets]
 
 
 def edit_friendly(x_0: Tensor, schedule: NoiseSchedule, seeds: Sequence[int]) -> Tensor:

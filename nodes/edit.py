@@ -125,4 +125,4 @@ class EditFriendlyEdit(io.ComfyNode):
         guide = cfg_guide(target_cfg, cfg_schedule, end_cfg)
         guider = PairGuider(model, source, target, negative, source_cfg, guide)
         samples = sampled_plan(guider, loops.editing(plan, allowed, attention), plan)
-        return io.NodeOutput(to_latent(samples), latents.to_mask(mask_of_edit(allowed, plan), cell))
+        return io.NodeOutput(to_latent(samples, latent_image), latents.to_mask(mask_of_edit(allowed, plan), cell))

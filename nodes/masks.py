@@ -141,7 +141,8 @@ def pictures(noise_maps: NoiseMaps, image: Tensor | None, mask: Tensor, heat: Te
     count, (height, width) = len(mask), mask.shape[-2:]
     if image is None:
         rows = noise_maps.image
-        shown = rows[0].movedim(1, 0) if rows.ndim == 5 else rows[:count]
+        frames = rows[0].movedim(1, 0) if latents.is_video(rows.shape) else rows[:count]
+        shown = frames.reshape(count, -1, *rows.shape[-2:])
         pixels = torch.stack([noise_maps.space.colored(x) for x in shown]).clamp(-1, 1) / 2 + 0.5
     else:
         pixels = image[torch.linspace(0, len(image) - 1, count).round().long(), ..., :3].movedim(-1, 1).float().cpu()

@@ -181,4 +181,4 @@ class SampleWithNoiseMaps(io.ComfyNode):
         plan = Plan.of(model, latent_image, of_run, method=Method.NATIVE, cfg=cfg, prompt=positive)
         guider = guider_for(model, positive, negative, cfg, cfg_schedule, end_cfg)
         noise_maps = run_plan(guider, loops.generation(plan), plan)
-        return io.NodeOutput(to_latent(model.model.process_latent_out(noise_maps.image)), noise_maps)
+        return io.NodeOutput(to_latent(model.model.process_latent_out(noise_maps.image), latent_image), noise_maps)

@@ -105,7 +105,9 @@ MEMBERS: dict[str, tuple[str, ...]] = {
         *("latent_channels", "latent_dimensions", "spacial_downscale_ratio", "process_in"),
         *("latent_rgb_factors", "latent_rgb_factors_bias", "latent_rgb_factors_reshape"),
     ),
-    "comfy.model_base.BaseModel": ("process_latent_in", "process_latent_out", "memory_required", "get_dtype"),
+    "comfy.model_base.BaseModel": (
+        *("process_latent_in", "process_latent_out", "scale_latent_inpaint", "memory_required", "get_dtype"),
+    ),
     "comfy.model_patcher.ModelPatcher": ("get_model_object", "get_free_memory", "is_dynamic", "clone"),
     "comfy.samplers.CFGGuider": ("sample", "inner_sample", "predict_noise", "inner_set_conds", "set_cfg"),
     "comfy.samplers.Sampler": ("sample",),

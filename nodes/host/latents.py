@@ -75,14 +75,33 @@ def noise_mask(latent: Latent, shape: torch.Size) -> Tensor | None:
     if latent.get("noise_mask") is None:
         return None
     mask = _only_part(latent["noise_mask"]).float()
+    pictures = shape if len(shape) < 5 or is_video(shape) else shape[:2] + shape[3:]
     axes = (len(shape),) if len(shape) == 3 else range(2, len(shape) + 1)
     if not mask.numel() or mask.ndim not in axes or not mask.isfinite().all():
         raise ValueError(
             f"the latent's noise mask has shape {tuple(mask.shape)}, its samples {tuple(shape)}, and it has to be "
             "finite: set it with Set Latent Noise Mask"
         )
-    rows: Tensor = comfy.sampler_helpers.prepare_mask(mask, shape, "cpu")
-    return rows[:, :1].clamp(0, 1)
+    if len(pictures) == 4:
+        mask = mask.reshape(-1, 1, *mask.shape[-2:])
+        _check_count(len(mask), shape[0])
+    rows: Tensor = comfy.sampler_helpers.prepare_mask(mask, pictures, "cpu")
+    return rows[:, :1].clamp(0, 1).reshape(shape[0], 1, *shape[2:])
+
+
+def is_video(shape: torch.Size) -> bool:
+    """Whether rows of latents (rows, *S) have several frames. Models of pictures and videos have one for a picture."""
+    return len(shape) == 5 and shape[2] > 1
+
+
+def _check_count(masks: int, images: int) -> None:
+    """Refuse masks that are neither one for all nor one for each.
+
+    Raises:
+        ValueError: any other number.
+    """
+    if images % masks:
+        raise ValueError(f"there are {masks} masks for {images} image{'s' * (images > 1)}: use one, or one for each")
 
 
 def color_rows(noise_maps: NoiseMaps, latent: Latent) -> Tensor:
@@ -105,7 +124,7 @@ def color_rows(noise_maps: NoiseMaps, latent: Latent) -> Tensor:
 
 
 def mask_rows(shape: torch.Size, cell: int | None, mask: Tensor) -> Tensor:
-    """(rows, 1, H, W) a MASK of the image, averaged over each latent cell; for a video (1, 1, F, H, W).
+    """(rows, 1, *S[1:]) a MASK of the image, averaged over each latent cell; for a video (1, 1, F, H, W).
 
     Args:
         shape: (rows, *S) of the latents that are edited.
@@ -123,11 +142,10 @@ def mask_rows(shape: torch.Size, cell: int | None, mask: Tensor) -> Tensor:
         )
     mask = mask.reshape((-1, *mask.shape[-2:])).float().cpu()
     cells = _cells(mask, shape[-2], shape[-1], cell)
-    if len(shape) == 5:
+    if is_video(shape):
         return _over_time(cells, shape[2])[None, None]
-    if shape[0] % len(cells):
-        raise ValueError(f"there are {len(cells)} masks for {shape[0]} images: use one, or one for each")
-    return comfy.utils.repeat_to_batch_size(cells, shape[0])[:, None]
+    _check_count(len(cells), shape[0])
+    return comfy.utils.repeat_to_batch_size(cells, shape[0]).view(shape[0], 1, *shape[2:])
 
 
 def _over_time(cells: Tensor, frames: int) -> Tensor:
@@ -161,14 +179,14 @@ def resized(pixels: Tensor, height: int, width: int, method: str) -> Tensor:
 
 
 def to_mask(cells: Tensor, cell: int | None) -> Tensor:
-    """A MASK (N, H, W) of the image's size of cells (B, 1, H, W), N = B, or (1, 1, F, H, W), N = F.
+    """A MASK (N, H, W) of the image's size of cells (B, 1, H, W) or (B, 1, 1, H, W), N = B, or (1, 1, F, H, W), N = F.
 
     Args:
         cell: image pixels along one side of a latent cell; None leaves them cells, which every `mask` input takes.
     """
     if cells.ndim == 3:  # of no image, such as sound
         return cells
-    frames = cells[0, 0] if cells.ndim == 5 else cells[:, 0]
+    frames = cells[0, 0] if is_video(cells.shape) else cells.reshape(-1, *cells.shape[-2:])
     return frames.repeat_interleave(cell or 1, -2).repeat_interleave(cell or 1, -1)
 
 

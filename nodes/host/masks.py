@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ...ddpm_core import NoiseMaps, intersection, masks, trajectories
-from . import loops
+from . import latents, loops
 from .guiders import PairGuider
 from .levels import sigmas_at
 from .model import check_same_model
@@ -72,7 +72,7 @@ def found_mask(
 
 def _heat(difference: Tensor, images: int, allowed: Tensor | None) -> Tensor:
     """A video has one row, so one map for all its variations."""
-    return masks.heat(difference, 1 if difference.ndim == 5 else images, allowed)
+    return masks.heat(difference, 1 if latents.is_video(difference.shape) else images, allowed)
 
 
 def mask_of_edit(mask: Tensor | None, plan: Plan) -> Tensor:

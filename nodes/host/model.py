@@ -9,6 +9,7 @@ import logging
 
 import torch
 from comfy.latent_formats import LatentFormat
+from comfy.ldm.modules.attention import SpatialVideoTransformer
 from torch import Tensor
 
 from ...ddpm_core import LatentSpace, NoiseMaps
@@ -30,6 +31,11 @@ def latent_space(model: ModelPatcher) -> LatentSpace:
         colors,
         bias,
     )
+
+
+def rows_are_frames(model: ModelPatcher) -> bool:
+    """Whether a batch of latents is a video to a model, as to Stable Video Diffusion."""
+    return any(isinstance(module, SpatialVideoTransformer) for module in model.model.diffusion_model.modules())
 
 
 def cell_of(latent_format: LatentFormat) -> int | None:

@@ -10,8 +10,10 @@ from torch import Tensor
 from ...ddpm_core import Facts, Method, NoiseSchedule, Origin, __version__, trajectories
 from . import latents
 from .levels import levels, schedule_for
-from .model import latent_space, signature
+from .model import latent_space, rows_are_frames, signature
 from .values import Conditioning, Latent, ModelPatcher
+
+_FRAMES_APART = 2**32  # between seeds of frames, so that none is that of another variation
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,7 @@ class Plan:
         """From the inputs of a node.
 
         Args:
-            method, cfg, prompt: of the inversion, or of the sampling that is recorded. Native image b has seed + b;
-                else all images of a variation share one, so that each has the noise that it has alone.
+            method, cfg, prompt: of the inversion, or of the sampling that is recorded.
             notes: further settings, for people.
 
         Raises:
@@ -99,7 +100,6 @@ class Plan:
             scheduler, sigmas = "custom sigmas", settings.sigmas
         latent = latents.rows_to_invert(model, latent_image, settings.variations)
         images = len(latent) // settings.variations
-        alike = 1 if method is Method.NATIVE else images
         told = {"scheduler": scheduler, "pack_version": __version__, **(notes or {})}
         return cls(
             schedule=schedule_for(model, sigmas, settings.eta, settings.order).after(settings.skip_steps),
@@ -107,10 +107,28 @@ class Plan:
             latent=latent,
             mask=latents.noise_mask(latent_image, latent.shape),
             facts=Facts(
-                tuple(trajectories.seeds_of_rows(settings.seed, alike, len(latent) // alike)),
+                tuple(
+                    trajectories.seeds_of_rows(
+                        settings.seed, _offsets(model, latent_image, images, method), settings.variations
+                    )
+                ),
                 images,
                 Origin(method, cfg, signature(prompt)),
                 latent_space(model),
                 {key: str(value) for key, value in told.items()},
             ),
         )
+
+
+def _offsets(model: ModelPatcher, latent_image: Latent, images: int, method: Method) -> list[int]:
+    """The offset of each image's seed from that of its variation.
+
+    None for pictures that are inverted, so that each has the noise that it has alone. Generated images have one each,
+    by their place in the batch that they are of; so have frames where a video is a batch.
+    """
+    places = [*(latent_image.get("batch_index") or range(images))]
+    if len(places) != images:
+        places = [*range(images)]
+    if method is Method.NATIVE:
+        return places
+    return [place * _FRAMES_APART for place in places] if rows_are_frames(model) else [0] * images

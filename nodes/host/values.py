@@ -35,9 +35,17 @@ Latent = dict[str, Any]
 SCHEDULERS: list[str] = comfy.samplers.SCHEDULER_NAMES
 
 
-def to_latent(samples: Tensor) -> Latent:
-    """A LATENT of samples (B, *S), on the device where the host keeps what goes from node to node."""
-    return {"samples": samples.to(comfy.model_management.intermediate_device())}
+def to_latent(samples: Tensor, like: Latent | None = None) -> Latent:
+    """A LATENT of samples (B, *S), on the device where the host keeps what goes from node to node.
+
+    Args:
+        like: the LATENT that they were made from: what else it holds goes along, as KSampler hands it on, but for what
+            it says of a size, and for what it says of each row where there are others now.
+    """
+    held = {key: value for key, value in (like or {}).items() if not key.startswith("downscale_ratio")}
+    if "batch_index" in held and len(held["batch_index"]) != len(samples):
+        del held["batch_index"]
+    return {**held, "samples": samples.to(comfy.model_management.intermediate_device())}
 
 
 def decode(vae: Vae, samples: Tensor) -> Tensor:

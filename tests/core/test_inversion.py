@@ -99,7 +99,7 @@ def test_gaussian_data_has_the_variance_and_correlation_of_the_closed_form(famil
 def test_a_batch_is_its_images_alone(family, denoiser):
     """Image k, variation v of a batch: states, maps and edit bit for bit those of the image alone with that seed."""
     schedule, x_0, variations = family(8, 1.0), image(2, 4, 8, 8), 3
-    seeds = trajectories.seeds_of_rows(41, len(x_0), variations)
+    seeds = trajectories.seeds_of_rows(41, [0] * len(x_0), variations)
     batch = inverted(denoiser, x_0.repeat(variations, 1, 1, 1), schedule, seeds)
     edited = sample(lambda x, sigma: 0.5 * denoiser(x, sigma), batch, skip_steps=2)
     for v in range(variations):

@@ -82,7 +82,7 @@ def test_a_deep_copy_has_tensors_of_its_own(noise_maps):
 
 def test_rows_are_what_they_are_alone(denoiser, family):
     """Three images, two variations: one row, one variation, one image."""
-    schedule, seeds = family(4, 1.0), trajectories.seeds_of_rows(7, 3, 2)
+    schedule, seeds = family(4, 1.0), trajectories.seeds_of_rows(7, [0] * 3, 2)
     x_0 = noise(3, 4, 8, 8).repeat(2, 1, 1, 1)
     mask = torch.rand((6, 1, 8, 8), generator=torch.Generator().manual_seed(1))
     facts = Facts(tuple(seeds), images=3)

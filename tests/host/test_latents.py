@@ -86,7 +86,7 @@ def test_a_video_takes_a_mask_for_each_of_its_frames(pack, together):
     assert torch.equal(pack.host.latents.mask_rows(shape, 8, mask[:1]), torch.ones(1, 1, 3, 8, 8))
 
 
-@pytest.mark.parametrize(("masks", "frames"), [(2, 3), (4, 3), (6, 3), (2, 1)])
+@pytest.mark.parametrize(("masks", "frames"), [(2, 3), (4, 3), (6, 3)])
 def test_a_video_refuses_masks_of_another_number_of_frames(pack, masks, frames):
     with pytest.raises(ValueError, match=f"{masks} masks for a video of {frames} latent frames: use one, one for each"):
         pack.host.latents.mask_rows(torch.Size((1, 16, frames, 8, 8)), 8, torch.ones(masks, 64, 64))

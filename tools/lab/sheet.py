@@ -178,7 +178,7 @@ def recolored(noise_maps: NoiseMaps, mask: Tensor, color: str, color_edit: Color
 
 
 def _invert(denoiser: Denoiser, image: Tensor, seed: int, settings: LabSettings, variations: int) -> NoiseMaps:
-    seeds = trajectories.seeds_of_rows(seed, 1, variations)
+    seeds = trajectories.seeds_of_rows(seed, [0], variations)
     schedule = settings.schedule()
     states = trajectories.edit_friendly(image.expand(variations, -1, -1, -1), schedule, seeds)
     return invert(denoiser, states, schedule)

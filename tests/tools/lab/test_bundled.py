@@ -96,7 +96,7 @@ def test_variations_differ_and_all_satisfy_the_prompt(model, classifier):
     images = source_images([edit]).expand(4, -1, -1, -1)
     settings = LabSettings()
     schedule = settings.schedule().after(settings.skip_steps)
-    states = trajectories.edit_friendly(images, schedule, trajectories.seeds_of_rows(0, 1, 4))
+    states = trajectories.edit_friendly(images, schedule, trajectories.seeds_of_rows(0, [0], 4))
     maps = invert(model.denoiser(edit.source.caption), states, schedule, skipped=settings.skip_steps)
     results = sample(model.denoiser(edit.target.caption, settings.cfg_target), maps)
     assert classifier.read(results, "time") == ["night"] * 4
