@@ -259,15 +259,23 @@ class PairGuider(ImagesGuider):
         Raises:
             ValueError: attention, which needs both in one.
         """
-        why = f"model patches ({', '.join(self._others)})"
+        network = self.inner_model.diffusion_model
+        patches = f"model patches ({', '.join(self._others)})" if self._others else None
+        why = None
         if None in self._joined_prompts(len(x) // 2) or any(name.startswith("sampler_") for name in options):
             why = "areas, ControlNets, hooks or patches of the guidance"
-        elif not self._others:
-            return False
-        elif self.attention is not None:
+        elif patches and self.attention is None:
+            why = patches
+        elif patches or not calls.reads_text_by_cross_attention_alone(network):
             alone = self._apart(pair, x, timestep, options, seed)
-            if calls.is_rounding(self._together(pair, x, timestep, options), alone, x, self.model_patcher):
-                return False
+            try:
+                beside = self._together(pair, x, timestep, options)
+            except RuntimeError:
+                beside = torch.full_like(alone, torch.inf)
+            if not calls.is_rounding(beside, alone, x, self.model_patcher):
+                why = patches or f"its network ({type(network).__name__}), to which rows are not independent"
+        if why is None:
+            return False
         if self.attention is not None:
             raise ValueError(
                 f"attention needs source and target in one call of the model, and {why} take a call for each: invert "

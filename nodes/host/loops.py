@@ -27,7 +27,7 @@ from ...ddpm_core import (
 from ...ddpm_core.attention import AttentionControl, WordMaps
 from ...ddpm_core.sampling import MaskAfter
 from ...ddpm_core.trajectories import Trajectory
-from . import calls, compat, conds, kept, latents
+from . import calls, compat, conds, latents
 from .attention import AttentionEdit, PairedRun, Patches, SharedRun, refuse_what_cannot_share
 from .blocks import Blocks
 from .embeddings import OpenGuidance, ReplacingDenoiser
@@ -251,7 +251,7 @@ class FixedNoise(LoopSampler):
         if noise_maps.uncond is not None:
             uncond = noise_maps.uncond[first:].to(run.device)
             denoiser = ReplacingDenoiser(run.guider, run.extra_args, self.sigmas, uncond)
-        denoiser = kept.shown(run, denoiser, noise_maps.image)
+        denoiser = run.showing(noise_maps.image, denoiser)
         held = noise_maps.mask
         if run.mask is not None:  # for all variations
             held = intersection(held, comfy.utils.repeat_to_batch_size(run.mask.cpu(), len(noise_maps.image)))

@@ -13,13 +13,14 @@ import comfy.samplers
 import comfy.utils
 import latent_preview
 import torch
+from comfy.model_base import BaseModel
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from ...ddpm_core import Denoiser, NoiseMaps
 from ...ddpm_core.denoiser import StepCallback
 from ...ddpm_core.sampling import MaskAfter
-from . import calls, compat, conds, kept
+from . import calls, compat, conds
 from .guiders import ImagesGuider
 from .plan import Plan
 from .values import Guider, ModelPatcher
@@ -29,6 +30,8 @@ HostCallback = Callable[[int, Tensor, Tensor, int], None]
 """(step, predicted x_0, x, steps in all): draws previews, counts progress, and raises when the user interrupts."""
 PartOfAll = tuple[int, int]
 """Of several runs that a node's progress counts as one: the steps before this one, and all."""
+
+_OPENING = "denoise_mask_function"  # Differential Diffusion's
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,8 @@ class Run:
 
     @property
     def denoiser(self) -> Denoiser:
-        """The guider as the core calls it."""
-        return kept.shown(self, partial(self.guider, **self.extra_args), self.image(len(self.latent)))
+        """The guider as the core calls it, for the images of the run."""
+        return self.showing(self.image(len(self.latent)), partial(self.guider, **self.extra_args))
 
     def guider_of(self, images: int) -> Denoiser:
         """The guider, in calls of so many images if it is the host's and other nodes have put code into its model."""
@@ -65,15 +68,42 @@ class Run:
             return guider
         return partial(calls.by_images, guider, images)
 
+    def showing(self, image: Tensor, denoiser: Denoiser) -> Denoiser:
+        """A denoiser that shows the network the kept part of images (rows, *S) as the host does.
+
+        Most models are shown it noised, as every state of an inversion is. Some have a rule of their own
+        (`scale_latent_inpaint`), such as a first frame without noise. The images are in the model's scaling.
+        """
+        model, mask = self.guider.inner_model, self.mask
+        if mask is None or type(model).scale_latent_inpaint is BaseModel.scale_latent_inpaint:
+            return denoiser
+
+        def shown(x: Tensor, sigma: Tensor) -> Tensor:
+            given, kept = (comfy.utils.repeat_to_batch_size(part, len(x)).to(x) for part in (mask, image))
+            part = self._mask_at(given, sigma)
+            noise = torch.zeros_like(x)  # that the rules of today add none of
+            own = model.scale_latent_inpaint(x=x, sigma=sigma, noise=noise, latent_image=kept, denoise_mask=part)
+            return torch.lerp(kept, denoiser(torch.lerp(own, x, part), sigma), part)
+
+        return shown
+
     def mask_after(self, mask: Tensor | None) -> MaskAfter | None:
-        """A noise mask (rows, 1, *S[1:]) that opens from step to step; None if it does not change."""
-        if mask is None or not kept.opens(self):
+        """A noise mask (rows, 1, *S[1:]) that a node opens from step to step; None if it does not change."""
+        if mask is None or self.mask is None or _OPENING not in self.model_options:
             return None
 
         def opened(step: int, x: Tensor) -> Tensor:
             given = comfy.utils.repeat_to_batch_size(mask, len(x)).to(x)
-            return kept.mask_at(self, given, self.sigmas[step].to(x).expand(len(x)))
+            return self._mask_at(given, self.sigmas[step].to(x).expand(len(x)))
 
+        return opened
+
+    def _mask_at(self, mask: Tensor, sigma: Tensor) -> Tensor:
+        """A noise mask (rows, 1, *S[1:]) at the level sigma (rows,)."""
+        if _OPENING not in self.model_options:
+            return mask
+        options = {"model": self.guider, "sigmas": self.sigmas}
+        opened: Tensor = self.model_options[_OPENING](sigma, mask, extra_options=options)
         return opened
 
     @property

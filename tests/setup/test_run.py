@@ -46,7 +46,12 @@ def test_what_is_set_up_needs_no_network_again(settled):
 def test_the_suite_comes_last_and_gets_the_other_arguments(settled):
     done = settled.run("test", "tests/core", "-x")
     checks = [line.split(" with ")[0] for line in done.stdout.splitlines()]
-    assert checks == ["ran ruff check", "ran ruff format --check", "ran mypy", "ran pytest tests/core -x"]
+    assert checks == [
+        "ran ruff check",
+        "ran ruff format --check",
+        "ran mypy",
+        "ran pytest -n 2 --dist loadfile tests/core -x",
+    ]
 
 
 @pytest.mark.parametrize(("failing", "last"), [("ruff", "ran ruff check"), ("pytest", "ran pytest")])
@@ -214,12 +219,13 @@ class Ci:
         (folder / "run.py").write_text(
             "import os, sys\nOLDEST, NEWEST = '1', '2'\n"
             "if __name__ == '__main__':\n    print('CI', os.environ['CI'])\n"
-            "    print('closing', repr(os.environ.get('COMFYUI_PATH')), *sys.argv[1:])\n"
+            "    print('==', repr(os.environ.get('COMFYUI_PATH')), *sys.argv[1:], 'in 1.00s ==')\n"
+            "    print('Exception ignored in: what goes on after it')\n"
             "    sys.exit(os.environ.get('FAILING') in (sys.argv[-1], sys.argv[-2]))\n"
         )
         self.folder, self.bin = folder, folder / "bin"
         self.bin.mkdir()
-        for name in ("bash", "env", "dirname", "tail", "tee", "mktemp", "rm"):
+        for name in ("bash", "env", "dirname", "tail", "tee", "grep", "mktemp", "rm"):
             (self.bin / name).symlink_to(shutil.which(name))
         (self.bin / "python3").symlink_to(sys.executable)
         self.give("id", "echo 0")
@@ -244,9 +250,9 @@ def test_ci_runs_all_three_and_ends_with_their_closing_lines(ci, failing):
     ci.give("chromium")
     done = ci.run(**({"FAILING": failing} if failing else {}))
     assert [line.split(": ")[1] for line in done.stdout.splitlines()[-3:]] == [
-        "closing '' test",  # set to nothing, as CONTRIBUTING.md says it
-        "closing None test --comfyui 1 --needs-comfyui",
-        "closing None test --comfyui 2 --needs-comfyui",
+        "== '' test in 1.00s ==",  # set to nothing, as CONTRIBUTING.md says it
+        "== None test --comfyui 1 --needs-comfyui in 1.00s ==",
+        "== None test --comfyui 2 --needs-comfyui in 1.00s ==",
     ]
     assert done.returncode == (1 if failing else 0), done.stderr
     assert "CI true" in done.stdout
@@ -258,7 +264,7 @@ def test_ci_fails_where_it_has_no_browser_and_cannot_get_one(ci):
     done = ci.run()
     assert done.returncode == 1
     assert "Chromium" in done.stdout.splitlines()[-1]
-    assert "closing None test --comfyui 2" in done.stdout
+    assert "== None test --comfyui 2" in done.stdout
 
 
 @POSIX
