@@ -238,7 +238,9 @@ class PairGuider(ImagesGuider):
         target = self.guidance.at(timestep)
         pair = Guidance(target.positive, target.negative, self._source_cfg), target
         if self._is_apart is None:
-            self._is_apart = self._has_to_be_apart(pair, x, timestep, options, seed)
+            self._is_apart, result = self._tried(pair, x, timestep, options, seed)
+            if result is not None:
+                return result
         if not self._is_apart:
             edited = options if self.attention is None else self.attention.options(options, timestep, positive=0)
             try:
@@ -251,17 +253,17 @@ class PairGuider(ImagesGuider):
             self._is_apart = True
         return self._apart(pair, x, timestep, options, seed)
 
-    def _has_to_be_apart(
+    def _tried(
         self, pair: tuple[Guidance, Guidance], x: Tensor, timestep: Tensor, options: dict[str, Any], seed: int | None
-    ) -> bool:
-        """Whether each half has a call of its own, found in the first call of a run.
+    ) -> tuple[bool, Tensor | None]:
+        """Whether each half has a call of its own, found in the first call of a run; and its result, if it was made.
 
         Raises:
             ValueError: attention, which needs both in one.
         """
         network = self.inner_model.diffusion_model
         patches = f"model patches ({', '.join(self._others)})" if self._others else None
-        why = None
+        why = alone = None
         if None in self._joined_prompts(len(x) // 2) or any(name.startswith("sampler_") for name in options):
             why = "areas, ControlNets, hooks or patches of the guidance"
         elif patches and self.attention is None:
@@ -275,14 +277,14 @@ class PairGuider(ImagesGuider):
             if not calls.is_rounding(beside, alone, x, self.model_patcher):
                 why = patches or f"its network ({type(network).__name__}), to which rows are not independent"
         if why is None:
-            return False
+            return False, alone if self.attention is None else None
         if self.attention is not None:
             raise ValueError(
                 f"attention needs source and target in one call of the model, and {why} take a call for each: invert "
                 "the image and sample from its noise maps, or disconnect attention"
             )
         logging.info("Edit-friendly edit: a call for each prompt, because of %s", why)
-        return True
+        return True, alone
 
     def _together(
         self, pair: tuple[Guidance, Guidance], x: Tensor, timestep: Tensor, options: dict[str, Any]

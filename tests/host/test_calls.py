@@ -100,7 +100,7 @@ def test_masks_of_two_prompts_are_those_of_each_image_prompt(
     maps = invert(model, latent_image=latent("sd15", batch=2), **SETTINGS)
     prompts = {"source": conditioning("sd15", 1), "target": conditioning("sd15", 9)}
     heat = pack.host.masks.heat_of_maps(model, *prompts.values(), maps, 3, 0.1, 0.8)
-    monkeypatch.setattr(pack.host.guiders.PairGuider, "_has_to_be_apart", lambda *_: True)
+    monkeypatch.setattr(pack.host.guiders.PairGuider, "_tried", lambda *_: (True, None))
     assert torch.equal(heat, pack.host.masks.heat_of_maps(model, *prompts.values(), maps, 3, 0.1, 0.8))
 
 

@@ -284,7 +284,7 @@ def test_source_and_target_share_a_call_in_the_hosts_own_order(graph, sample, in
 
     monkeypatch.setattr(case.model.model, "apply_model", watched)
     prompts = {"source": case.source, "target": case.target, "negative": case.negative}
-    edit(case.model, case.kind, **prompts, latent_image=case.image, steps=3)
+    edit(case.model, case.kind, **prompts, latent_image=case.image, steps=2)
     own = seen[-1]  # the first is checked with networks that are no UNets
     for row, prompt in zip(positive[-1][[0, -1]], (case.source, case.target), strict=True):
         assert torch.equal(row[: prompt[0][0].shape[1]], prompt[0][0][0])
