@@ -102,10 +102,11 @@ def heat(difference: Tensor, images: int | None = None, allowed: Tensor | None =
         allowed: broadcastable to it: where it is 0, so is the map.
 
     Returns:
-        (B, 1, *S[1:]). For a video the neighbours are those of the frame, the largest is that of all frames.
+        (B, 1, *S[1:]). For a video the neighbours are those of the frame, the largest is that of all frames. Where
+        nothing differs about an image it is 1, for an edit then leaves the image as it is, wherever it may act.
 
     Raises:
-        ValueError: rows without height and width, or in which nothing differs.
+        ValueError: rows without height and width.
     """
     if difference.ndim < 4:
         raise ValueError(f"a mask needs latents of images, these have rows of shape {tuple(difference.shape[1:])}")
@@ -115,17 +116,12 @@ def heat(difference: Tensor, images: int | None = None, allowed: Tensor | None =
     mean = difference.unflatten(0, (-1, images)).mean(dim=0)
     frames = mean.reshape(-1, 1, *mean.shape[-2:])
     smooth = functional.avg_pool2d(frames, 3, 1, 1, count_include_pad=False).view_as(mean)
+    whole = torch.ones_like(smooth)  # where a mask may be
     if allowed is not None:
-        smooth = smooth * (allowed.expand_as(difference).unflatten(0, (-1, images)).amax(dim=0) > 0)
-    largest = smooth.flatten(1).amax(dim=1)
-    if not (largest > SMALLEST_DIFFERENCE).all():
-        row = int(largest.argmin())
-        raise ValueError(
-            f"source and target prompt predict the same for image {row} (they differ by at most {largest[row]:.2g}), "
-            "so there is no mask: connect two prompts that say different things about it"
-            + (", or widen the mask that it may be in" if allowed is not None else "")
-        )
-    return smooth / largest.view(-1, *[1] * (mean.ndim - 1))
+        whole = (allowed.expand_as(difference).unflatten(0, (-1, images)).amax(dim=0) > 0).to(smooth)
+    smooth = smooth * whole
+    largest = smooth.flatten(1).amax(dim=1).view(-1, *[1] * (mean.ndim - 1))
+    return torch.where(largest > SMALLEST_DIFFERENCE, smooth / largest, whole)
 
 
 def cut(heat: Tensor, threshold: float, grow: int = 0) -> Tensor:

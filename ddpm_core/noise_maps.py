@@ -172,6 +172,11 @@ class NoiseMaps:
             yield read
             before = read
 
+    def get_ram_usage(self) -> int:
+        """Bytes of all tensors, by the name that ComfyUI's cache asks for."""
+        tensors = (self.states, self.residuals, self.uncond, self.kept_denoised, self.mask, self.noising)
+        return sum(tensor.nbytes for tensor in tensors if tensor is not None)
+
     def first_step(self, skip_steps: int) -> int:
         """The index into these maps at which a sampler starts that skips `skip_steps` of the full schedule.
 

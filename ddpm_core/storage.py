@@ -13,6 +13,7 @@ import json
 import os
 import reprlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -99,7 +100,8 @@ def save(noise_maps: NoiseMaps, path: str | Path, notes: Mapping[str, str] | Non
             written,
             {"noise_maps": json.dumps(header, sort_keys=True)},
         )
-        written.chmod(mode)
+        with suppress(OSError):  # a share that knows no rights of its own
+            written.chmod(mode)
         os.replace(written, path)
 
 

@@ -34,9 +34,17 @@ class SaveNoiseMaps(io.ComfyNode):
 
     @classmethod
     def execute(cls, noise_maps: NoiseMaps, filename_prefix: str) -> io.NodeOutput:
-        place = files.place_to_save(filename_prefix)
-        storage.save(noise_maps, place.path, files.graph_of(cls.hidden))
+        with files.place_to_save(filename_prefix) as place:
+            storage.save(noise_maps, place.path, files.graph_of(cls.hidden))
         return io.NodeOutput(ui={"noise_maps": [place.result]})
+
+    @classmethod
+    def validate_inputs(cls, filename_prefix: str | None = None) -> bool | str:
+        try:
+            files.check_prefix(filename_prefix or "")  # None where it comes by a wire
+        except ValueError as error:
+            return str(error)
+        return True
 
 
 class LoadNoiseMaps(io.ComfyNode):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +16,11 @@ from comfy.cli_args import args
 
 SUFFIX = ".noisemaps.safetensors"
 _LONGEST_NAME = 200  # bytes: file systems take 255, and a number, SUFFIX and storage's own ending are added
+
+_TOKENS = {"%width%", "%height%", "%year%", "%month%", "%day%", "%hour%", "%minute%", "%second%"}  # the host's
+_TOKEN = re.compile(r"%[^%/\\]+%")
+_FORBIDDEN = re.compile(r'[<>:"|?*\x00-\x1f]')
+_DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{name}{k}" for name in ("COM", "LPT") for k in range(1, 10))}
 
 _LONGEST_TICK = 3_000_000_000  # ns, of the clocks that file systems have
 
@@ -26,19 +33,55 @@ class Place:
     result: dict[str, str]
 
 
-def place_to_save(prefix: str) -> Place:
-    """The next file of a prefix below the output folder, numbered as the host numbers images.
+def check_prefix(prefix: str) -> None:
+    """Refuse a prefix of file names that cannot be, on any system, before anything is computed.
 
     Raises:
-        ValueError: a prefix that leaves the folder, or with a name that is too long.
+        ValueError: a prefix that leaves the output folder, or with a name that is too long, that holds a token which
+            only ComfyUI's own nodes know, or that Windows does not take.
     """
+    _inside(folder_paths.get_output_directory(), prefix)
+    if tokens := sorted(set(_TOKEN.findall(prefix)) - _TOKENS):
+        raise ValueError(
+            f"the filename_prefix holds {', '.join(tokens)}, which ComfyUI replaces in nodes of its own alone: write it "
+            f"out, or use {', '.join(sorted(_TOKENS))}"
+        )
+    for name in prefix.replace("\\", "/").split("/"):
+        if len(os.fsencode(name)) > _LONGEST_NAME:
+            raise ValueError(f"a name in the filename_prefix has more than {_LONGEST_NAME} bytes: use a shorter one")
+        if _FORBIDDEN.search(name) or name.partition(".")[0].upper() in _DEVICES or name != name.rstrip(" "):
+            raise ValueError(
+                f'{name!r} in the filename_prefix is no name on Windows: do without < > : " | ? *, a blank at the end, '
+                "and names of devices such as CON"
+            )
+
+
+@contextmanager
+def place_to_save(prefix: str) -> Iterator[Place]:
+    """The next file of a prefix below the output folder, numbered as the host numbers images, and held for the caller.
+
+    An empty file holds the name, so that no other server with this folder takes it; it goes if saving fails.
+
+    Raises:
+        ValueError: a prefix that `check_prefix` refuses.
+    """
+    check_prefix(prefix)
     output = folder_paths.get_output_directory()
-    _inside(output, prefix)
-    if any(len(os.fsencode(part)) > _LONGEST_NAME for part in prefix.split("/")):
-        raise ValueError(f"a name in the filename_prefix has more than {_LONGEST_NAME} bytes: use a shorter one")
     folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, output)
-    filename = f"{name}_{counter:05}_{SUFFIX}"
-    return Place(os.path.join(folder, filename), {"filename": filename, "subfolder": subfolder, "type": "output"})
+    while True:
+        filename = f"{name}_{counter:05}_{SUFFIX}"
+        path = os.path.join(folder, filename)
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            break
+        except FileExistsError:
+            counter += 1
+    try:
+        yield Place(path, {"filename": filename, "subfolder": subfolder, "type": "output"})
+    except BaseException:
+        if os.path.getsize(path) == 0:
+            os.unlink(path)
+        raise
 
 
 def graph_of(hidden: Any) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from torch import Tensor
 
@@ -29,7 +31,7 @@ def heat_of_maps(
     """(B, 1, *S[1:]) in [0, 1]: where two prompts differ about the B images of noise maps; for a video, one for all.
 
     Raises:
-        ValueError: maps of another model, no level from start to end, prompts that predict the same.
+        ValueError: maps of another model, no level from start to end.
     """
     check_same_model(noise_maps, model)
     chosen = masks.levels_between(noise_maps.full_steps, noise_maps.skipped, levels, start, end)
@@ -72,7 +74,13 @@ def found_mask(
 
 def _heat(difference: Tensor, images: int, allowed: Tensor | None) -> Tensor:
     """A video has one row, so one map for all its variations."""
-    return masks.heat(difference, 1 if latents.is_video(difference.shape) else images, allowed)
+    heat = masks.heat(difference, 1 if latents.is_video(difference.shape) else images, allowed)
+    if ((heat == 0) | (heat == 1)).flatten(1).all(dim=1).any():
+        logging.warning(
+            "Source and target prompt predict the same about an image, so the mask that was looked for is all of it: "
+            "connect two prompts that say different things"
+        )
+    return heat
 
 
 def mask_of_edit(mask: Tensor | None, plan: Plan) -> Tensor:

@@ -124,7 +124,6 @@ def test_what_cannot_have_a_mask(random_model, conditioning, invert, find):
     model = random_model("sd15")
     noise_maps = invert(model, skip_steps=2)
     for given, message in (
-        ({"target": conditioning("sd15", 1)}, "predict the same for image 0 .* two prompts"),
         ({"start": 0.8, "end": 0.2}, "start <= end"),
         ({"start": 0.0, "end": 0.2}, "no level from 0 to 0.2 of 5 steps, of which 2 are skipped: use an end of 0.4"),
     ):
@@ -132,6 +131,21 @@ def test_what_cannot_have_a_mask(random_model, conditioning, invert, find):
             find(model, noise_maps, **given)
     with pytest.raises(ValueError, match="made with model family SD15"):
         find(random_model("sdxl"), noise_maps, "sdxl")
+
+
+def test_equal_prompts_give_the_picture_and_a_word(
+    random_model, conditioning, invert, find, sample, edit_and_mask, caplog
+):
+    """As a row of a list may have them, with a mask from a node or one that the edit finds."""
+    model, same = random_model("sd15"), conditioning("sd15", 1)
+    maps = invert(model)
+    mask = find(model, maps, target=same)[0]
+    assert mask.min() == 1 and "predict the same about an image" in caplog.text
+    caplog.clear()
+    samples, found = edit_and_mask(model, auto_mask=0.2, source=same, target=same, source_cfg=3.5, target_cfg=3.5)
+    assert found.min() == 1 and "predict the same about an image" in caplog.text
+    unmasked, _ = edit_and_mask(model, source=same, target=same, source_cfg=3.5, target_cfg=3.5)
+    assert (samples - unmasked).abs().max() <= 1e-5
 
 
 @pytest.mark.parametrize("kind", ["sd15", "flow", "wan"])

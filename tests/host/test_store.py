@@ -147,3 +147,61 @@ def test_a_prefix_that_is_too_long_for_a_file(folders, random_model, invert, sav
 
 def test_a_file_that_is_gone(folders, pack):
     assert "there is no noise maps file x" in pack.EditFriendlyLoadNoiseMaps.validate_inputs(file="x")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "says"),
+    [
+        ("%date:yyyy-MM-dd%/maps", "%date:yyyy-MM-dd%, which ComfyUI replaces in nodes of its own alone: .* %year%"),
+        ("maps_%KSampler.seed%", "%KSampler.seed%"),
+        ("a?b*c/maps", "'a?b*c' in the filename_prefix is no name on Windows".replace("?", "[?]").replace("*", "[*]")),
+        ("maps:1", "is no name on Windows"),
+        ("CON/maps", "'CON' in the filename_prefix is no name on Windows"),
+        ("nul.maps", "'nul.maps' in the filename_prefix is no name on Windows"),
+        ("maps /one", "'maps ' in the filename_prefix is no name on Windows"),
+        ("../maps", "leaves the folder"),
+    ],
+)
+def test_a_name_that_cannot_be_is_refused_before_anything_runs(folders, pack, random_model, invert, save, prefix, says):
+    import re
+
+    said = pack.EditFriendlySaveNoiseMaps.validate_inputs(filename_prefix=prefix)
+    assert isinstance(said, str) and re.search(says, said)
+    with pytest.raises(ValueError, match=says):
+        save(invert(random_model("sd15"), steps=1), prefix)
+    assert list((folders / "output").rglob("*")) == []
+
+
+def test_the_hosts_own_tokens_are_replaced(folders, pack, random_model, invert, save):
+    import time
+
+    assert pack.EditFriendlySaveNoiseMaps.validate_inputs(filename_prefix="%year%/maps") is True
+    assert pack.EditFriendlySaveNoiseMaps.validate_inputs() is True  # it comes by a wire
+    assert save(invert(random_model("sd15"), steps=1), "%year%/maps")["subfolder"] == str(time.localtime().tm_year)
+
+
+def test_two_servers_with_one_folder_take_two_names(folders, pack, comfy, random_model, invert, save, monkeypatch):
+    """Both have counted the files before either has written one."""
+    counted = comfy.folder_paths.get_save_image_path("maps", str(folders / "output"))
+    monkeypatch.setattr(comfy.folder_paths, "get_save_image_path", lambda *_: counted)
+    maps = [invert(random_model("sd15"), steps=1, seed=seed) for seed in (1, 2)]
+    names = [save(part, "maps")["filename"] for part in maps]
+    assert len(set(names)) == 2
+    for name, part in zip(names, maps, strict=True):
+        assert pack.core.storage.load(folders / "output" / name).seeds == part.seeds
+
+
+def test_a_save_that_fails_leaves_no_name_behind(folders, pack, random_model, invert, save, monkeypatch):
+    def full(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(pack.core.storage, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        save(invert(random_model("sd15"), steps=1))
+    assert [path for path in (folders / "output").rglob("*") if path.is_file()] == []
+
+
+def test_the_hosts_cache_is_told_the_memory_of_maps(random_model, invert):
+    maps = invert(random_model("sd15"), steps=10)
+    held = maps.states.nbytes + maps.residuals.nbytes
+    assert maps.get_ram_usage() == held == (11 + 10) * 4 * 8 * 8 * 4
