@@ -41,7 +41,8 @@ class SaveNoiseMaps(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, filename_prefix: str | None = None) -> bool | str:
         try:
-            files.check_prefix(filename_prefix or "")  # None where it comes by a wire
+            if filename_prefix is not None:  # what comes by a wire is not known yet
+                files.check_prefix(filename_prefix)
         except ValueError as error:
             return str(error)
         return True

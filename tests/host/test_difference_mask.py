@@ -133,18 +133,17 @@ def test_what_cannot_have_a_mask(random_model, conditioning, invert, find):
         find(random_model("sdxl"), noise_maps, "sdxl")
 
 
-def test_equal_prompts_give_the_picture_and_a_word(
-    random_model, conditioning, invert, find, sample, edit_and_mask, caplog
-):
+def test_equal_prompts_give_the_picture_and_a_word(random_model, conditioning, invert, find, edit_and_mask, caplog):
     """As a row of a list may have them, with a mask from a node or one that the edit finds."""
     model, same = random_model("sd15"), conditioning("sd15", 1)
     maps = invert(model)
     mask = find(model, maps, target=same)[0]
     assert mask.min() == 1 and "predict the same about an image" in caplog.text
     caplog.clear()
-    samples, found = edit_and_mask(model, auto_mask=0.2, source=same, target=same, source_cfg=3.5, target_cfg=3.5)
+    equal = {"source": same, "target": same, "source_cfg": 3.5, "target_cfg": 3.5, "steps": 5, "skip_steps": 1}
+    samples, found = edit_and_mask(model, auto_mask=0.2, **equal)
     assert found.min() == 1 and "predict the same about an image" in caplog.text
-    unmasked, _ = edit_and_mask(model, source=same, target=same, source_cfg=3.5, target_cfg=3.5)
+    unmasked, _ = edit_and_mask(model, **equal)
     assert (samples - unmasked).abs().max() <= 1e-5
 
 

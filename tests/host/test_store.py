@@ -152,7 +152,7 @@ def test_a_file_that_is_gone(folders, pack):
 @pytest.mark.parametrize(
     ("prefix", "says"),
     [
-        ("%date:yyyy-MM-dd%/maps", "%date:yyyy-MM-dd%, which ComfyUI replaces in nodes of its own alone: .* %year%"),
+        ("%date:yyyy-MM-dd%/maps", "%date:yyyy-MM-dd%, which ComfyUI replaces in its own nodes alone: .* %year%"),
         ("maps_%KSampler.seed%", "%KSampler.seed%"),
         ("a?b*c/maps", "'a?b*c' in the filename_prefix is no name on Windows".replace("?", "[?]").replace("*", "[*]")),
         ("maps:1", "is no name on Windows"),
