@@ -43,8 +43,8 @@ def check_prefix(prefix: str) -> None:
     _inside(folder_paths.get_output_directory(), prefix)
     if tokens := sorted(set(_TOKEN.findall(prefix)) - _TOKENS):
         raise ValueError(
-            f"the filename_prefix holds {', '.join(tokens)}, which ComfyUI replaces in its own nodes alone: write it out, "
-            f"or use {', '.join(sorted(_TOKENS))}"
+            f"the filename_prefix holds {', '.join(tokens)}, which ComfyUI replaces in its own nodes alone: write it "
+            f"out, or use {', '.join(sorted(_TOKENS))}"
         )
     for name in prefix.replace("\\", "/").split("/"):
         if len(os.fsencode(name)) > _LONGEST_NAME:
