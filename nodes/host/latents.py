@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import comfy.sampler_helpers
 import comfy.utils
 import torch
+from comfy.latent_formats import LatentFormat
 from torch import Tensor
 
 from ...ddpm_core import NoiseMaps
@@ -26,13 +29,28 @@ def check_one_part(shapes: list[tuple[int, ...]]) -> None:
         )
 
 
-def _check_rows(samples: Tensor, dimensions: int) -> None:
-    """Refuse what is no batch of latents of so many dimensions.
+def _check_rows(samples: Tensor, latent_format: LatentFormat) -> None:
+    """Refuse what is no batch of latents of a format, or of one that folds them.
 
     Raises:
-        ValueError: an empty batch, other axes.
+        ValueError: an empty batch, other axes, a format whose latents have another shape in the model.
     """
+    dimensions = latent_format.latent_dimensions
     image_for_video = samples.ndim == 4 and dimensions == 3
+    if samples.ndim > dimensions + 2:
+        raise ValueError(
+            f"the latent has {samples.ndim - 2} axes beside batch and channels, this model's format {dimensions}: it is "
+            "no picture, video or sound, but something like the structure of a body, of which there are no noise maps"
+        )
+    if samples.numel() and samples.ndim == dimensions + 2 and samples.shape[1] != latent_format.latent_channels:
+        with suppress(RuntimeError):  # of a latent that is another model's
+            folded = latent_format.process_in(torch.zeros_like(samples[:1])).shape
+            if folded != samples[:1].shape:
+                raise ValueError(
+                    f"this model folds latents of shape {tuple(samples.shape[1:])} to {tuple(folded[1:])} "
+                    f"({type(latent_format).__name__}), and noise maps have one shape: use another model, such as the "
+                    "one that this refines"
+                )
     if not samples.numel() or (samples.ndim != dimensions + 2 and not image_for_video):
         raise ValueError(
             f"the latent has shape {tuple(samples.shape)}, this model takes a batch of at least one, of channels and "
@@ -47,7 +65,7 @@ def rows_to_invert(model: ModelPatcher, latent: Latent, variations: int) -> Tens
         ValueError: several parts, axes or channels that the model does not take, no rows, NaN or infinity.
     """
     latent_format = model.get_model_object("latent_format")
-    _check_rows(_only_part(latent["samples"]), latent_format.latent_dimensions)
+    _check_rows(_only_part(latent["samples"]), latent_format)
     samples = _only_part(compat.started(model, latent)).to(torch.float32)
     channels = latent_format.latent_channels
     if samples.shape[1] != channels:

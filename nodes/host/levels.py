@@ -40,6 +40,9 @@ def schedule_for(model: ModelPatcher, sigmas: Tensor, eta: float, order: int = 1
     """The noising process of the model at `sigmas`.
 
     The host's `noise_scaling` is linear in noise and latent, so a and b are what it makes of (0, 1) and (1, 0).
+
+    Raises:
+        ValueError: a model without noise, sigmas that cannot be a schedule.
     """
     model_sampling = model.get_model_object("model_sampling")
     sigmas = sigmas.detach().to("cpu", torch.float64)
@@ -47,6 +50,11 @@ def schedule_for(model: ModelPatcher, sigmas: Tensor, eta: float, order: int = 1
     zero = torch.zeros_like(one)
     signal = model_sampling.noise_scaling(sigmas, zero.clone(), one.clone()).flatten()
     noise = model_sampling.noise_scaling(sigmas, one.clone(), zero.clone()).flatten()
+    if len(sigmas) > 1 and not noise.any():
+        raise ValueError(
+            "this model leads from one image to another without noise (as FlowRVS does), so there is none to read off: "
+            "use a model that generates"
+        )
     return NoiseSchedule(sigmas, signal, noise, eta, order)
 
 

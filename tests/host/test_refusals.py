@@ -95,7 +95,7 @@ def test_an_inversion_that_cannot_be(no_network, invert, inputs, message):
         (torch.ones(0, 64, 64), "mask is empty"),
         (torch.ones(1, 0, 64), "mask is empty"),
         (torch.ones(1, 96, 64), "64 x 96 pixels, the inverted image is 64 x 64"),
-        (torch.ones(2, 64, 64), "2 masks for 1 images"),
+        (torch.ones(2, 64, 64), "2 masks for 1 image:"),
     ],
 )
 def test_a_mask_that_does_not_fit(no_network, pack, noise_maps, sample, mask, message):
@@ -197,3 +197,29 @@ def test_a_sampler_run_on_a_latent_of_several_parts(
     (noise,) = nodes["RandomNoise"]().get_noise(1)
     with pytest.raises(ValueError, match=f"{TWO_PARTS}|{JOINED}"):
         nodes["SamplerCustomAdvanced"]().sample(noise, guider, sampler, sigmas, {"samples": video_with_sound})
+
+
+def test_a_model_that_folds_its_latents(random_model, run_node):
+    """HunyuanImage's refiner, with a picture and with an empty latent."""
+    from comfy.latent_formats import HunyuanImage21Refiner
+
+    model = random_model("wan").clone()
+    model.add_object_patch("latent_format", HunyuanImage21Refiner())
+    for samples in (torch.ones(1, 32, 1, 8, 8), torch.zeros(1, 32, 1, 8, 8)):
+        with pytest.raises(ValueError, match="folds latents of shape .*HunyuanImage21Refiner.*that this refines"):
+            run_node("EditFriendlyInvert", model, "wan", latent_image={"samples": samples})
+
+
+def test_a_model_without_noise(random_model, run_node):
+    """FlowRVS: from one image to another."""
+    from comfy.model_sampling import IMG_TO_IMG_FLOW, ModelSamplingDiscreteFlow
+
+    model = random_model("wan").clone()
+    model.add_object_patch("model_sampling", type("Sampling", (ModelSamplingDiscreteFlow, IMG_TO_IMG_FLOW), {})())
+    with pytest.raises(ValueError, match="without noise .as FlowRVS does.*use a model that generates"):
+        run_node("EditFriendlyInvert", model, "wan")
+
+
+def test_a_latent_that_is_no_picture_video_or_sound(random_model, run_node):
+    with pytest.raises(ValueError, match="3 axes beside batch and channels, this model's format 2: it is no picture"):
+        run_node("EditFriendlyInvert", random_model("sd15"), latent_image={"samples": torch.ones(1, 4, 4, 8, 8)})
