@@ -40,7 +40,7 @@ def _check_rows(samples: Tensor, latent_format: LatentFormat) -> None:
     if samples.ndim > dimensions + 2:
         raise ValueError(
             f"the latent has {samples.ndim - 2} axes beside batch and channels, this model's format {dimensions}: it "
-            "is no picture, video or sound, but something like the structure of a body, of which there are no noise maps"
+            "is no picture, video or sound, but such as the structure of a body, of which there are no noise maps"
         )
     if samples.numel() and samples.ndim == dimensions + 2 and samples.shape[1] != latent_format.latent_channels:
         with suppress(RuntimeError):  # of a latent that is another model's
