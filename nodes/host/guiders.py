@@ -155,6 +155,10 @@ class ImagesGuider(comfy.samplers.CFGGuider):
         first, second, *others = comfy.samplers.calc_cond_batch(self.inner_model, prompts, x, timestep, options)
         if negative is None:
             second = first
+        told = {"conds": prompts[:2], "cond_scale": guidance.scale, "timestep": timestep, "sigma": timestep, "input": x}
+        told |= {"model": self.inner_model, "model_options": options}
+        for function in options.get("sampler_pre_cfg_function", []):  # as the host's own guidance calls them
+            first, second = function({**told, "conds_out": [first, second]})
         summed = comfy.samplers.cfg_function(
             self.inner_model,
             first,

@@ -149,3 +149,22 @@ def test_a_chain_without_an_edit_is_refused(random_model, latent, invert, sample
 def test_a_quantile_of_1_is_refused(chain):
     with pytest.raises(ValueError, match="quantile of an edit is 1: use 0"):
         chain("sd15", (9, {"quantile": 1.0}))
+
+
+def test_patches_of_the_guidance_act_as_in_the_hosts_own(
+    host_node, random_model, conditioning, latent, invert, sample, chain, sample_edits
+):
+    """One adds to the sum, one changes what is summed; without an edit that acts, all is as with cfg 1."""
+    plain, image = random_model("sd15"), latent("sd15")
+    maps = invert(plain, latent_image=image, cfg=1.0, scheduler="simple")
+    (perturbed,) = host_node("PerturbedAttentionGuidance", model=plain, scale=3.0)
+    halved = plain.clone()
+    halved.set_model_sampler_pre_cfg_function(lambda args: [0.5 * part for part in args["conds_out"]])
+    unmoved = sample(plain, maps, cfg=1.0, skip_steps=1)
+    for model in (perturbed, halved):
+        expected = sample(model, maps, cfg=1.0, skip_steps=1)
+        ours, _ = sample_edits(model, maps, chain("sd15", (9, {"scale": 0.0})), skip_steps=1)
+        assert (ours - expected).abs().max() <= 1e-4 * expected.abs().max()
+        assert (ours - unmoved).abs().max() > 0.01
+        edited, _ = sample_edits(model, maps, chain("sd15", (9, EVERYWHERE)), skip_steps=1)
+        assert (edited - ours).abs().max() > 0.01
