@@ -117,8 +117,7 @@ def _prompt(clip: Clip, chunks: list[list[tuple[Any, ...]]]) -> Prompt:
         position = len(tokens)
         of_embedding = isinstance(token, Tensor)
         tokens.append(token.float().cpu().numpy().tobytes() if of_embedding else token)
-        if group == 0:  # special
-            ended = True
+        if group == 0:  # special: a word may go on behind it, in the next chunk
             continue
         text = "<embedding>" if of_embedding else clip.tokenizer.untokenize([(token, 1.0)])[0][1]
         if ended or group != before:

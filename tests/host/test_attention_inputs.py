@@ -174,3 +174,15 @@ def test_tokens_that_another_node_has_added(random_model, prompts, maps_of, samp
     three = prompts(target=f"{REPLACED} {LONG} {LONG}")
     with pytest.raises(ValueError, match="reads 77 tokens, the prompts of the attention edit have 77 and 154"):
         sample(model, maps_of(model, p), "sd15_tall", positive=p.target, attention=three.edit)
+
+
+@pytest.mark.parametrize("before", range(68, 75))
+def test_a_word_across_the_border_of_two_chunks_is_one(pack, random_clip, before):
+    """After so many short ones, with more tokens than are left of CLIP's 75."""
+    clip, long = random_clip("sd15"), "pneumonoultramicroscopicsilicovolcanoconiosis"
+    words, text = pack.host.words, " ".join(["a"] * before) + f" {long} hat"
+    prompt, alone = words.prompt_of(clip, text), words.prompt_of(clip, long)
+    assert prompt.texts[-2:] == (long, "hat") and len(prompt.texts) == before + 2
+    places = words.positions(clip, prompt, long)
+    assert len(places) == len(alone.words[0]) > 8
+    assert places[0] < 76 and places[-1] > 77 and places == list(prompt.words[before])
