@@ -109,6 +109,10 @@ class ImagesGuider(comfy.samplers.CFGGuider):
         """The guided prediction of x_0, by the host's name for it."""
         return self._for_images(self.guidance.at(timestep), self.conds, x, timestep, model_options or {}, seed)
 
+    def keep_together(self) -> None:
+        """Have all variations in one call for the rest of a run, whatever other nodes have put into it."""
+        self._others = []
+
     def _for_images(
         self,
         guidance: Guidance,

@@ -31,7 +31,7 @@ from . import calls, compat, conds, latents
 from .attention import AttentionEdit, PairedRun, Patches, SharedRun, refuse_what_cannot_share
 from .blocks import Blocks
 from .embeddings import OpenGuidance, ReplacingDenoiser
-from .guiders import GuidanceOfRun, Guide
+from .guiders import GuidanceOfRun, Guide, ImagesGuider
 from .model import check_same_model, check_same_prompt
 from .plan import Plan
 from .run import Loop, LoopSampler, Run, gradients
@@ -247,6 +247,8 @@ class FixedNoise(LoopSampler):
                 prepare=run.prepare,
             )
             run, mask_after = replace(run, extra_args=shared.extra_args), shared.mask_after
+        if self._attention is not None and isinstance(run.guider, ImagesGuider):
+            run.guider.keep_together()  # as the source's rows are, which are tried beside them
         denoiser = run.guider_of(len(noise_maps.image) if self._attention else noise_maps.images)
         if noise_maps.uncond is not None:
             uncond = noise_maps.uncond[first:].to(run.device)

@@ -149,8 +149,11 @@ def test_attention_beside_code_that_takes_its_rows_as_one_is_refused(
     model = image_prompts(random_model("sd15"), 1)
     both = edit(model, latent_image=one, attention=attention)
     maps = invert(model, latent_image=one, **SETTINGS)
-    expected = sample(model, maps, positive=conditioning("sd15", 9), cfg=7.0, skip_steps=1, attention=attention)
+    target = {"positive": conditioning("sd15", 9), "cfg": 7.0, "skip_steps": 1, "attention": attention}
+    expected = sample(model, maps, **target)
     assert_close(both, expected)
+    varied = sample(model, invert(model, latent_image=one, **SETTINGS, variations=2), **target)
+    assert_close(varied[:1], expected)
 
 
 def test_a_network_that_takes_one_prompt_alone(
