@@ -107,7 +107,7 @@ def sdedit_comparison() -> Workflow:
             [demo.group(empty), Group("2  Paint", WORDS, [[paint, strokes, color]])],
             [Group("3a  Invert", INVERT, [[invert]])],
             [Group("4a  Recolor", SAMPLE, [[recolor, sample, *sample_large]])],
-            [Group("3b  SDEdit", INVERT, [[sdedit, *sdedit_large]])],
+            [Group("3b  SDEdit", INVERT, [[*sdedit_large, sdedit]])],
             [Group("5  Results", RESULT, [before, after])],
         ]
     )
