@@ -132,7 +132,7 @@ class Run:
             self.latent,
             self.mask,
             self.extra_args.get("seed"),
-            latent_shapes=compat.shapes_of_run(model) or None,
+            latent_shapes=compat.shapes_of_run(model) or [tuple(self.latent.shape)],
         )
 
     def progress(self, total: int) -> Progress:

@@ -187,3 +187,17 @@ def test_text_that_is_not_read_by_cross_attention_alone_is_not_repeated(pack, ra
     joined = pack.host.conds.joined
     assert joined(short, long, 1, repeats=False) is None
     assert joined(short, long, 1, repeats=True)[0]["model_conds"]["c_crossattn"].cond.shape == (2, 154, 8)
+
+
+def test_both_prompts_are_told_the_shape_of_the_latent(random_model, latent, edit, monkeypatch):
+    """As models of several parts need it, which are given one: what the host tells the target, the source is told."""
+    model, told = random_model("sd15"), []
+    extra_conds = model.model.extra_conds
+
+    def watched(**kwargs):
+        told.append([tuple(shape) for shape in kwargs["latent_shapes"]])
+        return extra_conds(**kwargs)
+
+    monkeypatch.setattr(model.model, "extra_conds", watched)
+    edit(model, latent_image=latent("sd15"), steps=2)
+    assert told == [[(1, 4, 8, 8)]] * 4  # two prompts with a negative each
