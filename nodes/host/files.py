@@ -72,7 +72,7 @@ def place_to_save(prefix: str) -> Iterator[Place]:
         filename = f"{name}_{counter:05}_{SUFFIX}"
         path = os.path.join(folder, filename)
         try:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
             break
         except FileExistsError:
             counter += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import comfy.samplers
@@ -107,33 +108,23 @@ class ImagesGuider(comfy.samplers.CFGGuider):
         self, x: Tensor, timestep: Tensor, model_options: dict[str, Any] | None = None, seed: int | None = None
     ) -> Tensor:
         """The guided prediction of x_0, by the host's name for it."""
-        return self._for_images(self.guidance.at(timestep), self.conds, x, timestep, model_options or {}, seed)
+        return self._guided(self.guidance.at(timestep), self.conds, model_options or {}, seed, x, timestep)
 
     def keep_together(self) -> None:
         """Have all variations in one call for the rest of a run, whatever other nodes have put into it."""
         self._others = []
 
-    def _for_images(
-        self,
-        guidance: Guidance,
-        conds: dict[str, Conds],
-        x: Tensor,
-        timestep: Tensor,
-        options: dict[str, Any],
-        seed: int | None,
-    ) -> Tensor:
-        """The guided prediction, of all variations in one call unless other nodes have put code into it."""
-        if not self._others or self.images in (None, len(x)):
-            return self._guided(guidance, conds, x, timestep, options, seed)
+    def _by_images(self, call: Callable[[Tensor, Tensor], Tensor], x: Tensor, timestep: Tensor) -> Tensor:
+        """The guided prediction in a call for each variation, with the masks of all."""
         step = self.guidance.step(timestep)
         masks: list[dict[str, Tensor]] = []
 
-        def call(x: Tensor, timestep: Tensor) -> Tensor:
-            result = self._guided(guidance, conds, x, timestep, options, seed)
+        def one(x: Tensor, timestep: Tensor) -> Tensor:
+            result = call(x, timestep)
             masks.append({name: seen[step] for name, seen in self._masks.items() if step in seen})
             return result
 
-        result = calls.by_images(call, self.images, x, timestep)
+        result = calls.by_images(one, self.images, x, timestep)
         for name in masks[0]:
             self._masks[name][step] = torch.cat([part[name] for part in masks])
         return result
@@ -142,11 +133,14 @@ class ImagesGuider(comfy.samplers.CFGGuider):
         self,
         guidance: Guidance,
         conds: dict[str, Conds],
-        x: Tensor,
-        timestep: Tensor,
         options: dict[str, Any],
         seed: int | None,
+        x: Tensor,
+        timestep: Tensor,
     ) -> Tensor:
+        """The guided prediction, of all variations in one call unless other nodes have put code into it."""
+        if self._others and self.images not in (None, len(x)):
+            return self._by_images(partial(self._guided, guidance, conds, options, seed), x, timestep)
         positive = conds[guidance.positive]
         negative = conds[guidance.negative] if guidance.negative else None
         if not guidance.terms:
@@ -317,8 +311,11 @@ class PairGuider(ImagesGuider):
         options: dict[str, Any],
         seed: int | None,
     ) -> Tensor:
-        halves = zip(pair, (self._source, self.conds), x.chunk(2), timestep.chunk(2), strict=True)
-        return torch.cat([self._half(*half, options, seed) for half in halves])
+        results = []
+        for guidance, conds, *call in zip(pair, (self._source, self.conds), x.chunk(2), timestep.chunk(2), strict=True):
+            forget_features([conds["negative"], conds["positive"]])  # the halves may share one, with other rows
+            results.append(self._guided(guidance, conds, options, seed, *call))
+        return torch.cat(results)
 
     def _joined_prompts(self, rows: int) -> tuple[Conds | None, Conds | None]:
         """The halves' positive and negative prompts as one of both halves' rows each, which no step changes."""
@@ -327,18 +324,6 @@ class PairGuider(ImagesGuider):
             repeats = calls.reads_text_by_cross_attention_alone(self.inner_model.diffusion_model)
             self._joined[rows] = joined(*pairs[0], rows, repeats), joined(*pairs[1], rows, repeats)
         return self._joined[rows]
-
-    def _half(
-        self,
-        guidance: Guidance,
-        conds: dict[str, Conds],
-        x: Tensor,
-        timestep: Tensor,
-        options: dict[str, Any],
-        seed: int | None,
-    ) -> Tensor:
-        forget_features([conds["negative"], conds["positive"]])  # the halves may share one, with other rows
-        return self._for_images(guidance, conds, x, timestep, options, seed)
 
 
 def guider_for(
