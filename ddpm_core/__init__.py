@@ -12,7 +12,7 @@ the extraction in `inversion`, Eq. 7 and the shifts in `manipulation`, Figs. 5, 
 from . import contact_sheet, directions, manipulation, masks, measures, statistics, storage, trajectories
 from .denoiser import Denoiser
 from .editing import PairDenoiser, edit
-from .facts import Facts, LatentSpace, Method, Origin
+from .facts import Facts, LatentSpace, Method, Network, Origin, network_at
 from .guidance import Guidance, cfg_scales
 from .inversion import chunks_of, invert, without_residuals
 from .noise_maps import NoiseMaps
@@ -31,6 +31,7 @@ __all__ = [
     "GuidedDenoiser",
     "LatentSpace",
     "Method",
+    "Network",
     "NoiseMaps",
     "NoiseSchedule",
     "Origin",
@@ -47,6 +48,7 @@ __all__ = [
     "masks",
     "measures",
     "intersection",
+    "network_at",
     "null_text",
     "pure_noise",
     "sample",

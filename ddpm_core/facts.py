@@ -5,7 +5,7 @@ All that code decides by is a field with a type; `notes` are for people, and no 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
@@ -30,6 +30,31 @@ class Method(Enum):
 
 
 @dataclass(frozen=True)
+class Network:
+    """Network that predicts at some of the noise levels.
+
+    Args:
+        numbers: a few, by which it is known again; empty where they are not known.
+        down_to: the lowest sigma that it is called with.
+
+    Raises:
+        ValueError: numbers that are not finite, a sigma below 0.
+    """
+
+    numbers: tuple[float, ...] = ()
+    down_to: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not all(abs(number) < float("inf") for number in (self.down_to, *self.numbers)) or self.down_to < 0:
+            raise ValueError(f"a network of the noise maps has numbers that cannot be: {self}")
+
+    def distance(self, other: Network) -> float:
+        """Largest difference of their numbers; 0 where those of one are not known."""
+        pairs = zip(self.numbers, other.numbers, strict=False)
+        return max((abs(a - b) for a, b in pairs), default=0.0)
+
+
+@dataclass(frozen=True)
 class Origin:
     """Making of noise maps.
 
@@ -37,6 +62,7 @@ class Origin:
         method: the inversion, or native.
         cfg: scale of guidance towards the prompt; None where it is not known.
         prompt: a few numbers by which the prompt is known again; empty where they are not known.
+        networks: that predicted, from the noisiest level on; empty where they are not known.
 
     Raises:
         ValueError: a cfg or numbers that are not finite.
@@ -45,10 +71,16 @@ class Origin:
     method: Method
     cfg: float | None = None
     prompt: tuple[float, ...] = ()
+    networks: tuple[Network, ...] = ()
 
     def __post_init__(self) -> None:
         if not all(abs(number) < float("inf") for number in (self.cfg or 0.0, *self.prompt)):
             raise ValueError(f"the origin of the noise maps has numbers that are not finite: {self}")
+
+
+def network_at(networks: Sequence[Network], sigma: float) -> Network:
+    """The first of networks that is called with a sigma; one of which nothing is known where there is none."""
+    return next((network for network in networks if sigma >= network.down_to * (1 - 1e-6)), Network())
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,6 +26,8 @@ def sample(
     noise_maps: NoiseMaps,
     *,
     skip_steps: int | None = None,
+    start: Tensor | None = None,
+    steps: int | None = None,
     mask: Tensor | None = None,
     mask_after: MaskAfter | None = None,
     device: torch.device | str = "cpu",
@@ -41,6 +43,8 @@ def sample(
         noise_maps: B rows.
         skip_steps: T_skip, in steps of the full schedule; None starts with the first step that the maps hold.
             More keeps more of the source.
+        start: (B, *S) a state of an edit after as many steps, to go on from; None for the source's own.
+        steps: so many alone; None for all.
         mask: broadcastable to (B, *S), 1 where the edit is wanted. Where it or the maps' own mask is 0 every state is
             the source's own, so the image is returned there as it was.
         mask_after: a further mask that changes from step to step.
@@ -48,7 +52,7 @@ def sample(
         callback: called after each step.
 
     Returns:
-        (B, *S) on `device`.
+        (B, *S) on `device`: the image, or the state after `steps`.
 
     Raises:
         ValueError: a skip that the maps do not cover, a mask of another size or with NaN or infinity.
@@ -58,7 +62,15 @@ def sample(
         return x, denoise(denoiser, x[None], [noise_maps.schedule.step(i).sigma])[0]
 
     return replay(
-        predict, noise_maps, skip_steps=skip_steps, mask=mask, mask_after=mask_after, device=device, callback=callback
+        predict,
+        noise_maps,
+        skip_steps=skip_steps,
+        start=start,
+        steps=steps,
+        mask=mask,
+        mask_after=mask_after,
+        device=device,
+        callback=callback,
     )
 
 
@@ -67,6 +79,8 @@ def replay(
     noise_maps: NoiseMaps,
     *,
     skip_steps: int | None = None,
+    start: Tensor | None = None,
+    steps: int | None = None,
     mask: Tensor | None = None,
     mask_after: MaskAfter | None = None,
     device: torch.device | str = "cpu",
@@ -76,13 +90,15 @@ def replay(
     first = noise_maps.first_step(noise_maps.skipped if skip_steps is None else skip_steps)
     states, residuals, schedule = noise_maps.states, noise_maps.residuals, noise_maps.schedule
     device = torch.device(device)
-    x = states[first].to(device, copy=True)  # a copy: a patch of the model may write into its input
+    x = (states[first] if start is None else start).to(
+        device, copy=True
+    )  # a copy: a patch of the model may write into its input
     mask = intersection(noise_maps.mask, None if mask is None else mask_for(x, mask))
     if mask is not None:
         mask = mask.to(x)
     mask_after = mask_after or (lambda i, x: None)
     before = noise_maps.denoised_before(first, device)
-    for i in range(first, schedule.steps):
+    for i in range(first, schedule.steps if steps is None else first + steps):
         step = schedule.step(i)
         moved, denoised = predict(i, x)
         if callback is not None:

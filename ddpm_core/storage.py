@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from . import earlier
-from .facts import Facts, LatentSpace, Method, Origin
+from .facts import Facts, LatentSpace, Method, Network, Origin
 from .noise_maps import NoiseMaps
 from .schedule import NoiseSchedule
 
@@ -66,6 +66,14 @@ _ORIGIN: _Fields = {
     "method": (lambda value: type(value) is str, "a text"),
     "cfg": (lambda value: value is None or _is_number(value), "a number or null"),
     "prompt": (_is_numbers, "a list of numbers"),
+    "networks": (
+        lambda value: type(value) is list and all(type(part) is dict for part in value),
+        "a list of objects",
+    ),
+}
+_NETWORK: _Fields = {
+    "numbers": (_is_numbers, "a list of numbers"),
+    "down_to": (_is_number, "a number"),
 }
 _SPACE: _Fields = {
     "family": (lambda value: type(value) is str, "a text"),
@@ -143,7 +151,13 @@ def _header_of(noise_maps: NoiseMaps, notes: Mapping[str, str]) -> dict[str, Any
         "skipped": noise_maps.skipped,
         "seeds": list(facts.seeds),
         "images": facts.images,
-        "origin": origin and {"method": origin.method.value, "cfg": origin.cfg, "prompt": list(origin.prompt)},
+        "origin": origin
+        and {
+            "method": origin.method.value,
+            "cfg": origin.cfg,
+            "prompt": list(origin.prompt),
+            "networks": [{"numbers": list(part.numbers), "down_to": part.down_to} for part in origin.networks],
+        },
         "space": {
             **{name: getattr(space, name) for name in ("family", "format", "cell")},
             **{name: _listed(getattr(space, name)) for name in ("scale", "shift", "colors", "color_bias")},
@@ -170,7 +184,9 @@ def _facts_of(header: dict[str, Any]) -> Facts:
                 f"its maps were made by {reprlib.repr(origin['method'])}, which this pack does not know "
                 f"({', '.join(known)}): update the pack"
             )
-        origin = Origin(Method(origin["method"]), origin["cfg"], tuple(map(float, origin["prompt"])))
+        networks = [Network(tuple(map(float, part["numbers"])), part["down_to"]) for part in origin["networks"]]
+        prompt = tuple(map(float, origin["prompt"]))
+        origin = Origin(Method(origin["method"]), origin["cfg"], prompt, tuple(networks))
     latent_space = LatentSpace(
         space["family"],
         space["format"],
@@ -237,10 +253,14 @@ def _header(name: str, text: bytes) -> dict[str, Any]:
             raise ValueError(f"{name} {error}: save the noise maps again, or invert the image again") from error
     try:
         _check(name, header, _FIELDS)
+        if header["origin"] is not None:
+            header["origin"].setdefault("networks", [])  # of files from before it was there
         for part, fields in (("origin", _ORIGIN), ("space", _SPACE)):
             if header[part] is not None:
                 header[part] = {field: header[part][field] for field in fields}
                 _check(f"{name}, {part},", header[part], fields)
+        for network in header["origin"]["networks"] if header["origin"] else []:
+            _check(f"{name}, networks,", network, _NETWORK)
     except KeyError as error:
         raise _foreign(name, error) from error
     return header

@@ -10,7 +10,7 @@ from .grid import EditGrid
 from .guiders import CFGScheduleGuider, EditGuider
 from .host import ids
 from .invert import CycleDiffusionInvert, DDIMInvert, EditFriendlyInvert, NullTextInvert, TurboInvert
-from .levels import NoiseLevels
+from .levels import NoiseLevels, SwitchModels
 from .manipulate import LatentShift, MaskColorEdit, NoiseMapsFlip, NoiseMapsInterpolate
 from .masks import DifferenceMask, WordMask
 from .measure import MeasureEdit
@@ -37,6 +37,7 @@ class EditFriendlyDDPM(ComfyExtension):
             DDIMInvert,
             NullTextInvert,
             NoiseLevels,
+            SwitchModels,
             EditPreset,
             FixedNoiseSampler,
             EditFriendlyEdit,

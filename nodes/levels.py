@@ -1,11 +1,11 @@
-"""A node that says beforehand how many steps a run has, and which of them a fraction of them skips."""
+"""Nodes about noise levels: how many steps a run has, which of them a fraction skips, and which model takes which."""
 
 from __future__ import annotations
 
 from comfy_api.latest import io
 
 from . import inputs
-from .host import ModelPatcher, levels
+from .host import ModelPatcher, ModelsByLevel, levels
 from .sockets import CATEGORY
 
 
@@ -49,3 +49,32 @@ class NoiseLevels(io.ComfyNode):
             f"{sigmas[0]:.4g}"
         )
         return io.NodeOutput(sigmas, steps, skip_steps, summary)
+
+
+class SwitchModels(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EditFriendlySwitchModels",
+            display_name="Switch Models by Noise Level",
+            category=f"{CATEGORY}/invert",
+            search_aliases=["Wan 2.2", "high noise", "low noise", "mixture of experts", "two models"],
+            description="Two models as one MODEL: the first takes the noisy levels, the second the rest, as Wan 2.2 "
+            "14B has it. For every node that takes a MODEL, also KSampler. What patches one alone goes before this "
+            "node, what patches both goes after it.",
+            inputs=[
+                io.Model.Input("high_noise_model", tooltip="The model for the noisy levels, where a run begins."),
+                io.Model.Input("low_noise_model", tooltip="The model for the levels below the boundary."),
+                inputs.fraction(
+                    "boundary",
+                    0.875,
+                    "Share of noise in a state at which the first model acts for the last time. Wan 2.2's is 0.875, "
+                    "and 0.9 for video from an image.",
+                ),
+            ],
+            outputs=[io.Model.Output(display_name="model", tooltip="Both as one, for inversion and sampling.")],
+        )
+
+    @classmethod
+    def execute(cls, high_noise_model: ModelPatcher, low_noise_model: ModelPatcher, boundary: float) -> io.NodeOutput:
+        return io.NodeOutput(ModelsByLevel.of_share(high_noise_model, low_noise_model, boundary).together())

@@ -12,6 +12,7 @@ from .levels import levels, levels_at, schedule_for, sigmas_at
 from .loops import FixedNoise
 from .masks import END, LEVELS, START, found_mask, heat_of_maps, mask_of_edit
 from .model import advise_on_guidance, check_same_model, told_guidance
+from .models import ModelsByLevel
 from .notices import counted, tell
 from .plan import Plan, RunSettings
 from .run import run_on_maps, run_plan, sampled_from_maps, sampled_plan, with_lasting_weights
@@ -29,6 +30,7 @@ __all__ = [
     "LEVELS",
     "Latent",
     "ModelPatcher",
+    "ModelsByLevel",
     "PairGuider",
     "Plan",
     "SCHEDULERS",

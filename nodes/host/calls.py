@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ...ddpm_core import Denoiser, NoiseSchedule, chunks_of
 from . import conds
+from .models import ModelsByLevel, Switch
 from .values import Guider, ModelPatcher
 
 # More rows than this no longer raise a GPU's rate, and they delay previews and the Cancel button.
@@ -22,6 +23,7 @@ CONTROLS = (comfy.controlnet.ControlNet, comfy.controlnet.ControlLora)  # others
 # Parts of a MODEL that are made to be replaced, and that take a level for each row.
 REPLACEABLE = {"model_sampling", "latent_format"}
 _DATA = (Tensor, torch.dtype, torch.device, str, bytes, bool, int, float, type(None))
+_OWN = (ModelsByLevel, Switch)  # treat each row by its level
 
 
 def code_of_others(model: ModelPatcher, model_options: Mapping[str, Any]) -> list[str]:
@@ -35,7 +37,10 @@ def code_of_others(model: ModelPatcher, model_options: Mapping[str, Any]) -> lis
         inside = model_options["transformer_options"]
         found = found - {"transformer_options"} | {name for name, value in inside.items() if _holds_code(value)}
     patched = {name for name, value in model.object_patches.items() if name not in REPLACEABLE and _holds_code(value)}
-    return sorted(found | patched | set(model.injections))
+    models = ModelsByLevel.of(model)
+    around = {kind for kind, wrappers in model.wrappers.items() if _holds_code(wrappers)}
+    second = code_of_others(models.second, models.second.model_options) if models else []
+    return sorted(found | patched | around | set(second) | set(model.injections))
 
 
 def _holds_code(value: object) -> bool:
@@ -43,7 +48,7 @@ def _holds_code(value: object) -> bool:
         return any(map(_holds_code, value.values()))
     if isinstance(value, list | tuple | set | frozenset):
         return any(map(_holds_code, value))
-    return not isinstance(value, _DATA)
+    return not isinstance(value, _DATA + _OWN)
 
 
 def reads_text_by_cross_attention_alone(network: torch.nn.Module) -> bool:
@@ -198,8 +203,9 @@ def _obstacle(guider: Guider, model_options: dict[str, Any], rows: int) -> str |
 
 
 def _bounds(guider: Guider) -> set[float]:
-    """The sigmas at which a conditioning or a ControlNet starts or ends."""
-    bounds: set[float] = set()
+    """The sigmas at which a conditioning, a ControlNet or a model of two starts or ends."""
+    models = ModelsByLevel.of(guider.model_patcher)
+    bounds = {models.sigma * (1 - 1e-6)} if models else set()
     for cond in (cond for prompt in guider.conds.values() for cond in prompt):
         bounds |= {float(cond[name]) for name in ("timestep_start", "timestep_end") if name in cond}
         for control in conds.controls(cond):

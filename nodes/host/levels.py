@@ -58,6 +58,23 @@ def schedule_for(model: ModelPatcher, sigmas: Tensor, eta: float, order: int = 1
     return NoiseSchedule(sigmas, signal, noise, eta, order)
 
 
+def sigma_of_share(model: ModelPatcher, share: float) -> float:
+    """The sigma at which noise is a share b / (a + b) of a state: of a flow that sigma itself, else b / a.
+
+    Raises:
+        ValueError: a share outside 0 to 1.
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"a share of noise lies between 0, the image, and 1, noise alone; got {share}")
+    low, high = 0.0, float(model.get_model_object("model_sampling").sigma_max)
+    for _ in range(60):  # noise_scaling has no inverse of its own
+        middle = (low + high) / 2
+        level = schedule_for(model, torch.tensor([middle, 0.0]), 1.0)
+        less = level.noise[0] < share * (level.signal[0] + level.noise[0])
+        low, high = (middle, high) if less else (low, middle)
+    return high
+
+
 def sigmas_at(schedule: NoiseSchedule, chosen: Sequence[int]) -> Tensor:
     """(len(chosen) + 1,) the sigmas of a run that calls the model at some levels of a schedule, then 0."""
     return torch.cat([schedule.sigmas[list(chosen)], torch.zeros(1)]).to(torch.float32)

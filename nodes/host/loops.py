@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -32,7 +33,7 @@ from .attention import AttentionEdit, PairedRun, Patches, SharedRun, refuse_what
 from .blocks import Blocks
 from .embeddings import OpenGuidance, ReplacingDenoiser
 from .guiders import GuidanceOfRun, Guide, ImagesGuider
-from .model import check_same_model, check_same_prompt
+from .model import advice_on_networks, check_same_model, check_same_prompt
 from .plan import Plan
 from .run import Loop, LoopSampler, Run, gradients
 from .zero_shot import HostGuidance
@@ -203,8 +204,16 @@ def both(first: MaskAfter | None, second: MaskAfter | None) -> MaskAfter | None:
     return lambda step, x: intersection(first(step, x), second(step, x))
 
 
+def _later(mask_after: MaskAfter, before: int) -> MaskAfter:
+    """A mask of a whole run for one that begins so many steps later."""
+    return lambda step, x: mask_after(before + step, x)
+
+
 class FixedNoise(LoopSampler):
-    """Sampling from noise maps as a SAMPLER. The host's noise and latent are not used; its denoise mask is.
+    """Sampling from noise maps as a SAMPLER. The host's noise is not used; its denoise mask is.
+
+    A run may have a part of the levels alone, as where the host splits them over two samplers. One from a later level
+    on starts from the host's latent, else that is not used.
 
     Args:
         mask: broadcastable to the rows, 1 where the edit is wanted.
@@ -234,8 +243,12 @@ class FixedNoise(LoopSampler):
         noise_maps, first = self._noise_maps, self._first
         latents.check_one_part(compat.shapes_of_run(run.guider.inner_model))
         check_same_model(noise_maps, run.guider.model_patcher)
-        self._check(run)
-        mask_after = None
+        before, steps = self._part(run.sigmas.cpu()), len(run.sigmas) - 1
+        self._check_latent(run)
+        if advice := advice_on_networks(noise_maps, run.guider.model_patcher, run.sigmas[:-1].tolist()):
+            logging.warning("%s", advice)
+        start = None if before == 0 else self._continued(run, first + before)
+        mask_after: MaskAfter | None = None
         if self._attention is not None:
             shared = SharedRun(
                 self._attention,
@@ -246,7 +259,8 @@ class FixedNoise(LoopSampler):
                 source_state=lambda step: noise_maps.states[first + step],
                 prepare=run.prepare,
             )
-            run, mask_after = replace(run, extra_args=shared.extra_args), shared.mask_after
+            run = replace(run, extra_args=shared.extra_args)
+            mask_after = _later(shared.mask_after, before)
         if self._attention is not None and isinstance(run.guider, ImagesGuider):
             run.guider.keep_together()  # as the source's rows are, which are tried beside them
         denoiser = run.guider_of(len(noise_maps.image) if self._attention else noise_maps.images)
@@ -260,25 +274,66 @@ class FixedNoise(LoopSampler):
         opened = run.mask_after(held)
         if opened is not None:
             noise_maps, held = replace(noise_maps, mask=None), None
-        with run.progress(len(self.sigmas) - 1) as progress:
-            return sample(
+        with run.progress(steps) as progress:
+            x = sample(
                 denoiser,
                 noise_maps,
-                skip_steps=noise_maps.skipped + first,
+                skip_steps=noise_maps.skipped + first + before,
+                start=start,
+                steps=steps,
                 mask=intersection(self._mask, held),
                 mask_after=both(mask_after, opened),
                 device=run.device,
                 callback=progress,
             )
+        # as the host hands on what is noisy still; the image itself stays as it is
+        return run.guider.inner_model.model_sampling.inverse_noise_scaling(run.sigmas[-1], x)
 
-    def _check(self, run: Run) -> None:
-        sigmas, noise = run.sigmas.cpu(), run.noise
-        if sigmas.shape != self.sigmas.shape or not torch.allclose(sigmas, self.sigmas, rtol=1e-4):
+    def _part(self, sigmas: Tensor) -> int:
+        """The number of levels of the maps before those of a run.
+
+        Raises:
+            ValueError: levels that are no part of the maps', one after the other.
+        """
+        steps = len(sigmas) - 1
+        for before in range(len(self.sigmas) - steps):
+            if torch.allclose(sigmas, self.sigmas[before : before + steps + 1], rtol=1e-4):
+                return before
+        raise ValueError(
+            f"the sampler runs {steps} steps from sigma {sigmas[0]:.4g} to {sigmas[-1]:.4g}, the noise maps hold "
+            f"{len(self.sigmas) - 1} steps from {self.sigmas[0]:.4g}: connect the SIGMAS output of the node that "
+            "made this SAMPLER, whole or split in two"
+        )
+
+    def _continued(self, run: Run, level: int) -> Tensor:
+        """(rows, *S) the host's latent as a state at a level of the maps.
+
+        Raises:
+            ValueError: fewer rows than the maps have, or one without the noise of the maps.
+        """
+        noise_maps = self._noise_maps
+        image, state = noise_maps.image.to(run.device), noise_maps.states[level].to(run.device)
+        sampling = run.guider.inner_model.model_sampling
+        x = sampling.noise_scaling(run.sigmas[0], torch.zeros_like(run.latent), run.latent)
+        remedy = "connect the LATENT of the sampler that ran the levels before, with the same noise maps"
+        if len(x) != len(image):
             raise ValueError(
-                f"the sampler runs {len(sigmas) - 1} steps from sigma {sigmas[0]:.4g}, the noise maps hold "
-                f"{len(self.sigmas) - 1} steps from {self.sigmas[0]:.4g}: connect the SIGMAS output of the node that "
-                "made this SAMPLER"
+                f"the sampler goes on from sigma {run.sigmas[0]:.4g} with a latent of {len(x)} rows, the noise maps "
+                f"have {len(image)}: {remedy}"
             )
+        signal, _ = noise_maps.weights(level)
+        noise, found = (state - signal * image).flatten(1), (x - signal * image).flatten(1)
+        part = (found * noise).sum(dim=1) / noise.square().sum(dim=1)  # 1 of these maps, about 0 of others
+        chance = found.norm(dim=1) / noise.norm(dim=1) / noise.shape[1] ** 0.5
+        if ((part < 0.5) & (chance < 0.125)).any():
+            raise ValueError(
+                f"the latent at sigma {run.sigmas[0]:.4g} has not the noise of the noise maps ({part.min():.0%} of "
+                f"it): {remedy}, or set skip_steps to {noise_maps.skipped + level} and use its SIGMAS to start there"
+            )
+        return x
+
+    def _check_latent(self, run: Run) -> None:
+        noise = run.noise
         rows, *sample_shape = self._noise_maps.image.shape
         images = self._noise_maps.images
         if list(noise.shape[1:]) != sample_shape or len(noise) not in (rows, images):

@@ -6,15 +6,19 @@ No model is named here. How a model noises and how it scales latents is read off
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import torch
 from comfy.latent_formats import LatentFormat
 from comfy.ldm.modules.attention import SpatialVideoTransformer
 from torch import Tensor
 
-from ...ddpm_core import LatentSpace, NoiseMaps
+from ...ddpm_core import LatentSpace, NoiseMaps, network_at
 from .levels import schedule_for
+from .models import networks
 from .values import Conditioning, ModelPatcher
+
+_SAME_NETWORK = 0.02  # of numbers about 1: rounding to bfloat16 moves one by thousandths, other weights by more
 
 
 def latent_space(model: ModelPatcher) -> LatentSpace:
@@ -72,6 +76,31 @@ def check_same_model(noise_maps: NoiseMaps, model: ModelPatcher) -> None:
             "the noise maps and this model noise an image in different ways (such as diffusion against flow): "
             "connect the kind of model that the image was inverted with, or invert it again with this one"
         )
+
+
+def advice_on_networks(noise_maps: NoiseMaps, model: ModelPatcher, sigmas: Sequence[float]) -> str:
+    """Advice on maps that were made with other weights than a model has at the sigmas of a run; empty where with these.
+
+    Raises:
+        ValueError: of the two models that made them, the one for other levels.
+    """
+    made, here, off = noise_maps.origin.networks if noise_maps.origin else (), networks(model), 0.0
+    for sigma in sigmas:
+        own, found = network_at(made, sigma), network_at(here, sigma)
+        distance = own.distance(found)
+        off = max(off, distance)
+        if distance > _SAME_NETWORK and any(0 < len(part.numbers) and part.distance(found) < distance for part in made):
+            raise ValueError(
+                f"the noise maps were made with two models, one down to sigma {made[0].down_to:.4g} and one below, "
+                f"and at sigma {sigma:.4g} this model is the other of them: connect both with Switch Models by Noise "
+                "Level, or split the sigmas there and sample each part with its own"
+            )
+    if off <= _SAME_NETWORK:
+        return ""
+    return (
+        "the noise maps were made with a model of other weights, so the image does not come back exactly with this "
+        "one: to have it back, connect the model that it was inverted with"
+    )
 
 
 def check_same_prompt(noise_maps: NoiseMaps, source: Conditioning, says: str) -> None:

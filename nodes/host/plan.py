@@ -11,6 +11,7 @@ from ...ddpm_core import Facts, Method, NoiseSchedule, Origin, __version__, traj
 from . import latents
 from .levels import levels, schedule_for
 from .model import latent_space, rows_are_frames, signature
+from .models import networks
 from .values import Conditioning, Latent, ModelPatcher
 
 _FRAMES_APART = 2**32  # between seeds of frames, so that none is that of another variation
@@ -113,7 +114,7 @@ class Plan:
                     )
                 ),
                 images,
-                Origin(method, cfg, signature(prompt)),
+                Origin(method, cfg, signature(prompt), networks(model)),
                 latent_space(model),
                 {key: str(value) for key, value in told.items()},
             ),

@@ -22,6 +22,7 @@ from ...ddpm_core.denoiser import StepCallback
 from ...ddpm_core.sampling import MaskAfter
 from . import calls, compat, conds
 from .guiders import ImagesGuider
+from .models import ModelsByLevel
 from .plan import Plan
 from .values import Guider, ModelPatcher
 
@@ -356,8 +357,13 @@ def with_lasting_weights(model: ModelPatcher) -> ModelPatcher:
     Dynamic loading keeps copies of weights from call to call that were made without room for gradients.
 
     Raises:
-        ValueError: a dynamic MODEL whose loader has not said how to load it otherwise.
+        ValueError: a dynamic MODEL whose loader has not said how to load it otherwise, one of two models by level.
     """
+    if ModelsByLevel.of(model) is not None:
+        raise ValueError(
+            "gradients go through one model, and this MODEL is two, by noise level: use an inversion or an edit "
+            "without gradients, such as Invert Image (Edit-Friendly DDPM)"
+        )
     if not model.is_dynamic():
         return model
     if model.cached_patcher_init is None:

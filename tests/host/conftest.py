@@ -71,7 +71,7 @@ def host_node(comfy):
 
 @pytest.fixture(scope="session")
 def random_model(comfy, host_node):
-    """random_model(kind, dtype): a MODEL with random weights.
+    """random_model(kind, dtype, seed): a MODEL with random weights.
 
     Kinds: sd15 (eps), v, inpaint (with a picture and a mask as conditioning), sdxl, flow (SD3), flux, wan (video),
     wan_i2v (video from a picture), wan22 (video from kept frames); sd15_tall and sdxl_tall have attention at three
@@ -79,10 +79,10 @@ def random_model(comfy, host_node):
     """
 
     @cache
-    def make(kind: str, dtype: torch.dtype = torch.float32):
+    def make(kind: str, dtype: torch.dtype = torch.float32, seed: int = 1):
         if kind == "v":
             v = {"sampling": "v_prediction", "zsnr": False}
-            return host_node("ModelSamplingDiscrete", model=make("sd15", dtype), **v)[0]
+            return host_node("ModelSamplingDiscrete", model=make("sd15", dtype, seed), **v)[0]
         family, unet_config = {
             "sd15": (comfy.supported_models.SD15, SD15_UNET | NARROW),
             "sdxl": (comfy.supported_models.SDXL, SDXL_UNET | NARROW),
@@ -101,7 +101,7 @@ def random_model(comfy, host_node):
             dtype, comfy.model_management.unet_manual_cast(dtype, device, config.supported_inference_dtypes)
         )
         model = config.get_model({}, "", torch.device("cpu")).eval()
-        randomize(model.diffusion_model, seed=1)
+        randomize(model.diffusion_model, seed=seed)
         model.requires_grad_(False)
         return comfy.model_patcher.ModelPatcher(
             model, load_device=device, offload_device=comfy.model_management.unet_offload_device()
