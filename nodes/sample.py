@@ -104,7 +104,8 @@ class SamplerFixedNoise(io.ComfyNode):
             outputs=[
                 io.Sampler.Output(display_name="sampler", tooltip="Replays the noise maps."),
                 io.Sigmas.Output(
-                    display_name="sigmas", tooltip="The levels that this sampler needs; connect them too."
+                    display_name="sigmas",
+                    tooltip="The levels that this sampler needs; connect them too, whole or split over two samplers.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],

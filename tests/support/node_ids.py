@@ -7,6 +7,7 @@ NODE_IDS = (
     "EditFriendlyDDIMInvert",
     "EditFriendlyNullTextInvert",
     "EditFriendlyNoiseLevels",
+    "EditFriendlySwitchModels",
     "EditFriendlyEditPreset",
     "EditFriendlyEdit",
     "FixedNoiseSampler",
