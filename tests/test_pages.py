@@ -88,7 +88,8 @@ def test_the_list_of_nodes_has_each_by_its_name_and_id():
 
 def test_the_ids_of_the_changes_are_those_of_the_nodes():
     new = re.findall(r"^\| `(\w+)` \| `(EditFriendly\w+)` \|$", HISTORY.read_text(), re.MULTILINE)
-    assert {node_id for _, node_id in new} | {"EditFriendlyEdit", "EditFriendlyInvert"} == {
+    added = re.findall(r"^- `(EditFriendly\w+)`, ", HISTORY.read_text(), re.MULTILINE)
+    assert {node_id for _, node_id in new} | {"EditFriendlyEdit", "EditFriendlyInvert", *added} == {
         node_id for node_id in NODE_IDS if node_id.startswith("EditFriendly")
     }
     assert all(node_id == f"EditFriendly{old}" for old, node_id in new)
