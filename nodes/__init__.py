@@ -10,6 +10,7 @@ from .grid import EditGrid
 from .guiders import CFGScheduleGuider, EditGuider
 from .host import ids
 from .invert import CycleDiffusionInvert, DDIMInvert, EditFriendlyInvert, NullTextInvert, TurboInvert
+from .keep import KeepImage
 from .levels import NoiseLevels, SwitchModels
 from .manipulate import LatentShift, MaskColorEdit, NoiseMapsFlip, NoiseMapsInterpolate
 from .masks import DifferenceMask, WordMask
@@ -51,6 +52,7 @@ class EditFriendlyDDPM(ComfyExtension):
             EditGuider,
             AddEdit,
             SampleEdits,
+            KeepImage,
             PromptToPrompt,
             ShareAttention,
             LatentShift,

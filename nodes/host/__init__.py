@@ -8,6 +8,7 @@ from .attention import AttentionEdit, same_embedding
 from .blocks import Blocks
 from .conds import is_of_one_image
 from .guiders import ImagesGuider, PairGuider, cfg_guide, guider_for
+from .keep import KeepImage
 from .levels import levels, levels_at, schedule_for, sigmas_at
 from .loops import FixedNoise
 from .masks import END, LEVELS, START, found_mask, heat_of_maps, mask_of_edit
@@ -28,6 +29,7 @@ __all__ = [
     "FixedNoise",
     "ImagesGuider",
     "LEVELS",
+    "KeepImage",
     "Latent",
     "ModelPatcher",
     "ModelsByLevel",

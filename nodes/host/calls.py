@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ...ddpm_core import Denoiser, NoiseSchedule, chunks_of
 from . import conds
-from .models import ModelsByLevel, Switch
-from .values import Guider, ModelPatcher
+from .models import ModelsByLevel
+from .values import Guider, ModelPatcher, RowWise
 
 # More rows than this no longer raise a GPU's rate, and they delay previews and the Cancel button.
 MOST_AUTOMATIC = 16
@@ -23,7 +23,6 @@ CONTROLS = (comfy.controlnet.ControlNet, comfy.controlnet.ControlLora)  # others
 # Parts of a MODEL that are made to be replaced, and that take a level for each row.
 REPLACEABLE = {"model_sampling", "latent_format"}
 _DATA = (Tensor, torch.dtype, torch.device, str, bytes, bool, int, float, type(None))
-_OWN = (ModelsByLevel, Switch)  # treat each row by its level
 
 
 def code_of_others(model: ModelPatcher, model_options: Mapping[str, Any]) -> list[str]:
@@ -48,7 +47,7 @@ def _holds_code(value: object) -> bool:
         return any(map(_holds_code, value.values()))
     if isinstance(value, list | tuple | set | frozenset):
         return any(map(_holds_code, value))
-    return not isinstance(value, _DATA + _OWN)
+    return not isinstance(value, (*_DATA, RowWise))
 
 
 def reads_text_by_cross_attention_alone(network: torch.nn.Module) -> bool:

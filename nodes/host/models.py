@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...ddpm_core import Network
 from .levels import schedule_for, sigma_of_share
-from .values import Guider, ModelPatcher
+from .values import Guider, ModelPatcher, RowWise
 
 _KEY = "edit_friendly_models_by_level"
 _OUTER = comfy.patcher_extension.WrappersMP.OUTER_SAMPLE
@@ -31,7 +31,7 @@ _VECTORS, _OF_EACH = 16, 2  # of a network's weights, and numbers of each
 
 
 @dataclass(frozen=True, eq=False)
-class ModelsByLevel:
+class ModelsByLevel(RowWise):
     """Two models of one kind, of which the second takes the levels below a sigma.
 
     The MODEL that they are together is the first with a wrapper of the host's sampling, which loads the second at its
@@ -113,7 +113,7 @@ class ModelsByLevel:
         return like
 
 
-class Switch:
+class Switch(RowWise):
     """The model of each call of one run."""
 
     def __init__(self, models: ModelsByLevel, guider: Guider):

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
+import comfy.patcher_extension
 import comfy.samplers
 import comfy.utils
 import latent_preview
@@ -357,12 +358,18 @@ def with_lasting_weights(model: ModelPatcher) -> ModelPatcher:
     Dynamic loading keeps copies of weights from call to call that were made without room for gradients.
 
     Raises:
-        ValueError: a dynamic MODEL whose loader has not said how to load it otherwise, one of two models by level.
+        ValueError: a dynamic MODEL whose loader has not said how to load it otherwise, one of two models by level, or
+            one with a patch of the guided prediction.
     """
     if ModelsByLevel.of(model) is not None:
         raise ValueError(
             "gradients go through one model, and this MODEL is two, by noise level: use an inversion or an edit "
             "without gradients, such as Invert Image (Edit-Friendly DDPM)"
+        )
+    if around := model.wrappers.get(comfy.patcher_extension.WrappersMP.PREDICT_NOISE):
+        raise ValueError(
+            f"a node acts on the guided prediction of this MODEL ({', '.join(map(str, around))}), which gradients are "
+            "taken without: connect the MODEL from before that node (such as Keep Image)"
         )
     if not model.is_dynamic():
         return model

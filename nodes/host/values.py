@@ -23,6 +23,7 @@ __all__ = [
     "Guider",
     "Latent",
     "ModelPatcher",
+    "RowWise",
     "Sampler",
     "Vae",
 ]
@@ -33,6 +34,10 @@ Latent = dict[str, Any]
 """LATENT: samples (B, *S), and what else the host's nodes put there, such as noise_mask."""
 
 SCHEDULERS: list[str] = comfy.samplers.SCHEDULER_NAMES
+
+
+class RowWise:
+    """Code of this pack in a MODEL, which treats each row of a call by itself."""
 
 
 def to_latent(samples: Tensor, like: Latent | None = None) -> Latent:
