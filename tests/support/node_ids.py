@@ -18,6 +18,7 @@ NODE_IDS = (
     "EditFriendlyAddEdit",
     "EditFriendlySampleEdits",
     "EditFriendlySamplerFixedNoise",
+    "EditFriendlyKeepImage",
     "EditFriendlyPromptToPrompt",
     "EditFriendlyShareAttention",
     "EditFriendlyZeroShotImageToImage",
