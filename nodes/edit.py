@@ -13,6 +13,7 @@ from . import inputs
 from .host import (
     AttentionEdit,
     Conditioning,
+    ImagesGuider,
     Latent,
     ModelPatcher,
     PairGuider,
@@ -76,6 +77,18 @@ class EditFriendlyEdit(io.ComfyNode):
                 inputs.attention(),
                 inputs.order(),
                 inputs.settings("steps, scheduler, skip_steps, eta and both cfgs"),
+                inputs.source_prediction("half the rows, and source and source_cfg are not used"),
+                io.Float.Input(
+                    "strength",
+                    default=-1.0,
+                    min=-1.0,
+                    max=5.0,
+                    step=0.05,
+                    round=0.001,
+                    optional=True,
+                    tooltip="The edit as a slider, in place of both cfgs and the negative prompt: 0 is the image as it "
+                    "is, 1 the edit without guidance, up to 5 more than that. Below 0 is off.",
+                ),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The edited image, for VAE Decode."),
@@ -102,6 +115,8 @@ class EditFriendlyEdit(io.ComfyNode):
         auto_mask: float = 0.0,
         attention: AttentionEdit | None = None,
         settings: EditSettings | None = None,
+        source_prediction: inputs.SourcePrediction = "model",
+        strength: float = -1.0,
         **chosen: Any,
     ) -> io.NodeOutput:
         if attention is not None and not same_embedding(attention.source, source):
@@ -115,6 +130,14 @@ class EditFriendlyEdit(io.ComfyNode):
             chosen |= {"sigmas": settings.sigmas, "skip_steps": preset.skip_steps, "eta": preset.eta}
             source = told_guidance(model, source, preset.source_guidance)
             target = told_guidance(model, target, preset.target_guidance)
+        if strength >= 0:  # D_src + w (D_tar - D_src)
+            negative, source_cfg, target_cfg, cfg_schedule = source, 1.0, strength, "constant"
+        by_image = source_prediction == "image"
+        if by_image and (attention is not None or strength >= 0):
+            raise ValueError(
+                f"{'strength' if attention is None else 'attention'} needs what the model predicts of the source, and "
+                "source_prediction is image: set it to model, or for a weaker edit use Keep Image or more skip_steps"
+            )
         of_run = RunSettings(seed=seed, **chosen)
         plan = Plan.of(model, latent_image, of_run, method=Method.EDIT_FRIENDLY, cfg=source_cfg, prompt=source)
         cell = plan.facts.space.cell
@@ -123,6 +146,10 @@ class EditFriendlyEdit(io.ComfyNode):
             allowed = intersection(allowed, found_mask(model, source, target, plan, auto_mask, allowed))
         advise_on_guidance(model, source_cfg, target_cfg)
         guide = cfg_guide(target_cfg, cfg_schedule, end_cfg)
-        guider = PairGuider(model, source, target, negative, source_cfg, guide)
+        guider = (
+            ImagesGuider(model, {"positive": target, "negative": negative}, guide)
+            if by_image
+            else PairGuider(model, source, target, negative, source_cfg, guide)
+        )
         samples = sampled_plan(guider, loops.editing(plan, allowed, attention), plan)
         return io.NodeOutput(to_latent(samples, latent_image), latents.to_mask(mask_of_edit(allowed, plan), cell))

@@ -68,7 +68,9 @@ class EditGuider(io.ComfyNode):
                     "guidance",
                     options=list(get_args(SourceGuidance)),
                     tooltip="source as negative: away from the source prompt in place of the negative one, as "
-                    "TurboEdit and FlowAlign; invert with cfg 1. h-Edit: a part of the way from each, 3 rows a step. "
+                    "TurboEdit, FlowAlign and FlowSlider; invert with cfg 1. cfg is then the strength of the edit: 0 "
+                    "is the image as it is, 1 the edit without guidance, up to 5 more. h-Edit: a part of the way from "
+                    "each, 3 rows a step. "
                     "classifier-free: away from the negative prompt, as ever.",
                 ),
                 inputs.cfg(

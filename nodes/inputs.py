@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Literal, get_args
 
 from comfy_api.latest import io
 
 from ..ddpm_core.guidance import CFGSchedule
 from .host import SCHEDULERS
 from .sockets import ATTENTION_EDIT, MAX_SEED, MAX_STEPS, NOISE_MAPS, SETTINGS
+
+SourcePrediction = Literal["model", "image"]
 
 
 def noise_maps() -> io.Input:
@@ -101,6 +103,18 @@ def order() -> io.Input:
         advanced=True,
         tooltip="1 is the paper's. 2 takes the prediction of the step before into account, as LEDITS++ does with "
         "DPM-Solver++, at no further cost. On the demo model the two edit alike.",
+    )
+
+
+def source_prediction(saves: str) -> io.Input:
+    return io.Combo.Input(
+        "source_prediction",
+        options=list(get_args(SourcePrediction)),
+        default="model",
+        optional=True,
+        advanced=True,
+        tooltip="What is predicted of the image as it is. model: what the model predicts under the source prompt. "
+        f"image: the image itself, for edit models, which see it in their prompt: {saves}.",
     )
 
 

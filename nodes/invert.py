@@ -80,6 +80,7 @@ def _inputs_of_stochastic_inversion() -> list[io.Input]:
         inputs.sigmas(),
         inputs.order(),
         inputs.settings("steps, scheduler, cfg and eta"),
+        inputs.source_prediction("exact, and without a call of the model"),
     ]
 
 
@@ -103,6 +104,7 @@ class _StochasticInversion(io.ComfyNode):
         cfg: float,
         timesteps_per_call: int = 1,
         settings: EditSettings | None = None,
+        source_prediction: inputs.SourcePrediction = "model",
         **chosen: Any,
     ) -> io.NodeOutput:
         if settings is not None:
@@ -110,6 +112,8 @@ class _StochasticInversion(io.ComfyNode):
             cfg, chosen = preset.source_cfg, chosen | {"sigmas": settings.sigmas, "eta": preset.eta}
             positive = told_guidance(model, positive, preset.source_guidance)
         plan = Plan.of(model, latent_image, RunSettings(**chosen), method=cls.method, cfg=cfg, prompt=positive)
+        if source_prediction == "image":
+            return io.NodeOutput(loops.inversion_by_image(model, plan, cls.trajectory))
         loop = loops.inversion(plan, cls.trajectory, timesteps_per_call)
         return io.NodeOutput(run_plan(guider_for(model, positive, negative, cfg), loop, plan))
 

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from ...ddpm_core import (
+    Denoiser,
     NoiseMaps,
     NoiseSchedule,
+    PairDenoiser,
     edit,
     generate,
     intersection,
@@ -32,10 +34,11 @@ from . import calls, compat, conds, latents
 from .attention import AttentionEdit, PairedRun, Patches, SharedRun, refuse_what_cannot_share
 from .blocks import Blocks
 from .embeddings import OpenGuidance, ReplacingDenoiser
-from .guiders import GuidanceOfRun, Guide, ImagesGuider
+from .guiders import GuidanceOfRun, Guide, ImagesGuider, PairGuider
 from .model import advice_on_networks, check_same_model, check_same_prompt
 from .plan import Plan
 from .run import Loop, LoopSampler, Run, gradients
+from .values import ModelPatcher
 from .zero_shot import HostGuidance
 
 
@@ -65,6 +68,19 @@ def inversion(
             )
 
     return loop
+
+
+def inversion_by_image(model: ModelPatcher, plan: Plan, trajectory: Trajectory) -> NoiseMaps:
+    """Inversion without a call, for an edit model: it sees the image, which is thus what it predicts of the source."""
+    image = model.model.process_latent_in(plan.latent)
+    return invert(
+        lambda x, sigma: image.repeat(len(x) // len(image), *[1] * (image.ndim - 1)),
+        trajectory(image, plan.schedule, plan.seeds),
+        plan.schedule,
+        skipped=plan.skipped,
+        facts=plan.facts,
+        mask=plan.mask,
+    )
 
 
 def ddim_inversion(
@@ -172,11 +188,15 @@ def generation(plan: Plan) -> Loop[NoiseMaps]:
 
 
 def editing(plan: Plan, mask: Tensor | None, attention: AttentionEdit | None = None) -> Loop[Tensor]:
-    """Inversion and edit in one pass, under a `PairGuider`."""
+    """Inversion and edit in one pass: under a `PairGuider`, or with the image itself as the source's prediction."""
 
     def loop(run: Run) -> Tensor:
-        run.guider.prepare_source(run.prepare)
         image, schedule, mask_after = run.image(len(plan.seeds)), plan.schedule, None
+        denoiser = run.denoiser
+        if isinstance(run.guider, PairGuider):
+            run.guider.prepare_source(run.prepare)
+        else:
+            denoiser = _beside(image, denoiser)
         if attention is not None:
             paired = PairedRun(attention.edit, run.guider, run.model_options, schedule.sigmas, plan.full_steps)
             run.guider.attention, mask_after = paired, paired.mask_after
@@ -184,7 +204,7 @@ def editing(plan: Plan, mask: Tensor | None, attention: AttentionEdit | None = N
         allowed = intersection(plan.mask, mask) if opened is None else mask
         with run.progress(schedule.steps) as progress:
             return edit(
-                run.denoiser,
+                denoiser,
                 image.cpu(),
                 schedule,
                 plan.seeds,
@@ -195,6 +215,12 @@ def editing(plan: Plan, mask: Tensor | None, attention: AttentionEdit | None = N
             )
 
     return loop
+
+
+def _beside(image: Tensor, denoiser: Denoiser) -> PairDenoiser:
+    """A denoiser of the target's rows beside the image (rows, *S) as the prediction of the source's."""
+    rows = len(image)
+    return lambda x, sigma: torch.cat([image.to(x), denoiser(x[rows:], sigma[rows:])])
 
 
 def both(first: MaskAfter | None, second: MaskAfter | None) -> MaskAfter | None:
