@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...ddpm_core.anchor import Anchor
 from . import latents
-from .model import cell_of
+from .model import latent_space
 from .values import Guider, Latent, ModelPatcher, RowWise
 
 _KEY = "edit_friendly_keep_image"
@@ -50,8 +50,7 @@ class KeepImage(RowWise):
             raise ValueError(f"the anchor acts from {start:g} to {end:g} of the run: use 0 <= start < end <= 1")
         samples = latents.rows_to_invert(model, latent, 1)
         if mask is not None:
-            cell = cell_of(model.get_model_object("latent_format"))
-            anchor = replace(anchor, mask=latents.mask_rows(samples.shape, cell, mask))
+            anchor = replace(anchor, mask=latents.mask_rows(samples.shape, latent_space(model).cell, mask))
         return cls(anchor, model.model.process_latent_in(samples), start, end)
 
     def into(self, model: ModelPatcher) -> ModelPatcher:
