@@ -17,7 +17,7 @@ from torch import Tensor
 from .noise_maps import NoiseMaps
 
 ToRgb = Callable[[Tensor], Tensor]
-"""(C, H, W) -> (3, H', W') in [-1, 1]."""
+"""(C, H, W), or (C, L) of sound, -> (3, H', W') in [-1, 1]."""
 
 # Noise is drawn at a third of its size, so that black and white stand for three standard deviations.
 NOISE_SCALE = 1 / 3
@@ -70,12 +70,10 @@ def columns_of(
         noise_to_rgb: of z_t, channels of variance 1 to colours of variance 1.
 
     Raises:
-        ValueError: a row that the maps do not have, latents without height and width.
+        ValueError: a row that the maps do not have.
     """
     if not 0 <= row < len(noise_maps.image):
         raise ValueError(f"row is {row}, the noise maps have {len(noise_maps.image)} rows: use 0 to the last of them")
-    if noise_maps.image.ndim < 4:
-        raise ValueError(f"only maps of images can be shown, these have rows of {tuple(noise_maps.image.shape[1:])}")
     return [_column(noise_maps, i, row, latent_to_rgb, noise_to_rgb) for i in levels]
 
 
@@ -173,7 +171,7 @@ def _column(noise_maps: NoiseMaps, i: int, row: int, latent_to_rgb: ToRgb, noise
 
 
 def _frame(x: Tensor) -> Tensor:
-    """(C, H, W) of (C, H, W), or the first frame of a video (C, F, H, W)."""
+    """(C, H, W) of (C, H, W), (C, L) of (C, L), or the first frame of a video (C, F, H, W)."""
     return x[:, 0] if x.ndim == 4 else x
 
 

@@ -91,7 +91,7 @@ class LatentSpace:
         family: of models; empty where it is not known.
         format: name of the latent format; empty where it is not known.
         scale, shift: (C,) or (1,), latent of the model = LATENT * scale + shift; None where it is not so simple.
-        cell: image pixels along one side of a latent cell; None where it is not known.
+        cell: image pixels along one side of a latent cell; None where it is not known, and of sound.
         colors: (C, P, P, 3) linear map from channels to the colours of P x P pixels; None for the mean of the channels.
         color_bias: (3,) what is added to them.
 
@@ -155,11 +155,21 @@ class LatentSpace:
         return (x - shift) / scale
 
     def colored(self, x: Tensor) -> Tensor:
-        """(3, P * H, P * W) in [-1, 1] of x (C, H, W), by the linear map of the model's live previews."""
+        """(3, P * H, P * W) in [-1, 1] of x (C, H, W), by the linear map of the model's live previews.
+
+        (3, C, L) of x (C, L), such as sound: its channels over time, black and white three standard deviations.
+        """
+        if x.ndim == 2:
+            return x.expand(3, -1, -1) / 3
         return _mixed(x, self._colors(len(x))) + self.color_bias.view(3, 1, 1)
 
     def colored_noise(self, z: Tensor) -> Tensor:
-        """(3, P * H, P * W) of unit variance of z (C, H, W): the map of `colored`, each colour scaled to length 1."""
+        """(3, P * H, P * W) of unit variance of z (C, H, W): the map of `colored`, each colour scaled to length 1.
+
+        (3, C, L) of z (C, L).
+        """
+        if z.ndim == 2:
+            return z.expand(3, -1, -1)
         return _mixed(z, torch.nn.functional.normalize(self._colors(len(z)), dim=0))
 
     def _colors(self, channels: int) -> Tensor:

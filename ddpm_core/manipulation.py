@@ -4,7 +4,8 @@ Source: arXiv 2304.06140, Sec. 5 (shift and colour edits, Eq. 7), App. A (fillin
 arXiv 2408.00735 for the clip, arXiv 2410.23530 for mixtures of latents. Every function returns new maps; states,
 residuals, kept predictions and mask are moved together, so that a mask or a later Eq. 7 still fits.
 
-Shapes: `B` rows, `T` steps, `*S` sample axes whose last two are height and width in latent cells.
+Shapes: `B` rows, `T` steps, `*S` sample axes whose last two are height and width in latent cells; sound (C, L) is one
+cell high, and time is along its width.
 """
 
 from __future__ import annotations
@@ -41,13 +42,15 @@ def shift(noise_maps: NoiseMaps, x: int, y: int, fill: Fill = "copy", seeds: Seq
         seeds: of the fresh noise, one a row; 0 for all by default.
 
     Raises:
-        ValueError: a shift by the size of the maps or more, an unknown fill, maps without height and width, another
-            number of seeds than rows.
+        ValueError: a shift by the size of the maps or more, an unknown fill, maps without width, another number of
+            seeds than rows.
     """
     rows_of_maps = noise_maps.states.shape[1]
     seeds = [0] * rows_of_maps if seeds is None else seeds
     if len(seeds) != rows_of_maps:
         raise ValueError(f"{rows_of_maps} rows need as many seeds, got {len(seeds)}")
+    if noise_maps.image.ndim == 3:
+        return _one_cell_high(noise_maps, lambda high: shift(high, x, y, fill, seeds))
     height, width = _height_width(noise_maps)
     if fill not in get_args(Fill):
         raise ValueError(f"fill is {fill!r}: use one of {', '.join(get_args(Fill))}")
@@ -65,7 +68,18 @@ def shift(noise_maps: NoiseMaps, x: int, y: int, fill: Fill = "copy", seeds: Seq
 
 
 def flip(noise_maps: NoiseMaps, horizontal: bool = False, vertical: bool = False) -> NoiseMaps:
-    """Mirror the maps left to right and / or top to bottom."""
+    """Mirror the maps left to right, which of sound is from its end to its start, and / or top to bottom.
+
+    Raises:
+        ValueError: maps without width, or top to bottom without height.
+    """
+    if noise_maps.image.ndim == 3:
+        if vertical:
+            raise ValueError(
+                f"maps with rows of {tuple(noise_maps.image.shape[1:])}, such as sound, have no top and bottom: set "
+                "vertical off; horizontal mirrors time"
+            )
+        return _one_cell_high(noise_maps, lambda high: flip(high, horizontal))
     _height_width(noise_maps)
     axes = [axis for axis, wanted in ((-1, horizontal), (-2, vertical)) if wanted]
     return _map_tensors(noise_maps, lambda part: part.flip(axes))
@@ -224,8 +238,14 @@ def slerp(a: Tensor, b: Tensor, weight: float) -> Tensor:
 def _height_width(noise_maps: NoiseMaps) -> tuple[int, int]:
     sample_shape = tuple(noise_maps.image.shape[1:])
     if len(sample_shape) < 3:
-        raise ValueError(f"only maps of images have height and width to move along, these have rows of {sample_shape}")
+        raise ValueError(f"only maps of images and sound have a width to move along, these have rows of {sample_shape}")
     return sample_shape[-2], sample_shape[-1]
+
+
+def _one_cell_high(noise_maps: NoiseMaps, change: Callable[[NoiseMaps], NoiseMaps]) -> NoiseMaps:
+    """What a change makes of maps with rows (C, L), done with rows (C, 1, L)."""
+    high = _map_tensors(noise_maps, lambda part: part.unsqueeze(-2))
+    return _map_tensors(change(high), lambda part: part.squeeze(-2))
 
 
 def _map_tensors(noise_maps: NoiseMaps, change: Callable[[Tensor], Tensor]) -> NoiseMaps:

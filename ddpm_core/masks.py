@@ -97,19 +97,14 @@ def heat(difference: Tensor, images: int | None = None, allowed: Tensor | None =
     """The difference as a map from 0 to 1: the mean of each cell and its neighbours, over its row's largest.
 
     Args:
-        difference: (rows, 1, *S[1:]), S[1:] being height and width, or frames, height and width.
+        difference: (rows, 1, *S[1:]), S[1:] being height and width, frames, height and width, or time.
         images: B, where row v * B + b is variation v of image b: the mean over the variations is taken.
         allowed: broadcastable to it: where it is 0, so is the map.
 
     Returns:
         (B, 1, *S[1:]). For a video the neighbours are those of the frame, the largest is that of all frames. Where
         nothing differs about an image it is 1, for an edit then leaves the image as it is, wherever it may act.
-
-    Raises:
-        ValueError: rows without height and width.
     """
-    if difference.ndim < 4:
-        raise ValueError(f"a mask needs latents of images, these have rows of shape {tuple(difference.shape[1:])}")
     images = images or len(difference)
     if allowed is not None:
         difference = difference * (allowed > 0)
@@ -142,16 +137,21 @@ def cut(heat: Tensor, threshold: float, grow: int = 0) -> Tensor:
     return mask
 
 
-def shown_on(image: Tensor, mask: Tensor, heat: Tensor) -> Tensor:
+def shown_on(image: Tensor, mask: Tensor, heat: Tensor, *, below: bool = False) -> Tensor:
     """(H, 2 * W, 3) in [0, 1]: an image, gray and dark outside a mask, and beside it a map in colours.
 
     Args:
         image: (H, W, 3) in [0, 1].
         mask, heat: (H, W) in [0, 1].
+        below: (2 * H, W, 3), the map under the image, as it is for what goes on along the width.
     """
     gray = 0.35 * image.mean(dim=-1, keepdim=True)
     shown = gray + mask[..., None] * (image - gray)
+    return torch.cat([shown, in_colors(heat).to(shown)], dim=0 if below else 1)
+
+
+def in_colors(heat: Tensor) -> Tensor:
+    """(..., 3) in [0, 1] of a map (...) in [0, 1], from black to a light yellow."""
     place = heat.clamp(0, 1) * (len(_HEAT) - 1)
-    below = place.long().clamp(max=len(_HEAT) - 2)
-    colors = torch.lerp(_HEAT[below], _HEAT[below + 1], (place - below)[..., None])
-    return torch.cat([shown, colors.to(shown)], dim=1)
+    lower = place.long().clamp(max=len(_HEAT) - 2)
+    return torch.lerp(_HEAT[lower], _HEAT[lower + 1], (place - lower)[..., None])

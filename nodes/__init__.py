@@ -13,7 +13,7 @@ from .invert import CycleDiffusionInvert, DDIMInvert, EditFriendlyInvert, NullTe
 from .keep import KeepImage
 from .levels import NoiseLevels, SwitchModels
 from .manipulate import LatentShift, MaskColorEdit, NoiseMapsFlip, NoiseMapsInterpolate
-from .masks import DifferenceMask, WordMask
+from .masks import DifferenceMask, MaskSeconds, WordMask
 from .measure import MeasureEdit
 from .presets import EditPreset
 from .preview import NoiseMapsPreview, NoiseMapsStatistics
@@ -61,6 +61,7 @@ class EditFriendlyDDPM(ComfyExtension):
             NoiseMapsInterpolate,
             DifferenceMask,
             WordMask,
+            MaskSeconds,
             EditReport,
             MeasureEdit,
             NoiseMapsPreview,

@@ -169,7 +169,8 @@ def mask() -> io.Input:
     return io.Mask.Input(
         "mask",
         optional=True,
-        tooltip="Edit only here, in the size of the image. Outside, the image comes back as it was.",
+        tooltip="Edit only here, in the size of the image. Outside, the image comes back as it was. For sound, from "
+        "Mask by Seconds.",
     )
 
 

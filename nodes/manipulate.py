@@ -10,10 +10,11 @@ from torch import Tensor
 from ..ddpm_core import NoiseMaps, manipulation
 from ..ddpm_core.manipulation import Fill, Interpolation
 from . import inputs
-from .host import Latent, latents
+from .host import Audio, Latent, latents, seconds_of
 from .sockets import CATEGORY, NOISE_MAPS
 
 _MAX_PIXELS = 16384
+_MAX_SECONDS = 10_000.0
 
 
 def _noise_maps_output() -> io.Output:
@@ -28,8 +29,8 @@ class LatentShift(io.ComfyNode):
             display_name="Shift Noise Maps",
             category=f"{CATEGORY}/manipulate",
             search_aliases=["move image", "pan"],
-            description="Moves the noise maps, and with them the image that they sample to. The model fills in what "
-            "comes free, so sample with skip_steps above 0 but not too high.",
+            description="Moves the noise maps, and with them the image or sound that they sample to. The model fills "
+            "in what comes free, so sample with skip_steps above 0 but not too high.",
             inputs=[
                 inputs.noise_maps(),
                 io.Int.Input(
@@ -67,19 +68,46 @@ class LatentShift(io.ComfyNode):
                     tooltip="Image pixels along one side of a latent cell; 0 takes what ComfyUI says. Only for models "
                     "of which it says nothing.",
                 ),
+                io.Float.Input(
+                    "seconds",
+                    default=0.0,
+                    min=-_MAX_SECONDS,
+                    max=_MAX_SECONDS,
+                    step=0.1,
+                    round=0.001,
+                    optional=True,
+                    tooltip="For sound, in place of x: seconds later, negative earlier; rounded to latent cells, some "
+                    "hundredths of a second each. Needs audio.",
+                ),
+                io.Audio.Input("audio", optional=True, tooltip="The sound that was inverted, for its length."),
             ],
             outputs=[_noise_maps_output()],
         )
 
     @classmethod
-    def execute(cls, noise_maps: NoiseMaps, x: int, y: int, fill: Fill, pixels_per_cell: int = 0) -> io.NodeOutput:
+    def execute(
+        cls,
+        noise_maps: NoiseMaps,
+        x: int,
+        y: int,
+        fill: Fill,
+        pixels_per_cell: int = 0,
+        seconds: float = 0.0,
+        audio: Audio | None = None,
+    ) -> io.NodeOutput:
         cell = pixels_per_cell or noise_maps.space.cell
-        if cell is None:
+        if seconds:
+            if x or y:
+                raise ValueError(f"x is {x}, y {y} and seconds {seconds:g}: x and y move images, seconds moves sound")
+            right, down = round(seconds / seconds_of(audio) * noise_maps.image.shape[-1]), 0
+        elif cell is None:
             raise ValueError(
-                "it is not known how many pixels a cell of these maps' latent format "
-                f"{noise_maps.space.format} has: set pixels_per_cell (most have 8)"
+                f"it is not known how many pixels a cell of these maps' latent format {noise_maps.space.format} has: "
+                "of sound, which has none, set seconds and connect audio; else set pixels_per_cell (most have 8)"
             )
-        return io.NodeOutput(manipulation.shift(noise_maps, round(x / cell), round(y / cell), fill, noise_maps.seeds))
+        else:
+            right, down = round(x / cell), round(y / cell)
+        return io.NodeOutput(manipulation.shift(noise_maps, right, down, fill, noise_maps.seeds))
 
 
 class NoiseMapsFlip(io.ComfyNode):
@@ -94,7 +122,9 @@ class NoiseMapsFlip(io.ComfyNode):
             description="Mirrors the noise maps, and with them the image that they sample to.",
             inputs=[
                 inputs.noise_maps(),
-                io.Boolean.Input("horizontal", default=True, tooltip="Mirror left to right."),
+                io.Boolean.Input(
+                    "horizontal", default=True, tooltip="Mirror left to right; of sound, from its end to its start."
+                ),
                 io.Boolean.Input("vertical", default=False, tooltip="Mirror top to bottom."),
             ],
             outputs=[_noise_maps_output()],

@@ -9,9 +9,9 @@ import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..ddpm_core import Method, NoiseMaps, contact_sheet, statistics
+from ..ddpm_core import Method, NoiseMaps, contact_sheet, sound, statistics
 from . import inputs
-from .host import Vae, decode
+from .host import Vae, decode, latents
 from .sockets import CATEGORY, NOISE_MAPS
 
 _MOST_COMPARED = 4
@@ -42,7 +42,8 @@ class NoiseMapsPreview(io.ComfyNode):
                 io.Vae.Input(
                     "vae",
                     optional=True,
-                    tooltip="Decodes states and predictions. Without it they are small, in the model's preview colors.",
+                    tooltip="Decodes states and predictions, sound as waveform and spectrogram. Without it they are "
+                    "small, in the model's preview colors; of sound, latent cells over time.",
                 ),
             ],
             outputs=[io.Image.Output(display_name="image", tooltip="The contact sheet.")],
@@ -54,8 +55,8 @@ class NoiseMapsPreview(io.ComfyNode):
             noise_maps,
             contact_sheet.levels_shown(noise_maps.steps, columns),
             row,
-            lambda x: noise_maps.space.colored(x) if vae is None else _decoded(noise_maps, x, vae),
-            noise_maps.space.colored_noise,
+            lambda x: _cells(noise_maps, noise_maps.space.colored(x)) if vae is None else _decoded(noise_maps, x, vae),
+            lambda z: _cells(noise_maps, noise_maps.space.colored_noise(z)),
         )
         image = torch.from_numpy(np.asarray(contact_sheet.draw(shown), dtype=np.float32) / 255)[None]
         return io.NodeOutput(image, ui=ui.PreviewImage(image, cls=cls))
@@ -140,8 +141,13 @@ def _named(maps: list[NoiseMaps], names: str) -> dict[str, NoiseMaps]:
     return named
 
 
+def _cells(noise_maps: NoiseMaps, picture: Tensor) -> Tensor:
+    """(3, H', W') a picture (3, H, W) of latent cells as it is shown."""
+    return sound.seen(picture[None])[0] if latents.is_sound(noise_maps) else picture
+
+
 def _decoded(noise_maps: NoiseMaps, x: Tensor, vae: Vae) -> Tensor:
-    """(3, H, W) of x (C, H, W), by a VAE; it may be smaller or larger than the maps."""
+    """(3, H, W) of x (C, H, W), or (C, L) of sound, by a VAE; it may be smaller or larger than the maps."""
     rows = noise_maps.space.of_latent(x[None])
     if noise_maps.image.ndim == 5:
         rows = rows.unsqueeze(2)  # a video of one frame

@@ -76,8 +76,8 @@ class AddEdit(io.ComfyNode):
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="Only here, in the size of the image: painted, or from Mask from Words or Mask from two "
-                    "Prompts. The quantile is of what is left under it.",
+                    tooltip="Only here, in the size of the image: painted, or from Mask from Words, Mask from two "
+                    "Prompts or Mask by Seconds. The quantile is of what is left under it.",
                 ),
                 EDITS.Input("edits", optional=True, tooltip="From another Add an Edit, to make both at once."),
             ],

@@ -17,10 +17,23 @@ from .models import ModelsByLevel
 from .notices import counted, tell
 from .plan import Plan, RunSettings
 from .run import run_on_maps, run_plan, sampled_from_maps, sampled_plan, with_lasting_weights
-from .values import SCHEDULERS, Clip, ClipVisionModel, Conditioning, Latent, ModelPatcher, Vae, decode, to_latent
+from .values import (
+    SCHEDULERS,
+    Audio,
+    Clip,
+    ClipVisionModel,
+    Conditioning,
+    Latent,
+    ModelPatcher,
+    Vae,
+    decode,
+    seconds_of,
+    to_latent,
+)
 
 __all__ = [
     "AttentionEdit",
+    "Audio",
     "Blocks",
     "Clip",
     "ClipVisionModel",
@@ -62,6 +75,7 @@ __all__ = [
     "sampled_from_maps",
     "sampled_plan",
     "schedule_for",
+    "seconds_of",
     "sigmas_at",
     "tell",
     "to_latent",

@@ -123,5 +123,6 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "comfy.samplers.Sampler": ("sample",),
     "comfy.sd.CLIP": ("tokenize", "encode_from_tokens_scheduled"),
     "comfy.sd.VAE": ("decode",),
+    "comfy.supported_models_base.BASE": ("unet_config",),
 }
 """What is asked of its classes, beside what a run of the tests meets: attributes that only an instance has."""

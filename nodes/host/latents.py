@@ -94,14 +94,16 @@ def noise_mask(latent: Latent, shape: torch.Size) -> Tensor | None:
         return None
     mask = _only_part(latent["noise_mask"]).float()
     pictures = shape if len(shape) < 5 or is_video(shape) else shape[:2] + shape[3:]
-    axes = (len(shape),) if len(shape) == 3 else range(2, len(shape) + 1)
-    if not mask.numel() or mask.ndim not in axes or not mask.isfinite().all():
+    if not mask.numel() or not 2 <= mask.ndim <= max(4, len(shape)) or not mask.isfinite().all():
         raise ValueError(
             f"the latent's noise mask has shape {tuple(mask.shape)}, its samples {tuple(shape)}, and it has to be "
             "finite: set it with Set Latent Noise Mask"
         )
     if len(pictures) == 4:
         mask = mask.reshape(-1, 1, *mask.shape[-2:])
+        _check_count(len(mask), shape[0])
+    elif len(pictures) == 3 and mask.ndim != 3:  # of a MASK, which the host itself takes for no sound
+        mask = _over_time(mask.reshape(-1, *mask.shape[-2:]), 1, shape[-1])
         _check_count(len(mask), shape[0])
     rows: Tensor = comfy.sampler_helpers.prepare_mask(mask, pictures, "cpu")
     return rows[:, :1].clamp(0, 1).reshape(shape[0], 1, *shape[2:])
@@ -144,29 +146,48 @@ def color_rows(noise_maps: NoiseMaps, latent: Latent) -> Tensor:
 def mask_rows(shape: torch.Size, cell: int | None, mask: Tensor) -> Tensor:
     """(rows, 1, *S[1:]) a MASK of the image, averaged over each latent cell; for a video (1, 1, F, H, W).
 
+    A MASK of sound has time along its width, of any number of columns.
+
     Args:
         shape: (rows, *S) of the latents that are edited.
         cell: image pixels along one side of a latent cell; None to take it from the sizes of mask and latents.
 
     Raises:
-        ValueError: latents without height and width, a mask that is empty, of another size, or of another batch.
+        ValueError: a mask that is empty, of another size, or of another batch.
     """
-    if len(shape) < 4:
-        raise ValueError(f"a mask needs latents of images, these have rows of shape {tuple(shape[1:])}")
     if mask.ndim < 2 or not mask.any():
         raise ValueError(
             "the mask is empty, so nothing would be edited: paint one (an image without transparency loads with an "
             "empty mask)"
         )
     mask = mask.reshape((-1, *mask.shape[-2:])).float().cpu()
-    cells = _cells(mask, shape[-2], shape[-1], cell)
+    height = 1 if len(shape) == 3 else shape[-2]
+    if len(shape) == 3 or (cell is None and len(mask[0]) == 1):
+        cells = _over_time(mask, height, shape[-1])
+    else:
+        cells = _cells(mask, height, shape[-1], cell)
     if is_video(shape):
-        return _over_time(cells, shape[2])[None, None]
+        return _over_frames(cells, shape[2])[None, None]
     _check_count(len(cells), shape[0])
     return comfy.utils.repeat_to_batch_size(cells, shape[0]).view(shape[0], 1, *shape[2:])
 
 
-def _over_time(cells: Tensor, frames: int) -> Tensor:
+def _over_time(mask: Tensor, height: int, width: int) -> Tensor:
+    """(N, height, width) the mean of masks (N, H, W) of sound over each cell, time being along their width.
+
+    Raises:
+        ValueError: rows that say other things of the same time.
+    """
+    if not torch.equal(mask, mask[:, :1].expand_as(mask)):
+        rows, columns = mask.shape[-2:]
+        raise ValueError(
+            f"the mask is {columns} x {rows}, with rows that differ, and this sound is {width} x 1 cells, which have "
+            "time alone: use a mask from Mask by Seconds"
+        )
+    return torch.nn.functional.adaptive_avg_pool2d(mask[:, :1], (1, width)).expand(-1, height, -1)
+
+
+def _over_frames(cells: Tensor, frames: int) -> Tensor:
     """(frames, H, W) of masks for all frames of a video, for each of its latent frames, or for each of its own.
 
     The VAEs of videos make a latent frame of the first frame alone, and one of each so many after it.
@@ -191,6 +212,11 @@ def mask_of_maps(noise_maps: NoiseMaps, mask: Tensor | None) -> Tensor | None:
     return None if mask is None else mask_rows(noise_maps.image.shape, noise_maps.space.cell, mask)
 
 
+def is_sound(noise_maps: NoiseMaps) -> bool:
+    """Whether maps have time along their width: rows (C, L), or (C, H, L) whose cells are no pixels."""
+    return noise_maps.image.ndim == 3 or (noise_maps.image.ndim == 4 and noise_maps.space.cell is None)
+
+
 def resized(pixels: Tensor, height: int, width: int, method: str) -> Tensor:
     """(N, C, height, width) of pixels (N, C, H, W), cut to that proportion about their middle."""
     return comfy.utils.common_upscale(pixels, width, height, method, "center")
@@ -199,10 +225,12 @@ def resized(pixels: Tensor, height: int, width: int, method: str) -> Tensor:
 def to_mask(cells: Tensor, cell: int | None) -> Tensor:
     """A MASK (N, H, W) of the image's size of cells (B, 1, H, W) or (B, 1, 1, H, W), N = B, or (1, 1, F, H, W), N = F.
 
+    Of sound (B, 1, L), or (B, 1, H, L) of one whose cells are bands as well, (B, 1, L) or (B, H, L).
+
     Args:
         cell: image pixels along one side of a latent cell; None leaves them cells, which every `mask` input takes.
     """
-    if cells.ndim == 3:  # of no image, such as sound
+    if cells.ndim == 3:
         return cells
     frames = cells[0, 0] if is_video(cells.shape) else cells.reshape(-1, *cells.shape[-2:])
     return frames.repeat_interleave(cell or 1, -2).repeat_interleave(cell or 1, -1)
@@ -223,7 +251,7 @@ def _cells(mask: Tensor, height: int, width: int, cell: int | None) -> Tensor:
     if (rows // cell, columns // cell) != (height, width):
         raise ValueError(
             f"the mask is {columns} x {rows} pixels, the inverted image is {width * cell} x {height * cell}: "
-            "use a mask of the image's size"
+            "use a mask of the image's size, or of sound one from Mask by Seconds"
         )
     top, left = rows % cell // 2, columns % cell // 2
     mask = mask[:, None, top : top + height * cell, left : left + width * cell]

@@ -31,7 +31,7 @@ def latent_space(model: ModelPatcher) -> LatentSpace:
         type(latent_format).__name__,
         scale,
         shift,
-        cell_of(latent_format),
+        None if is_of_sound(model) else cell_of(latent_format),
         colors,
         bias,
     )
@@ -40,6 +40,11 @@ def latent_space(model: ModelPatcher) -> LatentSpace:
 def rows_are_frames(model: ModelPatcher) -> bool:
     """Whether a batch of latents is a video to a model, as to Stable Video Diffusion."""
     return any(isinstance(module, SpatialVideoTransformer) for module in model.model.diffusion_model.modules())
+
+
+def is_of_sound(model: ModelPatcher) -> bool:
+    """Whether the latents of a model are sound, whose cells are no pixels whatever the format's default says."""
+    return "audio_model" in type(model.model.model_config).unet_config
 
 
 def cell_of(latent_format: LatentFormat) -> int | None:

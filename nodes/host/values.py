@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import comfy.model_management
@@ -15,8 +16,11 @@ from comfy.sd import CLIP as Clip
 from comfy.sd import VAE as Vae
 from torch import Tensor
 
+from ...ddpm_core import sound
+
 __all__ = [
     "SCHEDULERS",
+    "Audio",
     "Clip",
     "ClipVisionModel",
     "Conditioning",
@@ -32,6 +36,8 @@ Conditioning = list[list[Any]]
 """CONDITIONING: a list of [embedding (B, L, D), options]."""
 Latent = dict[str, Any]
 """LATENT: samples (B, *S), and what else the host's nodes put there, such as noise_mask."""
+Audio = Mapping[str, Any]
+"""AUDIO: waveform (B, C, N) and sample_rate, samples a second."""
 
 SCHEDULERS: list[str] = comfy.samplers.SCHEDULER_NAMES
 
@@ -54,6 +60,23 @@ def to_latent(samples: Tensor, like: Latent | None = None) -> Latent:
 
 
 def decode(vae: Vae, samples: Tensor) -> Tensor:
-    """(N, H, W, 3) in [0, 1] on the CPU of latents (B, *S) in the LATENT's own scaling; N = B * F for videos."""
+    """(N, H, W, 3) in [0, 1] on the CPU of latents (B, *S) in the LATENT's own scaling; N = B * F for videos.
+
+    Of sound a picture: its waveform above its spectrogram.
+    """
     pixels: Tensor = vae.decode(samples)
+    if pixels.ndim == 3:  # (B, N, channels), a waveform
+        return torch.stack([sound.picture(waveform.T) for waveform in pixels])
     return pixels.reshape(-1, *pixels.shape[-3:])[..., :3].to("cpu", torch.float32)
+
+
+def seconds_of(audio: Audio | None) -> float:
+    """The length of an AUDIO.
+
+    Raises:
+        ValueError: none, as the host gives of a video without sound, or one of no length.
+    """
+    length = 0.0 if audio is None else audio["waveform"].shape[-1] / audio["sample_rate"]
+    if not length:
+        raise ValueError("there is no sound in audio (a video may have none): connect the sound that is edited")
+    return length

@@ -91,9 +91,15 @@ def test_large_pictures_are_shrunk():
 def test_what_cannot_be_shown_is_refused():
     with pytest.raises(ValueError, match="row is 2, the noise maps have 2 rows"):
         columns_of(maps(4), [0], 2, same, same)
-    sound = NoiseMaps(maps(2).schedule, *(torch.zeros(n, 1, 4, 9) for n in (3, 2)))
-    with pytest.raises(ValueError, match="only maps of images can be shown"):
-        columns_of(sound, [0], 0, same, same)
+
+
+def test_sound_is_shown_as_its_channels_over_time():
+    waves = NoiseMaps(maps(2).schedule, *(torch.linspace(-3, 3, 36).view(4, 9).expand(n, 1, 4, 9) for n in (3, 2)))
+    column = columns_of(waves, [2], 0, waves.space.colored, waves.space.colored_noise)[0]
+    torch.testing.assert_close(column.state, torch.linspace(-1, 1, 36).view(1, 4, 9).expand(3, -1, -1))
+    (first,) = columns_of(waves, [0], 0, waves.space.colored, waves.space.colored_noise)
+    assert first.z.shape == first.denoised.shape == (3, 4, 9)
+    assert draw([first, column]).size[1] > 3 * 100
 
 
 def test_a_picture_is_the_tensor_to_a_256th():

@@ -125,10 +125,24 @@ def test_where_prompts_say_the_same_an_edit_may_be_anywhere():
     assert torch.equal(masks.heat(blob(1, 1, 16, 24), allowed=allowed), allowed)
 
 
-def test_thresholds_and_rows_that_cannot_be():
+def test_thresholds_that_cannot_be():
     heat = masks.heat(blob(1, 1, 16, 24))
     for threshold in (1.0, -0.1, math.nan):
         with pytest.raises(ValueError, match="the mask is empty with a threshold"):
             masks.cut(heat, threshold)
-    with pytest.raises(ValueError, match="needs latents of images"):
-        masks.heat(torch.ones(1, 1, 100))
+
+
+def test_a_mask_of_sound_is_of_the_time_in_which_the_prompts_differ():
+    """A cell's neighbours are those before and after it."""
+    difference = torch.zeros(2, 1, 100)
+    difference[0, 0, 40:60], difference[1, 0, 7] = 2.0, 3.0
+    heat = masks.heat(difference)
+    assert heat[0, 0, 41:59].eq(1).all() and heat[0, 0, [39, 60]] == pytest.approx(1 / 3)
+    assert heat[0, 0, :39].max() == 0 == heat[0, 0, 61:].max()
+    assert torch.equal(heat[1, 0].nonzero().flatten(), torch.tensor([6, 7, 8]))
+    wider = masks.cut(heat, 0.5, grow=2)
+    assert torch.equal(wider[0, 0].nonzero().flatten(), torch.arange(38, 62))
+    allowed = torch.zeros(100)
+    allowed[:50] = 1
+    assert masks.heat(difference, allowed=allowed)[0, 0, 50:].max() == 0
+    assert torch.equal(masks.heat(difference.repeat(2, 1, 1), images=2), heat)

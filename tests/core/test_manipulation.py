@@ -170,11 +170,48 @@ def test_refuses(noise_maps, change, message):
         change(noise_maps)
 
 
-def test_shift_and_flip_refuse_maps_without_height_and_width(denoiser):
+@pytest.fixture
+def waves(denoiser):
+    """Maps of two sounds of 32 cells, with rows (8, 32)."""
+    schedule = NoiseSchedule.variance_exploding(torch.tensor([4.0, 2.0, 1.0, 0.0]))
+    x_0 = torch.randn((2, 8, 32), generator=torch.Generator().manual_seed(4))
+    mask = (torch.arange(32) < 9).float().expand(2, 1, 32)
+    return invert(denoiser, trajectories.edit_friendly(x_0, schedule, [3, 4]), schedule, mask=mask)
+
+
+@pytest.mark.parametrize("name", ["states", "residuals", "mask"])
+def test_sound_moves_in_time(waves, name):
+    part = getattr(waves, name)
+    assert torch.equal(getattr(manipulation.shift(waves, 5, 0, "wrap"), name), part.roll(5, -1))
+    assert torch.equal(getattr(manipulation.shift(waves, -5, 0, "wrap"), name), part.roll(-5, -1))
+    assert torch.equal(getattr(manipulation.flip(waves, horizontal=True), name), part.flip(-1))
+    copied = getattr(manipulation.shift(waves, 3, 0), name)
+    assert torch.equal(copied[..., 3:], part[..., :-3]) and torch.equal(copied[..., :3], part[..., 6:9])
+
+
+def test_what_comes_free_of_sound_gets_fresh_noise_row_by_row(waves):
+    fresh = manipulation.shift(waves, 8, 0, "gaussian", [7, 8])
+    assert torch.equal(fresh.states[..., 8:], waves.states[..., :-8])
+    noise = (fresh.states[0] - fresh.image)[..., :8] / waves.schedule.noise[0].item()
+    assert 0.7 < noise.std() < 1.3
+    alone = manipulation.shift(waves.rows([1]), 8, 0, "gaussian", [8])
+    assert torch.equal(fresh.states[:, 1], alone.states[:, 0])
+    kept = manipulation.shift(fresh, 8, 0, "gaussian", [7, 8])  # its predictions move along
+    assert kept.kept_denoised.shape == waves.residuals.shape
+
+
+def test_sound_has_no_height_to_move_along(waves):
+    with pytest.raises(ValueError, match=r"y 1 cells leaves nothing of maps that are 32 x 1 cells"):
+        manipulation.shift(waves, 0, 1)
+    with pytest.raises(ValueError, match=r"rows of \(8, 32\), such as sound, have no top and bottom: set vertical off"):
+        manipulation.flip(waves, vertical=True)
+
+
+def test_shift_and_flip_refuse_maps_without_width(denoiser):
     schedule = NoiseSchedule.variance_exploding(torch.tensor([2.0, 1.0, 0.0]))
-    sound = invert(denoiser, trajectories.edit_friendly(torch.ones(1, 8, 32), schedule, [0]), schedule)
-    for change in (lambda: manipulation.shift(sound, 1, 0), lambda: manipulation.flip(sound, horizontal=True)):
-        with pytest.raises(ValueError, match=r"height and width.*\(8, 32\)"):
+    vectors = invert(denoiser, trajectories.edit_friendly(torch.ones(1, 8), schedule, [0]), schedule)
+    for change in (lambda: manipulation.shift(vectors, 1, 0), lambda: manipulation.flip(vectors, horizontal=True)):
+        with pytest.raises(ValueError, match=r"images and sound have a width.*\(8,\)"):
             change()
 
 

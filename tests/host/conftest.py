@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from functools import cache
+from functools import cache, partial
+from inspect import signature
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +15,8 @@ import torch
 from support.attention_edits import REPLACED, SOURCE, STEPS
 from support.random_encoder import RandomEncoder
 from tools.benchmarks.random_weights import (
+    ACE_STEP,
+    ACE_STEP15,
     CHANNELS,
     CONTEXT,
     FLUX,
@@ -21,6 +24,7 @@ from tools.benchmarks.random_weights import (
     SD3_MMDIT,
     SD15_UNET,
     SDXL_UNET,
+    STABLE_AUDIO,
     WAN,
     randomize,
 )
@@ -36,6 +40,8 @@ TALL = {
     "transformer_depth": [1, 1, 1],
     "transformer_depth_output": [1] * 6,
 }
+SOUND = {"stable_audio": (), "ace": (16,), "ace15": ()}  # axes of a latent before time
+NARROW_LYRICS = {"output_size": 64, "attention_heads": 2, "linear_units": 64, "num_blocks": 1}  # of ACE-Step
 NARROW = {"model_channels": 64}  # a class of the host is named here, not detected, so the width may shrink too
 
 
@@ -74,9 +80,11 @@ def random_model(comfy, host_node):
     """random_model(kind, dtype, seed): a MODEL with random weights.
 
     Kinds: sd15 (eps), v, inpaint (with a picture and a mask as conditioning), sdxl, flow (SD3), flux, wan (video),
-    wan_i2v (video from a picture), wan22 (video from kept frames); sd15_tall and sdxl_tall have attention at three
-    sizes.
+    wan_i2v (video from a picture), wan22 (video from kept frames), stable_audio, ace and ace15 (sound); sd15_tall and
+    sdxl_tall have attention at three sizes.
     """
+
+    import comfy.ldm.ace.model as ace
 
     @cache
     def make(kind: str, dtype: torch.dtype = torch.float32, seed: int = 1):
@@ -94,13 +102,19 @@ def random_model(comfy, host_node):
             "wan": (comfy.supported_models.WAN21_T2V, WAN),
             "wan_i2v": (comfy.supported_models.WAN21_I2V, WAN | {"in_dim": 36}),
             "wan22": (comfy.supported_models.WAN22_T2V, WAN | {"in_dim": 48, "out_dim": 48}),
+            "stable_audio": (comfy.supported_models.StableAudio, STABLE_AUDIO),
+            "ace": (comfy.supported_models.ACEStep, ACE_STEP),
+            "ace15": (comfy.supported_models.ACEStep15, ACE_STEP15 | _newer_fields_of_ace15()),
         }[kind]
         config = family(unet_config)
         device = comfy.model_management.get_torch_device()
         config.set_inference_dtype(
             dtype, comfy.model_management.unet_manual_cast(dtype, device, config.supported_inference_dtypes)
         )
-        model = config.get_model({}, "", torch.device("cpu")).eval()
+        beside = _embedders_of_seconds() if kind == "stable_audio" else {}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ace, "LyricEncoder", partial(ace.LyricEncoder, **NARROW_LYRICS))
+            model = config.get_model(beside, "", torch.device("cpu")).eval()
         randomize(model.diffusion_model, seed=seed)
         model.requires_grad_(False)
         return comfy.model_patcher.ModelPatcher(
@@ -117,6 +131,22 @@ def _newer_fields_of_flux() -> dict:
     return {"txt_ids_dims": []} if "txt_ids_dims" in FluxParams.__dataclass_fields__ else {}
 
 
+def _newer_fields_of_ace15() -> dict:
+    from comfy.ldm.ace.ace_step15 import AceStepConditionGenerationModel
+
+    fields = {"encoder_hidden_size": 64, "encoder_intermediate_size": 64, "encoder_num_heads": 2}
+    return fields if fields.keys() <= signature(AceStepConditionGenerationModel).parameters.keys() else {}
+
+
+def _embedders_of_seconds() -> dict[str, torch.Tensor]:
+    """What a checkpoint of Stable Audio has beside the network: a sound's start and length as embeddings."""
+    from comfy.ldm.audio.embedders import NumberConditioner
+
+    weights = randomize(NumberConditioner(768), seed=2).state_dict()
+    names = ("seconds_start", "seconds_total")
+    return {f"conditioner.conditioners.{name}.{key}": value for name in names for key, value in weights.items()}
+
+
 @pytest.fixture(scope="session")
 def conditioning():
     """conditioning(kind, seed): a random CONDITIONING as the text encoder of that kind would give it."""
@@ -124,7 +154,12 @@ def conditioning():
     def make(kind: str, seed: int):
         generator = torch.Generator().manual_seed(seed)
         pooled = torch.randn((1, POOLED[kind]), generator=generator) if kind in POOLED else None
-        return [[torch.randn((1, *CONTEXT[kind]), generator=generator), {"pooled_output": pooled}]]
+        text, told = torch.randn((1, *CONTEXT[kind]), generator=generator), {"pooled_output": pooled}
+        if kind == "ace":
+            told["conditioning_lyrics"] = torch.randint(1, 99, (1, 9), generator=generator)
+        if kind == "ace15":
+            told["conditioning_lyrics"] = torch.randn((1, 9, 32), generator=generator)
+        return [[text, told]]
 
     return make
 
@@ -149,14 +184,46 @@ def random_clip(comfy):
 
 @pytest.fixture(scope="session")
 def latent():
-    """latent(kind, batch, height, width, seed): a LATENT of the size that a VAE of that kind gives."""
+    """latent(kind, batch, height, width, seed): a LATENT of the size that a VAE of that kind gives; sound has no
+    height, or that of ACE-Step."""
 
     def make(kind: str, batch: int = 1, height: int = 8, width: int = 8, seed: int = 0):
         generator = torch.Generator().manual_seed(seed)
-        frames = (3,) if kind.startswith("wan") else ()
-        return {"samples": 4 * torch.randn((batch, CHANNELS[kind], *frames, height, width), generator=generator)}
+        if kind in SOUND:
+            axes = (*SOUND[kind], 4 * width)
+        else:
+            axes = (3, height, width) if kind.startswith("wan") else (height, width)
+        return {"samples": 4 * torch.randn((batch, CHANNELS[kind], *axes), generator=generator)}
 
     return make
+
+
+@pytest.fixture(scope="session")
+def sound_vae(comfy):
+    """sound_vae(kind): a VAE of the host with the networks of Stable Audio or ACE-Step, narrow and random."""
+    import comfy.ldm.ace.vae.music_dcae_pipeline as ace
+
+    widths = {f"{part}_block_out_channels": (8, 16, 16, 32) for part in ("encoder", "decoder")}
+    layers = {f"{part}_layers_per_block": (1, 1, 1, 1) for part in ("encoder", "decoder")}
+    vocoder = {"depths": [1, 1, 1, 1], "dims": [8, 8, 8, 16], "num_mels": 16, "upsample_initial_channel": 128}
+    narrow = {
+        "stable_audio": [(comfy.sd, "AudioOobleckVAE", {"channels": 2})],
+        "ace": [
+            (ace, "AutoencoderDC", {"attention_head_dim": 8, **widths, **layers}),
+            (ace, "ADaMoSHiFiGANV1", vocoder),
+        ],
+    }
+
+    @cache
+    def make(kind: str):
+        with pytest.MonkeyPatch.context() as patch:
+            for module, name, sizes in narrow[kind]:
+                patch.setattr(module, name, partial(getattr(module, name), **sizes))
+            network = comfy.sd.AudioOobleckVAE() if kind == "stable_audio" else ace.MusicDCAE()
+            return comfy.sd.VAE(sd=randomize(network, seed=3).state_dict())
+
+    yield make
+    make.cache_clear()
 
 
 @pytest.fixture(scope="session")

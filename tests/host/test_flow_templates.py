@@ -1,4 +1,4 @@
-"""The templates for flow models, executed with random weights of SD3's, Flux's and Wan's layout.
+"""The templates for flow models, executed with random weights of SD3's, Flux's, Wan's and ACE-Step's layout.
 
 In this process, for their text encoders have one size, of many gigabytes: what the loaders of a graph would give is
 handed to it, and all else is the host's and the pack's own.
@@ -16,9 +16,10 @@ import torch
 from tools.benchmarks.random_weights import randomize
 
 API = Path(__file__).parents[2] / "workflows" / "api"
-KINDS = {"text_edit_sd3": "flow", "text_edit_flux": "flux", "text_edit_video": "wan"}
+KINDS = {"text_edit_sd3": "flow", "text_edit_flux": "flux", "text_edit_video": "wan", "text_edit_sound": "ace"}
 CUT = "ImageFromBatch"  # older hosts define it only in a server
 SIDE, FRAMES = 64, 5
+SECONDS = 2
 
 
 class Words:
@@ -27,8 +28,8 @@ class Words:
     def __init__(self, encode):
         self.encode = encode
 
-    def tokenize(self, text: str) -> str:
-        return text
+    def tokenize(self, text: str, lyrics: str = "") -> str:
+        return text + lyrics
 
     def encode_from_tokens_scheduled(self, text: str):
         return self.encode(len(text))
@@ -57,19 +58,22 @@ def random_vae(comfy):
 
 
 @pytest.fixture
-def run_template(pack, host_node, random_model, random_vae, conditioning, monkeypatch):
+def run_template(pack, host_node, random_model, random_vae, sound_vae, conditioning, monkeypatch):
     """run_template(name): the inputs of each node by its title, the rows of each call of the model, and the guidance
     that each call is told."""
 
     def loaded(kind: str, graph: dict, model) -> dict:
-        clip, vae = Words(lambda seed: conditioning(kind, seed)), random_vae(kind)
+        clip = Words(lambda seed: conditioning(kind, seed))
+        vae = sound_vae(kind) if kind == "ace" else random_vae(kind)
         pixels = torch.rand((FRAMES if kind == "wan" else 1, 80, 72, 3), generator=torch.Generator().manual_seed(0))
+        waveform = torch.randn((1, 2, SECONDS * 44100), generator=torch.Generator().manual_seed(0)) / 4
         given = {
             "CheckpointLoaderSimple": (model, clip, vae),
             "UNETLoader": (model,),
             "CLIPLoader": (clip,),
             "VAELoader": (vae,),
             "LoadImage": (pixels, None),
+            "LoadAudio": ({"waveform": waveform, "sample_rate": 44100},),
             "GetVideoComponents": (pixels, None, 16.0),
             CUT: (pixels,),
         }
@@ -106,7 +110,7 @@ def run_template(pack, host_node, random_model, random_vae, conditioning, monkey
             return seen[title]
 
         for node, entry in graph.items():
-            if entry["class_type"] in ("SaveImage", "CreateVideo"):
+            if entry["class_type"] in ("SaveImage", "CreateVideo", "SaveAudio"):
                 inputs_of(node)
         return seen, rows, told
 
@@ -132,3 +136,19 @@ def test_a_template_edits_at_its_settings(run_template, name, steps, rows, setti
     assert edited.isfinite().all() and edited.std() > 0.01
     if name == "text_edit_flux":  # FlowEdit's for Flux, told with each prompt
         assert all(guidance.tolist() == [1.5, 5.5] for guidance in told[len(check) :])
+
+
+def test_the_template_of_sound_edits_at_its_settings(run_template):
+    seen, called, _ = run_template("text_edit_sound")
+    assert called == [1] * 50 + [2] * 35  # without guidance, then with
+    assert {key: seen["Edit"][key] for key in ("cfg", "skip_steps")} == {"cfg": 5.0, "skip_steps": 15}
+    assert seen["Edit"]["mask"].shape == (1, 1, 100 * SECONDS) and seen["Edit"]["mask"].min() == 1
+    source, target = seen["Invert"]["positive"][0][1], seen["Edit"]["positive"][0][1]
+    assert not torch.equal(source["conditioning_lyrics"], target["conditioning_lyrics"])  # of the random encoder
+    edited, encoded = seen["Decode"]["samples"]["samples"], seen["Invert"]["latent_image"]["samples"]
+    cells = SECONDS * 44100 // 4096
+    assert edited.shape == encoded.shape == (1, 8, 16, cells)
+    assert (edited - encoded).std() > 0.1 * encoded.std()
+    sound = seen["Edited"]["audio"]
+    assert sound["waveform"].shape == (1, 2, 4096 * cells) and sound["sample_rate"] == 44100
+    assert sound["waveform"].isfinite().all() and sound["waveform"].std() > 0

@@ -32,6 +32,7 @@ NODE_IDS = (
     "EditFriendlyNoiseMapsPreview",
     "EditFriendlyDifferenceMask",
     "EditFriendlyWordMask",
+    "EditFriendlyMaskSeconds",
     "EditFriendlyEditReport",
     "EditFriendlyMeasureEdit",
     "EditFriendlySaveNoiseMaps",

@@ -66,6 +66,33 @@ FLUX = {
     "guidance_embed": True,
 }
 WAN = {"image_model": "wan2.1", "model_type": "t2v", "dim": 128, "ffn_dim": 256, "num_heads": 2, "num_layers": 1}
+STABLE_AUDIO = {"audio_model": "dit1.0", "embed_dim": 768, "depth": 1, "num_heads": 12}
+ACE_STEP = {
+    "audio_model": "ace",
+    "attention_head_dim": 32,
+    "inner_dim": 64,
+    "num_attention_heads": 2,
+    "num_layers": 1,
+    "max_width": 64,
+    "max_position": 64,
+    "text_embedding_dim": 32,
+    "lyric_encoder_vocab_size": 100,
+    "lyric_hidden_size": 64,
+}
+ACE_STEP15 = {
+    "audio_model": "ace1.5",
+    "hidden_size": 64,
+    "text_hidden_dim": 32,
+    "num_dit_layers": 1,
+    "num_lyric_layers": 1,
+    "num_timbre_layers": 1,
+    "num_tokenizer_layers": 1,
+    "num_heads": 2,
+    "num_kv_heads": 2,
+    "head_dim": 32,
+    "intermediate_size": 64,
+    "fsq_dim": 64,
+}
 CONTEXT = {
     "sd15": (77, 768),
     "v": (77, 768),
@@ -77,6 +104,9 @@ CONTEXT = {
     "flux": (77, 4096),
     "wan": (77, 4096),
     "wan_i2v": (77, 4096),
+    "stable_audio": (77, 768),
+    "ace": (20, 32),
+    "ace15": (20, 32),
 }
 POOLED = {"sdxl": 1280, "sdxl_tall": 1280, "flow": 2048, "flux": 768}
 CHANNELS = {
@@ -90,6 +120,9 @@ CHANNELS = {
     "flux": 16,
     "wan": 16,
     "wan_i2v": 16,
+    "stable_audio": 64,
+    "ace": 8,
+    "ace15": 64,
 }
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..batch.server import ComfyServer
 from ..comfyui import find_comfyui
-from .examples import VIDEO
+from .examples import SOUND, VIDEO
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Playwright
@@ -89,12 +89,13 @@ def temporary_page(server: ComfyServer) -> Iterator[Page]:
 
 
 def furnish(base: Path, comfyui: Path) -> None:
-    """Write SETTINGS, and the picture and the video that the graphs name, where a server with that base looks."""
+    """Write SETTINGS, and picture, video and sound that the graphs name, where a server with that base looks."""
     for folder in ("input", "user/default"):
         (base / folder).mkdir(parents=True, exist_ok=True)
     (base / "user" / "default" / "comfy.settings.json").write_text(json.dumps(SETTINGS))
     shutil.copy(comfyui / "input" / "example.png", base / "input")
     _write_video(base / "input" / VIDEO)
+    _write_sound(base / "input" / SOUND)
 
 
 def _write_video(path: Path) -> None:
@@ -108,6 +109,25 @@ def _write_video(path: Path) -> None:
         for k in range(5):
             frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 40 * k, np.uint8))
             container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def _write_sound(path: Path) -> None:
+    """Write four plucked notes in two seconds, stereo."""
+    import av  # ComfyUI's own
+
+    rate = 44100
+    seconds = np.arange(rate // 2) / rate
+    notes = [
+        sum(np.sin(2 * np.pi * hertz * k * seconds) / k for k in (1, 2, 3, 4)) * np.exp(-6 * seconds)
+        for hertz in (220.0, 277.2, 329.6, 440.0)
+    ]
+    samples = (12000 * np.concatenate(notes)).astype(np.int16)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("flac", rate=rate, layout="stereo")
+        frame = av.AudioFrame.from_ndarray(samples.repeat(2)[None], format="s16", layout="stereo")
+        frame.sample_rate = rate
+        container.mux(stream.encode(frame))
         container.mux(stream.encode())
 
 

@@ -1,22 +1,27 @@
 """Run the example graphs and write what each shows as its thumbnail: `python -m tools.templates.thumbnails`,
 with names for some of them.
 
-The front end shows `<name>.jpg` beside a template. Where a graph needs outside weights, it is the image that it edits.
+The front end shows `<name>.jpg` beside a template. Where a graph needs outside weights, it is the image that it edits,
+or its sound as a picture.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from PIL import Image
 
+from ddpm_core import sound
 from ddpm_core.contact_sheet import Tile, grid
 
 from ..batch.server import ComfyServer
 from .build import FOLDER
-from .examples import EXAMPLES, models_of
+from .examples import EXAMPLES, SOUND, models_of
 from .page import temporary_server
 
 SIDE = 192
@@ -29,13 +34,27 @@ def main() -> int:
     with temporary_server() as server:
         for name in sys.argv[1:] or EXAMPLES:
             graph = json.loads((FOLDER / "api" / f"{name}.json").read_text())
-            if models_of(name):
-                images: list[Image.Image] = [Image.open(server.comfyui / "input" / "example.png")]
+            images: list[Image.Image]
+            if "LoadAudio" in {node["class_type"] for node in graph.values()}:
+                images = [picture_of_sound(server.base / "input" / SOUND)]
+            elif models_of(name):
+                images = [Image.open(server.comfyui / "input" / "example.png")]
             else:
                 images = shown(server, graph)
             tiled(images).save(FOLDER / f"{name}.jpg", quality=88)
             print(f"{name}.jpg")
     return 0
+
+
+def picture_of_sound(path: Path) -> Image.Image:
+    """The waveform above the spectrogram of a file of 16 bits."""
+    import av  # ComfyUI's own
+
+    with av.open(str(path)) as file:
+        channels = file.streams.audio[0].codec_context.channels
+        samples = np.concatenate([frame.to_ndarray().reshape(-1, channels) for frame in file.decode(audio=0)])
+    pixels = sound.picture(torch.from_numpy(samples.T.astype(np.float32) / 2**15))
+    return Image.fromarray((255 * pixels).round().byte().numpy())
 
 
 def shown(server: ComfyServer, graph: dict[str, Any]) -> list[Image.Image]:

@@ -10,12 +10,12 @@ from ..graph import Workflow
 from .attention import compare_attention, prompt_to_prompt, zero_shot
 from .checkpoints import text_edit_p2p, text_edit_sd15, text_edit_sdxl, text_edit_turbo
 from .first import load_and_edit, quick_start, save_and_reuse, settings_grid, variations
-from .flows import VIDEO, text_edit_flux, text_edit_sd3, text_edit_video
+from .flows import SOUND, VIDEO, text_edit_flux, text_edit_sd3, text_edit_sound, text_edit_video
 from .inversions import compare_inversions, noise_statistics
 from .manipulation import color_edit, sdedit_comparison, shift_and_flip, tour
 from .masks import find_the_mask, local_edit, several_edits
 
-__all__ = ["EXAMPLES", "VIDEO", "models_of"]
+__all__ = ["EXAMPLES", "SOUND", "VIDEO", "models_of"]
 
 EXAMPLES: dict[str, Callable[[], Workflow]] = {
     example.__name__: example
@@ -28,6 +28,7 @@ EXAMPLES: dict[str, Callable[[], Workflow]] = {
         text_edit_sd3,
         text_edit_flux,
         text_edit_video,
+        text_edit_sound,
         variations,
         shift_and_flip,
         color_edit,

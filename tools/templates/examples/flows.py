@@ -1,11 +1,25 @@
-"""Edits with flow models of outside weights: images with SD3.5 and Flux, and videos."""
+"""Edits with flow models of outside weights: images with SD3.5 and Flux, videos, and sound."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..blocks import IMAGE, IMAGE_ROOM, RESULT, RESULT_WIDTH, SAMPLE, WORDS, Pipeline, conditioning, save
+from ..blocks import (
+    IMAGE,
+    IMAGE_ROOM,
+    INVERT,
+    RESULT,
+    RESULT_WIDTH,
+    SAMPLE,
+    SOURCE_COLORS,
+    TARGET_COLORS,
+    TEXT_ROOM,
+    WORDS,
+    Pipeline,
+    conditioning,
+    save,
+)
 from ..graph import Group, Node, Note, Output, Workflow
 from .checkpoints import GIRL, GIRL_IN_SNOW, HUGGING_FACE, cropped, loaded
 
@@ -29,8 +43,14 @@ WAN_MODEL, WAN_CLIP, WAN_VAE = (
         ("vae", "wan_2.1_vae.safetensors"),
     )
 )
-VIDEO = "video.mp4"
+ACE_MODEL = {
+    "name": "ace_step_v1_3.5b.safetensors",
+    "url": f"{HUGGING_FACE}/Comfy-Org/ACE-Step_ComfyUI_repackaged/resolve/main/all_in_one/ace_step_v1_3.5b.safetensors",
+    "directory": "checkpoints",
+}
+VIDEO, SOUND = "video.mp4", "sound.flac"
 PLAYER_ROOM = 250  # a little more than the least that the front end gives a player
+AUDIO_ROOM = 60
 WIDTH, HEIGHT, FRAMES = 832, 480, 33  # of a video; frames 4 n + 1
 
 
@@ -81,6 +101,44 @@ def text_edit_video() -> Workflow:
             [Group("2  Model", IMAGE, [[model, clip, vae]]), Group("3  Words", WORDS, [[source, target, empty]])],
             [Group("4  Edit", SAMPLE, [[edit]])],
             [Group("5  Result", RESULT, [[edited, made, _saved_video("Edited", kept)]])],
+        ]
+    )
+
+
+def text_edit_sound() -> Workflow:
+    """A part of a piece of music, played by other instruments."""
+    loader, pipeline = loaded(ACE_MODEL)
+    audio = Node("LoadAudio", "Sound", {"audio": SOUND})
+    encoded = Node("VAEEncodeAudio", "Encode", {"audio": audio["AUDIO"], "vae": pipeline.vae}, collapsed=True)
+    source, target = (
+        Node(
+            "TextEncodeAceStepAudio",
+            title,
+            {"clip": pipeline.clip, "tags": f"{what}, slow, calm, instrumental", "lyrics": "[inst]"},
+            room=2 * TEXT_ROOM,
+            colors=colors,
+        )
+        for title, what, colors in (
+            ("Source prompt", "solo piano", SOURCE_COLORS),
+            ("Target prompt", "solo acoustic guitar", TARGET_COLORS),
+        )
+    )
+    empty = Node("ConditioningZeroOut", "Empty prompt", {"conditioning": source["CONDITIONING"]}, collapsed=True)
+    when = Node("EditFriendlyMaskSeconds", "When", {"audio": audio["AUDIO"], "fade": 0.5})
+    settings = {"steps": 50, "cfg": 1.0, "scheduler": "simple", "seed": 1}
+    invert = pipeline.invert("Invert", encoded["LATENT"], source, empty, **settings)
+    edit = pipeline.sample("Edit", invert, target, empty, cfg=5.0, skip_steps=15, mask=when["mask"])
+    invert.live_preview = edit.live_preview = False  # the host shows none of sound
+    edited = Node("VAEDecodeAudio", "Decode", {"samples": edit["latent"], "vae": pipeline.vae}, collapsed=True)
+    kept = {"audio": edited["AUDIO"], "filename_prefix": "edit_friendly/text_edit_sound"}
+    return Workflow(
+        [
+            [Note("text_edit_sound")],
+            [Group("1  Sound and model", IMAGE, [[loader, audio, encoded]])],
+            [Group("2  Words", WORDS, [[source, target, empty]]), Group("3  When", WORDS, [[when]])],
+            [Group("4  Invert", INVERT, [[invert]])],
+            [Group("5  Edit", SAMPLE, [[edit]])],
+            [Group("6  Result", RESULT, [[edited, Node("SaveAudio", "Edited", kept, RESULT_WIDTH, room=AUDIO_ROOM)]])],
         ]
     )
 
