@@ -91,12 +91,12 @@ class LatentSpace:
         family: of models; empty where it is not known.
         format: name of the latent format; empty where it is not known.
         scale, shift: (C,) or (1,), latent of the model = LATENT * scale + shift; None where it is not so simple.
-        cell: image pixels along one side of a latent cell; None where it is not known, and of sound.
+        cell: image pixels along one side of a latent cell; 0 of sound, which has none; None where it is not known.
         colors: (C, P, P, 3) linear map from channels to the colours of P x P pixels; None for the mean of the channels.
         color_bias: (3,) what is added to them.
 
     Raises:
-        ValueError: tensors of other shapes, numbers that are not finite, a scale of 0, a cell of no size.
+        ValueError: tensors of other shapes, numbers that are not finite, a scale of 0, a cell of no such size.
     """
 
     family: str = ""
@@ -118,8 +118,8 @@ class LatentSpace:
             raise ValueError("the scale of the latent space is 0 in a channel")
         if self.color_bias.shape != (3,):
             raise ValueError(f"the color bias of the latent space has shape {tuple(self.color_bias.shape)}, not (3,)")
-        if self.cell is not None and not 1 <= self.cell <= 1024:
-            raise ValueError(f"a cell of the latent space has {self.cell} pixels: 1 to 1024 are possible")
+        if self.cell is not None and not 0 <= self.cell <= 1024:
+            raise ValueError(f"a cell of the latent space has {self.cell} pixels: 0 to 1024 are possible")
 
     def check_channels(self, channels: int) -> None:
         """Refuse a space of other channels.

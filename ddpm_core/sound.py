@@ -25,7 +25,8 @@ def picture(waveform: Tensor) -> Tensor:
 
 
 def _wave(mono: Tensor) -> Tensor:
-    """(WAVE, WIDTH, 3) the range of the values in each column, of a waveform (N,) in [-1, 1]."""
+    """(WAVE, WIDTH, 3) the range of the values in each column, of a waveform (N,); one louder than 1 is shown at 1."""
+    mono = mono / mono.abs().max().clamp(min=1)
     high = functional.adaptive_max_pool1d(mono[None], WIDTH)[0]
     low = -functional.adaptive_max_pool1d(-mono[None], WIDTH)[0]
     edges = torch.linspace(1, -1, WAVE + 1)[:, None]

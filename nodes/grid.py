@@ -47,7 +47,7 @@ class EditGrid(io.ComfyNode):
                 inputs.target("positive"),
                 inputs.negative(),
                 inputs.noise_maps(),
-                io.Vae.Input("vae", tooltip="Decodes the results."),
+                io.Vae.Input("vae", tooltip="Decodes the results; sound is shown as waveform and spectrogram."),
                 io.String.Input(
                     "skips",
                     default="12, 24, 36",

@@ -100,7 +100,7 @@ class LatentShift(io.ComfyNode):
             if x or y:
                 raise ValueError(f"x is {x}, y {y} and seconds {seconds:g}: x and y move images, seconds moves sound")
             right, down = round(seconds / seconds_of(audio) * noise_maps.image.shape[-1]), 0
-        elif cell is None:
+        elif not cell:
             raise ValueError(
                 f"it is not known how many pixels a cell of these maps' latent format {noise_maps.space.format} has: "
                 "of sound, which has none, set seconds and connect audio; else set pixels_per_cell (most have 8)"

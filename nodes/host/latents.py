@@ -102,8 +102,9 @@ def noise_mask(latent: Latent, shape: torch.Size) -> Tensor | None:
     if len(pictures) == 4:
         mask = mask.reshape(-1, 1, *mask.shape[-2:])
         _check_count(len(mask), shape[0])
-    elif len(pictures) == 3 and mask.ndim != 3:  # of a MASK, which the host itself takes for no sound
-        mask = _over_time(mask.reshape(-1, *mask.shape[-2:]), 1, shape[-1])
+    elif len(pictures) == 3:
+        if mask.ndim != 3:  # of a MASK, which the host itself does not take for such latents
+            mask = _over_time(mask.reshape(-1, *mask.shape[-2:]), 1, shape[-1])
         _check_count(len(mask), shape[0])
     rows: Tensor = comfy.sampler_helpers.prepare_mask(mask, pictures, "cpu")
     return rows[:, :1].clamp(0, 1).reshape(shape[0], 1, *shape[2:])
@@ -150,7 +151,8 @@ def mask_rows(shape: torch.Size, cell: int | None, mask: Tensor) -> Tensor:
 
     Args:
         shape: (rows, *S) of the latents that are edited.
-        cell: image pixels along one side of a latent cell; None to take it from the sizes of mask and latents.
+        cell: image pixels along one side of a latent cell, 0 of sound; None to take it from the sizes of mask and
+            latents.
 
     Raises:
         ValueError: a mask that is empty, of another size, or of another batch.
@@ -162,7 +164,7 @@ def mask_rows(shape: torch.Size, cell: int | None, mask: Tensor) -> Tensor:
         )
     mask = mask.reshape((-1, *mask.shape[-2:])).float().cpu()
     height = 1 if len(shape) == 3 else shape[-2]
-    if len(shape) == 3 or (cell is None and len(mask[0]) == 1):
+    if len(shape) == 3 or (cell == 0 and len(mask[0]) == 1):
         cells = _over_time(mask, height, shape[-1])
     else:
         cells = _cells(mask, height, shape[-1], cell)
@@ -213,8 +215,8 @@ def mask_of_maps(noise_maps: NoiseMaps, mask: Tensor | None) -> Tensor | None:
 
 
 def is_sound(noise_maps: NoiseMaps) -> bool:
-    """Whether maps have time along their width: rows (C, L), or (C, H, L) whose cells are no pixels."""
-    return noise_maps.image.ndim == 3 or (noise_maps.image.ndim == 4 and noise_maps.space.cell is None)
+    """Whether maps have time along their width: rows (C, L), or (C, H, L) whose cells have no pixels."""
+    return noise_maps.image.ndim == 3 or noise_maps.space.cell == 0
 
 
 def resized(pixels: Tensor, height: int, width: int, method: str) -> Tensor:
@@ -228,7 +230,7 @@ def to_mask(cells: Tensor, cell: int | None) -> Tensor:
     Of sound (B, 1, L), or (B, 1, H, L) of one whose cells are bands as well, (B, 1, L) or (B, H, L).
 
     Args:
-        cell: image pixels along one side of a latent cell; None leaves them cells, which every `mask` input takes.
+        cell: image pixels along one side of a latent cell; 0 and None leave them cells, which every `mask` input takes.
     """
     if cells.ndim == 3:
         return cells

@@ -31,7 +31,7 @@ def latent_space(model: ModelPatcher) -> LatentSpace:
         type(latent_format).__name__,
         scale,
         shift,
-        None if is_of_sound(model) else cell_of(latent_format),
+        0 if is_of_sound(model) else cell_of(latent_format),
         colors,
         bias,
     )
@@ -43,7 +43,7 @@ def rows_are_frames(model: ModelPatcher) -> bool:
 
 
 def is_of_sound(model: ModelPatcher) -> bool:
-    """Whether the latents of a model are sound, whose cells are no pixels whatever the format's default says."""
+    """Whether the latents of a model are sound, whose cells have no pixels whatever the format's default says."""
     return "audio_model" in type(model.model.model_config).unet_config
 
 

@@ -41,6 +41,9 @@ def test_time_is_along_the_width():
     thick = (picture[:WAVE, :, 2] < 0.9).sum(dim=0)
     assert thick[int(0.3 * WIDTH)] == pytest.approx(WAVE / 2, abs=2)  # from -.5 to .5 of -1 to 1
     assert thick[int(0.1 * WIDTH)] <= 2
+    louder = sound.picture(torch.cat([10 * tone(440, 1.0), 4 * tone(440, 1.0)], dim=1))  # to 5 and to 2
+    thick = (louder[:WAVE, :, 2] < 0.9).sum(dim=0)
+    assert thick[WIDTH // 4] == WAVE and thick[3 * WIDTH // 4] == pytest.approx(0.4 * WAVE, abs=2)
 
 
 @pytest.mark.parametrize("waveform", [torch.zeros(1, 9000), torch.ones(2, 1), torch.rand(2, 100)], ids=len)

@@ -105,7 +105,7 @@ def test_a_generated_sound_comes_again_from_a_file(pack, run_node, random_model,
     pack.core.storage.save(noise_maps, tmp_path / "sound.noisemaps.safetensors")
     loaded = pack.core.storage.load(tmp_path / "sound.noisemaps.safetensors")
     assert torch.equal(loaded.states, noise_maps.states) and torch.equal(loaded.residuals, noise_maps.residuals)
-    assert loaded.space.cell is None  # no pixels
+    assert loaded.space.cell == 0  # pixels
     assert torch.equal(sample(random_model(kind), loaded, kind), generated["samples"])
 
 
@@ -121,7 +121,7 @@ def test_statistics_of_sound_are_finite(pack, maps_of_sound, kind):
 # --- masks that are given ---------------------------------------------------------------------------------------------
 
 
-def test_a_mask_by_seconds_in_closed_form(by_seconds):
+def test_a_mask_by_seconds_in_closed_form(host_node, by_seconds):
     mask = by_seconds(2.0, 5.0)
     assert mask.shape == (1, 1, 800)
     assert torch.equal(mask.flatten().nonzero().flatten(), torch.arange(200, 500))
@@ -133,6 +133,9 @@ def test_a_mask_by_seconds_in_closed_form(by_seconds):
     assert faded[250] == pytest.approx(0.5, abs=0.01)
     assert by_seconds(0.0, 5.0, fade=1.0)[..., :400].eq(1).all()  # a sound's own start opens nothing
     assert by_seconds(6.0, 0.0, fade=1.0)[..., 700:].eq(1).all()
+    (outside,) = host_node("InvertMask", mask=mask)
+    (whole,) = host_node("MaskComposite", destination=outside, source=mask, x=0, y=0, operation="add")
+    assert outside.mean() == 5 / 8 and whole.shape == mask.shape and whole.min() == 1
 
 
 @pytest.mark.parametrize(
@@ -159,7 +162,7 @@ def test_a_video_without_sound(by_seconds, audio):
 @pytest.mark.parametrize("columns", [CELLS, 4 * CELLS, 800, 3])
 def test_a_cell_has_the_mean_of_its_time(pack, shape, columns):
     ramp = torch.arange(1.0, columns + 1).view(1, 1, -1)
-    cells = pack.host.latents.mask_rows(torch.Size(shape), None, ramp)
+    cells = pack.host.latents.mask_rows(torch.Size(shape), 0, ramp)
     assert cells.shape == (1, 1, *shape[2:])
     inside = [ramp[0, 0, k * columns // CELLS : -(-(k + 1) * columns // CELLS)].mean() for k in range(CELLS)]
     torch.testing.assert_close(cells.reshape(-1, CELLS), torch.stack(inside).expand(len(cells.reshape(-1, CELLS)), -1))
@@ -205,6 +208,8 @@ def test_a_noise_mask_by_seconds(host_node, maps_of_sound, latent, sample, condi
         if kind != "ace":
             _, noise_maps = maps_of_sound(kind, latent_image=latent(kind) | {"noise_mask": mask})
             assert torch.equal(noise_maps.mask.flatten(), cells)
+    with pytest.raises(ValueError, match="there are 2 masks for 1 image"):
+        maps_of_sound(kind, latent_image=latent(kind) | {"noise_mask": held["noise_mask"].repeat(2, 1, 1, 1)})
 
 
 def test_a_mask_of_a_picture_is_refused(maps_of_sound, sample):
@@ -238,17 +243,21 @@ def late(random_model):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_found_mask_is_of_its_time_and_goes_in_again(pack, late, invert, sample, edit, differ, latent, kind):
-    model = late(kind)
-    noise_maps = invert(model, kind, scheduler="simple")
+def test_a_found_mask_is_of_its_time_and_goes_in_again(
+    pack, late, invert, sample, edit, differ, latent, conditioning, kind
+):
+    """One for each of two sounds, for both variations."""
+    model, sounds = late(kind), latent(kind, batch=2)
+    noise_maps = invert(model, kind, scheduler="simple", latent_image=sounds, variations=2)
     mask, _ = differ(model, noise_maps, kind, threshold=0.0)
-    assert mask.shape == (1, 16 if kind == "ace" else 1, CELLS)
+    assert mask.shape == (2, 16 if kind == "ace" else 1, CELLS)
     assert mask[..., : CELLS // 2 - 1].max() == 0 and mask[..., CELLS // 2 :].min() == 1
-    assert torch.equal(
-        pack.host.latents.mask_of_maps(noise_maps, mask)[:, 0], mask.view(1, *noise_maps.image.shape[2:])
-    )
-    settings = {"latent_image": latent(kind), "auto_mask": 0.01}
-    change = moved(edit(model, kind, **settings), latent(kind)["samples"])
+    rows = pack.host.latents.mask_of_maps(noise_maps, mask)
+    assert torch.equal(rows.view(2, *mask.shape), mask.expand(2, *mask.shape))
+    edited = sample(model, noise_maps, kind, positive=conditioning(kind, 9), mask=mask)
+    change = moved(edited, noise_maps.space.of_latent(noise_maps.image))
+    assert change[: CELLS // 2 - 1].max() < EXACT and change[CELLS // 2 :].min() > 1e-3
+    change = moved(edit(model, kind, latent_image=sounds, auto_mask=0.01), sounds["samples"])
     assert change[: CELLS // 2 - 1].max() < EXACT and change[CELLS // 2 :].max() > 1e-3
 
 

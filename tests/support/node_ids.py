@@ -40,3 +40,4 @@ NODE_IDS = (
     "EditFriendlyLoadDemoModel",
     "EditFriendlyLoadDemoImage",
 )
+LATER = ("EditFriendlySwitchModels", "EditFriendlyKeepImage", "EditFriendlyMaskSeconds")  # never had an id without the prefix

@@ -125,8 +125,7 @@ def text_edit_sound() -> Workflow:
     )
     empty = Node("ConditioningZeroOut", "Empty prompt", {"conditioning": source["CONDITIONING"]}, collapsed=True)
     when = Node("EditFriendlyMaskSeconds", "When", {"audio": audio["AUDIO"], "fade": 0.5})
-    settings = {"steps": 50, "cfg": 1.0, "scheduler": "simple", "seed": 1}
-    invert = pipeline.invert("Invert", encoded["LATENT"], source, empty, **settings)
+    invert = pipeline.invert("Invert", encoded["LATENT"], source, empty, steps=50, cfg=1.0, scheduler="simple", seed=1)
     edit = pipeline.sample("Edit", invert, target, empty, cfg=5.0, skip_steps=15, mask=when["mask"])
     invert.live_preview = edit.live_preview = False  # the host shows none of sound
     edited = Node("VAEDecodeAudio", "Decode", {"samples": edit["latent"], "vae": pipeline.vae}, collapsed=True)
