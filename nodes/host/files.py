@@ -7,7 +7,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,8 @@ _FORBIDDEN = re.compile(r'[<>:"|?*\x00-\x1f]')
 _DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{name}{k}" for name in ("COM", "LPT") for k in range(1, 10))}
 
 _LONGEST_TICK = 3_000_000_000  # ns, of the clocks that file systems have
+_A_FEW = 1000  # entries of a folder, which take a millisecond to read
+_ENTRIES_A_SECOND = 2000  # of larger folders, in the mean: reading them costs a thousandth of the time
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,9 @@ def place_to_save(prefix: str) -> Iterator[Place]:
         if os.path.getsize(path) == 0:
             os.unlink(path)
         raise
+    finally:
+        for listing in _LISTS.values():
+            listing.read_anew(folder)
 
 
 def graph_of(hidden: Any) -> dict[str, str]:
@@ -110,51 +115,80 @@ def saved() -> list[str]:
     ]
 
 
+@dataclass(frozen=True)
+class _Folder:
+    """What a folder held when it was read.
+
+    Args:
+        changed: its time of change in ns; -1 where it may change again and keep that time.
+        due: when it may be read again, by `time.monotonic`.
+    """
+
+    changed: int
+    due: float
+    maps: list[str]
+    folders: list[str]
+
+
 class _Listing:
     """The noise map files below a folder, of which a folder is read again only where it has changed.
 
     The host asks for the list at every /object_info, validation and execution, below folders of any size. A folder's
-    time of change tells of files that came or went in it.
+    time of change tells of files that came or went in it. Where pictures are saved all the time that is always so: then
+    a large folder is read again from time to time, and at once when this process has saved maps in it.
     """
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[int, list[str], list[str]]] = {}  # by folder: time of change, maps, folders
+        self._known: dict[str, _Folder] = {}
 
     def names(self, root: str) -> list[str]:
         known, self._known = self._known, {}
         return sorted(os.path.relpath(path, root).replace(os.sep, "/") for path in self._walk(root, known))
 
-    def _walk(self, root: str, known: dict[str, tuple[int, list[str], list[str]]]) -> Iterator[str]:
-        waiting, seen = [root], set()
+    def read_anew(self, folder: str) -> None:
+        """Read a folder for the next list, however large it is."""
+        self._known.pop(os.path.abspath(folder), None)
+
+    def _walk(self, root: str, known: dict[str, _Folder]) -> Iterator[str]:
+        waiting, seen = [os.path.abspath(root)], set()
         while waiting:
-            folder = waiting.pop()
+            path = waiting.pop()
             try:
-                stat = os.stat(folder)
+                stat = os.stat(path)
             except OSError:
                 continue
             if (stat.st_dev, stat.st_ino) in seen:  # by another name: links may lead in a circle
                 continue
             seen.add((stat.st_dev, stat.st_ino))
-            entry = known.get(folder)
-            if entry is None or entry[0] != stat.st_mtime_ns:
-                # Within a tick of its clock a folder may change again and keep its time.
-                settled = time.time_ns() - stat.st_mtime_ns > _LONGEST_TICK
-                entry = (stat.st_mtime_ns if settled else -1, *_read(folder))
-            self._known[folder] = entry
-            yield from (os.path.join(folder, name) for name in entry[1])
-            waiting += [os.path.join(folder, name) for name in reversed(entry[2])]
+            folder = known.get(path)
+            if folder is None or (folder.changed != stat.st_mtime_ns and time.monotonic() >= folder.due):
+                folder = _read(path, stat.st_mtime_ns)
+            self._known[path] = folder
+            yield from (os.path.join(path, name) for name in folder.maps)
+            waiting += [os.path.join(path, name) for name in reversed(folder.folders)]
 
 
-def _read(folder: str) -> tuple[list[str], list[str]]:
+def _read(path: str, changed: int) -> _Folder:
     """The noise map files and the folders of a folder; none of one that may not be read."""
+    maps, folders, count = [], [], 0
+    with suppress(OSError), os.scandir(path) as entries:
+        for entry in entries:
+            count += 1
+            if _is_folder(entry):
+                folders.append(entry.name)
+            elif entry.name.endswith(SUFFIX):
+                maps.append(entry.name)
+    # Within a tick of its clock a folder may change again and keep its time.
+    settled = time.time_ns() - changed > _LONGEST_TICK
+    due = time.monotonic() + max(0, count - _A_FEW) / _ENTRIES_A_SECOND
+    return _Folder(changed if settled else -1, due, maps, folders)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
-        with os.scandir(folder) as entries:
-            both = [(entry.name, entry.is_dir()) for entry in entries]
-    except OSError:
-        return [], []
-    return [name for name, is_folder in both if not is_folder and name.endswith(SUFFIX)], [
-        name for name, is_folder in both if is_folder
-    ]
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 _LISTS: dict[str, _Listing] = {}

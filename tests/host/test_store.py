@@ -93,6 +93,62 @@ def test_links_in_a_circle_do_not_hang_the_list(folders, pack, random_model, inv
     assert len(options) == 1 and options[0].endswith("cat.noisemaps.safetensors [output]")
 
 
+def test_links_that_lead_to_themselves_hide_nothing(folders, pack):
+    """As files, as a folder and as maps: what lies beside them is listed, and so is what lies in folders beside them."""
+    output = folders / "output"
+    (output / "one.noisemaps.safetensors").touch()
+    for first, second in (("a", "b"), ("c.noisemaps.safetensors", "d.noisemaps.safetensors")):
+        (output / first).symlink_to(second)
+        (output / second).symlink_to(first)
+    (output / "e").symlink_to("e")
+    (output / "folder.noisemaps.safetensors").mkdir()
+    (output / "folder.noisemaps.safetensors" / "two.noisemaps.safetensors").touch()
+    options = pack.EditFriendlyLoadNoiseMaps.INPUT_TYPES()["required"]["file"][1]["options"]
+    found = {name for name in options if not name.startswith(("c.", "d."))}
+    assert found == {
+        "one.noisemaps.safetensors [output]",
+        "folder.noisemaps.safetensors/two.noisemaps.safetensors [output]",
+    }
+    said = pack.EditFriendlyLoadNoiseMaps.validate_inputs(file="c.noisemaps.safetensors [output]")
+    assert "there is no noise maps file" in said
+
+
+@pytest.fixture
+def reads(pack, monkeypatch):
+    """The folders that are read for lists, and a clock for them that stands still until it is set."""
+    clock = SimpleNamespace(monotonic=lambda: clock.now, time_ns=lambda: 2**62, now=0.0)
+    files, read = pack.host.files, []
+    real = files._read
+    monkeypatch.setattr(files, "time", clock)
+    monkeypatch.setattr(files, "_read", lambda folder, changed: read.append(folder) or real(folder, changed))
+    return SimpleNamespace(of=read, clock=clock)
+
+
+def test_a_large_folder_that_pictures_are_saved_into_is_read_from_time_to_time(folders, pack, reads):
+    """200,000 pictures and more to come: a page does not pay for all of them, each time that it is loaded."""
+    output, files = folders / "output", pack.host.files
+    for k in range(5000):
+        (output / f"{k}.png").touch()
+    assert files.saved() == [] and reads.of.count(str(output)) == 1
+    for k in range(50):
+        (output / f"more {k}.png").touch()
+        os.utime(output, (k, k))
+        assert files.saved() == []
+    assert reads.of.count(str(output)) == 1
+    (output / "copied.noisemaps.safetensors").touch()
+    reads.clock.now = 3.0
+    assert files.saved() == ["copied.noisemaps.safetensors [output]"] and reads.of.count(str(output)) == 2
+
+
+def test_maps_that_are_saved_into_a_large_folder_are_listed_at_once(folders, pack, reads, random_model, invert, save):
+    output, files = folders / "output", pack.host.files
+    for k in range(5000):
+        (output / f"{k}.png").touch()
+    assert files.saved() == []
+    name = save(invert(random_model("sd15"), steps=1), "maps")["filename"]
+    assert files.saved() == [f"{name} [output]"]
+
+
 def test_a_folder_that_has_not_changed_is_not_read_again(folders, pack, monkeypatch):
     """The host asks for the list at every validation, below an output folder of any size."""
     for k in range(5):
@@ -102,7 +158,7 @@ def test_a_folder_that_has_not_changed_is_not_read_again(folders, pack, monkeypa
     files, read = pack.host.files, []
     os.utime(folders / "output", (1000, 1000))
     real = files._read
-    monkeypatch.setattr(files, "_read", lambda folder: read.append(folder) or real(folder))
+    monkeypatch.setattr(files, "_read", lambda folder, changed: read.append(folder) or real(folder, changed))
     first = files.saved()
     assert len(first) == 5 and len(read) >= 6
     read.clear()
