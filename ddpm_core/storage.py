@@ -15,7 +15,8 @@ import reprlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any
 
 import safetensors.torch
@@ -99,8 +100,9 @@ def save(noise_maps: NoiseMaps, path: str | Path, notes: Mapping[str, str] | Non
     tensors |= {name: getattr(noise_maps, name) for name in (*_MAPS, *_OPTIONAL)}
     header = _header_of(noise_maps, notes or {})
     # A folder, because safetensors writes to a name of its own first: what a killed process leaves is all in there.
-    with TemporaryDirectory(prefix=f"{path.name}.", suffix=".part", dir=path.parent) as beside:
-        written = Path(beside) / "maps.part"
+    beside = Path(mkdtemp(prefix=f"{path.name}.", suffix=".part", dir=path.parent))
+    try:
+        written = beside / "maps.part"
         written.touch()
         mode = written.stat().st_mode  # what the user's umask gives; safetensors makes its files private
         safetensors.torch.save_file(
@@ -111,6 +113,8 @@ def save(noise_maps: NoiseMaps, path: str | Path, notes: Mapping[str, str] | Non
         with suppress(OSError):  # a share that knows no rights of its own
             written.chmod(mode)
         os.replace(written, path)
+    finally:
+        rmtree(beside, ignore_errors=True)  # a share may keep it busy, and the maps are saved
 
 
 def load(path: str | Path) -> NoiseMaps:

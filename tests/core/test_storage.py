@@ -346,10 +346,12 @@ def test_refuses_foreign_files(tmp_path):
         storage.load(tmp_path / "absent.safetensors")
 
 
-def test_a_share_that_refuses_rights_loses_nothing(tmp_path, noise_maps, monkeypatch):
+@pytest.mark.parametrize("call", ["chmod", "rmdir"])
+def test_a_share_that_refuses_rights_or_keeps_a_folder_busy_loses_nothing(tmp_path, noise_maps, monkeypatch, call):
     def refused(*_, **__):
         raise PermissionError("Operation not permitted")
 
-    monkeypatch.setattr(Path, "chmod", refused)
-    storage.save(noise_maps, tmp_path / "maps.safetensors")
+    with monkeypatch.context() as share:
+        share.setattr(os, call, refused)
+        storage.save(noise_maps, tmp_path / "maps.safetensors")
     assert torch.equal(storage.load(tmp_path / "maps.safetensors").states, noise_maps.states)
