@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
 sys.path += [str(ROOT), str(ROOT / "tests")]
 
-# The suite tries the same examples every time; --hypothesis-profile=nightly tries new ones: ten tests, 10,000 in all.
+# The suite tries the same examples every time; --hypothesis-profile=nightly tries new ones, 1,000 a test.
 settings.register_profile("suite", deadline=None, derandomize=True, max_examples=30)
 settings.register_profile("nightly", deadline=None, max_examples=1000, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")

@@ -7,10 +7,12 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from support import random_networks
+from support.picture_files import SOUND
 from tools.batch.__main__ import main
+from tools.evaluation.decoder import decode, png_of
 from tools.evaluation.protocols import BY_NAME
 
 OUTPUTS = ("psnr_pie_bench", "mse_pie_bench", "ssim_pie_bench", "psnr_masked", "mse_masked", "ssim_masked")
@@ -77,6 +79,28 @@ def test_the_numbers_are_those_of_the_command(measure, clip_vision, clip_folder,
         assert f" {metric.shown(value)} |" in printed and f"{metric.heading} {metric.shown(value)}" in summary
         assert value == pytest.approx(table[name][0], abs=1e-5 if "clip" in name else 1e-12)
     assert list(numbers.values()) == list(content["mean"].values()) == list(content["images"][0].values())
+
+
+@pytest.mark.parametrize("name", ["photo.jpg", "turned.jpg", "ink.jpg", "animated.gif", "deep grey.png", "palette.png"])
+def test_of_a_file_that_hosts_decode_otherwise_too(measure, comfy, host_node, tmp_path, monkeypatch, name, capsys):
+    """The node is shown what `edit` sends in place of the file, the command reads the file itself."""
+    content = SOUND[name].content
+    picture = decode(content)
+    monkeypatch.setattr(comfy.folder_paths, "input_directory", str(tmp_path))
+    (tmp_path / name).write_bytes(content)
+    (tmp_path / "sent.png").write_bytes(content if picture.is_plain else png_of(picture.image))
+    (tmp_path / "edited").mkdir()
+    ImageOps.posterize(picture.image, 5).save(tmp_path / "edited" / "a.png")
+    (tmp_path / "list.csv").write_text(f"id,picture,source,target\na,{name},a cat,a dog\n")
+    command = ["evaluate", tmp_path / "list.csv", "--edited", f"mine={tmp_path / 'edited'}", "--out", tmp_path / "out"]
+    assert main([*map(str, command)]) == 0
+    capsys.readouterr()
+    table = pyarrow.parquet.read_table(tmp_path / "out" / "per_picture.parquet").to_pydict()
+    source, edited = (host_node("LoadImage", image=file)[0] for file in ("sent.png", "edited/a.png"))
+    assert len(source) == 1
+    whole = {key: value for key, value in measure(source, edited)[1]["mean"].items() if key.startswith("whole.")}
+    for key in ("whole.psnr", "whole.mse", "whole.ssim"):
+        assert whole[key] == pytest.approx(table[key][0], abs=1e-12) and whole["whole.psnr"] < 60
 
 
 def test_without_a_mask_all_of_the_image_was_to_stay(measure):

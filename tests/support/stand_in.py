@@ -5,14 +5,16 @@ What a sound server does is tested on a real one, in tests/server.
 
 from __future__ import annotations
 
+import base64
 import json
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-PNG = b"\x89PNG\r\n\x1a\n"
+# A black pixel; what follows a picture is no part of it.
+PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGNgYGAAAAAEAAH2FzhVAAAAAElFTkSuQmCC")
 RUN = "a-run"
-SAVED = {"filename": "edited_00001_.png", "subfolder": "edit_folder", "type": "output"}
+SAVED = {"filename": "edited_00001_.png", "subfolder": "", "type": "temp"}
 GRAPH = {
     "1": {"class_type": "LoadImage", "inputs": {"image": "none.png"}, "_meta": {"title": "Image"}},
     "2": {"class_type": "CLIPTextEncode", "inputs": {"text": ""}, "_meta": {"title": "Source prompt"}},

@@ -9,7 +9,7 @@ import sys
 try:
     from . import cluster, edit, evaluate
 except ModuleNotFoundError as missing:
-    sys.exit(f"{missing}. Run: python -m pip install requests tqdm")
+    sys.exit(f"{missing}. Run: python -m pip install requests tqdm pillow")
 
 
 # A command is a module: its docstring is the help, `add_arguments` and `run` are the rest.

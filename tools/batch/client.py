@@ -27,6 +27,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.02, 1.0  # seconds between two polls of a run
 PAUSE = 0.02  # fraction of the time so far: polling delays a run by at most that
 GATEWAY_ERRORS = (502, 503, 504)  # from a proxy whose server is down
 NOT_LET_IN = (401, 403, 407)
+TEMPORARY = " [temp]"  # in ComfyUI's names of files: in the folder of temporary ones
 PER_REQUEST = {"content-type", "content-length", "transfer-encoding"}  # differ from request to request
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]+")
@@ -107,12 +108,16 @@ class ComfyClient:
         version = _part(_part(answer, dict, "system"), str, "comfyui_version")
         return {"comfyui_version": version, "device": device if isinstance(device, str) else None}
 
-    def upload(self, content: bytes, name: str, subfolder: str) -> str:
-        """Write a picture into the server's input folder, over one of that name; its name for LoadImage."""
-        form = {"subfolder": subfolder, "overwrite": "true"}
+    def upload(self, content: bytes, name: str, subfolder: str, temporary: bool = False) -> str:
+        """Write a picture into the server's input folder, over one of that name; its name for LoadImage.
+
+        Args:
+            temporary: into the folder of temporary files instead, which the server empties when it starts.
+        """
+        form = {"subfolder": subfolder, "overwrite": "true", "type": "temp" if temporary else "input"}
         file = self._json_of(self._request("POST", "/upload/image", files={"image": (name, content)}, data=form))
         stored, folder = _part(file, str, "name"), _find(file, "subfolder")
-        return f"{folder}/{stored}" if folder else stored
+        return f"{f'{folder}/' if folder else ''}{stored}{TEMPORARY if temporary else ''}"
 
     def view(self, file: dict[str, Any]) -> bytes:
         """The content of a file that an output names."""

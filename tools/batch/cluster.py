@@ -54,8 +54,8 @@ def run(options: argparse.Namespace) -> int:
         setup = _setup(options, request, plan, work.checkpoints, run_table.marker_of(name))
     except (UsageError, OSError) as error:
         options.refuse(str(error))
-    if plan.left_out:
-        tqdm.write(f"Left out {plan.left_out} results of earlier edits in {request.folder}")
+    for note in plan.notes:
+        tqdm.write(note)
     try:
         with Tally(len(work), request.out) as tally:
             if len(work):

@@ -71,8 +71,8 @@ def run(options: argparse.Namespace) -> int:
         store.prepare()
     except (UsageError, OSError) as error:
         options.refuse(str(error))
-    if plan.left_out:
-        tqdm.write(f"Left out {plan.left_out} results of earlier edits in {request.folder}")
+    for note in plan.notes:
+        tqdm.write(note)
     with Tally(len(edits), request.out) as tally:
         Batch(clients, Job(plan.template, store)).run(edits, tally.add)
     return tally.exit_status

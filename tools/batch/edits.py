@@ -5,19 +5,23 @@ from __future__ import annotations
 import csv
 import hashlib
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+import mimetypes
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 from ..evaluation import EvaluationError, formats
-from ..evaluation.cases import PICTURE_ENDINGS, Picture
+from ..evaluation.cases import PICTURE_ENDINGS, Case, Picture
+from ..evaluation.decoder import FIRST_BYTES, kind_of
 from ..evaluation.tabular import csv_rows, parquet_rows
-from .results import results_among
+from .results import is_record, results_among
 from .store import Place, Store, below, open_file, path_in, store_at
 from .template import PROMPTS, PictureEdit, UsageError
 
 EXTRACTED = "pictures"  # folder, beside the results, of pictures taken out of a parquet file
+MOST_NAMES = 20  # in a list of names that is shown
+_BY_ENDING = mimetypes.MimeTypes()  # without the system's own, which differ
 Row = tuple[int, list[str]]  # number and cells
 
 
@@ -29,10 +33,11 @@ class InvalidEdit:
     reason: str
 
 
-def pictures_of(folder: Place) -> tuple[list[Place], int]:
-    """The pictures in a folder, by name, and the number of results of earlier edits that are left out.
+def pictures_of(folder: Place) -> tuple[list[Place], list[str]]:
+    """The pictures in a folder, by name, and what is left out of it, in words: results of earlier edits, other files.
 
-    Other files and subfolders are skipped.
+    A file is a picture by its first bytes, unless the ending of its name is that of a common one, or of no picture.
+    One that then cannot be decoded fails by itself. Subfolders are skipped.
 
     Raises:
         UsageError: the folder is missing or has no picture.
@@ -40,15 +45,37 @@ def pictures_of(folder: Place) -> tuple[list[Place], int]:
     if isinstance(folder, Path) and not folder.is_dir():
         raise UsageError(f"{folder} is not a folder")
     store = store_at(folder)
-    found = sorted(name for name in store.names() if PurePath(name).suffix.lower() in PICTURE_ENDINGS)
+    names = sorted(store.names())
+    found = {name for name in names if _is_picture(folder, name)}
     results = results_among(store, found)
-    pictures = [below(folder, name) for name in found if name not in results]
+    others = [name for name in names if name not in found and not is_record(name)]
+    notes = [f"Left out {len(results)} results of earlier edits in {folder}"] if results else []
+    if others:
+        notes.append(f"Left out {len(others)} files in {folder} that are no pictures: {listed(others, len(others))}")
+    pictures = [below(folder, name) for name in names if name in found and name not in results]
     if not pictures:
-        reason = f"looked for {' '.join(sorted(PICTURE_ENDINGS))}"
-        if results:
-            reason = f"its {len(results)} are results of edits; to edit these again, list them with --prompts"
-        raise UsageError(f"there is no picture in {folder}: {reason}")
-    return pictures, len(results)
+        reason = f"its {len(results)} are results of edits; to edit these again, list them with --prompts"
+        raise UsageError(f"there is no picture in {folder}: {reason if results else '; '.join(notes) or 'it is empty'}")
+    return pictures, notes
+
+
+def listed(names: Sequence[str], count: int) -> str:
+    """The first of `count` names, and how many more there are."""
+    shown = names[:MOST_NAMES]
+    return ", ".join(shown) + (f" and {count - len(shown)} more" if count > len(shown) else "")
+
+
+def _is_picture(folder: Place, name: str) -> bool:
+    if PurePath(name).suffix.lower() in PICTURE_ENDINGS and not name.startswith("."):
+        return True
+    kind, _ = _BY_ENDING.guess_type(name)
+    if kind is not None and not kind.startswith("image/"):
+        return False
+    try:
+        with open_file(below(folder, name)) as file:
+            return kind_of(file.read(FIRST_BYTES)) is not None
+    except OSError:
+        return False
 
 
 def by_picture(edits: Iterable[PictureEdit | InvalidEdit]) -> Iterator[list[PictureEdit | InvalidEdit]]:
@@ -124,24 +151,56 @@ class PromptList:
 
 
 def edits_of_data_set(
-    path: Path, format: str | None, columns: Mapping[str, str], out: Place, settings: Mapping[str, str]
-) -> Iterator[PictureEdit | InvalidEdit]:
-    """An edit for each case of a data set, as `evaluate` measures them; UsageError if it cannot be read.
+    path: Path,
+    format: str | None,
+    columns: Mapping[str, str],
+    out: Place,
+    settings: Mapping[str, str],
+    takes_masks: bool,
+) -> tuple[Iterator[PictureEdit | InvalidEdit], list[str]]:
+    """An edit for each case of a data set, as `evaluate` measures them, and what is left out of it, in words.
 
     Pictures inside a parquet file are written beside the results, where servers and later batches find them.
+
+    Args:
+        takes_masks: whether the graph has a place for the masks of cases.
+
+    Raises:
+        UsageError: the data set cannot be read.
     """
     try:
         data = formats.read(path, format, columns)
     except EvaluationError as error:
         raise UsageError(str(error)) from error
+    with_masks = sum(case.mask is not None for case in data.cases)
+    masked = takes_masks and with_masks > 0
+    notes = []
+    if with_masks and not masked:
+        notes.append(
+            f"Left out the masks of {with_masks} cases: the graph has no place for them, a Load Image (as Mask) titled "
+            "'Mask'"
+        )
     extracted = _ExtractedPictures(out)
-    for case in data.cases:
-        try:
-            picture = case.picture.path or extracted.place_of(case.picture)
-        except EvaluationError as error:
-            yield InvalidEdit(case.id, str(error))
-            continue
-        yield PictureEdit(case.id, picture, case.source, case.target, dict(settings))
+    return (_edit_of(case, extracted, settings, masked) for case in data.cases), notes
+
+
+def _edit_of(
+    case: Case, extracted: _ExtractedPictures, settings: Mapping[str, str], masked: bool
+) -> PictureEdit | InvalidEdit:
+    if masked and case.mask is None:
+        return InvalidEdit(case.id, "the graph takes a mask, and the case has none")
+    try:
+        mask = case.mask if masked else None
+        return PictureEdit(
+            case.id,
+            extracted.place_of(case.picture),
+            case.source,
+            case.target,
+            dict(settings),
+            extracted.place_of(mask) if isinstance(mask, Picture) else mask,
+        )
+    except EvaluationError as error:
+        return InvalidEdit(case.id, str(error))
 
 
 class _ExtractedPictures:
@@ -153,7 +212,9 @@ class _ExtractedPictures:
         self._there: set[str] = set()
 
     def place_of(self, picture: Picture) -> Place:
-        """The picture's file, written if it is missing."""
+        """The picture's file, written if it is missing; its own, if it has one."""
+        if picture.path is not None:
+            return picture.path
         content = picture.read()
         path = PurePosixPath(picture.name)
         name = f"{EXTRACTED}/{path.stem}_{hashlib.sha256(content).hexdigest()[:8]}{path.suffix or '.png'}"

@@ -6,7 +6,7 @@ So any front end can finish a folder that another began.
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import copy
 import json
 import time
 import uuid
@@ -15,14 +15,16 @@ from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any
 
-from ..evaluation.cases import PICTURE_ENDINGS
+from ..evaluation import EvaluationError, masks
+from ..evaluation.cases import PICTURE_ENDINGS, Mask, Picture, digest_of, digest_of_mask
+from ..evaluation.decoder import decode, png_of
 from . import results
-from .client import ComfyClient, GraphError, RunDropped, ServerGone, images_of
+from .client import TEMPORARY, ComfyClient, GraphError, RunDropped, ServerGone, images_of
 from .edits import InvalidEdit
 from .store import Place, Store, StoreError, path_in, read
-from .template import PARAMETERS, EditError, PictureEdit, Template, UsageError, digest_of
+from .template import PARAMETERS, EditError, PictureEdit, Template, UsageError, digest_of_graph
 
-SERVER_FOLDER = "edit_folder"  # below the server's input and output folders
+SERVER_FOLDER = "edit_folder"  # below the server's folder of temporary files
 OUT_OF_MEMORY = ("outofmemory", "out of memory", "allocation on device")  # how the host and torch put it
 EDITED, FINISHED, FAILED, STOPPED = "edited", "finished before", "failed", "stopped"
 MOST_DEATHS = 3  # servers that stop in an edit before it is given up
@@ -39,16 +41,31 @@ class Outcome:
     seconds: float = 0.0
     error: str | None = None
     outputs: tuple[str, ...] = ()
+    part: str = ""  # what of the picture's file was edited, if not all
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """What an edit sends to a server: contents by name, and what of the picture's file that is, if not all."""
+
+    files: Mapping[str, bytes]
+    part: str
 
 
 @dataclass(frozen=True)
 class _PreparedEdit:
-    """An edit with its picture and its filled graph."""
+    """An edit with its picture and its filled graph.
+
+    Args:
+        picture, mask: their names in SERVER_FOLDER, from which alone the key is, so a finished edit is not decoded.
+    """
 
     edit: PictureEdit
     content: bytes
     picture_digest: str
-    uploaded: str  # name of the picture on the server
+    picture: str
+    mask: str | None
+    mask_content: Mask | None
     graph: dict[str, Any]
     digest: str
 
@@ -98,11 +115,15 @@ class Job:
                 return Outcome(edit.name, FINISHED, prepared.key)
         except (EditError, OSError) as error:
             return Outcome(edit.name, FAILED, error=str(error))
+        try:
+            sent = _sent(prepared)
+        except EditError as error:
+            return self._failure(prepared, str(error), 0)
         tries, is_freed = 0, False
         while True:
             tries += 1
             try:
-                return self._edited(prepared, client, host, tries)
+                return self._edited(prepared, sent, client, host, tries)
             except StoreError:
                 raise
             except (GraphError, OSError) as error:
@@ -121,26 +142,42 @@ class Job:
         if isinstance(edit, InvalidEdit):
             raise EditError(edit.reason)
         content = _content_of(edit.picture)
-        picture_digest = hashlib.sha256(content).hexdigest()
-        uploaded = f"{picture_digest[:24]}{path_in(edit.picture).suffix.lower()}"
-        graph = self.template.filled(edit, f"{SERVER_FOLDER}/{uploaded}")
-        return _PreparedEdit(edit, content, picture_digest, uploaded, graph, digest_of(graph))
+        picture_digest, mask, mask_content = digest_of(content), None, _mask_of(edit)
+        if mask_content is not None:  # whose picture depends on the size of the edit's
+            mask = _name_of(digest_of(f"{picture_digest} {digest_of_mask(mask_content)}".encode()))
+        picture = _name_of(picture_digest)
+        graph = self.template.filled(edit, f"{SERVER_FOLDER}/{picture}", mask and f"{SERVER_FOLDER}/{mask}")
+        return _PreparedEdit(edit, content, picture_digest, picture, mask, mask_content, graph, digest_of_graph(graph))
 
-    def _edited(self, prepared: _PreparedEdit, client: ComfyClient, host: Mapping[str, Any], tries: int) -> Outcome:
+    def _edited(
+        self, prepared: _PreparedEdit, sent: _Sent, client: ComfyClient, host: Mapping[str, Any], tries: int
+    ) -> Outcome:
         """Run an edit and write its results."""
         started = time.monotonic()
-        # A new name each time: the server takes the same graph as done already, even where its file has been deleted.
-        output = prepared.graph[self.template.output]["inputs"]
-        output["filename_prefix"] = f"{SERVER_FOLDER}/{prepared.key}_{uuid.uuid4().hex[:8]}"
-        client.upload(prepared.content, prepared.uploaded, SERVER_FOLDER)
-        files = images_of(client.run(prepared.graph), prepared.graph, self.template.output)
+        for name, content in sent.files.items():
+            client.upload(content, name, SERVER_FOLDER, temporary=True)
+        graph = self._posted(prepared)
+        files = images_of(client.run(graph), prepared.graph, self.template.output)
         names = results.names_of(prepared.stem, [_suffix_of(file) for file in files])
         # Download all before writing any: if one fails, no picture is left without a record.
         pictures = {name: client.view(file) for name, file in zip(names, files, strict=True)}
         done = {"outputs": names, "seconds": round(time.monotonic() - started, 2)}
+        done |= {"part": sent.part} if sent.part else {}
         self.store.write(pictures | {results.record_of(prepared.stem): self._record(prepared, done | dict(host))})
         self._forget_failure(prepared)
-        return Outcome(prepared.edit.name, EDITED, prepared.key, tries, outputs=tuple(names))
+        return Outcome(prepared.edit.name, EDITED, prepared.key, tries, outputs=tuple(names), part=sent.part)
+
+    def _posted(self, prepared: _PreparedEdit) -> dict[str, Any]:
+        """The graph from and into the server's folder of temporary files, so that nothing of it stays there."""
+        graph = copy.deepcopy(prepared.graph)
+        for node in (self.template.picture, self.template.mask if prepared.mask else None):
+            if node is not None:
+                graph[node]["inputs"]["image"] += TEMPORARY
+        graph[self.template.output]["class_type"] = "PreviewImage"
+        # Of no use to the node, but new each time: the server takes the same graph as done already, even where its file
+        # has been deleted.
+        graph[self.template.output]["inputs"]["filename_prefix"] = uuid.uuid4().hex
+        return graph
 
     def _failure(self, prepared: _PreparedEdit, reason: str, tries: int) -> Outcome:
         """Write the record of a failure, if the store takes it."""
@@ -169,6 +206,34 @@ class Job:
             "graph": prepared.graph,
         }
         return json.dumps(record, indent=2).encode()
+
+
+def _sent(prepared: _PreparedEdit) -> _Sent:
+    """The picture as it is measured, as a PNG, which every host reads alike, and its mask; EditError for none."""
+    try:
+        picture = decode(prepared.content)
+    except EvaluationError as error:
+        raise EditError(f"it cannot be read as a picture: {error}") from error
+    files = {prepared.picture: prepared.content if picture.is_plain else png_of(picture.image)}
+    if prepared.mask is not None and prepared.mask_content is not None:
+        try:
+            mask = masks.of_case(prepared.mask_content, picture.image.size, prepared.edit.name)
+        except EvaluationError as error:
+            raise EditError(str(error)) from error
+        files[prepared.mask] = png_of(masks.for_loaders(mask))
+    return _Sent(files, picture.part)
+
+
+def _mask_of(edit: PictureEdit) -> Mask | None:
+    if edit.mask is None or isinstance(edit.mask, tuple):
+        return edit.mask
+    content = _content_of(edit.mask)
+    return Picture(path_in(edit.mask).name, lambda: content)
+
+
+def _name_of(digest: str) -> str:
+    """The name on a server of what has this digest."""
+    return f"{digest[:24]}.png"
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -81,7 +81,7 @@ class Plan(NamedTuple):
 
     template: Template
     edits: Iterable[PictureEdit | InvalidEdit]  # to be iterated once
-    left_out: int  # results of earlier edits in the folder of the pictures
+    notes: list[str]  # what is left out, in words
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -138,21 +138,22 @@ def plan_of(request: EditRequest) -> Plan:
     for setting in request.sweep:
         template.check(set(setting), *template.prompts)
         _check_values(template, PictureEdit("the sweep", Path(), "", "", {**request.settings, **setting}))
-    edits, left_out = _edits_of(request, template)
+    edits, notes = _edits_of(request, template)
     if request.sweep:
         edits = (edit for one in edits for edit in swept(one, request.sweep))
-    return Plan(template, filter(request.shard.has, edits), left_out)
+    return Plan(template, filter(request.shard.has, edits), notes)
 
 
-def _edits_of(request: EditRequest, template: Template) -> tuple[Iterable[PictureEdit | InvalidEdit], int]:
-    """The edits without the sweep, and the number of results left out."""
+def _edits_of(request: EditRequest, template: Template) -> tuple[Iterable[PictureEdit | InvalidEdit], list[str]]:
+    """The edits without the sweep, and what is left out, in words."""
     settings = request.settings
     if request.data_set is not None:
         if any(given is not None for given in (request.folder, request.prompts, request.source, request.target)):
             raise UsageError("--dataset has pictures and prompts of its own: leave out the folder and theirs")
         template.check(set(settings), source=template.prompts[0], target=True)
         _check_values(template, PictureEdit("the options", Path(), "", "", dict(settings)))
-        return edits_of_data_set(request.data_set, request.format, request.columns, request.out, settings), 0
+        data = request.data_set, request.format, request.columns, request.out
+        return edits_of_data_set(*data, settings, takes_masks=template.mask is not None)
     rows = None if request.prompts is None else PromptList(request.prompts)
     columns = set() if rows is None else set(rows.columns)
     template.check(
@@ -164,10 +165,10 @@ def _edits_of(request: EditRequest, template: Template) -> tuple[Iterable[Pictur
     _check_values(template, PictureEdit("the options", Path(), *given))
     if rows is not None:
         assert request.prompts is not None
-        return rows.edits(request.folder or folder_of(request.prompts), *given), 0
+        return rows.edits(request.folder or folder_of(request.prompts), *given), []
     assert request.folder is not None
-    pictures, left_out = pictures_of(request.folder)
-    return (PictureEdit(path_in(picture).name, picture, *given) for picture in pictures), left_out
+    pictures, notes = pictures_of(request.folder)
+    return (PictureEdit(path_in(picture).name, picture, *given) for picture in pictures), notes
 
 
 def swept(edit: PictureEdit | InvalidEdit, sweep: Sequence[Mapping[str, str]]) -> Iterator[PictureEdit | InvalidEdit]:

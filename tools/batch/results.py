@@ -35,6 +35,12 @@ def record_of(stem: str) -> str:
     return f"{stem}.json"
 
 
+def is_record(name: str) -> bool:
+    """Whether a file is called as the record of an edit is."""
+    path = PurePath(name)
+    return path.suffix == ".json" and RESULT.fullmatch(path.stem) is not None
+
+
 def failure_of(stem: str) -> str:
     """The name of a failed edit's record."""
     return f"{FAILED_FOLDER}/{record_of(stem)}"

@@ -8,16 +8,17 @@ from types import TracebackType
 from tqdm import tqdm
 
 from .client import GraphError
+from .edits import MOST_NAMES, listed
 from .job import EDITED, FINISHED, Outcome
 from .store import Place
 
-MOST_REASONS, MOST_NAMES = 50, 20  # kept and shown, so that a long batch does not fill the memory
+MOST_REASONS = 50  # kept and shown, so that a long batch does not fill the memory
 OTHER_REASONS = "other reasons"
 
 
 @dataclass
-class Failures:
-    """The failures of one reason."""
+class Named:
+    """The pictures of which one thing is said."""
 
     count: int = 0
     names: list[str] = field(default_factory=list)  # the first ones
@@ -28,8 +29,7 @@ class Failures:
             self.names.append(name)
 
     def __str__(self) -> str:
-        left = self.count - len(self.names)
-        return ", ".join(self.names) + (f" and {left} more" if left else "")
+        return listed(self.names, self.count)
 
 
 class Tally:
@@ -44,7 +44,8 @@ class Tally:
         self.out = out
         self.edited = 0
         self.finished_before = 0
-        self.failures: dict[str, Failures] = {}  # by reason
+        self.failures: dict[str, Named] = {}  # by reason
+        self.parts: dict[str, Named] = {}  # pictures of whose files only a part is edited
         self.exit_status = 1
 
     def __enter__(self) -> Tally:
@@ -75,6 +76,8 @@ class Tally:
         """Count an outcome and move the bar; a new reason of failure is printed."""
         if outcome.status == EDITED:
             self.edited += 1
+            if outcome.part:
+                self.parts.setdefault(outcome.part, Named()).add(outcome.name)
         elif outcome.status == FINISHED:
             self.finished_before += 1
         else:
@@ -88,7 +91,7 @@ class Tally:
             tqdm.write(f"FAILED {name}: {reason}")
             if len(self.failures) >= MOST_REASONS:
                 reason = OTHER_REASONS
-        self.failures.setdefault(reason, Failures()).add(name)
+        self.failures.setdefault(reason, Named()).add(name)
 
     def _report(self, stop: str = "") -> None:
         """Print what was done, what failed and why, and how to resume."""
@@ -96,6 +99,8 @@ class Tally:
             f"{self.edited} edited, {self.finished_before} finished before, {self.failed} failed, of {self.count}."
             f" Results: {self.out}"
         )
+        for part, pictures in self.parts.items():
+            tqdm.write(f"  {pictures}: edited is {part}")
         for reason, failures in self.failures.items():
             tqdm.write(f"  {failures}: {reason}")
         if stop:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 PROMPTS = {"source": "Source prompt", "target": "Target prompt"}
+MASK_LOADERS = ("LoadImageMask", "LoadImage")
 TEXT_INPUTS = {"text", "text_g", "text_l", "clip_g", "clip_l", "t5xxl", "value"}  # of its text encoders and strings
 
 
@@ -78,6 +79,7 @@ class PictureEdit:
     source: str | None
     target: str | None
     settings: dict[str, str]
+    mask: tuple[int, ...] | Path | str | None = None  # where to edit: runs or a picture; None for what the graph has
 
 
 class Template:
@@ -91,6 +93,7 @@ class Template:
         self.output = _the_one(graph, "SaveImage", "Edited")
         self.graph = leading_to(graph, self.output)
         self.picture = _the_one(self.graph, "LoadImage", "Image")
+        self.mask = self._place_of_mask()
 
     @property
     def prompts(self) -> tuple[bool, bool]:
@@ -114,10 +117,12 @@ class Template:
                     f"--{prompt} (or the column) is {'' if given else 'not '}given, but the graph {reason}"
                 )
 
-    def filled(self, edit: PictureEdit, picture: str) -> dict[str, Any]:
-        """The graph for an edit of the picture that the server calls `picture`; EditError names a wrong value."""
+    def filled(self, edit: PictureEdit, picture: str, mask: str | None = None) -> dict[str, Any]:
+        """The graph for an edit of the picture, and with the mask, of these names; EditError names a wrong value."""
         graph = copy.deepcopy(self.graph)
         graph[self.picture]["inputs"]["image"] = picture
+        if mask is not None and self.mask is not None:
+            graph[self.mask]["inputs"]["image"] = mask
         for title, text in ((PROMPTS["source"], edit.source), (PROMPTS["target"], edit.target)):
             for inputs in (graph[node]["inputs"] for node in self._titled(title)):
                 inputs |= {name: text for name in TEXT_INPUTS & inputs.keys()}
@@ -162,6 +167,12 @@ class Template:
     def _preset(self, node: str) -> set[str]:
         """The parameters that a node takes from a preset, if it has one, in place of its own."""
         return FROM_A_PRESET if _is_link(self.graph[node]["inputs"].get("settings"), self.graph) else set()
+
+    def _place_of_mask(self) -> str | None:
+        """The loader of a mask: of the title "Mask", or the only LoadImageMask; None for none or several."""
+        named = [node for node in self._titled("Mask") if self.graph[node]["class_type"] in MASK_LOADERS]
+        found = named or _of_class(self.graph, "LoadImageMask")
+        return found[0] if len(found) == 1 else None
 
     def _titled(self, title: str) -> list[str]:
         return [node for node in self.graph if _title(self.graph, node) == title]
@@ -211,7 +222,7 @@ def read_graph(path: Path) -> dict[str, Any]:
     return graph
 
 
-def digest_of(graph: dict[str, Any]) -> str:
+def digest_of_graph(graph: dict[str, Any]) -> str:
     """SHA-256 of everything the result depends on, so without titles."""
     content = {node: (entry["class_type"], entry["inputs"]) for node, entry in graph.items()}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

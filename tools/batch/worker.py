@@ -184,17 +184,16 @@ class OwnServer:
 
 def to_text(edit: PictureEdit | InvalidEdit) -> str:
     """An edit as text for `from_text`."""
-    picture = {} if isinstance(edit, InvalidEdit) else {"picture": str(edit.picture)}
-    return json.dumps(asdict(edit) | picture)
+    return json.dumps(asdict(edit), default=str)  # paths
 
 
 def from_text(text: str) -> PictureEdit | InvalidEdit:
     values = json.loads(text)
-    return (
-        InvalidEdit(**values)
-        if "reason" in values
-        else PictureEdit(**values | {"picture": place_of(values["picture"])})
-    )
+    if "reason" in values:
+        return InvalidEdit(**values)
+    places = {name: place_of(values[name]) for name in ("picture", "mask") if isinstance(values[name], str)}
+    runs = {"mask": tuple(values["mask"])} if isinstance(values["mask"], list) else {}
+    return PictureEdit(**values | places | runs)
 
 
 def _python_of(setup: Setup) -> Path:

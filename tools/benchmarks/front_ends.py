@@ -23,9 +23,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from PIL import Image
 
 from ..batch.server import ComfyServer
 from ..comfyui import PACK
+from ..evaluation.decoder import png_of
 
 COMFYUI = PACK / "tools" / "benchmarks" / "stand_in_comfyui"
 GRAPH = {
@@ -130,9 +132,10 @@ def command(name: str, folder: Path, edits: int, *arguments: str) -> list[str]:
     pictures = folder / "pictures"
     if not pictures.exists():
         pictures.mkdir()
+        picture = png_of(Image.new("RGB", (512, 512)))
         (folder / "graph.json").write_text(json.dumps(GRAPH))
         for number in range(edits):
-            (pictures / f"{number:06}.png").write_bytes(number.to_bytes(4, "big") * 25_000)  # 100 kB
+            (pictures / f"{number:06}.png").write_bytes(picture + number.to_bytes(4, "big") * 25_000)  # 100 kB
     what = [str(pictures), "--target", "a dog", "--graph", str(folder / "graph.json"), "--out", str(folder / "edited")]
     return [sys.executable, "-m", "tools.batch", name, *what, *arguments]
 

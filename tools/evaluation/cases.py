@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,9 @@ class Picture:
         return cls(name, path.read_bytes, path)
 
 
+Mask = tuple[int, ...] | Picture  # runs (start, length, ...), or a picture that is white where the edit is wanted
+
+
 @dataclass(frozen=True)
 class Case:
     """One edit of a data set: a picture and its prompts.
@@ -40,7 +44,7 @@ class Case:
         id: unique in its data set.
         source, target: prompts, without PIE-Bench's brackets; a source may be "".
         edit_type: kind of edit, or "".
-        mask: where the edit is wanted: runs (start, length, ...) or a picture; None if the data set has none.
+        mask: where the edit is wanted; None if the data set does not say.
         words: the words that change, as in the data set, or "".
     """
 
@@ -49,7 +53,7 @@ class Case:
     source: str
     target: str
     edit_type: str = ""
-    mask: tuple[int, ...] | Picture | None = None
+    mask: Mask | None = None
     words: str = ""
 
 
@@ -72,3 +76,8 @@ class DataSet:
 
 def digest_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+def digest_of_mask(mask: Mask | None) -> str:
+    """A text of its own for each mask: that of a picture changes with its file, of runs with their numbers."""
+    return digest_of(mask.read()) if isinstance(mask, Picture) else json.dumps(mask)

@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from . import EvaluationError
-from .cases import Case, DataSet, Picture
+from .cases import Case, DataSet, Mask, Picture
 from .tabular import csv_rows, parquet_rows
 
 FORMATS = ("pie-bench", "pie-bench-parquet", "yaml", "table")
@@ -166,7 +166,7 @@ def _case_of(row: dict[str, Any], folder: Path, case_id: str) -> Case:
     )
 
 
-def _mask_of(value: Any, folder: Path) -> tuple[int, ...] | Picture | None:
+def _mask_of(value: Any, folder: Path) -> Mask | None:
     """The mask in a cell: a picture, the path of one, or runs; an empty cell is no mask, "0 0" marks nothing."""
     if value is None or value == "":
         return None

@@ -14,8 +14,8 @@ from functools import cached_property
 
 from torch import Tensor
 
-from . import EvaluationError, masks, pictures
-from .cases import Case, Picture, digest_of
+from . import EvaluationError, pictures
+from .cases import Case, digest_of, digest_of_mask
 from .edited import Edited, Method
 from .protocols import METRICS, VERSION, Pair
 from .rows import Row, RowTable, text_of
@@ -99,12 +99,11 @@ class _Source:
 
     @cached_property
     def mask(self) -> Tensor | None:
-        return None if self.case.mask is None else masks.of_case(self.case.mask, self.picture, self.case.id)
+        return None if self.case.mask is None else pictures.mask_of_case(self.case.mask, self.picture, self.case.id)
 
     @cached_property
     def mask_digest(self) -> str:
-        mask = self.case.mask
-        return digest_of(mask.read()) if isinstance(mask, Picture) else json.dumps(mask)
+        return digest_of_mask(self.case.mask)
 
 
 class _EditMeasurement:

@@ -1,4 +1,4 @@
-"""Pictures as they are measured: (H, W, 3) uint8, decoded in one place."""
+"""Pictures as they are measured: (H, W, 3) uint8."""
 
 from __future__ import annotations
 
@@ -7,29 +7,31 @@ from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
-from . import EvaluationError
+from . import EvaluationError, masks
+from .cases import Mask
+from .decoder import decode
 
 Fit = Literal["crop", "stretch"]
-_DEEP = ("I", "I;16", "I;16B", "I;16L")  # more than 8 bits of grey, which a plain conversion cuts off
 
 
 def decoded(content: bytes, name: str) -> Tensor:
-    """(H, W, 3) of a file, as ComfyUI's LoadImage reads it: turned upright, grey as RGB, without alpha.
+    """(H, W, 3) of a file, as `edit` sends it to servers.
 
     Raises:
         EvaluationError: the content is not a sound picture.
     """
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode in _DEEP:
-                upright = upright.convert("I").point(lambda value: value * (1 / 255))
-            return of_image(upright.convert("RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        return of_image(decode(content).image)
+    except EvaluationError as error:
         raise EvaluationError(f"{name} cannot be read as a picture: {error}") from error
+
+
+def mask_of_case(mask: Mask, picture: Tensor, name: str) -> Tensor:
+    """(H, W) bool mask of a picture (H, W, 3), with the errors of `masks.of_case`."""
+    return of_image(masks.of_case(mask, (picture.shape[1], picture.shape[0]), name)) > 0
 
 
 def of_image(image: Image.Image) -> Tensor:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from . import EvaluationError, masks, pictures
+from . import EvaluationError, pictures
 from .cases import Case, Picture
 from .edited import Method
 from .measuring import Measured
@@ -100,7 +100,7 @@ def _with_outline(case: Case) -> Image.Image:
     image = _thumbnail(pictures.to_image(picture))
     if case.mask is None:
         return image
-    mask = pictures.mask_fitted(masks.of_case(case.mask, picture, case.id), image.height, image.width, "stretch")
+    mask = pictures.mask_fitted(pictures.mask_of_case(case.mask, picture, case.id), image.height, image.width, "stretch")
     edge = mask.clone()
     edge[1:-1, 1:-1] &= ~(mask[:-2, 1:-1] & mask[2:, 1:-1] & mask[1:-1, :-2] & mask[1:-1, 2:])
     ImageDraw.Draw(image).bitmap((0, 0), Image.fromarray(edge.numpy()), fill=(255, 0, 0))

@@ -37,7 +37,7 @@ def graph_file(tmp_path) -> Path:
 
 @pytest.fixture
 def pictures(tmp_path) -> Path:
-    """Two files; nothing here looks into them."""
+    """Two pictures, equal to the pixel, of other digests."""
     folder = tmp_path / "pictures"
     folder.mkdir()
     for name in ("a", "b"):

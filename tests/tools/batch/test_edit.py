@@ -40,7 +40,7 @@ def edit(stand_in, graph_file, tmp_path):
         (["pictures", *PROMPTS, "--set", "Shift.x=8"], "the graph has no place for 'Shift.x'"),
         (["pictures", *PROMPTS, "--set", "Shift.x"], "--set Shift.x: write it as TITLE.INPUT=VALUE"),
         (["--prompts", "typo.csv"], "there is no parameter 'skip_step'"),
-        ([".", *PROMPTS], "there is no picture in .: looked for .bmp"),
+        ([".", *PROMPTS], "there is no picture in .: Left out 2 files in . that are no pictures: graph.json, typo.csv"),
         (["pictures", *PROMPTS, "--header", SECRET], "--header needs 'NAME: VALUE', or @FILE with such lines"),
         (["pictures", *PROMPTS, "--header", "@nowhere"], "the headers nowhere cannot be read: FileNotFoundError"),
         (["pictures", *PROMPTS, "--header", f"My Token: {SECRET}"], "a header needs the form 'Name: value'"),
@@ -187,6 +187,7 @@ def test_a_name_that_the_console_cannot_show_does_not_end_the_batch(stand_in, ed
 def test_a_folder_that_the_first_version_began_is_finished(stand_in, edit, pictures, tmp_path, capsys):
     """It was written by the code before there were jobs; the key of an edit is not to change."""
     record = (Path(__file__).parent / "record_of_the_first_version.json").read_text()
+    (pictures / "a.png").write_bytes(b"\x89PNG\r\n\x1a\na")  # no whole picture, and not looked into
     (tmp_path / "edited").mkdir()
     (tmp_path / "edited" / "a_dce623ec483d.json").write_text(record)
     (tmp_path / "edited" / "a_dce623ec483d.png").write_bytes(PNG)
@@ -248,7 +249,7 @@ def test_without_requests_one_sentence_says_what_to_install(tmp_path):
     command = [sys.executable, "-S", "-m", "tools.batch", "edit", "--help"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
-    assert done.stderr.strip().endswith("Run: python -m pip install requests tqdm")
+    assert done.stderr.strip().endswith("Run: python -m pip install requests tqdm pillow")
     assert done.stderr.startswith("No module named ") and len(done.stderr.splitlines()) == 1
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from support.stand_in import GRAPH
-from tools.batch.template import PictureEdit, Template, UsageError, digest_of, read_graph, with_inversion
+from tools.batch.template import PictureEdit, Template, UsageError, digest_of_graph, read_graph, with_inversion
 from tools.comfyui import PACK
 
 
@@ -45,7 +45,7 @@ def test_another_inversion_takes_the_place_of_the_graphs():
         ("EditFriendlyInvert", "EditFriendlyCycleDiffusionInvert")
     }
     assert all(changed[node]["inputs"] == graph[node]["inputs"] for node in graph)
-    assert digest_of(changed) != digest_of(graph)
+    assert digest_of_graph(changed) != digest_of_graph(graph)
     Template(changed).check({"steps", "eta", "source_cfg"}, source=True, target=True)
     with pytest.raises(
         UsageError, match="--inversion EditFriendlyCycleDiffusionInvert: the graph has no EditFriendlyInvert or"

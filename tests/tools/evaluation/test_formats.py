@@ -7,8 +7,8 @@ import pytest
 
 from support import small_data_sets
 from support.small_data_sets import COLUMNS
-from tools.evaluation import EvaluationError, formats, masks
-from tools.evaluation.pictures import decoded
+from tools.evaluation import EvaluationError, formats
+from tools.evaluation.pictures import decoded, mask_of_case
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def test_each_format_gives_the_same_edits(name, made, tmp_path):
             expected = entry.mask.copy()
             if name != "csv":
                 expected[[0, -1]] = expected[:, [0, -1]] = True
-            assert np.array_equal(masks.of_case(case.mask, pixels, case.id).numpy(), expected)
+            assert np.array_equal(mask_of_case(case.mask, pixels, case.id).numpy(), expected)
         else:
             assert case.mask is None
     types = {case.edit_type for case in data.cases}

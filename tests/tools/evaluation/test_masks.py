@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tools.evaluation import EvaluationError, masks
+from tools.evaluation import EvaluationError, masks, pictures
 from tools.evaluation.cases import Picture
 
 
@@ -27,8 +27,8 @@ def test_200_random_masks():
         starts = rng.integers(0, height * width, rng.integers(0, 12))
         lengths = rng.integers(0, 2 * height * width, len(starts)) // rng.integers(1, 20)
         runs = np.stack([starts, lengths], axis=1).ravel().tolist()
-        ours = masks.of_runs(tuple(runs), int(height), int(width), "a case")
-        assert np.array_equal(ours.numpy(), official(runs, height, width))
+        ours = masks.of_runs(tuple(runs), int(width), int(height), "a case")
+        assert np.array_equal(np.array(ours) / 255, official(runs, height, width))
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_a_mask_that_is_a_picture(tmp_path, picture):
 
     levels = np.array([[0, 127], [128, 255]], dtype=np.uint8).repeat(20, 0).repeat(24, 1)
     Image.fromarray(levels).save(tmp_path / "mask.png")
-    mask = masks.of_case(Picture.of_file("mask.png", tmp_path / "mask.png"), picture(1), "7")
+    mask = pictures.mask_of_case(Picture.of_file("mask.png", tmp_path / "mask.png"), picture(1), "7")
     assert torch.equal(mask, torch.from_numpy(levels > 127))
     with pytest.raises(EvaluationError, match="the mask mask.png is 48 x 40 pixels, its picture 32 x 32"):
-        masks.of_case(Picture.of_file("mask.png", tmp_path / "mask.png"), picture(1, 32, 32), "7")
+        pictures.mask_of_case(Picture.of_file("mask.png", tmp_path / "mask.png"), picture(1, 32, 32), "7")

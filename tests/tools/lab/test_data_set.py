@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from tools.batch.template import Template, read_graph
-from tools.evaluation import formats, masks
-from tools.evaluation.pictures import decoded
+from tools.evaluation import formats
+from tools.evaluation.pictures import decoded, mask_of_case
 from tools.lab.__main__ import main
 from tools.lab.data_set import METHODS
 from tools.lab.edits import KINDS, choose_edits, kept_by
@@ -19,7 +19,7 @@ def test_what_the_command_writes_is_read_as_what_it_is(tmp_path):
     assert [(case.source, case.target) for case in cases] == [(e.source.caption, e.target.caption) for e in edits]
     assert len({case.edit_type for case in cases}) == 5 and len(cases) == len(KINDS)
     for case, edit in zip(cases, edits, strict=True):
-        mask = masks.of_case(case.mask, decoded(case.picture.read(), case.id), case.id).numpy()
+        mask = mask_of_case(case.mask, decoded(case.picture.read(), case.id), case.id).numpy()
         assert np.array_equal(mask[1:-1, 1:-1], ~kept_by(edit).numpy()[1:-1, 1:-1])
     for method, class_type in METHODS.items():
         template = Template(read_graph(tmp_path / "graphs" / f"{method}.json"))

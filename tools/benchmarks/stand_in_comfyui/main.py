@@ -10,6 +10,7 @@ Needs nothing installed, for it is run by any Python.
 from __future__ import annotations
 
 import argparse
+import base64
 import hashlib
 import json
 import os
@@ -23,7 +24,9 @@ from urllib.parse import parse_qs, urlsplit
 
 SECONDS = float(os.environ.get("STAND_IN_SECONDS", 0))
 CHECKPOINTS = ["stand-in.safetensors"]
-PNG = b"\x89PNG\r\n\x1a\n"
+# A black pixel; what follows a picture is no part of it.
+PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGNgYGAAAAAEAAH2FzhVAAAAAElFTkSuQmCC")
+SAVERS = ("SaveImage", "PreviewImage")
 
 
 class Runs:
@@ -59,11 +62,11 @@ class Runs:
             message = {"node_id": next(iter(graph)), "exception_type": kind, "exception_message": "as asked"}
             status = {"status_str": "error", "messages": [["execution_error", message]]}
             return {"prompt": [0, prompt_id, graph], "status": status, "outputs": {}}
-        (node,) = (key for key in graph if graph[key]["class_type"] == "SaveImage")
-        prefix = graph[node]["inputs"]["filename_prefix"]
-        self.pictures[f"{os.path.basename(prefix)}_00001_.png"] = PNG + self._content(graph).encode()
+        (node,) = (key for key in graph if graph[key]["class_type"] in SAVERS)
+        name = f"{prompt_id}_00001_.png"
+        self.pictures[name] = PNG + self._content(graph).encode()
         print("Prompt executed in 0.00 seconds", flush=True)
-        image = {"filename": f"{os.path.basename(prefix)}_00001_.png", "subfolder": "", "type": "output"}
+        image = {"filename": name, "subfolder": "", "type": "temp"}
         return {
             "prompt": [0, prompt_id, graph],
             "status": {"status_str": "success", "messages": []},
@@ -114,8 +117,8 @@ class Handler(BaseHTTPRequestHandler):
         elif self.path == "/upload/image":
             (part,) = (part for part in body.split(body.partition(b"\r\n")[0]) if b'filename="' in part)
             name = part.partition(b'filename="')[2].partition(b'"')[0].decode()
-            self.runs.inputs[f"edit_folder/{name}"] = hashlib.sha256(part.partition(b"\r\n\r\n")[2]).hexdigest()
-            self._answer({"name": name, "subfolder": "edit_folder", "type": "input"})
+            self.runs.inputs[f"edit_folder/{name} [temp]"] = hashlib.sha256(part.partition(b"\r\n\r\n")[2]).hexdigest()
+            self._answer({"name": name, "subfolder": "edit_folder", "type": "temp"})
         elif self.path == "/free":
             self.runs.is_crowded = False
             self._answer({})
