@@ -14,7 +14,7 @@ from torch import Tensor
 from ..ddpm_core import measures
 from ..ddpm_core.measures import MaskedMeasure, Measure
 from .host import ClipVisionModel
-from .report import check_batch, cropped_to
+from .report import BLACK_UNDER_MASK, check_batch, cropped_to, is_black_under
 from .sockets import CATEGORY
 
 
@@ -119,6 +119,8 @@ class MeasureEdit(io.ComfyNode):
         each = [_measured(*pair, clip) for pair in pairs_of(source, edited, mask)]
         means = {number.key: sum(values[number.key] for values in each) / len(each) for number in _NUMBERS}
         summary = _in_words(means, len(each))
+        if mask is not None and is_black_under(source, edited, mask):
+            summary += f"\n{BLACK_UNDER_MASK}"
         content = {"mean": _plain(means), "images": [_plain(values) for values in each]}
         return io.NodeOutput(summary, json.dumps(content, indent=2), *means.values(), ui=ui.PreviewText(summary))
 

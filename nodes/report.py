@@ -18,6 +18,11 @@ _UNKNOWN = -1
 # In percent of the full range: an autoencoder alone takes a photograph up to about so far from itself.
 _NOTHING, _AUTOENCODER, _CLEAR, _MOST = 0.3, 3.0, 8.0, 20.0
 _LARGEST_CELL = 64  # pixels by which a VAE may have cropped an image
+_BLACK = 0.03  # of the full range: what resizing and a VAE leave of it
+BLACK_UNDER_MASK = (
+    "The source is black just where the mask is. ComfyUI's mask editor saves a picture so: load the picture once more "
+    "in a second Load Image, and take only the mask from the one that was painted on."
+)
 
 
 class EditReport(io.ComfyNode):
@@ -90,6 +95,7 @@ class EditReport(io.ComfyNode):
         summary = "\n".join(
             [
                 *_in_words(inside, outside, mask is not None),
+                *([BLACK_UNDER_MASK] if mask is not None and is_black_under(source, edited, mask) else []),
                 *_each(changes),
                 *_what_to_turn(inside, outside, mask is not None, noise_maps, skip_steps, cfg),
             ]
@@ -125,6 +131,19 @@ def changes_of(source: Tensor, edited: Tensor, mask: Tensor | None) -> list[tupl
         )
         for k, image in enumerate(edited)
     ]
+
+
+def is_black_under(source: Tensor, edited: Tensor, mask: Tensor) -> bool:
+    """Whether a source is black where its mask is and hardly anywhere else, of inputs that `changes_of` takes."""
+    height, width = edited.shape[1:3]
+    masks = cropped_to(mask.reshape(-1, *mask.shape[-2:], 1), height, width, "mask")[..., 0].cpu()
+    dark = cropped_to(source[..., :3], height, width, "source").cpu().amax(dim=-1) <= _BLACK
+    for k in range(len(edited)):
+        of_source, of_mask = dark[k % len(dark)], masks[k % len(masks)]
+        inside, outside = of_source[of_mask > 0.99], of_source[of_mask < 0.01]
+        if len(inside) and len(outside) and inside.float().mean() > 0.95 and outside.float().mean() < 0.25:
+            return True
+    return False
 
 
 def check_batch(count: int, edited: int, what: str) -> None:

@@ -60,6 +60,54 @@ def test_the_numbers_are_percent_of_the_range_in_the_mask_and_outside(report):
     assert "In the whole image: it changed clearly" in summary and "Outside" not in summary
 
 
+def painted(soft: bool = False):
+    """A picture and its mask as the mask editor of newer front ends saves them, and the picture: 64 x 96 pixels."""
+    picture = 0.1 + 0.9 * torch.rand((1, 64, 96, 3), generator=torch.Generator().manual_seed(0))
+    mask = torch.zeros(1, 64, 96)
+    mask[:, 16:40, 24:60] = 1
+    if soft:
+        mask = torch.nn.functional.avg_pool2d(mask[None], 7, 1, 3)[0].clamp(0, 1)
+    return torch.where((mask < 1)[..., None], picture, torch.zeros(())), mask, picture
+
+
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("after", ["as it is", "scaled", "with a VAE's noise", "two sources"])
+def test_a_picture_that_is_black_just_under_the_mask_is_told(pack, report, host_node, soft, after):
+    """By both nodes that see a picture and a mask; not by either of the picture before."""
+    hole, mask, picture = painted(soft)
+    images = [hole, picture]
+    if after == "scaled":
+        sizes = {"width": 72, "height": 56, "crop": "center"}
+        images = [host_node("ImageScale", image=image, upscale_method="lanczos", **sizes)[0] for image in images]
+        (scaled,) = host_node(
+            "ImageScale", image=mask[..., None].expand(-1, -1, -1, 3), upscale_method="bilinear", **sizes
+        )
+        mask = scaled[..., 0]
+    elif after == "with a VAE's noise":
+        images = [(image + 0.01 * torch.randn(image.shape)).clamp(0, 1) for image in images]
+    elif after == "two sources":
+        images = [torch.cat([picture, image]) for image in images]
+    for image, told in zip(images, (True, False), strict=True):
+        edited = torch.full_like(image, 0.5)
+        measured = pack.run("EditFriendlyMeasureEdit", source=image, edited=edited, mask=mask)[0]
+        for said in (report(image, edited, mask=mask)[0], measured):
+            assert ("The source is black just where the mask is." in said) == told
+    assert "is black" not in report(hole, torch.zeros_like(hole))[0]
+
+
+def test_a_black_picture_and_a_dark_thing_under_part_of_a_mask_are_not_told(report):
+    hole, mask, picture = painted()
+    wider = torch.zeros_like(mask)
+    wider[:, 10:50, 10:80] = 1
+    for source, under in (
+        (torch.zeros_like(hole), mask),
+        (hole, wider),
+        (hole, torch.ones_like(mask)),
+        (hole, 1 - mask),
+    ):
+        assert "is black" not in report(source, torch.full_like(hole, 0.5), mask=under)[0]
+
+
 def test_a_soft_mask_counts_by_its_share(report):
     source, edited = torch.zeros(1, 16, 16, 3), torch.zeros(1, 16, 16, 3)
     edited[:, :, :8] = 0.4

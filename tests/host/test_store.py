@@ -94,7 +94,7 @@ def test_links_in_a_circle_do_not_hang_the_list(folders, pack, random_model, inv
 
 
 def test_links_that_lead_to_themselves_hide_nothing(folders, pack):
-    """As files, as a folder and as maps: what lies beside them is listed, and so is what lies in folders beside them."""
+    """Links of any name: what lies beside them is listed, and so is what lies in folders beside them."""
     output = folders / "output"
     (output / "one.noisemaps.safetensors").touch()
     for first, second in (("a", "b"), ("c.noisemaps.safetensors", "d.noisemaps.safetensors")):

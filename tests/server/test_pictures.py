@@ -69,9 +69,7 @@ def folder(tmp_path) -> Path:
 def results(out: Path) -> dict[str, list[np.ndarray]]:
     """The pixels of the results, by the name of the picture."""
     records = [json.loads(path.read_text()) for path in out.glob("*.json")]
-    return {
-        record["picture"]: [np.asarray(Image.open(out / name)) for name in record["outputs"]] for record in records
-    }
+    return {record["picture"]: [np.asarray(Image.open(out / name)) for name in record["outputs"]] for record in records}
 
 
 def files_of(base: Path, name: str) -> set[Path]:
@@ -79,7 +77,7 @@ def files_of(base: Path, name: str) -> set[Path]:
 
 
 def test_what_is_edited_is_what_is_measured_pixel_for_pixel(edit, folder, tmp_path, capsys):
-    """A JPEG whose colors are stored coarsely, several frames, 16 bits: on every host one result, of the same pixels."""
+    """A JPEG of coarse colors, several frames, 16 bits: on every host one result, of the same pixels."""
     out = tmp_path / "same"
     assert edit(UNCHANGED, out, folder) == 0
     edited = results(out)

@@ -57,7 +57,9 @@ def _png_of_16_bits() -> bytes:
     numbers = (PIXELS.astype(np.uint16) * 256 + 200).astype(">u2")
     rows = b"".join(b"\0" + row.tobytes() for row in numbers)
     parts = [(b"IHDR", struct.pack(">IIBBBBB", WIDTH, HEIGHT, 16, 2, 0, 0, 0)), (b"IDAT", zlib.compress(rows))]
-    chunks = [(struct.pack(">I", len(data)) + kind + data, zlib.crc32(kind + data)) for kind, data in [*parts, (b"IEND", b"")]]
+    chunks = [
+        (struct.pack(">I", len(data)) + kind + data, zlib.crc32(kind + data)) for kind, data in [*parts, (b"IEND", b"")]
+    ]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunk + struct.pack(">I", check) for chunk, check in chunks)
 
 

@@ -1,4 +1,4 @@
-"""Edit many pictures on a running ComfyUI, which may be on another machine. Needs: pip install requests tqdm
+"""Edit many pictures on a running ComfyUI, which may be on another machine. Needs: pip install requests tqdm pillow
 
 examples:
   python -m tools.batch edit pictures/ --source "a photo of a cat" --target "a photo of a dog" --out edited/
@@ -28,6 +28,12 @@ what is filled into a graph (--graph: "Export (API)" in ComfyUI's menu):
   the prompts     every text of the nodes titled "Source prompt" and "Target prompt"
   the parameters  see each option; "Title.input" (--set, CSV) is that input of the nodes with that title
   the result      the SaveImage titled "Edited", or the only SaveImage; only what leads to it is run
+  the mask        of a case of --dataset, if it has one: the LoadImageMask or LoadImage titled "Mask", or the only
+                  LoadImageMask
+
+pictures are decoded here, by Pillow, and sent as PNGs of 8 bits that all versions of ComfyUI read alike: upright, the
+first frame, without alpha. `evaluate` decodes them in the same way. Both they and the results are in the server's
+folder of temporary files, which ComfyUI empties when it starts.
 
 results: NAME_KEY.png (NAME_KEY_v0.png, ... for several) and NAME_KEY.json beside it, where KEY comes from the picture's
 content, the prompts and all settings. The JSON is written last: an edit with its JSON and pictures is finished and is

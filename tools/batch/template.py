@@ -171,7 +171,7 @@ class Template:
     def _place_of_mask(self) -> str | None:
         """The loader of a mask: of the title "Mask", or the only LoadImageMask; None for none or several."""
         named = [node for node in self._titled("Mask") if self.graph[node]["class_type"] in MASK_LOADERS]
-        found = named or _of_class(self.graph, "LoadImageMask")
+        found = [node for node in named or _of_class(self.graph, "LoadImageMask") if node != self.picture]
         return found[0] if len(found) == 1 else None
 
     def _titled(self, title: str) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from typing import cast
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL import __version__ as PILLOW
@@ -100,7 +101,7 @@ def _in_8_bits(image: Image.Image) -> Image.Image:
     """
     if image.mode in _GREY:
         grey = image.convert("I")
-        low, high = grey.getextrema()
+        low, high = cast("tuple[int, int]", grey.getextrema())
         if low >= 0 and high <= _WHITE_OF_GREY:
             return grey.point(lambda value: value * (1 / 256)).convert("L")
     elif image.mode != "F":

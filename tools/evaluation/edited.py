@@ -95,7 +95,9 @@ class _ByRecord:
     def __init__(self, found: list[tuple[Path, dict[str, Any]]]):
         self.records: dict[tuple[str, str, str], list[tuple[Path, dict[str, Any]]]] = defaultdict(list)
         for path, record in found:
-            self.records[record["picture_sha256"], record["source"] or "", record["target"] or ""].append((path, record))
+            self.records[record["picture_sha256"], record["source"] or "", record["target"] or ""].append(
+                (path, record)
+            )
         for entries in self.records.values():
             entries.sort(key=lambda entry: (entry[1].get("seed") or 0, entry[0].name))
 

@@ -100,7 +100,9 @@ def _with_outline(case: Case) -> Image.Image:
     image = _thumbnail(pictures.to_image(picture))
     if case.mask is None:
         return image
-    mask = pictures.mask_fitted(pictures.mask_of_case(case.mask, picture, case.id), image.height, image.width, "stretch")
+    mask = pictures.mask_fitted(
+        pictures.mask_of_case(case.mask, picture, case.id), image.height, image.width, "stretch"
+    )
     edge = mask.clone()
     edge[1:-1, 1:-1] &= ~(mask[:-2, 1:-1] & mask[2:, 1:-1] & mask[1:-1, :-2] & mask[1:-1, 2:])
     ImageDraw.Draw(image).bitmap((0, 0), Image.fromarray(edge.numpy()), fill=(255, 0, 0))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.stand_in import GRAPH, HTML, PNG, RUN, SAVED, SOUND, Answer
+from tools.batch import edits, job
 from tools.batch.__main__ import main
 
 ROOT = Path(__file__).parents[3]
@@ -150,7 +151,31 @@ def test_results_in_the_folder_of_the_pictures_are_left_out_and_a_picture_of_suc
     assert edit(pictures, *PROMPTS, "--out", pictures, "--steps", "5") == 0
     said = capsys.readouterr().out
     assert "3 edited, 0 finished before, 0 failed, of 3" in said
-    assert f"Left out 3 results of earlier edits in {pictures}" in said
+    assert f"Left out 3 results of earlier edits in {pictures}" in said and said.count("Left out") == 1
+
+
+def test_what_is_no_picture_is_counted_and_named_once_and_not_opened_where_its_name_says_so(
+    edit, pictures, capsys, monkeypatch
+):
+    """Captions beside a million pictures in an object store are a million requests."""
+    for k in range(25):
+        (pictures / f"caption {k:02}.txt").write_text("a cat")
+    (pictures / "unknown").write_text("a cat")
+    (pictures / "photo").write_bytes(PNG)
+    opened = []
+    monkeypatch.setattr(edits, "open_file", lambda place: opened.append(place.name) or place.open("rb"))
+    assert edit(pictures, *PROMPTS) == 0
+    assert sorted(opened) == ["photo", "unknown"]
+    (said,) = [line for line in capsys.readouterr().out.splitlines() if "Left out" in line]
+    names = ", ".join(f"caption {k:02}.txt" for k in range(20))
+    assert said == f"Left out 26 files in {pictures} that are no pictures: {names} and 6 more"
+
+
+def test_a_finished_edit_is_not_decoded_again(edit, pictures, monkeypatch):
+    """A million that are finished are read for their keys, and no more."""
+    assert edit(pictures, *PROMPTS) == 0
+    monkeypatch.setattr(job, "decode", None)
+    assert edit(pictures, *PROMPTS) == 0
 
 
 def test_a_folder_of_results_alone_is_refused_with_the_way_to_edit_them(edit, pictures, tmp_path, capsys):

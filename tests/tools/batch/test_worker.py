@@ -154,6 +154,9 @@ def test_an_edit_comes_back_from_its_text():
     for edit in (
         PictureEdit("row 2", Path("/a/b.png"), None, "a dog", {"steps": "5"}),
         PictureEdit("row 2", "s3://bucket/b.png", "", None, {}),
+        PictureEdit("case 3", Path("/a/b.png"), "", None, {}, (0, 5, 20, 3)),
+        PictureEdit("case 4", Path("/a/b.png"), "", None, {}, Path("/a/mask.png")),
+        PictureEdit("case 5", Path("/a/b.png"), "", None, {}, "s3://bucket/mask.png"),
         InvalidEdit("row 3", "it is broken"),
     ):
         assert from_text(to_text(edit)) == edit

@@ -68,4 +68,6 @@ def test_fuzz_a_damaged_file_is_a_picture_or_refused(name, data):
             picture = decode(content)
         except EvaluationError:
             return
-    assert picture.image.mode == "RGB" and len(picture.image.tobytes()) == 3 * picture.image.width * picture.image.height
+    assert (
+        picture.image.mode == "RGB" and len(picture.image.tobytes()) == 3 * picture.image.width * picture.image.height
+    )
