@@ -71,7 +71,7 @@ def test_a_broken_picture_does_not_stop_the_batch_and_the_rest_is_not_done_twice
     said = capsys.readouterr().out
     assert "2 edited, 0 finished before, 1 failed, of 3" in said
     assert "b.png: it cannot be read as a picture: its first bytes are those of no picture" in said
-    assert f"Left out 1 files in {pictures} that are no pictures: notes.txt" in said
+    assert f"Left out of {pictures} as no pictures: notes.txt; 1 in all" in said
 
     out = tmp_path / "edited"
     done = records(out)

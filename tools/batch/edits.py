@@ -51,7 +51,7 @@ def pictures_of(folder: Place) -> tuple[list[Place], list[str]]:
     others = [name for name in names if name not in found and not is_record(name)]
     notes = [f"Left out {len(results)} results of earlier edits in {folder}"] if results else []
     if others:
-        notes.append(f"Left out {len(others)} files in {folder} that are no pictures: {listed(others, len(others))}")
+        notes.append(f"Left out of {folder} as no pictures: {listed(others, len(others))}; {len(others)} in all")
     pictures = [below(folder, name) for name in names if name in found and name not in results]
     if not pictures:
         reason = f"its {len(results)} are results of edits; to edit these again, list them with --prompts"

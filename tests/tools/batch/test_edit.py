@@ -41,7 +41,7 @@ def edit(stand_in, graph_file, tmp_path):
         (["pictures", *PROMPTS, "--set", "Shift.x=8"], "the graph has no place for 'Shift.x'"),
         (["pictures", *PROMPTS, "--set", "Shift.x"], "--set Shift.x: write it as TITLE.INPUT=VALUE"),
         (["--prompts", "typo.csv"], "there is no parameter 'skip_step'"),
-        ([".", *PROMPTS], "there is no picture in .: Left out 2 files in . that are no pictures: graph.json, typo.csv"),
+        ([".", *PROMPTS], "there is no picture in .: Left out of . as no pictures: graph.json, typo.csv; 2 in all"),
         (["pictures", *PROMPTS, "--header", SECRET], "--header needs 'NAME: VALUE', or @FILE with such lines"),
         (["pictures", *PROMPTS, "--header", "@nowhere"], "the headers nowhere cannot be read: FileNotFoundError"),
         (["pictures", *PROMPTS, "--header", f"My Token: {SECRET}"], "a header needs the form 'Name: value'"),
@@ -168,7 +168,7 @@ def test_what_is_no_picture_is_counted_and_named_once_and_not_opened_where_its_n
     assert sorted(opened) == ["photo", "unknown"]
     (said,) = [line for line in capsys.readouterr().out.splitlines() if "Left out" in line]
     names = ", ".join(f"caption {k:02}.txt" for k in range(20))
-    assert said == f"Left out 26 files in {pictures} that are no pictures: {names} and 6 more"
+    assert said == f"Left out of {pictures} as no pictures: {names} and 6 more; 26 in all"
 
 
 def test_a_finished_edit_is_not_decoded_again(edit, pictures, monkeypatch):
