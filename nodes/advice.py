@@ -45,6 +45,7 @@ _USUAL = {
     # skip and guidance of TurboEdit, whose guidance is away from the source prompt
     Method.FEW_STEPS: Usual(0.2, 1.5, 0.5, 3.0, "arXiv 2408.00735"),
 }
+MOST_GAIN = 200  # a model of noise without zero terminal SNR has 15, or 80; with it 4,500
 MOST_OF_FEW = 12  # steps; models that are made for few take 1 to 8
 
 
@@ -94,4 +95,19 @@ def on_steps_of_few(steps: int) -> str:
     return (
         f"these are {steps} steps, and the settings here are for turbo, lightning and LCM models with 3 or 4: set "
         "steps to 5 and skip_steps to 1, or for other models use Invert Image (Edit-Friendly DDPM)"
+    )
+
+
+def on_first_step(gain: float) -> str:
+    """Advice on a run that starts where a network says the noise and nothing of the image is left; else empty.
+
+    Args:
+        gain: how many times what the network says counts in the prediction of the image.
+    """
+    if gain <= MOST_GAIN:
+        return ""
+    return (
+        f"at the first step nothing is left of the image (zero terminal SNR), and this model predicts the noise: its "
+        f"errors count {gain:.0f} times there, and an edit is mostly of them. Set skip_steps to 1 or more, or sampling "
+        "to v_prediction in ModelSamplingDiscrete if the model was trained for that"
     )

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..ddpm_core import Method, intersection
 from ..ddpm_core.guidance import CFGSchedule
-from . import inputs
+from . import advice, inputs
 from .host import (
     AttentionEdit,
     Conditioning,
@@ -22,11 +22,13 @@ from .host import (
     advise_on_guidance,
     cfg_guide,
     found_mask,
+    gain_of_network,
     latents,
     loops,
     mask_of_edit,
     same_embedding,
     sampled_plan,
+    tell,
     to_latent,
     told_guidance,
 )
@@ -96,6 +98,7 @@ class EditFriendlyEdit(io.ComfyNode):
                     display_name="mask", tooltip="Where the edit was allowed: the given and the found mask together."
                 ),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -140,6 +143,8 @@ class EditFriendlyEdit(io.ComfyNode):
             )
         of_run = RunSettings(seed=seed, **chosen)
         plan = Plan.of(model, latent_image, of_run, method=Method.EDIT_FRIENDLY, cfg=source_cfg, prompt=source)
+        said = advice.on_first_step(gain_of_network(model, plan.schedule.sigmas[0]))
+        tell(cls.hidden and cls.hidden.unique_id, said)
         cell = plan.facts.space.cell
         allowed = None if mask is None else latents.mask_rows(plan.latent.shape, cell, mask)
         if auto_mask > 0:

@@ -19,6 +19,7 @@ from .host import (
     RunSettings,
     advise_on_guidance,
     cfg_guide,
+    gain_of_network,
     guider_for,
     loops,
     run_plan,
@@ -112,6 +113,8 @@ class _StochasticInversion(io.ComfyNode):
             cfg, chosen = preset.source_cfg, chosen | {"sigmas": settings.sigmas, "eta": preset.eta}
             positive = told_guidance(model, positive, preset.source_guidance)
         plan = Plan.of(model, latent_image, RunSettings(**chosen), method=cls.method, cfg=cfg, prompt=positive)
+        said = advice.on_first_step(gain_of_network(model, plan.schedule.sigmas[0]))
+        tell(cls.hidden and cls.hidden.unique_id, said)
         if source_prediction == "image":
             return io.NodeOutput(loops.inversion_by_image(model, plan, cls.trajectory))
         loop = loops.inversion(plan, cls.trajectory, timesteps_per_call)
@@ -133,6 +136,7 @@ class EditFriendlyInvert(_StochasticInversion):
             "they give the image back exactly; with another prompt, the image keeps its structure.",
             inputs=_inputs_of_stochastic_inversion(),
             outputs=[_noise_maps_output("The image as fixed noise.")],
+            hidden=[io.Hidden.unique_id],
         )
 
 
@@ -152,6 +156,7 @@ class CycleDiffusionInvert(_StochasticInversion):
             "edit-friendly ones. Exact, too.",
             inputs=_inputs_of_stochastic_inversion(),
             outputs=[_noise_maps_output("The image as fixed noise, nearly white.")],
+            hidden=[io.Hidden.unique_id],
         )
 
 

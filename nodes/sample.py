@@ -18,6 +18,7 @@ from .host import (
     Plan,
     RunSettings,
     check_same_model,
+    gain_of_network,
     guider_for,
     latents,
     loops,
@@ -77,9 +78,11 @@ class FixedNoiseSampler(io.ComfyNode):
             preset = settings.preset
             skip_steps, cfg, cfg_schedule = preset.skip_steps, preset.target_cfg, "constant"
             positive = told_guidance(model, positive, preset.target_guidance)
-        tell(cls.hidden and cls.hidden.unique_id, advice.on_settings(noise_maps, skip_steps, cfg))
         check_same_model(noise_maps, model)
         sampler = loops.FixedNoise(noise_maps, skip_steps, latents.mask_of_maps(noise_maps, mask), attention)
+        gain = gain_of_network(model, sampler.sigmas[0])
+        said = advice.on_settings(noise_maps, skip_steps, cfg), advice.on_first_step(gain)
+        tell(cls.hidden and cls.hidden.unique_id, "; ".join(filter(None, said)))
         guider = guider_for(model, positive, negative, cfg, cfg_schedule, end_cfg)
         return io.NodeOutput(to_latent(sampled_from_maps(guider, sampler, noise_maps, sampler.sigmas)))
 

@@ -30,6 +30,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--needs-comfyui", action="store_true", help=what)
     what = "write tests/host/schemas.json anew, for a change of the nodes' inputs or outputs that is meant"
     parser.addoption("--write-schemas", action="store_true", help=what)
+    what = "in tests/host/test_families.py, each family of models that this ComfyUI has; writes docs/families.md anew"
+    parser.addoption("--all-families", action="store_true", help=what)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from support.families_page import counts
 from support.node_ids import LATER, NODE_IDS
 
 ROOT = Path(__file__).parents[1]
@@ -54,6 +55,13 @@ def test_every_link_leads_to_a_file_and_its_heading(page):
 
 def test_the_readme_is_short():
     assert (ROOT / "README.md").stat().st_size <= 10_240
+
+
+def test_the_readme_counts_families_of_models_as_their_page_does():
+    found = counts()
+    sentence = "of {families} in ComfyUI {version}, {exact} are exact and {refused} are refused with a reason"
+    assert sentence.format(**found) in " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert found["wrong"] == "0"
 
 
 @pytest.mark.parametrize("page", [*PAGES, *HELP], ids=name_of)

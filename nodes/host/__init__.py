@@ -9,7 +9,7 @@ from .blocks import Blocks
 from .conds import is_of_one_image
 from .guiders import ImagesGuider, PairGuider, cfg_guide, guider_for
 from .keep import KeepImage
-from .levels import levels, levels_at, schedule_for, sigmas_at
+from .levels import gain_of_network, levels, levels_at, schedule_for, sigmas_at
 from .loops import FixedNoise
 from .masks import END, LEVELS, START, found_mask, heat_of_maps, mask_of_edit
 from .model import advise_on_guidance, check_same_model, told_guidance
@@ -60,6 +60,7 @@ __all__ = [
     "demo",
     "files",
     "found_mask",
+    "gain_of_network",
     "guider_for",
     "heat_of_maps",
     "ids",

@@ -232,7 +232,7 @@ class EditedRun:
 
     def __init__(self, edit: AttentionControl, guider: Guider, model_options: ModelOptions, sigmas: Tensor, steps: int):
         refuse_what_cannot_share(edit, model_options)
-        blocks = Blocks.of(guider.inner_model.diffusion_model)
+        blocks = Blocks.of(guider.inner_model.diffusion_model, model_options)
         if not edit.acts_at(blocks.places):
             raise ValueError(
                 "this attention edit does nothing with this model, which has no attention at the sizes that it acts "

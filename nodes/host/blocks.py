@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import comfy.patcher_extension
 import torch
-from comfy.ldm.modules.attention import SpatialTransformer, SpatialVideoTransformer
-from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, ResBlock, UNetModel, Upsample
+from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
 
 from ...ddpm_core.attention import Part, Place
 
@@ -20,6 +20,25 @@ def key_of(place: Place) -> Key:
     return place.part, place.block, place.index
 
 
+def is_unet(network: torch.nn.Module) -> bool:
+    """Whether a network is a UNet in Stable Diffusion's layout, of whatever class."""
+    return all(hasattr(network, part) for part in ("input_blocks", "middle_block", "output_blocks"))
+
+
+def is_of_frames(layer: torch.nn.Module) -> bool:
+    """Whether a transformer takes the rows of a call for frames, as Stable Video Diffusion's do."""
+    return hasattr(layer, "time_stack")
+
+
+def _is_compiled(network: torch.nn.Module, model_options: dict[str, Any]) -> bool:
+    wrappers = model_options.get("transformer_options", {}).get("wrappers", {})
+    of_calls = wrappers.get(comfy.patcher_extension.WrappersMP.APPLY_MODEL, {})
+    return bool(of_calls.get(COMPILE_KEY)) or any(
+        hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None
+        for module in network.modules()
+    )
+
+
 @dataclass(frozen=True)
 class Blocks:
     """A UNet's transformers, and where they stand."""
@@ -29,13 +48,21 @@ class Blocks:
     """The end of the residual branch of the block that a transformer stands in, by part and number."""
 
     @classmethod
-    def of(cls, network: torch.nn.Module) -> Blocks:
-        """Found by what the modules are, not by a table of names.
+    def of(cls, network: torch.nn.Module, model_options: dict[str, Any]) -> Blocks:
+        """Found by what the modules have, not by names or classes, in whose place other packs put their own.
+
+        Args:
+            model_options: of a run.
 
         Raises:
-            ValueError: a network without cross-attention of its own, or of video.
+            ValueError: a network that is compiled, has no cross-attention of its own, or is of video.
         """
-        if not isinstance(network, UNetModel):
+        if _is_compiled(network, model_options):
+            raise ValueError(
+                "this model's network is compiled (torch.compile), and compiled code may go on with the attention of "
+                "an earlier step: connect the MODEL from before the node that compiles it"
+            )
+        if not is_unet(network):
             raise ValueError(
                 f"this model's network ({type(network).__name__}) has no cross-attention to a prompt: attention edits, "
                 "Mask from Words and Zero-Shot Image-to-Image are for Stable Diffusion's UNets (1.5, 2, SDXL). What "
@@ -52,15 +79,16 @@ class Blocks:
         for part, stages in parts:
             for number, stage in enumerate(stages):
                 for layer in stage:
-                    if isinstance(layer, SpatialVideoTransformer):
+                    if is_of_frames(layer):
                         raise ValueError("this is a model of video frames, and attention edits are for images")
-                    if isinstance(layer, ResBlock):
+                    if hasattr(layer, "out_layers"):
                         branch = layer.out_layers[-1]
-                    if isinstance(layer, SpatialTransformer):
+                    if hasattr(layer, "transformer_blocks"):
                         depth = range(len(layer.transformer_blocks))
                         places += [Place(part, number, index, level) for index in depth]
                         branches[part, number] = branch
-                    level += isinstance(layer, Downsample) - isinstance(layer, Upsample)
+                    if hasattr(layer, "use_conv") and not hasattr(layer, "out_layers"):
+                        level += 1 if hasattr(layer, "op") else -1  # a layer that halves, or doubles
         if not places:
             raise ValueError("this model reads no prompt by cross-attention, so there is nothing to edit in it")
         return cls(tuple(places), branches)

@@ -9,20 +9,22 @@ from typing import Any
 import comfy.controlnet
 import comfy.model_management
 import torch
-from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from torch import Tensor
 
 from ...ddpm_core import Denoiser, NoiseSchedule, chunks_of
 from . import conds
+from .blocks import is_unet
 from .models import ModelsByLevel
 from .values import Guider, ModelPatcher, RowWise
 
 # More rows than this no longer raise a GPU's rate, and they delay previews and the Cancel button.
 MOST_AUTOMATIC = 16
-CONTROLS = (comfy.controlnet.ControlNet, comfy.controlnet.ControlLora)  # others keep what the last call gave them
 # Parts of a MODEL that are made to be replaced, and that take a level for each row.
 REPLACEABLE = {"model_sampling", "latent_format"}
 _DATA = (Tensor, torch.dtype, torch.device, str, bytes, bool, int, float, type(None))
+
+Call = Callable[[Tensor, Tensor], Tensor]
+"""(x (rows, *S), sigma (rows,)) -> (rows, *S)."""
 
 
 def code_of_others(model: ModelPatcher, model_options: Mapping[str, Any]) -> list[str]:
@@ -52,13 +54,71 @@ def _holds_code(value: object) -> bool:
 
 def reads_text_by_cross_attention_alone(network: torch.nn.Module) -> bool:
     """Whether text repeated to another length is the same to a network, as it is to no network that joins it to x."""
-    return isinstance(network, UNetModel)
+    return is_unet(network)
 
 
-def by_images(call: Callable[[Tensor, Tensor], Tensor], images: int | None, x: Tensor, sigma: Tensor) -> Tensor:
+def makes_features_anew(control: comfy.controlnet.ControlBase) -> bool:
+    """Whether a ControlNet is asked by the host's own code; that of others may keep what the last call gave it."""
+    return getattr(control.get_control, "__func__", None) is comfy.controlnet.ControlNet.get_control
+
+
+def is_of_one_level(sigma: Tensor) -> bool:
+    """Whether the rows of a call are of one timestep."""
+    return bool((sigma == sigma[0]).all())
+
+
+def by_images(call: Call, images: int, x: Tensor, sigma: Tensor) -> Tensor:
     """A call for each variation of x (variations * images, *S), as if it were the only one."""
-    parts = zip(x.split(images or len(x)), sigma.split(images or len(x)), strict=True)
-    return torch.cat([call(*part) for part in parts])
+    return torch.cat([call(*part) for part in zip(x.split(images), sigma.split(images), strict=True)])
+
+
+class Variations:
+    """Calls of the variations of images: one for all, or one for each where rows are not independent.
+
+    Where other nodes have put code into the model that is not known to be, and where the first call shows it to be so
+    for the network.
+
+    Args:
+        others: names of that code.
+    """
+
+    def __init__(self, model: ModelPatcher, others: list[str]):
+        self._model = model
+        self._apart: bool | None = True if others else None
+
+    def keep_together(self) -> None:
+        """Have them in one call, whatever they are."""
+        self._apart = False
+
+    def __call__(
+        self,
+        call: Call,
+        images: int | None,
+        x: Tensor,
+        sigma: Tensor,
+        by_images: Callable[[Call, int, Tensor, Tensor], Tensor] = by_images,
+    ) -> Tensor:
+        """The result of a call for x (rows, *S).
+
+        Args:
+            images: B; None where each row is an image.
+        """
+        if images is None or images == len(x):
+            return call(x, sigma)
+        if self._apart:
+            return by_images(call, images, x, sigma)
+        network = self._model.model.diffusion_model
+        if self._apart is None and is_unet(network):
+            self._apart = False
+        if self._apart is None and is_of_one_level(sigma):
+            beside, alone = call(x, sigma), by_images(call, images, x, sigma)
+            self._apart = not is_rounding(beside, alone, x, self._model)
+            if not self._apart:
+                return beside
+            why = "because rows are not independent to its network"
+            logging.info("Edit-friendly: a call for each variation, %s (%s)", why, type(network).__name__)
+            return alone
+        return call(x, sigma)
 
 
 def expand_conditionings(guider: Guider, rows: int) -> None:
@@ -194,7 +254,7 @@ def _obstacle(guider: Guider, model_options: dict[str, Any], rows: int) -> str |
         if "mask" in cond and rows % len(cond["mask"]):
             return f"{len(cond['mask'])} masks on a conditioning for {rows} rows"
         for control in conds.controls(cond):
-            if type(control) not in CONTROLS:
+            if not makes_features_anew(control):
                 return f"a {type(control).__name__}, which is not known to take several"
             if rows % len(control.cond_hint_original):
                 return f"{len(control.cond_hint_original)} images of a ControlNet for {rows} rows"

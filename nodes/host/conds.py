@@ -85,6 +85,26 @@ def for_rows(conds: Conds, rows: int) -> Conds:
     ]
 
 
+def is_plain(conds: Conds) -> bool:
+    """Whether the host reads a prompt row by row: nothing of it is for a whole call."""
+    return not any(set(cond) & PER_CALL for cond in conds)
+
+
+def of_row(conds: Conds, row: int, rows: int) -> Conds:
+    """The conditioning of one of `rows` rows, which the host repeats in its own order."""
+
+    def of(part: Any) -> Any:
+        if isinstance(part, comfy.conds.CONDConstant):
+            return part
+        cut = [value[row : row + 1] for value in part.cond] if isinstance(part.cond, list) else part.cond[row : row + 1]
+        return type(part)(cut)
+
+    return [
+        {**cond, "model_conds": {name: of(part) for name, part in cond["model_conds"].items()}}
+        for cond in for_rows(conds, rows)
+    ]
+
+
 def is_of_one_image(conditioning: Conditioning) -> bool:
     """Whether a CONDITIONING tells all images of a batch the same: no tensor in it has a row for each."""
     return not any(_has_rows(part) for entry in conditioning for part in entry)

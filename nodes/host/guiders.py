@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import comfy.model_management
 import comfy.samplers
 import torch
 from torch import Tensor
 
 from ...ddpm_core.guidance import CFGSchedule, Guidance, cfg_scales, classifier_free, guided
 from . import calls
-from .conds import Conds, forget_features, joined
+from .conds import Conds, forget_features, is_plain, joined, of_row
 from .levels import LevelsOfRun
 from .model import advise_on_guidance
 from .values import Conditioning, Guider, ModelPatcher, Sampler
@@ -76,7 +77,6 @@ class ImagesGuider(comfy.samplers.CFGGuider):
         self.inner_set_conds(prompts)
         self._guide = guide
         self._masks: dict[str, dict[int, Tensor]] = {}
-        self._others: list[str] = []
 
     def sample(
         self, noise: Tensor, latent_image: Tensor, sampler: Sampler, sigmas: Tensor, *args: Any, **kwargs: Any
@@ -85,7 +85,6 @@ class ImagesGuider(comfy.samplers.CFGGuider):
         self.guidance = GuidanceOfRun(sigmas, self._guide)
         self.set_cfg(self.guidance.at(sigmas[:1]).scale)  # for patches that ask the guider
         self._masks = {}
-        self._others = calls.code_of_others(self.model_patcher, self.model_options)
         return super().sample(noise, latent_image, sampler, sigmas, *args, **kwargs)
 
     def inner_sample(
@@ -101,6 +100,9 @@ class ImagesGuider(comfy.samplers.CFGGuider):
     ) -> Tensor:
         """The host's, of the images alone."""
         b = self.images
+        self._others = calls.code_of_others(self.model_patcher, self.model_options)  # the host has put all of it there
+        self._variations = calls.Variations(self.model_patcher, self._others)
+        self._row_by_row = False
         mask = None if denoise_mask is None else denoise_mask[:b]
         return super().inner_sample(noise[:b], latent_image[:b], device, sampler, sigmas, mask, *args, **kwargs)
 
@@ -112,22 +114,24 @@ class ImagesGuider(comfy.samplers.CFGGuider):
 
     def keep_together(self) -> None:
         """Have all variations in one call for the rest of a run, whatever other nodes have put into it."""
-        self._others = []
+        self._variations.keep_together()
 
-    def _by_images(self, call: Callable[[Tensor, Tensor], Tensor], x: Tensor, timestep: Tensor) -> Tensor:
+    def _by_images(self, call: calls.Call, images: int, x: Tensor, timestep: Tensor) -> Tensor:
         """The guided prediction in a call for each variation, with the masks of all."""
+        parts = zip(x.split(images), timestep.split(images), strict=True)
+        return self._joined_results([partial(call, *part) for part in parts], timestep)
+
+    def _joined_results(self, parts: Sequence[Callable[[], Tensor]], timestep: Tensor) -> Tensor:
+        """The rows of several calls as those of one, with the masks of all."""
         step = self.guidance.step(timestep)
+        results: list[Tensor] = []
         masks: list[dict[str, Tensor]] = []
-
-        def one(x: Tensor, timestep: Tensor) -> Tensor:
-            result = call(x, timestep)
+        for part in parts:
+            results.append(part())
             masks.append({name: seen[step] for name, seen in self._masks.items() if step in seen})
-            return result
-
-        result = calls.by_images(one, self.images, x, timestep)
         for name in masks[0]:
             self._masks[name][step] = torch.cat([part[name] for part in masks])
-        return result
+        return torch.cat(results)
 
     def _guided(
         self,
@@ -138,9 +142,46 @@ class ImagesGuider(comfy.samplers.CFGGuider):
         x: Tensor,
         timestep: Tensor,
     ) -> Tensor:
-        """The guided prediction, of all variations in one call unless other nodes have put code into it."""
-        if self._others and self.images not in (None, len(x)):
-            return self._by_images(partial(self._guided, guidance, conds, options, seed), x, timestep)
+        """The guided prediction, of as many rows a call as may share one."""
+        call = partial(self._of_rows, guidance, conds, options, seed)
+        return self._variations(call, self.images, x, timestep, self._by_images)
+
+    def _of_rows(
+        self,
+        guidance: Guidance,
+        conds: dict[str, Conds],
+        options: dict[str, Any],
+        seed: int | None,
+        x: Tensor,
+        timestep: Tensor,
+    ) -> Tensor:
+        """The guided prediction in one call, or row by row for a network that takes one alone."""
+        if not self._row_by_row:
+            try:
+                return self._in_one(guidance, conds, options, seed, x, timestep)
+            except RuntimeError as error:
+                together = self._others or not all(map(is_plain, conds.values())) or not calls.is_of_one_level(timestep)
+                if len(x) == 1 or together or comfy.model_management.is_oom(error):
+                    raise
+                reason = str(error)
+        prompts = [{name: of_row(prompt, k, len(x)) for name, prompt in conds.items()} for k in range(len(x))]
+        rows = zip(prompts, x.split(1), timestep.split(1), strict=True)
+        parts = [partial(self._in_one, guidance, own, options, seed, *row) for own, *row in rows]
+        result = self._joined_results(parts, timestep)
+        if not self._row_by_row:
+            logging.warning("Edit-friendly: a call for each row, because one for all ended in: %s", reason)
+            self._row_by_row = True
+        return result
+
+    def _in_one(
+        self,
+        guidance: Guidance,
+        conds: dict[str, Conds],
+        options: dict[str, Any],
+        seed: int | None,
+        x: Tensor,
+        timestep: Tensor,
+    ) -> Tensor:
         positive = conds[guidance.positive]
         negative = conds[guidance.negative] if guidance.negative else None
         if not guidance.terms:

@@ -23,9 +23,9 @@ def check_one_part(shapes: list[tuple[int, ...]]) -> None:
     """
     if len(shapes) > 1:
         raise ValueError(
-            f"the latent has {len(shapes)} parts, of shapes {' and '.join(map(str, shapes))}, such as a video and its "
-            "sound, and noise maps hold one: use a model of images or of video alone (a node like LTXVSeparateAVLatent "
-            "takes such a latent apart)"
+            f"the latent has {len(shapes)} parts, of shapes {' and '.join(map(str, shapes))}, and noise maps hold one: "
+            "use a model that makes one thing, or give it one part where it takes that alone (of a video with sound, "
+            "by LTXVSeparateAVLatent)"
         )
 
 

@@ -75,6 +75,18 @@ def sigma_of_share(model: ModelPatcher, share: float) -> float:
     return high
 
 
+def gain_of_network(model: ModelPatcher, sigma: Tensor) -> float:
+    """How many times what the network says counts in the prediction of x_0 at a level.
+
+    Sigma for a network that predicts the noise; about 1 and less for v, x_0 and flows.
+    """
+    zero = torch.zeros(1, 1, 1, 1)
+    denoised = model.get_model_object("model_sampling").calculate_denoised
+    level = sigma.detach().cpu().float().reshape(1)
+    gain: Tensor = denoised(level, torch.ones_like(zero), zero) - denoised(level, zero, zero)
+    return abs(gain.item())
+
+
 def sigmas_at(schedule: NoiseSchedule, chosen: Sequence[int]) -> Tensor:
     """(len(chosen) + 1,) the sigmas of a run that calls the model at some levels of a schedule, then 0."""
     return torch.cat([schedule.sigmas[list(chosen)], torch.zeros(1)]).to(torch.float32)

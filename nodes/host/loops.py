@@ -436,7 +436,8 @@ def word_maps(noise_maps: NoiseMaps, levels: Sequence[int], tokens: Tensor) -> L
     def loop(run: Run) -> Tensor:
         refuse_what_cannot_share(AttentionControl(), run.model_options)
         seen = WordMaps(tokens)
-        patches = Patches(AttentionControl(), Blocks.of(run.guider.inner_model.diffusion_model), steps=1)
+        blocks = Blocks.of(run.guider.inner_model.diffusion_model, run.model_options)
+        patches = Patches(AttentionControl(), blocks, steps=1)
         options = patches.into(run.model_options, step=0, positive=0, see=seen)
         denoiser = replace(run, extra_args={**run.extra_args, "model_options": options}).denoiser
         with run.progress(len(levels)) as progress:

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 import torch
 from comfy.latent_formats import LatentFormat
-from comfy.ldm.modules.attention import SpatialVideoTransformer
 from torch import Tensor
 
 from ...ddpm_core import LatentSpace, NoiseMaps, network_at
+from .blocks import is_of_frames
 from .levels import schedule_for
 from .models import networks
 from .values import Conditioning, ModelPatcher
@@ -39,7 +39,7 @@ def latent_space(model: ModelPatcher) -> LatentSpace:
 
 def rows_are_frames(model: ModelPatcher) -> bool:
     """Whether a batch of latents is a video to a model, as to Stable Video Diffusion."""
-    return any(isinstance(module, SpatialVideoTransformer) for module in model.model.diffusion_model.modules())
+    return any(map(is_of_frames, model.model.diffusion_model.modules()))
 
 
 def is_of_sound(model: ModelPatcher) -> bool:

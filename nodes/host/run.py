@@ -63,12 +63,12 @@ class Run:
         return self.showing(self.image(len(self.latent)), partial(self.guider, **self.extra_args))
 
     def guider_of(self, images: int) -> Denoiser:
-        """The guider, in calls of so many images if it is the host's and other nodes have put code into its model."""
+        """The guider; the host's own in calls of so many images where rows are not independent."""
         guider: Denoiser = partial(self.guider, **self.extra_args)
-        others = calls.code_of_others(self.guider.model_patcher, self.model_options)
-        if not others or isinstance(self.guider, ImagesGuider):
+        if isinstance(self.guider, ImagesGuider):
             return guider
-        return partial(calls.by_images, guider, images)
+        model = self.guider.model_patcher
+        return partial(calls.Variations(model, calls.code_of_others(model, self.model_options)), guider, images)
 
     def showing(self, image: Tensor, denoiser: Denoiser) -> Denoiser:
         """A denoiser that shows the network the kept part of images (rows, *S) as the host does.

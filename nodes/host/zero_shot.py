@@ -66,7 +66,7 @@ class HostGuidance:
         self._model = guider.inner_model
         self._options = model_options
         self._guidance = guidance
-        self._blocks = Blocks.of(self._model.diffusion_model).keys
+        self._blocks = Blocks.of(self._model.diffusion_model, model_options).keys
         _check_options(model_options)
         names = (("source", "source"), ("positive", "target"), ("negative", "negative"))  # the host's and the node's
         source, target, negative = (_one(ours, guider.conds[hosts]) for hosts, ours in names)

@@ -177,6 +177,108 @@ def test_a_network_that_takes_one_prompt_alone(
     assert_close(edited, sample(model, maps, positive=conditioning("sd15", 9), cfg=1.0, skip_steps=1))
 
 
+def test_rows_of_a_network_that_takes_one_alone(
+    random_model, conditioning, latent, invert, sample, edit, monkeypatch, caplog
+):
+    """A batch with variations, each row with its own picture beside it."""
+    model, images = random_model("inpaint"), latent("sd15", batch=2)
+    network = model.model.diffusion_model
+    forward, seen = network.forward, []
+
+    def of_one_row(x, *args, **kwargs):
+        seen.append(len(x))
+        if len(x) > 1:
+            raise RuntimeError("a mask for one row")
+        return forward(x, *args, **kwargs)
+
+    pictures = {
+        "concat_latent_image": latent("sd15", batch=2, seed=5)["samples"],
+        "concat_mask": torch.ones(1, 1, 8, 8),
+    }
+    prompts = [[[conditioning("sd15", k)[0][0], dict(pictures)]] for k in (1, 9)]
+    one_cfg = {"positive": prompts[0], "cfg": 1.0, **SETTINGS}
+    expected = invert(model, "inpaint", latent_image=images, variations=2, **one_cfg)
+    edited = sample(model, expected, "inpaint", positive=prompts[1], cfg=1.0, skip_steps=1)
+    monkeypatch.setattr(network, "forward", of_one_row)
+    maps = invert(model, "inpaint", latent_image=images, variations=2, **one_cfg)
+    assert seen == [4] + [1] * 20 and "a call for each row, because one for all ended in: a mask" in caplog.text
+    assert (maps.residuals - expected.residuals).abs().max() <= 1e-4 * expected.residuals.abs().max()
+    assert_close(sample(model, maps, "inpaint", positive=prompts[1], cfg=1.0, skip_steps=1), edited)
+    same = {"source": prompts[0], "target": prompts[1], "latent_image": images, "variations": 2}
+    assert_close(edit(model, "inpaint", **same, source_cfg=1.0, target_cfg=1.0), edited)
+
+
+def test_what_no_row_can_be_taken_with_says_so(random_model, latent, invert, monkeypatch):
+    """And what is no matter of rows is not tried row by row."""
+    network, seen = random_model("sd15").model.diffusion_model, []
+
+    def fails(x, *args, **kwargs):
+        seen.append(len(x))
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(network, "forward", fails)
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        invert(random_model("sd15"), latent_image=latent("sd15", batch=2), cfg=1.0)
+    assert seen == [2, 1]
+
+
+@pytest.mark.parametrize("guider", ["ours", "host's"])
+def test_variations_of_a_network_to_which_rows_are_not_independent(
+    random_model, conditioning, latent, invert, sample, edit, run_custom, host_node, monkeypatch, guider, caplog
+):
+    """As ACE-Step's: the first call shows it, and each variation is what it is with its own seed."""
+    model, image = random_model("flow"), latent("flow")
+    network = model.model.diffusion_model
+    forward = network.forward
+
+    def mixing(x, *args, **kwargs):
+        out = forward(x, *args, **kwargs)
+        prompts = len(kwargs["transformer_options"]["cond_or_uncond"])
+        clips = out.unflatten(0, (prompts, -1))
+        return (clips + 0.1 * clips.mean(dim=1, keepdim=True)).flatten(0, 1)
+
+    monkeypatch.setattr(network, "forward", mixing)
+    expected = torch.cat([in_two(model, image, conditioning, invert, sample, "flow", seed=seed) for seed in (3, 4)])
+    with caplog.at_level(logging.INFO):
+        maps = invert(model, "flow", latent_image=image, **SETTINGS, variations=2)
+    assert "a call for each variation, because rows are not independent to its network" in caplog.text
+    if guider == "ours":
+        assert_close(sample(model, maps, "flow", positive=conditioning("flow", 9), cfg=7.0, skip_steps=1), expected)
+        assert_close(edit(model, "flow", latent_image=image, variations=2), expected)
+    else:
+        prompts = {"positive": conditioning("flow", 9), "negative": conditioning("flow", 2)}
+        (own,) = host_node("CFGGuider", model=model, **prompts, cfg=7.0)
+        assert_close(run_custom(own, maps, image, skip_steps=1), expected)
+
+
+def test_variations_of_any_other_network_share_their_calls(random_model, latent, invert, count_calls):
+    """After a first one that is tried both ways."""
+    rows, network = [], random_model("flow").model.diffusion_model
+    handle = network.register_forward_pre_hook(lambda module, inputs: rows.append(len(inputs[0])))
+    try:
+        invert(random_model("flow"), "flow", latent_image=latent("flow"), **SETTINGS, variations=3, cfg=1.0)
+    finally:
+        handle.remove()
+    assert rows == [3, 1, 1, 1] + [3] * 4
+
+
+def test_code_of_others_is_seen_however_it_came_into_the_model(random_model, conditioning, latent, invert, sample):
+    """A wrapper that the host adds to the options of a run only: it mixes the rows of each prompt."""
+    from comfy.patcher_extension import WrappersMP
+
+    def mixed(executor, x, *args, **kwargs):
+        out = executor(x, *args, **kwargs)
+        prompts = len(args[4]["cond_or_uncond"] if len(args) > 4 else kwargs["transformer_options"]["cond_or_uncond"])
+        clips = out.unflatten(0, (prompts, -1))
+        return (clips + 0.1 * clips.mean(dim=1, keepdim=True)).flatten(0, 1)
+
+    model, image = random_model("sd15").clone(), latent("sd15")
+    model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "motion", mixed)
+    expected = torch.cat([in_two(model, image, conditioning, invert, sample, seed=seed) for seed in (3, 4)])
+    maps = invert(model, latent_image=image, **SETTINGS, variations=2)
+    assert_close(sample(model, maps, positive=conditioning("sd15", 9), cfg=7.0, skip_steps=1), expected)
+
+
 def test_text_that_is_not_read_by_cross_attention_alone_is_not_repeated(pack, random_model, conditioning):
     """Where a network joins text to the picture, a prompt that is repeated to another's length is another prompt."""
     assert pack.host.calls.reads_text_by_cross_attention_alone(random_model("sd15").model.diffusion_model)

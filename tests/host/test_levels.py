@@ -196,3 +196,38 @@ def test_guidance_of_distilled_models_is_told_in_the_log(random_model, invert, e
         invert(random_model(kind), kind, cfg=cfg, steps=1, scheduler="simple")
         edit(random_model(kind), kind, source_cfg=cfg, target_cfg=cfg, steps=2, skip_steps=1)
     assert caplog.text.count("guidance-distilled: set cfg to 1") == 2 * said
+
+
+# --- zero terminal SNR ------------------------------------------------------------------------------------------------
+
+OF_ERRORS = "at the first step nothing is left of the image (zero terminal SNR), and this model predicts the noise"
+
+
+@pytest.mark.parametrize(
+    ("sampling", "zsnr", "skip_steps", "said"),
+    [("eps", True, 0, True), ("eps", True, 1, False), ("eps", False, 0, False), ("v_prediction", True, 0, False)],
+)
+def test_noise_that_is_predicted_where_there_is_nothing_else_is_remarked_on(
+    random_model, host_node, conditioning, run_node, sample, edit, caplog, sampling, zsnr, skip_steps, said
+):
+    (model,) = host_node("ModelSamplingDiscrete", model=random_model("sd15"), sampling=sampling, zsnr=zsnr)
+    inputs = {"scheduler": "simple", "skip_steps": skip_steps}
+    (maps,) = run_node("EditFriendlyInvert", model, scheduler="simple")
+    for way in (
+        lambda: run_node("EditFriendlyInvert", model, **inputs),
+        lambda: run_node("EditFriendlyCycleDiffusionInvert", model, **inputs),
+        lambda: edit(model, skip_steps=skip_steps),
+        lambda: sample(model, maps, skip_steps=skip_steps),
+    ):
+        caplog.clear()
+        way()
+        assert (OF_ERRORS in caplog.text) == said
+        assert ("count 4519 times there" in caplog.text and "Set skip_steps to 1 or more" in caplog.text) == said
+
+
+@pytest.mark.parametrize("kind", ["sd15", "v", "flow"])
+def test_what_a_network_says_counts_as_its_prediction_has_it(pack, random_model, kind):
+    for level in (0.1, 0.5, 0.9):
+        sigma = torch.tensor(level)
+        expected = {"sd15": level, "flow": level, "v": level / (1 + level**2) ** 0.5}[kind]
+        assert pack.host.levels.gain_of_network(random_model(kind), sigma) == pytest.approx(expected)

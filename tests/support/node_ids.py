@@ -40,4 +40,8 @@ NODE_IDS = (
     "EditFriendlyLoadDemoModel",
     "EditFriendlyLoadDemoImage",
 )
-LATER = ("EditFriendlySwitchModels", "EditFriendlyKeepImage", "EditFriendlyMaskSeconds")  # never had an id without the prefix
+LATER = (
+    "EditFriendlySwitchModels",
+    "EditFriendlyKeepImage",
+    "EditFriendlyMaskSeconds",
+)  # never had an id without the prefix

@@ -134,10 +134,11 @@ def randomize(module: torch.nn.Module, seed: int) -> torch.nn.Module:
         if parameter.ndim > 1:
             value = noise / parameter[0].numel() ** 0.5
         else:
-            value = 1 + 0.1 * noise if "weight" in name else 0.1 * noise
+            value = 0.1 * noise if name.endswith(("bias", "beta")) else 1 + 0.1 * noise
         parameter.data.copy_(value)
     for _, buffer in module.named_buffers():
-        buffer.copy_(torch.randn(buffer.shape, generator=generator))
+        if buffer.is_floating_point():
+            buffer.copy_(torch.randn(buffer.shape, generator=generator))
     return module
 
 
