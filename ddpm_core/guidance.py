@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
@@ -61,6 +61,11 @@ class Term:
         """Whether it acts at a step of `steps`."""
         return is_open(self.window, step, steps)
 
+    @property
+    def is_everywhere(self) -> bool:
+        """Whether it acts in every place, whatever is predicted."""
+        return self.quantile == 0 and self.mask is None
+
     def support(self, difference: Tensor) -> Tensor:
         """(B, 1, *S[1:]) m_c of a difference D_c - D_b (B, C, *S[1:])."""
         mask = torch.ones_like(difference[:, :1]) if self.mask is None else self.mask.to(difference)
@@ -94,6 +99,37 @@ class Guidance:
         if self.negative is None and self.scale != 1:
             raise ValueError(f"guidance with a scale of {self.scale:g} needs a negative prompt")
 
+    def with_scale(self, scale: float) -> Guidance:
+        """The same at another scale: w, or that of each term where there is no negative to be led away from."""
+        if self.negative is not None:
+            return replace(self, scale=scale)
+        terms = tuple((name, replace(term, scale=math.copysign(scale, term.scale))) for name, term in self._acting)
+        return replace(self, terms=terms)
+
+    @property
+    def _acting(self) -> tuple[tuple[str, Term], ...]:
+        return tuple((name, term) for name, term in self.terms if term.scale)
+
+    def of_two(self) -> OfTwo | None:
+        """The same as classifier-free guidance of two predictions; None where it is not.
+
+        It is with terms that act everywhere, which count among what is led away from:
+        D = w D_p + (1 - w) (D_n + sum_c s_c / (1 - w) (D_c - D_n)). One such term alone, where nothing else is guided,
+        is guidance towards its prompt.
+        """
+        base, terms = self.negative or self.positive, self._acting
+        if not all(term.is_everywhere for _, term in self.terms):
+            return None
+        if not terms:
+            return OfTwo(self.positive, {base: 1.0}, self.scale)
+        if base == self.positive and len(terms) == 1:
+            ((name, term),) = terms
+            return OfTwo(name, {base: 1.0}, term.scale)
+        if base == self.positive or math.isclose(self.scale, 1):
+            return None
+        weights = {name: term.scale / (1 - self.scale) for name, term in terms}
+        return OfTwo(self.positive, {base: 1 - sum(weights.values()), **weights}, self.scale)
+
     @property
     def prompts(self) -> tuple[str, ...]:
         """Names of the predictions that are needed: p, then n unless it has no weight, then each c."""
@@ -115,6 +151,21 @@ class Guidance:
             masks[name] = term.support(difference)
             result = result + term.scale * masks[name] * difference
         return result, masks
+
+
+@dataclass(frozen=True)
+class OfTwo:
+    """Classifier-free guidance away from a mean of predictions: D = N + w (D_p - N), N = sum_k v_k D_k.
+
+    Args:
+        positive: p.
+        negatives: v_k by the name of each prompt, with a sum of 1.
+        scale: w.
+    """
+
+    positive: str
+    negatives: Mapping[str, float]
+    scale: float
 
 
 def guided(uncond: Tensor, cond: Tensor, scale: float | Tensor) -> Tensor:

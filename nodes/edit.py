@@ -13,21 +13,18 @@ from . import advice, inputs
 from .host import (
     AttentionEdit,
     Conditioning,
-    ImagesGuider,
     Latent,
     ModelPatcher,
-    PairGuider,
     Plan,
     RunSettings,
     advise_on_guidance,
     cfg_guide,
+    edited,
     found_mask,
     gain_of_network,
     latents,
-    loops,
     mask_of_edit,
     same_embedding,
-    sampled_plan,
     tell,
     to_latent,
     told_guidance,
@@ -151,10 +148,16 @@ class EditFriendlyEdit(io.ComfyNode):
             allowed = intersection(allowed, found_mask(model, source, target, plan, auto_mask, allowed))
         advise_on_guidance(model, source_cfg, target_cfg)
         guide = cfg_guide(target_cfg, cfg_schedule, end_cfg)
-        guider = (
-            ImagesGuider(model, {"positive": target, "negative": negative}, guide)
-            if by_image
-            else PairGuider(model, source, target, negative, source_cfg, guide)
+        samples = edited(
+            model,
+            source,
+            target,
+            negative,
+            plan,
+            source_cfg=source_cfg,
+            guide=guide,
+            mask=allowed,
+            attention=attention,
+            by_image=by_image,
         )
-        samples = sampled_plan(guider, loops.editing(plan, allowed, attention), plan)
         return io.NodeOutput(to_latent(samples, latent_image), latents.to_mask(mask_of_edit(allowed, plan), cell))

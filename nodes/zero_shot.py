@@ -103,9 +103,7 @@ class ZeroShotImageToImage(io.ComfyNode):
             )
         allowed, guide = latents.mask_of_maps(noise_maps, mask), cfg_guide(cfg, cfg_schedule, end_cfg)
         first = noise_maps.first_step(skip_steps)
-        sampler = loops.zero_shot_sampling(
-            noise_maps, guide, weight=guidance_weight, skip_steps=skip_steps, mask=allowed
-        )
+        sampler = loops.zero_shot_sampling(noise_maps, weight=guidance_weight, skip_steps=skip_steps, mask=allowed)
         advise_on_guidance(model, cfg)
         prompts = {"positive": target, "negative": negative, "source": source}
         guider = ImagesGuider(with_lasting_weights(model), prompts, guide)

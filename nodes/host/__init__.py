@@ -7,7 +7,7 @@ from . import demo, files, ids, latents, loops, words
 from .attention import AttentionEdit, same_embedding
 from .blocks import Blocks
 from .conds import is_of_one_image
-from .guiders import ImagesGuider, PairGuider, cfg_guide, guider_for
+from .guiders import ImagesGuider, cfg_guide, guider_for
 from .keep import KeepImage
 from .levels import gain_of_network, levels, levels_at, schedule_for, sigmas_at
 from .loops import FixedNoise
@@ -15,8 +15,9 @@ from .masks import END, LEVELS, START, found_mask, heat_of_maps, mask_of_edit
 from .model import advise_on_guidance, check_same_model, told_guidance
 from .models import ModelsByLevel
 from .notices import counted, tell
+from .one_pass import edited
 from .plan import Plan, RunSettings
-from .run import run_on_maps, run_plan, sampled_from_maps, sampled_plan, with_lasting_weights
+from .run import run_on_maps, run_plan, sampled_from_maps, with_lasting_weights
 from .values import (
     SCHEDULERS,
     Audio,
@@ -46,7 +47,6 @@ __all__ = [
     "Latent",
     "ModelPatcher",
     "ModelsByLevel",
-    "PairGuider",
     "Plan",
     "SCHEDULERS",
     "START",
@@ -58,6 +58,7 @@ __all__ = [
     "counted",
     "decode",
     "demo",
+    "edited",
     "files",
     "found_mask",
     "gain_of_network",
@@ -74,7 +75,6 @@ __all__ = [
     "run_plan",
     "same_embedding",
     "sampled_from_maps",
-    "sampled_plan",
     "schedule_for",
     "seconds_of",
     "sigmas_at",

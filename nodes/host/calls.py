@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import comfy.controlnet
 import comfy.model_management
+import comfy.patcher_extension
 import torch
 from torch import Tensor
 
@@ -33,15 +35,34 @@ def code_of_others(model: ModelPatcher, model_options: Mapping[str, Any]) -> lis
     Such code may hold something for each row of a LATENT, mix the rows of a prompt, or look at one level for all, and
     none of this can be seen from outside: so a call has the rows that KSampler's would have.
     """
-    found = {name for name, value in model_options.items() if _holds_code(value)}
-    if "transformer_options" in found:
-        inside = model_options["transformer_options"]
-        found = found - {"transformer_options"} | {name for name, value in inside.items() if _holds_code(value)}
-    patched = {name for name, value in model.object_patches.items() if name not in REPLACEABLE and _holds_code(value)}
+    inside = model_options.get("transformer_options", {})
+    groups = [inside.get("wrappers", {}), inside.get("callbacks", {}), model.wrappers, model.callbacks]
+    named = {"transformer_options", "wrappers", "callbacks"}  # a run brings those of the MODEL into its options
+    groups += [{name: part for name, part in group.items() if name not in named} for group in (model_options, inside)]
+    groups += [{name: part for name, part in model.object_patches.items() if name not in REPLACEABLE}]
+    found = {name for group in groups for name, part in group.items() if _holds_code(part)}
     models = ModelsByLevel.of(model)
-    around = {kind for kind, wrappers in model.wrappers.items() if _holds_code(wrappers)}
     second = code_of_others(models.second, models.second.model_options) if models else []
-    return sorted(found | patched | around | set(second) | set(model.injections))
+    return sorted(found | set(second) | set(model.injections))
+
+
+@contextmanager
+def gradients_through(others: Sequence[str], what: str) -> Iterator[None]:
+    """Context in which a method takes gradients through code of other nodes; its errors name that code.
+
+    Raises:
+        ValueError: such an error, but for a lack of memory, in place of a RuntimeError.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not others or comfy.model_management.is_oom(error):
+            raise
+        raise ValueError(
+            f"{what} takes gradients through model patches of other nodes ({', '.join(others)}) and ended in: {error}. "
+            "There are none through what is kept from call to call, as by step caches and momentum: connect the MODEL "
+            "from before those nodes"
+        ) from error
 
 
 def _holds_code(value: object) -> bool:
@@ -50,6 +71,12 @@ def _holds_code(value: object) -> bool:
     if isinstance(value, list | tuple | set | frozenset):
         return any(map(_holds_code, value))
     return not isinstance(value, (*_DATA, RowWise))
+
+
+def wraps_guidance(model_options: dict[str, Any]) -> bool:
+    """Whether code of other nodes is around a guider's calls, where it may change the scale of a step."""
+    kind = comfy.patcher_extension.WrappersMP.PREDICT_NOISE
+    return bool(comfy.patcher_extension.get_all_wrappers(kind, model_options, is_model_options=True))
 
 
 def reads_text_by_cross_attention_alone(network: torch.nn.Module) -> bool:

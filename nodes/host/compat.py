@@ -65,6 +65,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "comfy.patcher_extension.WrappersMP.PREPARE_SAMPLING": (),
     "comfy.patcher_extension.WrappersMP.SAMPLER_SAMPLE": (),
     "comfy.patcher_extension.add_wrapper": ("wrapper_type", "wrapper", "transformer_options", "is_model_options"),
+    "comfy.patcher_extension.get_all_wrappers": ("wrapper_type", "transformer_options", "is_model_options"),
     "comfy.patcher_extension.merge_nested_dicts": ("dict1", "dict2"),
     "comfy.sample.fix_empty_latent_channels": ("model", "latent_image", "downscale_ratio_spacial"),
     "comfy.sampler_helpers.convert_cond": (),
@@ -76,9 +77,6 @@ NAMES: dict[str, tuple[str, ...]] = {
     "comfy.samplers.Sampler": (),
     "comfy.samplers.calc_cond_batch": ("model", "conds", "x_in", "timestep", "model_options"),
     "comfy.samplers.calculate_sigmas": ("model_sampling", "scheduler_name", "steps"),
-    "comfy.samplers.cfg_function": (
-        *("model", "cond_pred", "uncond_pred", "cond_scale", "x", "timestep", "model_options", "cond", "uncond"),
-    ),
     "comfy.samplers.process_conds": (
         *("model", "noise", "conds", "device", "latent_image", "denoise_mask", "seed", "latent_shapes"),
     ),

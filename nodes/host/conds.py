@@ -72,6 +72,18 @@ def joined(a: Conds, b: Conds, rows: int, repeats: bool, allowed: Collection[str
     return [{**b[0], "model_conds": both}]
 
 
+def weighted(parts: Collection[tuple[Conds, float]]) -> Conds | None:
+    """One prompt whose prediction is a mean of those of some, by weights of sum 1; None where the host takes no mean.
+
+    It does by the strength of entries, where each prompt is one for the whole picture at every step.
+    """
+    if len(parts) == 1:
+        return next(iter(parts))[0]
+    if any(len(prompt) != 1 or set(prompt[0]) & PER_CALL - CONTROL for prompt, _ in parts):
+        return None
+    return [{**prompt[0], "strength": weight} for prompt, weight in parts]
+
+
 def for_rows(conds: Conds, rows: int) -> Conds:
     """The conditioning expanded to `rows` rows, in the host's order."""
     return [

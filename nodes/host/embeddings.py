@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from ...ddpm_core.null_text import UncondDenoiser
+from . import calls
 from .conds import Conds
-from .guiders import GuidanceOfRun
+from .guiders import ImagesGuider, summing
 from .levels import LevelsOfRun
 from .values import Guider
 
@@ -39,18 +40,18 @@ class ReplacingDenoiser:
 
 
 class OpenGuidance:
-    """The host's classifier-free guidance with the unconditional embedding as a variable that has gradients.
+    """A running guider with its unconditional embedding as a variable that has gradients.
 
-    Args:
-        guidance: of the run.
+    The sum of both predictions is the host's own. The conditional one is made once a step, unless code of other nodes
+    may look at both in one call.
     """
 
-    def __init__(self, guider: Guider, model_options: dict[str, Any], guidance: GuidanceOfRun):
+    def __init__(self, guider: ImagesGuider, extra_args: dict[str, Any]):
         self._negative = _negative(guider)
-        self._positive = guider.conds["positive"]
-        self._model = guider.inner_model
-        self._model_options = model_options
-        self._guidance = guidance
+        self._guider = guider
+        self._extra_args = extra_args
+        self._options = extra_args["model_options"]
+        self._others = calls.code_of_others(guider.model_patcher, self._options)
 
     def embedding(self, rows: int) -> Tensor:
         """(rows, L, D) the negative prompt's own embedding, where the search starts."""
@@ -58,28 +59,24 @@ class OpenGuidance:
         return embedding.expand(rows, -1, -1) if len(embedding) == 1 else embedding
 
     def __call__(self, x: Tensor, sigma: Tensor) -> UncondDenoiser:
-        scale = self._guidance.at(sigma).scale
-        with torch.no_grad():
-            cond = self._predict(self._positive, x, sigma)
+        cond: Tensor | None = None
+        if not self._others:
+            with torch.no_grad():
+                cond = self._predict(self._guider.conds["positive"], x, sigma)
 
         def predict(uncond: Tensor) -> Tensor:
             negative = [_with_embedding(self._negative, uncond)]
-            return comfy.samplers.cfg_function(
-                self._model,
-                cond,
-                self._predict(negative, x, sigma),
-                scale,
-                x,
-                sigma,
-                self._model_options,
-                cond=self._positive,
-                uncond=negative,
-            )
+            self._guider.conds["negative"] = negative
+            extra_args = self._extra_args
+            if cond is not None:
+                options = summing(self._options, cond, self._predict(negative, x, sigma))
+                extra_args = {**extra_args, "model_options": options}
+            return self._guider(x, sigma, **extra_args)
 
         return predict
 
     def _predict(self, conds: Conds, x: Tensor, sigma: Tensor) -> Tensor:
-        return comfy.samplers.calc_cond_batch(self._model, [conds], x, sigma, self._model_options)[0]
+        return comfy.samplers.calc_cond_batch(self._guider.inner_model, [conds], x, sigma, self._options)[0]
 
 
 def _negative(guider: Guider) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...ddpm_core.guidance import CFGSchedule, Guidance, cfg_scales, classifier_free, guided
 from . import calls
-from .conds import Conds, forget_features, is_plain, joined, of_row
+from .conds import Conds, forget_features, is_plain, joined, of_row, weighted
 from .levels import LevelsOfRun
 from .model import advise_on_guidance
 from .values import Conditioning, Guider, ModelPatcher, Sampler
@@ -31,17 +31,26 @@ def cfg_guide(cfg: float, schedule: CFGSchedule = "constant", end_cfg: float = 1
     return lambda steps: classifier_free(cfg_scales(steps, schedule, cfg, end_cfg))
 
 
+PREDICTIONS = "sampler_calc_cond_batch_function"
+"""The host's option of a function in place of its call of both prompts."""
+
+
+def summing(options: dict[str, Any], positive: Tensor, negative: Tensor) -> dict[str, Any]:
+    """Options of a call of a guider in which the host's guidance has two predictions that were made before."""
+    return {**options, PREDICTIONS: lambda _: [positive, negative]}
+
+
 class GuidanceOfRun:
     """Guidance at each level of one run."""
 
     def __init__(self, sigmas: Tensor, guide: Guide):
         self._levels = LevelsOfRun(sigmas)
-        self._guidances = guide(max(1, len(self._levels)))
+        self.of_steps = guide(max(1, len(self._levels)))
 
     @property
     def is_none(self) -> bool:
         """Whether each step takes its positive prompt alone."""
-        return all(len(guidance.prompts) == 1 for guidance in self._guidances)
+        return all(len(guidance.prompts) == 1 for guidance in self.of_steps)
 
     def step(self, timestep: Tensor) -> int:
         """The step that a call belongs to."""
@@ -49,10 +58,10 @@ class GuidanceOfRun:
 
     def at(self, timestep: Tensor) -> Guidance:
         """The guidance of the step that a call belongs to."""
-        first = self._guidances[0]
-        if all(guidance is first for guidance in self._guidances):
+        first = self.of_steps[0]
+        if all(guidance is first for guidance in self.of_steps):
             return first  # without a look at the level, which waits for the device
-        return self._guidances[self.step(timestep)]
+        return self.of_steps[self.step(timestep)]
 
 
 class ImagesGuider(comfy.samplers.CFGGuider):
@@ -83,8 +92,15 @@ class ImagesGuider(comfy.samplers.CFGGuider):
     ) -> Tensor:
         """The host's own signature."""
         self.guidance = GuidanceOfRun(sigmas, self._guide)
-        self.set_cfg(self.guidance.at(sigmas[:1]).scale)  # for patches that ask the guider
+        self._tell(self.guidance.at(sigmas[:1]))
         self._masks = {}
+        self._others = calls.code_of_others(self.model_patcher, self.model_options)
+        if self._others and any(guidance.of_two() is None for guidance in self.guidance.of_steps):
+            logging.info(
+                "Edit-friendly edit: a guidance for each edit, because of model patches (%s); what they keep from call "
+                "to call they keep of all edits together",
+                ", ".join(self._others),
+            )
         return super().sample(noise, latent_image, sampler, sigmas, *args, **kwargs)
 
     def inner_sample(
@@ -106,11 +122,27 @@ class ImagesGuider(comfy.samplers.CFGGuider):
         mask = None if denoise_mask is None else denoise_mask[:b]
         return super().inner_sample(noise[:b], latent_image[:b], device, sampler, sigmas, mask, *args, **kwargs)
 
+    def guide_by(self, guidance: GuidanceOfRun) -> None:
+        """Take another guidance for the rest of a run."""
+        self.guidance = guidance
+
+    def _tell(self, guidance: Guidance) -> None:
+        self._told = float(guidance.scale)
+        self.set_cfg(self._told)
+
+    def outer_predict_noise(self, x: Tensor, timestep: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """The host's; patches around it read and change the scale of a step as `cfg`."""
+        self._tell(self.guidance.at(timestep))
+        return super().outer_predict_noise(x, timestep, *args, **kwargs)
+
     def predict_noise(
         self, x: Tensor, timestep: Tensor, model_options: dict[str, Any] | None = None, seed: int | None = None
     ) -> Tensor:
         """The guided prediction of x_0, by the host's name for it."""
-        return self._guided(self.guidance.at(timestep), self.conds, model_options or {}, seed, x, timestep)
+        guidance = self.guidance.at(timestep)
+        if self.cfg is not self._told:  # a patch has set another
+            guidance = guidance.with_scale(self.cfg)
+        return self._guided(guidance, self.conds, model_options or {}, seed, x, timestep)
 
     def keep_together(self) -> None:
         """Have all variations in one call for the rest of a run, whatever other nodes have put into it."""
@@ -182,39 +214,50 @@ class ImagesGuider(comfy.samplers.CFGGuider):
         x: Tensor,
         timestep: Tensor,
     ) -> Tensor:
-        positive = conds[guidance.positive]
-        negative = conds[guidance.negative] if guidance.negative else None
-        if not guidance.terms:
-            return comfy.samplers.sampling_function(
-                self.inner_model, x, timestep, negative, positive, guidance.scale, model_options=options, seed=seed
-            )
-        # in the host's own order, by which patches of attention tell the first two
-        names = [name for name, _ in guidance.terms]
-        prompts = [positive, negative, *(conds[name] for name in names)]
-        first, second, *others = comfy.samplers.calc_cond_batch(self.inner_model, prompts, x, timestep, options)
-        if negative is None:
-            second = first
-        told = {"conds": prompts[:2], "cond_scale": guidance.scale, "timestep": timestep, "sigma": timestep, "input": x}
-        told |= {"model": self.inner_model, "model_options": options}
-        for function in options.get("sampler_pre_cfg_function", []):  # as the host's own guidance calls them
-            first, second = function({**told, "conds_out": [first, second]})
-        summed = comfy.samplers.cfg_function(
-            self.inner_model,
-            first,
-            second,
-            guidance.scale,
-            x,
-            timestep,
-            model_options=options,
-            cond=positive,
-            uncond=positive if negative is None else negative,
-        )
-        named = {guidance.positive: first, guidance.negative or guidance.positive: second}
-        result, masks = guidance.with_terms(summed, {**named, **dict(zip(names, others, strict=True))})
-        step = self.guidance.step(timestep)
+        result, masks = self._summed(guidance, conds, options, seed, x, timestep)
+        step = self.guidance.step(timestep) if masks else 0
         for name, mask in masks.items():  # one a step, however often a patch calls
             self._masks.setdefault(name, {})[step] = mask.float().cpu()
         return result
+
+    def _summed(
+        self,
+        guidance: Guidance,
+        conds: dict[str, Conds],
+        options: dict[str, Any],
+        seed: int | None,
+        x: Tensor,
+        timestep: Tensor,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The guided prediction of some rows, and where its terms act.
+
+        Code of other nodes acts in the host's own guidance of two prompts, in their places. So it has all there is to
+        do where that is the guidance, and else that of each term away from what the term is added to.
+        """
+
+        def hosts(positive: str, negative: Conds, scale: float) -> Tensor:
+            return comfy.samplers.sampling_function(
+                self.inner_model, x, timestep, negative, conds[positive], scale, model_options=options, seed=seed
+            )
+
+        if guidance.terms and not self._others:
+            names = guidance.prompts
+            prompts = [conds[name] for name in names]
+            predictions = comfy.samplers.calc_cond_batch(self.inner_model, prompts, x, timestep, options)
+            return guidance.combined(dict(zip(names, predictions, strict=True)))
+        if (two := guidance.of_two()) is not None:
+            negative = weighted([(conds[name], weight) for name, weight in two.negatives.items()])
+            if negative is not None:
+                everywhere = {name: torch.ones_like(x[:, :1]) for name, _ in guidance.terms}
+                return hosts(two.positive, negative, two.scale), everywhere
+        base = guidance.negative or guidance.positive
+        of_base = hosts(base, conds[base], 1.0)
+        predictions = {base: of_base}
+        for name, term in guidance.terms:
+            moved = hosts(name, conds[base], term.scale) - of_base if term.scale else torch.zeros_like(of_base)
+            predictions[name] = of_base + moved / (term.scale or 1.0)
+        summed = of_base if base == guidance.positive else hosts(guidance.positive, conds[base], guidance.scale)
+        return guidance.with_terms(summed, predictions)
 
     def masks_of_run(self, names: Sequence[str], like: Tensor) -> list[Tensor]:
         """For each term (rows, 1, *S[1:]), a mean over the steps of the last run; 0 where it never acted.
@@ -232,7 +275,8 @@ class PairGuider(ImagesGuider):
 
     Each half has its own scale, and its own copy of the negative prompt: the host gives the areas, ControlNets and
     GLIGEN boxes of a prompt to the negative that it is guided against. Where rows may have conditionings of their own,
-    both halves are one call; areas, ControlNets, hooks, and code of other nodes take a call for each half.
+    both halves are one call; areas, ControlNets and hooks take a call for each half. Models with code of other nodes
+    have a run for each prompt instead (`one_pass`).
 
     Args:
         negative: None for the prompt of each half itself, which is then not guided.
@@ -305,20 +349,17 @@ class PairGuider(ImagesGuider):
             ValueError: attention, which needs both in one.
         """
         network = self.inner_model.diffusion_model
-        patches = f"model patches ({', '.join(self._others)})" if self._others else None
         why = alone = None
-        if None in self._joined_prompts(len(x) // 2) or any(name.startswith("sampler_") for name in options):
-            why = "areas, ControlNets, hooks or patches of the guidance"
-        elif patches and self.attention is None:
-            why = patches
-        elif patches or not calls.reads_text_by_cross_attention_alone(network):
+        if None in self._joined_prompts(len(x) // 2):
+            why = "areas, ControlNets or hooks"
+        elif not calls.reads_text_by_cross_attention_alone(network):
             alone = self._apart(pair, x, timestep, options, seed)
             try:
                 beside = self._together(pair, x, timestep, options)
             except RuntimeError:
                 beside = torch.full_like(alone, torch.inf)
             if not calls.is_rounding(beside, alone, x, self.model_patcher):
-                why = patches or f"its network ({type(network).__name__}), to which rows are not independent"
+                why = f"its network ({type(network).__name__}), to which rows are not independent"
         if why is None:
             return False, alone if self.attention is None else None
         if self.attention is not None:

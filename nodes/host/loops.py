@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import comfy.utils
 import torch
@@ -14,7 +15,6 @@ from ...ddpm_core import (
     Denoiser,
     NoiseMaps,
     NoiseSchedule,
-    PairDenoiser,
     edit,
     generate,
     intersection,
@@ -34,7 +34,7 @@ from . import calls, compat, conds, latents
 from .attention import AttentionEdit, PairedRun, Patches, SharedRun, refuse_what_cannot_share
 from .blocks import Blocks
 from .embeddings import OpenGuidance, ReplacingDenoiser
-from .guiders import GuidanceOfRun, Guide, ImagesGuider, PairGuider
+from .guiders import GuidanceOfRun, Guide, ImagesGuider
 from .model import advice_on_networks, check_same_model, check_same_prompt
 from .plan import Plan
 from .run import Loop, LoopSampler, Run, gradients
@@ -136,6 +136,7 @@ def null_text_inversion(
         with (
             run.progress(schedule.steps * (1 + inner_steps)) as progress,
             gradients([run.guider.inner_model, *conds.control_models(run.guider.conds.values())]),
+            calls.gradients_through(run.others, "null-text inversion"),
         ):
             x_0 = run.image(len(plan.seeds)).clone()
             pivots = trajectories.ddim(
@@ -146,7 +147,8 @@ def null_text_inversion(
                 device=x_0.device,
                 callback=progress,
             )
-            guided = OpenGuidance(run.guider, run.model_options, GuidanceOfRun(schedule.sigmas, guide))
+            run.guider.guide_by(GuidanceOfRun(schedule.sigmas, guide))
+            guided = OpenGuidance(run.guider, run.extra_args)
             return null_text(
                 guided,
                 pivots,
@@ -188,15 +190,11 @@ def generation(plan: Plan) -> Loop[NoiseMaps]:
 
 
 def editing(plan: Plan, mask: Tensor | None, attention: AttentionEdit | None = None) -> Loop[Tensor]:
-    """Inversion and edit in one pass: under a `PairGuider`, or with the image itself as the source's prediction."""
+    """Inversion and edit in one pass, under a `PairGuider`."""
 
     def loop(run: Run) -> Tensor:
+        run.guider.prepare_source(run.prepare)
         image, schedule, mask_after = run.image(len(plan.seeds)), plan.schedule, None
-        denoiser = run.denoiser
-        if isinstance(run.guider, PairGuider):
-            run.guider.prepare_source(run.prepare)
-        else:
-            denoiser = _beside(image, denoiser)
         if attention is not None:
             paired = PairedRun(attention.edit, run.guider, run.model_options, schedule.sigmas, plan.full_steps)
             run.guider.attention, mask_after = paired, paired.mask_after
@@ -204,7 +202,7 @@ def editing(plan: Plan, mask: Tensor | None, attention: AttentionEdit | None = N
         allowed = intersection(plan.mask, mask) if opened is None else mask
         with run.progress(schedule.steps) as progress:
             return edit(
-                denoiser,
+                run.denoiser,
                 image.cpu(),
                 schedule,
                 plan.seeds,
@@ -215,12 +213,6 @@ def editing(plan: Plan, mask: Tensor | None, attention: AttentionEdit | None = N
             )
 
     return loop
-
-
-def _beside(image: Tensor, denoiser: Denoiser) -> PairDenoiser:
-    """A denoiser of the target's rows beside the image (rows, *S) as the prediction of the source's."""
-    rows = len(image)
-    return lambda x, sigma: torch.cat([image.to(x), denoiser(x[rows:], sigma[rows:])])
 
 
 def both(first: MaskAfter | None, second: MaskAfter | None) -> MaskAfter | None:
@@ -293,7 +285,7 @@ class FixedNoise(LoopSampler):
         if noise_maps.uncond is not None:
             uncond = noise_maps.uncond[first:].to(run.device)
             denoiser = ReplacingDenoiser(run.guider, run.extra_args, self.sigmas, uncond)
-        denoiser = run.showing(noise_maps.image, denoiser)
+        denoiser = run.showing(noise_maps.image, run.repeatable(denoiser, noise_maps.seeds[0]))
         held = noise_maps.mask
         if run.mask is not None:  # for all variations
             held = intersection(held, comfy.utils.repeat_to_batch_size(run.mask.cpu(), len(noise_maps.image)))
@@ -377,17 +369,17 @@ class FixedNoise(LoopSampler):
             )
 
 
-def zero_shot_sampling(
-    noise_maps: NoiseMaps, guide: Guide, *, weight: float, skip_steps: int, mask: Tensor | None
-) -> LoopSampler:
-    """Sampling from noise maps under cross-attention guidance, in a guider that has a `source` beside its prompts."""
+def zero_shot_sampling(noise_maps: NoiseMaps, *, weight: float, skip_steps: int, mask: Tensor | None) -> LoopSampler:
+    """Sampling from noise maps under cross-attention guidance, in an `ImagesGuider` that has a `source` too."""
 
     def loop(run: Run) -> Tensor:
         guider = run.guider
-        guidance = HostGuidance(guider, run.model_options, GuidanceOfRun(run.sigmas, guide))
+        guider.keep_together()  # as its own calls have them
+        guidance = HostGuidance(guider, run.extra_args)
         with (
             run.progress(len(run.sigmas) - 1) as progress,
             gradients([guider.inner_model, *conds.control_models(guider.conds.values())]),
+            calls.gradients_through(run.others, "zero-shot guidance"),
         ):
             opened = run.mask_after(noise_maps.mask)
             return zero_shot(
@@ -404,30 +396,66 @@ def zero_shot_sampling(
     return LoopSampler(loop)
 
 
-def prompt_difference(
-    rows: int, schedule: NoiseSchedule, levels: Sequence[int], state: Callable[[Tensor, int], Tensor]
-) -> Loop[Tensor]:
-    """(rows, 1, *S[1:]) how far the prompts of an unguided `PairGuider` differ.
+@dataclass(frozen=True)
+class Views:
+    """States of images at some levels of a schedule, to predict from.
 
     Args:
-        schedule, levels: the levels to look at.
+        rows: how many.
+        levels: indices into the schedule.
         state: (rows, *S) the latent, i -> (rows, *S) its state at level i.
     """
 
+    rows: int
+    schedule: NoiseSchedule
+    levels: Sequence[int]
+    state: Callable[[Tensor, int], Tensor]
+
+
+def predictions(views: Views) -> Loop[list[Tensor]]:
+    """(rows, *S) the predictions of x_0 at each of some levels."""
+
+    def loop(run: Run) -> list[Tensor]:
+        image, found = run.image(views.rows), []
+        with run.progress(len(views.levels)) as progress:
+            for k, i in enumerate(views.levels):
+                x, sigma = views.state(image, i).to(image.device), views.schedule.step(i).sigma
+                denoised = run.denoiser(x, x.new_full((len(x),), sigma, dtype=torch.float32))
+                progress({"x": x, "i": k, "sigma": sigma, "denoised": denoised})
+                found.append(denoised.cpu())
+        return found
+
+    return loop
+
+
+def prompt_difference(views: Views, of_source: Sequence[Tensor] | None = None) -> Loop[Tensor]:
+    """(rows, 1, *S[1:]) how far the prompts of an unguided `PairGuider` differ.
+
+    Args:
+        of_source: the predictions under the source prompt, where the guider has the target alone.
+    """
+
     def loop(run: Run) -> Tensor:
-        run.guider.prepare_source(run.prepare)
-        image = run.image(rows)
-        with run.progress(len(levels)) as progress:
+        image = run.image(views.rows)
+        if of_source is None:
+            run.guider.prepare_source(run.prepare)
+        denoiser = run.denoiser if of_source is None else partial(_beside, iter(of_source), run.denoiser)
+        with run.progress(len(views.levels)) as progress:
             return masks.prediction_difference(
-                run.denoiser,
-                lambda i: state(image, i),
-                schedule,
-                levels,
+                denoiser,
+                partial(views.state, image),
+                views.schedule,
+                views.levels,
                 device=image.device,
                 callback=progress,
             )
 
     return loop
+
+
+def _beside(known: Iterator[Tensor], denoiser: Denoiser, x: Tensor, sigma: Tensor) -> Tensor:
+    """(2 * rows, *S) the next of some predictions, and those of the second half of x."""
+    return torch.cat([next(known).to(x), denoiser(x.chunk(2)[1], sigma.chunk(2)[1])])
 
 
 def word_maps(noise_maps: NoiseMaps, levels: Sequence[int], tokens: Tensor) -> Loop[Tensor]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...ddpm_core import NoiseMaps, intersection, masks, trajectories
-from . import latents, loops
-from .guiders import PairGuider
+from . import calls, latents, loops
+from .guiders import PairGuider, guider_for
 from .levels import sigmas_at
 from .model import check_same_model
 from .plan import Plan
@@ -35,12 +38,23 @@ def heat_of_maps(
     """
     check_same_model(noise_maps, model)
     chosen = masks.levels_between(noise_maps.full_steps, noise_maps.skipped, levels, start, end)
-    loop = loops.prompt_difference(
-        len(noise_maps.image), noise_maps.schedule, chosen, lambda _, i: noise_maps.states[i].clone()
-    )
-    guider = PairGuider(model, source, target)
-    difference = run_on_maps(guider, loop, noise_maps, sigmas_at(noise_maps.schedule, chosen))
-    return _heat(difference, noise_maps.images, noise_maps.mask)
+    views = loops.Views(len(noise_maps.image), noise_maps.schedule, chosen, lambda _, i: noise_maps.states[i].clone())
+    run = partial(run_on_maps, noise_maps=noise_maps, sigmas=sigmas_at(noise_maps.schedule, chosen))
+    return _heat(_difference(model, source, target, views, run), noise_maps.images, noise_maps.mask)
+
+
+def _difference(
+    model: ModelPatcher, source: Conditioning, target: Conditioning, views: loops.Views, run: Callable[..., Any]
+) -> Tensor:
+    """(rows, 1, *S[1:]) in one run, or in one for each prompt where other nodes have put code into the model.
+
+    Args:
+        run: (guider, loop) -> the loop's result.
+    """
+    if not calls.code_of_others(model, model.model_options):
+        return run(PairGuider(model, source, target), loops.prompt_difference(views))
+    of_source = run(guider_for(model, source, source, 1.0), loops.predictions(views))
+    return run(guider_for(model, target, target, 1.0), loops.prompt_difference(views, of_source))
 
 
 def found_mask(
@@ -61,13 +75,14 @@ def found_mask(
     schedule = plan.schedule
     end = min(1.0, max(END, plan.skipped / plan.full_steps + 0.1))
     chosen = masks.levels_between(plan.full_steps, plan.skipped, LEVELS, START, end)
-    loop = loops.prompt_difference(
+    views = loops.Views(
         len(plan.seeds),
         schedule,
         chosen,
         lambda image, i: trajectories.edit_friendly_state(image, schedule, plan.seeds, i),
     )
-    difference = run_plan(PairGuider(model, source, target), loop, plan, sigmas_at(schedule, chosen))
+    run = partial(run_plan, plan=plan, sigmas=sigmas_at(schedule, chosen))
+    difference = _difference(model, source, target, views, run)
     cells = masks.cut(_heat(difference, plan.images, intersection(plan.mask, mask)), threshold)
     return cells.repeat(len(plan.latent) // len(cells), *[1] * (cells.ndim - 1))
 

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
-import comfy.patcher_extension
 import comfy.samplers
 import comfy.utils
 import latent_preview
@@ -23,6 +22,7 @@ from ...ddpm_core.denoiser import StepCallback
 from ...ddpm_core.sampling import MaskAfter
 from . import calls, compat, conds
 from .guiders import ImagesGuider
+from .levels import LevelsOfRun
 from .models import ModelsByLevel
 from .plan import Plan
 from .values import Guider, ModelPatcher
@@ -60,15 +60,30 @@ class Run:
     @property
     def denoiser(self) -> Denoiser:
         """The guider as the core calls it, for the images of the run."""
-        return self.showing(self.image(len(self.latent)), partial(self.guider, **self.extra_args))
+        guider = self.repeatable(partial(self.guider, **self.extra_args), self.extra_args.get("seed") or 0)
+        return self.showing(self.image(len(self.latent)), guider)
+
+    def repeatable(self, denoiser: Denoiser, seed: int) -> Denoiser:
+        """A denoiser in which code of other nodes draws the same at a level, in every run with this seed.
+
+        As KSampler has it, which seeds PyTorch's own generator once a run; here a run may skip the first levels.
+        """
+        if not self.others:
+            return denoiser
+        levels = LevelsOfRun(self.sigmas)
+
+        def seeded(x: Tensor, sigma: Tensor) -> Tensor:
+            torch.manual_seed((seed + len(levels) - levels.index(sigma)) % 2**64)
+            return denoiser(x, sigma)
+
+        return seeded
 
     def guider_of(self, images: int) -> Denoiser:
         """The guider; the host's own in calls of so many images where rows are not independent."""
         guider: Denoiser = partial(self.guider, **self.extra_args)
         if isinstance(self.guider, ImagesGuider):
             return guider
-        model = self.guider.model_patcher
-        return partial(calls.Variations(model, calls.code_of_others(model, self.model_options)), guider, images)
+        return partial(calls.Variations(self.guider.model_patcher, self.others), guider, images)
 
     def showing(self, image: Tensor, denoiser: Denoiser) -> Denoiser:
         """A denoiser that shows the network the kept part of images (rows, *S) as the host does.
@@ -112,6 +127,11 @@ class Run:
     def model_options(self) -> dict[str, Any]:
         """Options of every call of the model."""
         return self.extra_args["model_options"]
+
+    @property
+    def others(self) -> list[str]:
+        """Names of code that other nodes have put into the calls of the model."""
+        return calls.code_of_others(self.guider.model_patcher, self.model_options)
 
     @property
     def device(self) -> torch.device:
@@ -358,18 +378,12 @@ def with_lasting_weights(model: ModelPatcher) -> ModelPatcher:
     Dynamic loading keeps copies of weights from call to call that were made without room for gradients.
 
     Raises:
-        ValueError: a dynamic MODEL whose loader has not said how to load it otherwise, one of two models by level, or
-            one with a patch of the guided prediction.
+        ValueError: a dynamic MODEL whose loader has not said how to load it otherwise, one of two models by level.
     """
     if ModelsByLevel.of(model) is not None:
         raise ValueError(
             "gradients go through one model, and this MODEL is two, by noise level: use an inversion or an edit "
             "without gradients, such as Invert Image (Edit-Friendly DDPM)"
-        )
-    if around := model.wrappers.get(comfy.patcher_extension.WrappersMP.PREDICT_NOISE):
-        raise ValueError(
-            f"a node acts on the guided prediction of this MODEL ({', '.join(map(str, around))}), which gradients are "
-            "taken without: connect the MODEL from before that node (such as Keep Image)"
         )
     if not model.is_dynamic():
         return model

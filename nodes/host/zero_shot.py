@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,21 +13,15 @@ from torch import Tensor
 from ...ddpm_core.attention import attention_maps
 from ...ddpm_core.directions import common_length, repeated
 from ...ddpm_core.zero_shot import attend, map_distance
-from . import conds
+from . import calls, conds
 from .blocks import Blocks, Key
-from .guiders import GuidanceOfRun
-from .values import Guider
+from .guiders import PREDICTIONS, ImagesGuider, summing
 
 _Call = list[conds.Conds | None]
 """The prompts of one call of the host; the last is the one that runs."""
 _CONTEXT = "c_crossattn"
 # What the host would call in place of, or between, the calls made here.
-_REFUSED_OPTIONS = (
-    "sampler_calc_cond_batch_function",
-    "sampler_pre_cfg_function",
-    "context_handler",
-    "multigpu_clones",
-)
+_REFUSED_OPTIONS = (PREDICTIONS, "context_handler", "multigpu_clones")
 
 
 class _Recording:
@@ -62,19 +57,27 @@ class _Comparing:
 class HostGuidance:
     """A running guider as the core's `AttentionGuidance`. Its patches live in options of its own, for one call each."""
 
-    def __init__(self, guider: Guider, model_options: dict[str, Any], guidance: GuidanceOfRun):
+    def __init__(self, guider: ImagesGuider, extra_args: dict[str, Any]):
+        self._guider = guider
+        self._extra_args = extra_args
         self._model = guider.inner_model
-        self._options = model_options
-        self._guidance = guidance
-        self._blocks = Blocks.of(self._model.diffusion_model, model_options).keys
-        _check_options(model_options)
+        self._options = extra_args["model_options"]
+        self._blocks = Blocks.of(self._model.diffusion_model, self._options).keys
+        _check_options(self._options)
         names = (("source", "source"), ("positive", "target"), ("negative", "negative"))  # the host's and the node's
         source, target, negative = (_one(ours, guider.conds[hosts]) for hosts, ours in names)
         source, target = _of_one_length(source, target)
         # The places of a call tell patches which half they see: the positive comes first.
         self._pairs: list[tuple[_Call, _Call]] = [([source], [target]), ([None, negative], [None, negative])]
-        if guidance.is_none and not model_options.get("disable_cfg1_optimization", False):
+        asked = self._options.get("disable_cfg1_optimization", False) or calls.wraps_guidance(self._options)
+        if guider.guidance.is_none and not asked:
             self._pairs = self._pairs[:1]
+        if others := calls.code_of_others(guider.model_patcher, self._options):
+            logging.info(
+                "Zero-Shot Image-to-Image: a call for each prompt, so what compares both in one call does not act "
+                "(model patches: %s)",
+                ", ".join(others),
+            )
 
     @property
     def halves(self) -> int:
@@ -101,22 +104,12 @@ class HostGuidance:
         return found
 
     def predict(self, moved: Sequence[Tensor], sigma: Tensor) -> Tensor:
-        prompts = [target[-1] for _, target in self._pairs] + [None] * (2 - self.halves)
-        if all(x is moved[0] for x in moved):  # nothing moved: one call, as the host has it
-            predictions = comfy.samplers.calc_cond_batch(self._model, prompts, moved[0], sigma, self._options)
-        else:
-            calls = zip(self._pairs, moved, strict=True)
-            predictions = [self._call(target, x, sigma, self._options) for (_, target), x in calls]
-        return comfy.samplers.cfg_function(
-            self._model,
-            *predictions,
-            self._guidance.at(sigma).scale,
-            moved[-1],
-            sigma,
-            self._options,
-            cond=prompts[0],
-            uncond=prompts[1],
-        )
+        extra_args = self._extra_args
+        if not all(x is moved[0] for x in moved):
+            halves = zip(self._pairs, moved, strict=True)
+            of_halves = [self._call(target, x, sigma, self._options) for (_, target), x in halves]
+            extra_args = {**extra_args, "model_options": summing(self._options, *of_halves)}
+        return self._guider(moved[-1], sigma, **extra_args)
 
     def _with(self, attention: _Recording | _Comparing) -> dict[str, Any]:
         """The options of a call in which `attention` is at every block that reads the text."""

@@ -72,6 +72,50 @@ def test_each_row_may_have_a_scale_of_its_own():
         torch.testing.assert_close(both[row], uncond[row] + scale * (cond[row] - uncond[row]))
 
 
+@pytest.mark.parametrize(
+    "guidance",
+    [
+        Guidance("positive", "negative", 7.5),
+        Guidance("positive"),
+        Guidance("positive", "negative", 7.5, (("source", Term(-4.0, quantile=0.0)),)),
+        Guidance(
+            "positive", "negative", 0.5, (("source", Term(2.0, quantile=0.0)), ("other", Term(1.0, quantile=0.0)))
+        ),
+        Guidance("positive", terms=(("source", Term(-3.0, quantile=0.0)),)),
+        Guidance("positive", terms=(("source", Term(0.0, quantile=0.0)), ("other", Term(2.0, quantile=0.0)))),
+    ],
+)
+def test_guidance_of_two_predictions_is_the_same_sum(guidance):
+    """Away from a mean of what takes part everywhere: what a host that sums two predictions can be told."""
+    predictions = PREDICTIONS | {"other": randn(2, 4, 8, 8, seed=7)}
+    two = guidance.of_two()
+    away = sum(weight * predictions[name] for name, weight in two.negatives.items())
+    assert sum(two.negatives.values()) == pytest.approx(1)
+    expected, _ = guidance.combined(predictions)
+    torch.testing.assert_close(guided(away, predictions[two.positive], two.scale), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "guidance",
+    [
+        Guidance("positive", "negative", 7.5, (("source", Term(-4.0)),)),  # in the places of its quantile
+        Guidance("positive", terms=(("source", Term(1.0, quantile=0.0, mask=torch.zeros(1, 1, 8, 8))),)),
+        Guidance("positive", "negative", 1.0, (("source", Term(-4.0, quantile=0.0)),)),
+        Guidance("positive", terms=tuple((name, Term(2.0, quantile=0.0)) for name in ("source", "other"))),
+    ],
+)
+def test_other_guidances_are_not_of_two_predictions(guidance):
+    assert guidance.of_two() is None
+
+
+def test_a_scale_from_elsewhere_is_that_of_the_pair_or_of_each_edit():
+    term = ("source", Term(-4.0))
+    pair = Guidance("positive", "negative", 7.5, (term,)).with_scale(2.0)
+    assert (pair.scale, pair.terms) == (2.0, (term,))
+    edits = Guidance("positive", terms=(term, ("other", Term(3.0)), ("off", Term(0.0)))).with_scale(2.0)
+    assert [(name, edit.scale) for name, edit in edits.terms] == [("source", -2.0), ("other", 2.0)]
+
+
 def test_edits_act_in_their_windows_and_are_asked_there_alone():
     terms = {"early": Term(1.0, (0.0, 0.5)), "late": Term(1.0, (0.5, 1.0)), "never": Term(1.0, (0.3, 0.3))}
     guidances = several(terms, steps=4, full_steps=8)  # the first four of eight

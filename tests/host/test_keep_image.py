@@ -200,7 +200,7 @@ def test_it_is_in_the_model_that_it_gave_alone(random_model, latent, keep, k_sam
     assert torch.equal(k_sample(model, image, "sd15"), before)
 
 
-def test_what_it_cannot_hold_is_refused(random_model, latent, keep, k_sample, conditioning, pack):
+def test_what_it_cannot_hold_is_refused(random_model, latent, keep, k_sample):
     from comfy.nested_tensor import NestedTensor
 
     model, image = random_model("sd15"), latent("sd15")
@@ -219,12 +219,3 @@ def test_what_it_cannot_hold_is_refused(random_model, latent, keep, k_sample, co
         keep(model, image, mask=torch.ones(1, 40, 40))
     with pytest.raises(ValueError, match=r"acts from 0.6 to 0.3 of the run: use 0 <= start < end <= 1"):
         keep(model, image, start_percent=0.6, end_percent=0.3)
-    with pytest.raises(ValueError, match="acts on the guided prediction"):
-        pack.run(
-            "EditFriendlyNullTextInvert",
-            model=keep(model, image),
-            latent_image=image,
-            **{"positive": conditioning("sd15", 1), "negative": conditioning("sd15", 2)},
-            **{"steps": 4, "cfg": 7.5, "scheduler": "simple", "skip_steps": 0, "inner_steps": 1},
-            **{"learning_rate": 0.01, "early_stop": 0.0},
-        )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from support.attention_edits import rows_of_calls
+
 
 @pytest.fixture
 def chain(pack, conditioning):
@@ -61,16 +63,10 @@ def test_without_an_edit_that_acts_the_image_comes_back(random_model, latent, in
     assert masks[2:].min() == 1
 
 
-def test_one_call_a_step_for_all_that_act(random_model, latent, invert, chain, sample_edits):
-    model = random_model("sd15").clone()
+def test_one_call_a_step_for_all_that_act(random_model, latent, invert, chain, sample_edits, monkeypatch):
+    model = random_model("sd15")
     maps = invert(model, latent_image=latent("sd15"), cfg=1.0, steps=4)
-    seen = []
-
-    def count(apply, args):
-        seen.append(len(args["input"]))
-        return apply(args["input"], args["timestep"], **args["c"])
-
-    model.set_model_unet_function_wrapper(count)
+    seen = rows_of_calls(model, monkeypatch)
     sample_edits(model, maps, chain("sd15", (9, {}), (8, {"start": 0.5}), (7, {"end": 0.25})))
     assert seen == [3, 2, 3, 3]
 

@@ -43,8 +43,7 @@ def guided(comfy, pack, conditioning):
 
         def loop(run):
             with host.run.gradients([run.guider.inner_model]):
-                guidance = host.guiders.GuidanceOfRun(run.sigmas, guide)
-                guidance = host.zero_shot.HostGuidance(run.guider, run.model_options, guidance)
+                guidance = host.zero_shot.HostGuidance(run.guider, run.extra_args)
                 return inspect(guidance, x.clone(), torch.full((len(x),), sigma))
 
         prompts = {"positive": conditioning("sd15", 9), "negative": conditioning("sd15", 2)}
