@@ -24,8 +24,7 @@ from .sharing import (
     fine_output,
     output_from_second,
     second_output_block,
-    share,
-    take_features,
+    take_source,
 )
 from .windows import Window, check_window, is_open
 from .words import LocalBlend, WordMaps, attention_maps, blend_level, word_heat, word_maps
@@ -61,9 +60,8 @@ __all__ = [
     "is_open",
     "output_from_second",
     "second_output_block",
-    "share",
     "shared_by",
-    "take_features",
+    "take_source",
     "word_heat",
     "word_maps",
 ]

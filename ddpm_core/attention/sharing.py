@@ -129,22 +129,9 @@ METHODS = {
 }
 
 
-def share(
-    queries: Tensor, keys: Tensor, values: Tensor, halves: Halves, takes: frozenset[str]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values (R, N, D) in which the target's rows have taken over those of the source."""
-    parts = {"queries": queries, "keys": keys, "values": values}
-    for name in takes:
-        part = parts[name].clone()
-        for source, target in halves:
-            part[target] = part[source]
-        parts[name] = part
-    return parts["queries"], parts["keys"], parts["values"]
-
-
-def take_features(features: Tensor, halves: Halves) -> Tensor:
-    """(R, C, H, W) with the source's in place of the target's."""
-    taken = features.clone()
+def take_source(part: Tensor, halves: Halves) -> Tensor:
+    """Queries, keys, values or features (R, ...) with the source's rows in place of the target's."""
+    taken = part.clone()
     for source, target in halves:
-        taken[target] = features[source]
+        taken[target] = part[source]
     return taken

@@ -42,7 +42,7 @@ def word_maps(q: Tensor, k: Tensor, tokens: Tensor, heads: int) -> Tensor:
 
 
 class WordMaps:
-    """The maps of words, added up over the layers and calls in which they are seen.
+    """The maps of words, added up over the layers and calls in which they are seen, at the size of the largest.
 
     Args:
         tokens: (L,) bool, one for each set of words.
@@ -71,7 +71,11 @@ class WordMaps:
                 for part, tokens in zip(rows, self._tokens, strict=True)
             ]
         ).unflatten(-1, tuple(size))
-        self._sum = maps if self._sum is None else self._sum + maps.to(self._sum)
+        if self._sum is None:
+            self._sum = maps
+            return
+        size = [max(sizes) for sizes in zip(self._sum.shape[-2:], maps.shape[-2:], strict=True)]
+        self._sum = _resized(self._sum, size) + _resized(maps.to(self._sum), size)
 
     @property
     def sum(self) -> Tensor:
@@ -125,6 +129,13 @@ def word_heat(maps: Tensor, size: Sequence[int]) -> Tensor:
     """
     kernel = 1 + 2 * int(min(maps.shape[-2:]) / 16)
     maps = functional.max_pool2d(maps[:, None], kernel, stride=1, padding=kernel // 2)
-    maps = functional.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False)[:, 0]
+    maps = _resized(maps, size)[:, 0]
     low, high = maps.amin(dim=(-2, -1), keepdim=True), maps.amax(dim=(-2, -1), keepdim=True)
     return (maps - low) / (high - low).clamp(min=torch.finfo(maps.dtype).tiny)
+
+
+def _resized(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """(N, C, *size) of maps (N, C, h, w), values going evenly between."""
+    if maps.shape[-2:] == tuple(size):
+        return maps
+    return functional.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False)

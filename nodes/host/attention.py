@@ -6,6 +6,7 @@ or on the guider, whatever ends the run.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -161,15 +162,18 @@ def _share(
     here = (*extra_options["block"][:2], extra_options.get("block_index", 0))
     for share, keys in at:
         if here in keys:
-            height, width = extra_options["activations_shape"][-2:]
-            if n.shape[1] != height * width:
+            rows, pixels = extra_options["activations_shape"][0], math.prod(extra_options["activations_shape"][-2:])
+            if n.shape[:2].numel() != rows * pixels:  # tiles are rows of fewer pixels
                 raise ValueError(
-                    f"another node merges the pixels of each row by themselves ({n.shape[1]} of {height * width} are "
-                    "left, as by Tome Patch Model), so those of source and target no longer match: remove it, or leave "
-                    "the self-attention alone (self_steps 0)"
+                    f"another node merges the pixels of each row by themselves ({n.shape[1]} of {pixels} are left, as "
+                    "by Tome Patch Model), so those of source and target no longer match: remove it, or leave the "
+                    "self-attention alone (self_steps 0)"
                 )
-            halves = halves_of(len(n), extra_options, None if share.all_prompts else positive)
-            n, context, value = attention.share(n, context, value, halves, share.takes)
+            only = None if share.all_prompts else positive
+            parts = {"queries": n, "keys": context, "values": value}
+            for name in share.takes:
+                parts[name] = attention.take_source(parts[name], halves_of(len(parts[name]), extra_options, only))
+            n, context, value = parts.values()
     return n, context, value
 
 
@@ -206,7 +210,7 @@ def _take_features(
     halves = halves_of(len(x), transformer_options, None)
 
     def take(module: torch.nn.Module, inputs: object, features: Tensor) -> Tensor:
-        return attention.take_features(features, halves)
+        return attention.take_source(features, halves)
 
     handles = [module.register_forward_hook(take) for module in modules]
     try:

@@ -27,14 +27,14 @@ def prompt_of(clip: Clip, text: str) -> Prompt:
     if clip is None:
         raise ValueError("there is no CLIP: the checkpoint has no text encoder, so load one with Load CLIP")
     streams = clip.tokenize(text, return_word_ids=True)
-    prompts = {name: _prompt(clip, chunks) for name, chunks in streams.items()}
+    prompts = {name: _prompt(clip, name, chunks) for name, chunks in streams.items()}
     (first, prompt), *others = prompts.items()
     for name, other in others:
         if (other.words, other.texts, other.chunk) != (prompt.words, prompt.texts, prompt.chunk):
             raise ValueError(
                 f"the text encoders {first} and {name} cut the prompt in different ways, so its words have no one "
                 "place: attention edits are for models that read their prompt by cross-attention from CLIP (Stable "
-                "Diffusion 1.5, 2, SDXL)"
+                "Diffusion 1.5, 2, SDXL), and for embeddings that were made for all their text encoders"
             )
     return prompt
 
@@ -108,12 +108,21 @@ def window(value: str, what: str) -> Window:
     return read
 
 
-def _prompt(clip: Clip, chunks: list[list[tuple[Any, ...]]]) -> Prompt:
+def _as_encoded(clip: Clip, encoder: str, chunk: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """A chunk's tokens where the host's encoder has them: it leaves out embeddings of another width, and pads."""
+    tokenizer = getattr(clip.tokenizer, f"clip_{encoder}", None)
+    if tokenizer is None:
+        return chunk
+    kept = [entry for entry in chunk if not isinstance(entry[0], Tensor) or len(entry[0]) == tokenizer.embedding_size]
+    return kept + [(tokenizer.pad_token, 1.0, 0)] * (len(chunk) - len(kept))
+
+
+def _prompt(clip: Clip, encoder: str, chunks: list[list[tuple[Any, ...]]]) -> Prompt:
     tokens: list[Hashable] = []
     words: list[list[int]] = []
     texts: list[str] = []
     ended, before = True, 0
-    for token, _, group in (entry for chunk in chunks for entry in chunk):
+    for token, _, group in (entry for chunk in chunks for entry in _as_encoded(clip, encoder, chunk)):
         position = len(tokens)
         of_embedding = isinstance(token, Tensor)
         tokens.append(token.float().cpu().numpy().tobytes() if of_embedding else token)

@@ -11,6 +11,7 @@ from ddpm_core.attention import (
     CrossEdit,
     LocalBlend,
     Place,
+    WordMaps,
     check_window,
     coarse,
     cross_attention,
@@ -19,8 +20,7 @@ from ddpm_core.attention import (
     is_open,
     output_from_second,
     second_output_block,
-    share,
-    take_features,
+    take_source,
     word_heat,
     word_maps,
 )
@@ -128,21 +128,34 @@ def test_maps_of_words_are_the_mass_on_their_tokens():
     torch.testing.assert_close(word_maps(q, k, ~tokens, 2) + word_maps(q, k, tokens, 2), torch.ones(3, 5).double())
 
 
+def test_maps_of_other_sizes_are_added_at_the_largest():
+    """Layers that another node makes smaller for a part of the run: constant maps stay as they are, an edge stays where
+    it is, and the order is no matter.
+    """
+
+    def seen(*sizes):
+        maps = WordMaps(torch.tensor([True, False]))
+        for size in sizes:
+            left = torch.cat([torch.full((size, size // 2), 20.0), torch.full((size, size // 2), -20.0)], dim=1)
+            q = left.reshape(1, -1, 1)  # looks at the first token on the left, at the second on the right
+            maps.see(q, torch.tensor([[[1.0], [-1.0]]]), 1, (size, size), [slice(None)])
+        return maps.sum
+
+    both = seen(4, 8)
+    assert both.shape == (1, 1, 8, 8)
+    assert torch.equal(both, seen(8, 4))
+    torch.testing.assert_close(both[..., :3], torch.full((1, 1, 8, 3), 2.0))
+    torch.testing.assert_close(both[..., 5:], torch.zeros(1, 1, 8, 3))
+
+
 # --- self-attention and features --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("takes", [{"queries", "keys"}, {"keys", "values"}, {"values"}])
-def test_the_target_takes_over_what_it_is_told(takes):
-    parts = dict(zip(("queries", "keys", "values"), (normal(seed, 4, 5, 8) for seed in (1, 2, 3)), strict=True))
-    shared = dict(zip(parts, share(*parts.values(), HALVES, frozenset(takes)), strict=True))
-    for name, part in parts.items():
-        assert torch.equal(shared[name][:2], part[:2])
-        assert torch.equal(shared[name][2:], part[:2] if name in takes else part[2:])
-
-
-def test_features_are_the_sources():
-    x = normal(1, 4, 3, 2, 2)
-    assert torch.equal(take_features(x, HALVES), torch.cat([x[:2], x[:2]]))
+@pytest.mark.parametrize("shape", [(4, 5, 8), (4, 3, 2, 2)], ids=["queries, keys, values", "features"])
+def test_the_target_takes_over_what_the_source_has(shape):
+    x = normal(1, *shape)
+    assert torch.equal(take_source(x, HALVES), torch.cat([x[:2], x[:2]]))
+    assert torch.equal(x, normal(1, *shape))
 
 
 def places(levels_in: list[int], middle: int, levels_out: list[tuple[int, int]], depth: int = 1) -> list[Place]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from support.attention_edits import MASACTRL, PNP, REFINED, REPLACED, SKIP, SOURCE, close
+from support.attention_edits import MASACTRL, PNP, REFINED, REPLACED, ROUNDING, SKIP, SOURCE, close
 
 # --- prompts ----------------------------------------------------------------------------------------------------------
 
@@ -186,3 +186,110 @@ def test_a_word_across_the_border_of_two_chunks_is_one(pack, random_clip, before
     places = words.positions(clip, prompt, long)
     assert len(places) == len(alone.words[0]) > 8
     assert places[0] < 76 and places[-1] > 77 and places == list(prompt.words[before])
+
+
+@pytest.mark.parametrize("vectors", [3, 8, 20, 90])
+def test_an_embedding_across_the_border_of_two_chunks_is_one_word(pack, random_clip, tmp_path, vectors):
+    """Of eight vectors and more it is cut there, and one of fewer goes to the next chunk; a long one takes three."""
+    from safetensors.torch import save_file
+
+    save_file({"emb_params": torch.randn(vectors, 768)}, tmp_path / "style.safetensors")
+    clip, words = random_clip("sd15", str(tmp_path)), pack.host.words
+    prompt = words.prompt_of(clip, " ".join(["a"] * 73) + " embedding:style, hat")
+    assert prompt.texts[-3:] == ("<embedding>", ",", "hat")
+    places = words.positions(clip, prompt, "embedding:style")
+    assert places == list(prompt.words[73]) and len(places) == vectors
+    assert (places[0] < 77) == (vectors >= 8) and places[-1] > 77
+
+
+@pytest.mark.parametrize("width", [768, 1024])
+def test_words_are_where_the_encoder_has_them(comfy, pack, random_clip, tmp_path, width):
+    """Which leaves out the vectors of an embedding that was made for another, and goes on in their place."""
+    import comfy.sd1_clip
+    from safetensors.torch import save_file
+
+    save_file({"emb_params": torch.randn(3, width)}, tmp_path / "style.safetensors")
+    clip, words, text = random_clip("sd15", str(tmp_path)), pack.host.words, "a embedding:style red hat"
+    config = {"hidden_size": 768, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    config |= {"vocab_size": 49408, "max_position_embeddings": 77, "hidden_act": "gelu", "eos_token_id": 49407}
+    encoder = comfy.sd1_clip.SDClipModel(textmodel_json_config=config, dtype=torch.float16)
+    table = encoder.transformer.get_input_embeddings().weight
+    table.copy_(torch.randn(len(table), generator=torch.Generator().manual_seed(0))[:, None])
+    chunks = [[token for token, _ in chunk] for chunk in clip.tokenize(text)["l"]]
+    (seen, *_) = encoder.process_tokens(chunks, "cpu")
+    prompt = words.prompt_of(clip, text)
+    assert len(prompt.tokens) == seen.shape[1] == 77
+    for word in ("red", "hat"):
+        (place,) = words.positions(clip, prompt, word)
+        assert seen[0, place, 0] == table[prompt.tokens[place], 0]
+    assert len(prompt.words) == (4 if width == 768 else 3)
+
+
+def test_an_embedding_that_fits_one_of_two_encoders_is_named(pack, random_clip, tmp_path):
+    from safetensors.torch import save_file
+
+    save_file({"emb_params": torch.randn(3, 768)}, tmp_path / "style.safetensors")
+    with pytest.raises(ValueError, match="and for embeddings that were made for all their text encoders"):
+        pack.host.words.prompt_of(random_clip("sdxl", str(tmp_path)), "a embedding:style red hat")
+    save_file({"clip_l": torch.randn(3, 768), "clip_g": torch.randn(3, 1280)}, tmp_path / "both.safetensors")
+    both = pack.host.words.prompt_of(random_clip("sdxl", str(tmp_path)), "a embedding:both red hat")
+    assert both.texts == ("a", "<embedding>", "red", "hat") and len(both.words[1]) == 3
+
+
+# --- layers that other nodes make smaller -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shrinking(host_node, random_model):
+    """A MODEL of three sizes whose second block is half as large in the first half of the steps."""
+    inputs = {"block_number": 1, "downscale_factor": 2.0, "start_percent": 0.0, "end_percent": 0.5}
+    inputs |= {"downscale_after_skip": True, "downscale_method": "bicubic", "upscale_method": "bicubic"}
+    return host_node("PatchModelAddDownscale", model=random_model("sd15_tall"), **inputs)[0]
+
+
+def test_a_blend_over_layers_that_change_their_size(shrinking, prompts, maps_of, sample, small):
+    """The edit stays where its words are, and the image comes back where the same text does nothing."""
+    p, same = prompts(blend_words="cat, dog"), prompts(target=SOURCE, blend_words="cat")
+    maps = maps_of(shrinking, p, latent_image=small())
+    back = sample(shrinking, maps, "sd15_tall", positive=same.target, attention=same.edit)
+    assert close(back, small()["samples"], ROUNDING)
+    edited = sample(shrinking, maps, "sd15_tall", positive=p.target, cfg=7.0, skip_steps=SKIP, attention=p.edit)
+    moved = (edited - small()["samples"]).abs().amax(dim=1)
+    assert moved.max() > 0.01 and (moved <= 1e-4).any()
+
+
+def test_words_found_over_layers_that_change_their_size(pack, shrinking, random_clip, prompts, maps_of, small):
+    """The maps of all levels together are those of each, brought to the size of the largest."""
+    host, p = pack.host, prompts()
+    maps = maps_of(shrinking, p, latent_image=small())
+    tokens = torch.zeros(77, dtype=torch.bool)
+    tokens[3] = True
+
+    def seen(*levels: int) -> torch.Tensor:
+        guider = host.guiders.guider_for(shrinking, p.source, p.source, 1.0)
+        loop = host.loops.word_maps(maps, levels, tokens)
+        return host.run.run_on_maps(guider, loop, maps, host.levels.sigmas_at(maps.schedule, levels))
+
+    coarse, fine = seen(0), seen(3)
+    assert coarse.shape[-1] < fine.shape[-1]
+    larger = torch.nn.functional.interpolate(coarse[None], size=fine.shape[-2:], mode="bilinear")[0]
+    torch.testing.assert_close(seen(0, 3), larger + fine)
+    settings = {"threshold": 0.3, "levels": 4, "start": 0.0, "end": 1.0, "grow": 0}
+    clip = random_clip("sd15")
+    inputs = {"model": shrinking, "clip": clip, "noise_maps": maps, "caption": SOURCE, "words": "cat"} | settings
+    mask, preview = pack.run("EditFriendlyWordMask", **inputs)
+    assert mask.shape == (1, 128, 128) and 0 < mask.mean() < 1
+
+
+def test_sharing_over_tiles_of_another_node(host_node, random_model, prompts, maps_of, sample, small, share):
+    """HyperTile lays the pixels of the largest layers out as rows of their own, those of source and target alike."""
+    tiles = {"tile_size": 1, "swap_size": 1, "max_depth": 0, "scale_depth": False}
+    (model,) = host_node("HyperTile", model=random_model("sd15_tall"), **tiles)
+    p, same = (prompts(target=target, cross_steps=1.0, self_steps=1.0, self_size=1.0) for target in (REPLACED, SOURCE))
+    maps = maps_of(model, p)
+    back = sample(model, maps, "sd15_tall", positive=same.target, attention=same.edit)
+    assert close(back, small()["samples"], ROUNDING)
+    run = {"positive": p.target, "cfg": 7.0, "skip_steps": SKIP}
+    for edit in (p.edit, share(p.source, PNP, start=0.0, end=1.0), share(p.source, MASACTRL, start=0.0, end=1.0)):
+        edited = sample(model, maps, "sd15_tall", attention=edit, **run)
+        assert edited.isfinite().all() and not close(edited, sample(model, maps, "sd15_tall", **run), 1e-3)
