@@ -31,7 +31,7 @@ def edited(
     """(rows, *S) in the LATENT's own scaling: the images of a plan, edited from a source prompt to a target prompt.
 
     In one run; in one for each prompt where other nodes have put code into the model, which may keep something from
-    call to call, as step caches and momentum do; in the target.s alone where the image is what is predicted of the source.
+    call to call, as step caches and momentum do; in the target's alone where the image is the source's prediction.
 
     Args:
         source_cfg, guide: guidance towards either prompt.
