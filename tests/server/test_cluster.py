@@ -92,7 +92,7 @@ def history_of(server: psutil.Process) -> list[dict]:
 
 def keys_of(history: list[dict]) -> list[str]:
     """The edit of each run."""
-    nodes = [node for entry in history for node in entry["prompt"][2].values() if node["class_type"] == "SaveImage"]
+    nodes = [node for entry in history for node in entry["prompt"][2].values() if node["class_type"] == "PreviewImage"]
     return [node["inputs"]["filename_prefix"].partition("/")[2].partition("_")[0] for node in nodes]
 
 

@@ -55,12 +55,14 @@ def _rgba() -> Image.Image:
 def _png_of_16_bits() -> bytes:
     """Which Pillow does not write: lower bytes that are not zero."""
     numbers = (PIXELS.astype(np.uint16) * 256 + 200).astype(">u2")
-    rows = b"".join(b"\0" + row.tobytes() for row in numbers)
-    parts = [(b"IHDR", struct.pack(">IIBBBBB", WIDTH, HEIGHT, 16, 2, 0, 0, 0)), (b"IDAT", zlib.compress(rows))]
-    chunks = [
-        (struct.pack(">I", len(data)) + kind + data, zlib.crc32(kind + data)) for kind, data in [*parts, (b"IEND", b"")]
-    ]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk + struct.pack(">I", check) for chunk, check in chunks)
+    return _png(WIDTH, HEIGHT, 16, b"".join(b"\0" + row.tobytes() for row in numbers))
+
+
+def _png(width: int, height: int, bits: int, rows: bytes) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, bits, 2, 0, 0, 0)
+    chunks = [b"IHDR" + header, b"IDAT" + zlib.compress(rows), b"IEND"]
+    written = (struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(written)
 
 
 def _animated(image: Image.Image, format: str, **options) -> bytes:
@@ -119,5 +121,6 @@ BROKEN = {
     "jxl.png": (b"\xff\x0a" + bytes(999), "those of JPEG XL, which Pillow .* does not read"),
     "video.jpg": (b"\0\0\0\x18ftypisom" + bytes(999), "its first bytes are those of no picture"),
     "number.tif": (saved(Image.fromarray(_GREY.astype(np.float32)), "TIFF"), "its pixels have 32 bits"),
+    "huge.png": (_png(20_000, 20_000, 8, b""), "it has more pixels than Pillow reads"),
     "raw.tif": (saved(_IMAGE, "TIFF", tiffinfo={254: 1}), "a small copy of another, as in raw photos"),
 }

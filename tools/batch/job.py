@@ -173,10 +173,11 @@ class Job:
         for node in (self.template.picture, self.template.mask if prepared.mask else None):
             if node is not None:
                 graph[node]["inputs"]["image"] += TEMPORARY
-        graph[self.template.output]["class_type"] = "PreviewImage"
-        # Of no use to the node, but new each time: the server takes the same graph as done already, even where its file
-        # has been deleted.
-        graph[self.template.output]["inputs"]["filename_prefix"] = uuid.uuid4().hex
+        output = graph[self.template.output]
+        output["class_type"] = "PreviewImage"
+        # The node looks for none. But a new one each time makes it run: the server takes the same graph as done already,
+        # even where its file has been deleted.
+        output["inputs"]["filename_prefix"] = f"{SERVER_FOLDER}/{prepared.key}_{uuid.uuid4().hex[:8]}"
         return graph
 
     def _failure(self, prepared: _PreparedEdit, reason: str, tries: int) -> Outcome:

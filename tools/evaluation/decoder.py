@@ -70,6 +70,8 @@ def decode(content: bytes) -> Decoded:
             raise EvaluationError("the file is empty") from None
         says = "no picture" if kind is None else f"{kind}, which Pillow {PILLOW} does not read: save it as PNG or JPEG"
         raise EvaluationError(f"its first bytes are those of {says}") from None
+    except Image.DecompressionBombError as error:
+        raise EvaluationError("it has more pixels than Pillow reads: make it smaller") from error
     except Exception as error:  # whatever a decoder meets in a damaged file
         raise EvaluationError(f"it is a damaged {kind or 'picture'}: {error}") from error
 

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -23,6 +22,7 @@ from demo.model import WEIGHTS, DemoModel, load_model
 from demo.scenes import TEST_SEED, TUNE_SEED, render, scene_of_caption
 
 from ..comfyui import find_comfyui, version_of
+from ..evaluation.pictures import decoded
 from ..host import NeedsComfyUI
 from . import sheet
 from .classifier import load_classifier
@@ -204,15 +204,15 @@ def read_picture(path: Path) -> Tensor:
     """(3, H, W) in [-1, 1].
 
     Raises:
-        ValueError: a size that is no multiple of 8.
+        ValueError: no sound picture, or a size that is no multiple of 8.
     """
-    pixels = np.asarray(Image.open(path).convert("RGB"), dtype=np.float32)
+    pixels = decoded(path.read_bytes(), path.name).float()
     height, width = pixels.shape[:2]
     if height % 8 or width % 8:
         raise ValueError(
             f"{path.name} is {width} x {height} pixels: the demo model takes multiples of 8 and was trained at 32 x 32"
         )
-    return torch.from_numpy(pixels / 127.5 - 1).movedim(-1, 0)
+    return (pixels / 127.5 - 1).movedim(-1, 0)
 
 
 def run_evaluate(args: argparse.Namespace) -> None:
