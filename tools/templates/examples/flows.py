@@ -14,7 +14,6 @@ from ..blocks import (
     SAMPLE,
     SOURCE_COLORS,
     TARGET_COLORS,
-    TEXT_ROOM,
     WORDS,
     Pipeline,
     conditioning,
@@ -51,6 +50,7 @@ ACE_MODEL = {
 VIDEO, SOUND = "video.mp4", "sound.flac"
 PLAYER_ROOM = 250  # a little more than the least that the front end gives a player
 AUDIO_ROOM = 60
+TAGS_ROOM = 40  # for tags and lyrics, which newer front ends give more than that of 0.17.0
 WIDTH, HEIGHT, FRAMES = 832, 480, 33  # of a video; frames 4 n + 1
 
 
@@ -115,7 +115,7 @@ def text_edit_sound() -> Workflow:
             "TextEncodeAceStepAudio",
             title,
             {"clip": pipeline.clip, "tags": f"{what}, slow, calm, instrumental", "lyrics": "[inst]"},
-            room=2 * TEXT_ROOM,
+            room=TAGS_ROOM,
             colors=colors,
         )
         for title, what, colors in (
