@@ -20,7 +20,8 @@ _INK, _GROUND = torch.tensor([0.24, 0.43, 0.70]), torch.tensor([0.96, 0.96, 0.96
 
 def picture(waveform: Tensor) -> Tensor:
     """(WAVE + HEIGHT, WIDTH, 3) in [0, 1] of a waveform (C, N): time from left to right, octaves from bottom to top."""
-    mono = functional.pad(waveform.detach().float().cpu().mean(dim=0), (0, max(0, WIDTH - waveform.shape[-1])))
+    mono = waveform.detach().float().cpu().nan_to_num().mean(dim=0)
+    mono = functional.pad(mono, (0, max(0, WIDTH - len(mono))))
     return torch.cat([_wave(mono), in_colors(_spectrogram(mono))])
 
 

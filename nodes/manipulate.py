@@ -97,8 +97,11 @@ class LatentShift(io.ComfyNode):
     ) -> io.NodeOutput:
         cell = pixels_per_cell or noise_maps.space.cell
         if seconds:
-            if x or y:
-                raise ValueError(f"x is {x}, y {y} and seconds {seconds:g}: x and y move images, seconds moves sound")
+            if x or y or not latents.is_sound(noise_maps):
+                raise ValueError(
+                    f"x is {x}, y {y} and seconds {seconds:g}, for noise maps with rows of "
+                    f"{tuple(noise_maps.image.shape[1:])}: x and y move images, seconds moves sound; set the other to 0"
+                )
             right, down = round(seconds / seconds_of(audio) * noise_maps.image.shape[-1]), 0
         elif not cell:
             raise ValueError(

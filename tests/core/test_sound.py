@@ -46,8 +46,10 @@ def test_time_is_along_the_width():
     assert thick[WIDTH // 4] == WAVE and thick[3 * WIDTH // 4] == pytest.approx(0.4 * WAVE, abs=2)
 
 
-@pytest.mark.parametrize("waveform", [torch.zeros(1, 9000), torch.ones(2, 1), torch.rand(2, 100)], ids=len)
-def test_silence_and_the_shortest_sounds_have_a_picture(waveform):
+@pytest.mark.parametrize(
+    "waveform", [torch.zeros(1, 9000), torch.ones(2, 1), torch.rand(2, 100), torch.full((2, 9000), torch.nan)]
+)
+def test_silence_the_shortest_sounds_and_what_overflowed_have_a_picture(waveform):
     picture = sound.picture(waveform)
     assert picture.shape == (WAVE + HEIGHT, WIDTH, 3) and picture.isfinite().all()
 

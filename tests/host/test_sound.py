@@ -277,7 +277,7 @@ def test_a_found_mask_lies_in_the_one_that_is_given(pack, random_model, conditio
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_sound_is_moved_by_seconds_and_turned_round(pack, maps_of_sound, kind):
+def test_a_sound_is_moved_by_seconds_and_turned_round(pack, maps_of_sound, random_model, invert, kind):
     _, noise_maps = maps_of_sound(kind)
     place = {"noise_maps": noise_maps, "x": 0, "y": 0, "fill": "wrap"}
     for seconds, cells in ((2.0, 8), (-1.5, -6), (0.3, 1)):
@@ -287,8 +287,9 @@ def test_a_sound_is_moved_by_seconds_and_turned_round(pack, maps_of_sound, kind)
     assert torch.equal(turned.residuals, noise_maps.residuals.flip(-1))
     with pytest.raises(ValueError, match="of sound, which has none, set seconds and connect audio"):
         pack.run("LatentShift", **place | {"x": 64})
-    with pytest.raises(ValueError, match="x is 64, y 0 and seconds 1: x and y move images"):
-        pack.run("LatentShift", **place | {"x": 64}, seconds=1.0, audio=AUDIO)
+    for moved_so in (place | {"x": 64}, place | {"noise_maps": invert(random_model("sd15"))}):
+        with pytest.raises(ValueError, match="y 0 and seconds 1, .*: x and y move images, seconds moves sound"):
+            pack.run("LatentShift", **moved_so, seconds=1.0, audio=AUDIO)
     with pytest.raises(ValueError, match="connect the sound"):
         pack.run("LatentShift", **place, seconds=1.0)
 
