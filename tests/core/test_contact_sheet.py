@@ -99,7 +99,7 @@ def test_sound_is_shown_as_its_channels_over_time():
     torch.testing.assert_close(column.state, torch.linspace(-1, 1, 36).view(1, 4, 9).expand(3, -1, -1))
     (first,) = columns_of(waves, [0], 0, waves.space.colored, waves.space.colored_noise)
     assert first.z.shape == first.denoised.shape == (3, 4, 9)
-    assert draw([first, column]).size[1] > 3 * 100
+    assert draw([first, column]).size[0] == LABEL_WIDTH + 2 * (9 * 13 + MARGIN)
 
 
 def test_a_picture_is_the_tensor_to_a_256th():
