@@ -175,8 +175,8 @@ class Job:
                 graph[node]["inputs"]["image"] += TEMPORARY
         output = graph[self.template.output]
         output["class_type"] = "PreviewImage"
-        # The node looks for none, but a new one each time makes it run: the server takes the same graph as done already,
-        # even where its file has been deleted.
+        # The node looks for none, but a new one each time makes it run: the server takes the same graph as done
+        # already, even where its file has been deleted.
         output["inputs"]["filename_prefix"] = f"{SERVER_FOLDER}/{prepared.key}_{uuid.uuid4().hex[:8]}"
         return graph
 
