@@ -8,10 +8,9 @@ from __future__ import annotations
 import inspect
 
 import comfy.sample
-from comfy.model_base import BaseModel
 from torch import Tensor
 
-from .values import Latent, ModelPatcher
+from .values import Guider, Latent, ModelPatcher
 
 
 def started(model: ModelPatcher, latent: Latent) -> Tensor:
@@ -32,9 +31,18 @@ def parts_of(samples: Tensor) -> list[Tensor]:
     return list(samples.unbind()) if samples.is_nested else [samples]
 
 
-def shapes_of_run(model: BaseModel) -> list[tuple[int, ...]]:
-    """The shapes of the latents that a running model samples as one; empty where the host does not tell (0.17.0)."""
-    return [tuple(shape) for shape in getattr(model, "latent_shapes", None) or []]
+def shapes_of_run(guider: Guider) -> list[tuple[int, ...]]:
+    """The shapes of the latents that a running guider samples as one; empty where the host does not tell.
+
+    Newer hosts tell every model; before (0.29.0), conditionings were told, and those of a model of several parts keep
+    it.
+    """
+    told = getattr(guider.inner_model, "latent_shapes", None)
+    if told is None:
+        entries = (entry for prompt in getattr(guider, "conds", {}).values() for entry in prompt)
+        parts = (entry.get("model_conds", {}).get("latent_shapes") for entry in entries)
+        told = next((part.cond for part in parts if part is not None), [])
+    return [tuple(shape) for shape in told]
 
 
 NAMES: dict[str, tuple[str, ...]] = {

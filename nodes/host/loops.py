@@ -259,7 +259,7 @@ class FixedNoise(LoopSampler):
 
     def _sample(self, run: Run) -> Tensor:
         noise_maps, first = self._noise_maps, self._first
-        latents.check_one_part(compat.shapes_of_run(run.guider.inner_model))
+        latents.check_one_part(compat.shapes_of_run(run.guider))
         check_same_model(noise_maps, run.guider.model_patcher)
         before, steps = self._part(run.sigmas.cpu()), len(run.sigmas) - 1
         self._check_latent(run)

@@ -154,7 +154,7 @@ class Run:
             self.latent,
             self.mask,
             self.extra_args.get("seed"),
-            latent_shapes=compat.shapes_of_run(model) or [tuple(self.latent.shape)],
+            latent_shapes=compat.shapes_of_run(self.guider) or [tuple(self.latent.shape)],
         )
 
     def progress(self, total: int) -> Progress:

@@ -7,6 +7,8 @@ import logging
 import pytest
 import torch
 
+from support.rounding import relative, rounding
+
 SETTINGS = {"steps": 5, "scheduler": "simple"}
 
 
@@ -155,8 +157,11 @@ def test_attention_beside_code_that_takes_its_rows_as_one_is_refused(
     target = {"positive": conditioning("sd15", 9), "cfg": 7.0, "skip_steps": 1, "attention": attention}
     expected = sample(model, maps, **target)
     assert_close(both, expected)
-    varied = sample(model, invert(model, latent_image=one, **SETTINGS, variations=2), **target)
-    assert_close(varied[:1], expected)
+
+    def beside_another(image: dict) -> torch.Tensor:
+        return sample(model, invert(model, latent_image=image, **SETTINGS, variations=2), **target)[:1]
+
+    assert relative(beside_another(one), expected) <= rounding(beside_another, one)
 
 
 def test_a_network_that_takes_one_prompt_alone(

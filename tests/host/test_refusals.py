@@ -199,6 +199,26 @@ def test_a_sampler_run_on_a_latent_of_several_parts(
         nodes["SamplerCustomAdvanced"]().sample(noise, guider, sampler, sigmas, {"samples": video_with_sound})
 
 
+def test_a_sampler_knows_the_parts_from_a_model_that_has_several(
+    comfy, pack, random_model, conditioning, noise_maps, video_with_sound, monkeypatch
+):
+    """On hosts that do not tell other models, too: such a model keeps the shapes beside its prompts."""
+    import comfy.conds
+
+    model = random_model("sd15")
+    extra_conds = model.model.extra_conds
+
+    def of_parts(**kwargs):
+        return extra_conds(**kwargs) | {"latent_shapes": comfy.conds.CONDConstant(kwargs["latent_shapes"])}
+
+    monkeypatch.setattr(model.model, "extra_conds", of_parts)
+    sampler, sigmas = pack.run("EditFriendlySamplerFixedNoise", noise_maps=noise_maps, skip_steps=0)
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds(conditioning("sd15", 1), conditioning("sd15", 2))
+    with pytest.raises(ValueError, match=TWO_PARTS):
+        guider.sample(video_with_sound, video_with_sound, sampler, sigmas)
+
+
 def test_a_model_that_folds_its_latents(random_model, run_node):
     """HunyuanImage's refiner, with a picture and with an empty latent."""
     from comfy.latent_formats import HunyuanImage21Refiner
