@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
+from types import CellType, ModuleType
 from typing import Any
 
 import comfy.controlnet
@@ -35,15 +37,58 @@ def code_of_others(model: ModelPatcher, model_options: Mapping[str, Any]) -> lis
     Such code may hold something for each row of a LATENT, mix the rows of a prompt, or look at one level for all, and
     none of this can be seen from outside: so a call has the rows that KSampler's would have.
     """
+    return sorted({name for name, part in _parts(model, model_options) if _holds_code(part)})
+
+
+def _parts(model: ModelPatcher, model_options: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """All that nodes may have put into the calls of a model, by its name."""
     inside = model_options.get("transformer_options", {})
-    groups = [inside.get("wrappers", {}), inside.get("callbacks", {}), model.wrappers, model.callbacks]
+    groups = [
+        inside.get("wrappers", {}),
+        inside.get("callbacks", {}),
+        model.wrappers,
+        model.callbacks,
+        model.injections,
+    ]
     named = {"transformer_options", "wrappers", "callbacks"}  # a run brings those of the MODEL into its options
     groups += [{name: part for name, part in group.items() if name not in named} for group in (model_options, inside)]
     groups += [{name: part for name, part in model.object_patches.items() if name not in REPLACEABLE}]
-    found = {name for group in groups for name, part in group.items() if _holds_code(part)}
     models = ModelsByLevel.of(model)
-    second = code_of_others(models.second, models.second.model_options) if models else []
-    return sorted(found | set(second) | set(model.injections))
+    second = _parts(models.second, models.second.model_options) if models else []
+    return second + [part for group in groups for part in group.items()]
+
+
+def code_with_layers(model: ModelPatcher) -> list[str]:
+    """Names of code that other nodes have put into the calls of a model, and that holds layers of its network itself.
+
+    It acts on them, wherever else it is put.
+    """
+    layers = set(map(id, model.model.modules()))
+    return sorted({name for name, part in _parts(model, model.model_options) if _holds(part, layers)})
+
+
+def _holds(value: object, layers: set[int]) -> bool:
+    """Whether a value holds one of some modules: in its items, its attributes or, of a function, its variables."""
+    found, seen = [value], set()
+    while found:
+        part = found.pop()
+        if id(part) in layers:
+            return True
+        if id(part) in seen or isinstance(part, (*_DATA, type, ModuleType, ModelPatcher)):
+            continue
+        seen.add(id(part))
+        if isinstance(part, Mapping):
+            found += part.values()
+        elif isinstance(part, list | tuple | set | frozenset):
+            found += part
+        elif isinstance(part, partial):
+            found += [part.func, part.args, part.keywords]
+        elif isinstance(part, CellType):
+            with suppress(ValueError):  # an empty one
+                found.append(part.cell_contents)
+        found += [getattr(part, name, None) for name in ("__self__", "__func__", "__closure__", "__defaults__")]
+        found += getattr(part, "__dict__", {}).values()
+    return False
 
 
 @contextmanager

@@ -378,7 +378,8 @@ def with_lasting_weights(model: ModelPatcher) -> ModelPatcher:
     Dynamic loading keeps copies of weights from call to call that were made without room for gradients.
 
     Raises:
-        ValueError: a dynamic MODEL whose loader has not said how to load it otherwise, one of two models by level.
+        ValueError: a MODEL of two models by level; a dynamic one whose loader has not said how to load it otherwise, or
+            with patches that would not act on the copy.
     """
     if ModelsByLevel.of(model) is not None:
         raise ValueError(
@@ -392,5 +393,12 @@ def with_lasting_weights(model: ModelPatcher) -> ModelPatcher:
             "gradients need weights that stay in place, ComfyUI loads those of this model dynamically, and the node "
             "that loaded it gives no other way: load it with a node of ComfyUI's own, such as Load Checkpoint, or "
             "start ComfyUI with --disable-dynamic-vram"
+        )
+    if held := calls.code_with_layers(model):
+        raise ValueError(
+            "gradients need weights that stay in place, for which the model is loaded again without dynamic loading; "
+            f"model patches of other nodes ({', '.join(held)}) hold layers of this model as it is loaded now: connect "
+            "the MODEL from before those nodes (for a LoRA use Load LoRA in place of its bypass), or start ComfyUI "
+            "with --disable-dynamic-vram"
         )
     return model.clone(disable_dynamic=True)

@@ -91,3 +91,56 @@ def test_null_text_runs_on_weights_that_last(dynamic, random_model, run_node, mo
     assert torch.equal(found.uncond, expected.uncond)
     with pytest.raises(ValueError, match="load it with a node of ComfyUI's own.*--disable-dynamic-vram"):
         run_node("EditFriendlyNullTextInvert", dynamic(loaded, None), **settings)
+
+
+def test_what_has_been_patched_is_kept_where_weights_last(
+    comfy, dynamic, host_node, random_lora, random_model, run_node, monkeypatch
+):
+    """LoRA, sampling, attention, guidance and wrappers of a MODEL, each of which changes what is found."""
+    lasting, loaded = random_model("sd15"), random_model("sd15", torch.float16)
+    monkeypatch.setattr(loaded.model.diffusion_model, "forward", lambda *_, **__: pytest.fail("weights do not last"))
+
+    def lora(model):
+        return comfy.sd.load_lora_for_models(model, None, random_lora(lasting), 1.0, 0.0)[0]
+
+    def wrapped(model):
+        model = model.clone()
+        model.add_wrapper("apply_model", lambda executor, *args, **kwargs: 0.9 * executor(*args, **kwargs))
+        return model
+
+    patches = {
+        "nothing": lambda model: model,
+        "lora": lora,
+        "sampling": lambda model: host_node("ModelSamplingDiscrete", model=model, sampling="v_prediction", zsnr=False)[
+            0
+        ],
+        "attention": lambda model: host_node("UNetCrossAttentionMultiply", model=model, q=1.0, k=1.1, v=1.0, out=1.2)[
+            0
+        ],
+        "guidance": lambda model: host_node("RescaleCFG", model=model, multiplier=0.7)[0],
+        "wrapper": wrapped,
+    }
+    settings = {"steps": 2, "inner_steps": 2, "early_stop": 0.0}
+    found = []
+    for name, patch in patches.items():
+        (expected,) = run_node("EditFriendlyNullTextInvert", patch(lasting), **settings)
+        with torch.inference_mode():
+            (maps,) = run_node("EditFriendlyNullTextInvert", patch(dynamic(loaded, lasting)), **settings)
+        assert torch.equal(maps.uncond, expected.uncond), name
+        assert not any(torch.equal(maps.uncond, other) for other in found), name
+        found.append(maps.uncond)
+
+
+def test_what_holds_the_network_as_it_was_loaded_is_refused_where_it_is_loaded_again(
+    comfy, dynamic, random_lora, random_model, run_node
+):
+    """A LoRA in its layers' place, an object patch with a layer of its own: neither would act on the other network."""
+    lasting = random_model("sd15")
+    model = dynamic(random_model("sd15", torch.float16), lasting)
+    bypassed, _ = comfy.sd.load_bypass_lora_for_models(model, None, random_lora(lasting), 1.0, 0.0)
+    patched = model.clone()
+    patched.add_object_patch("diffusion_model.time_embed", model.model.diffusion_model.time_embed)
+    settings = {"steps": 2, "inner_steps": 2, "early_stop": 0.0}
+    for held, name in ((bypassed, "bypass_lora"), (patched, r"diffusion_model\.time_embed")):
+        with pytest.raises(ValueError, match=rf"\({name}\) hold layers of this model.*--disable-dynamic-vram"):
+            run_node("EditFriendlyNullTextInvert", held, **settings)
