@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import comfy.patcher_extension
 import torch
 from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
 
@@ -30,10 +29,14 @@ def is_of_frames(layer: torch.nn.Module) -> bool:
     return hasattr(layer, "time_stack")
 
 
+def without_compilation(wrappers: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Wrappers of a run's calls but for the host's own that compiles the network, which is no other for that."""
+    return {kind: {key: held[key] for key in held if key != COMPILE_KEY} for kind, held in wrappers.items()}
+
+
 def _is_compiled(network: torch.nn.Module, model_options: dict[str, Any]) -> bool:
     wrappers = model_options.get("transformer_options", {}).get("wrappers", {})
-    of_calls = wrappers.get(comfy.patcher_extension.WrappersMP.APPLY_MODEL, {})
-    return bool(of_calls.get(COMPILE_KEY)) or any(
+    return any(held.get(COMPILE_KEY) for held in wrappers.values()) or any(
         hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None
         for module in network.modules()
     )

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...ddpm_core import Denoiser, NoiseSchedule, chunks_of
 from . import conds
-from .blocks import is_unet
+from .blocks import is_unet, without_compilation
 from .models import ModelsByLevel
 from .values import Guider, ModelPatcher, RowWise
 
@@ -44,9 +44,9 @@ def _parts(model: ModelPatcher, model_options: Mapping[str, Any]) -> list[tuple[
     """All that nodes may have put into the calls of a model, by its name."""
     inside = model_options.get("transformer_options", {})
     groups = [
-        inside.get("wrappers", {}),
+        without_compilation(inside.get("wrappers", {})),
         inside.get("callbacks", {}),
-        model.wrappers,
+        without_compilation(model.wrappers),
         model.callbacks,
         model.injections,
     ]

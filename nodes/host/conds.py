@@ -152,7 +152,7 @@ def control_models(prompts: Iterable[Conds]) -> list[torch.nn.Module]:
 def forget_features(prompts: Iterable[Conds]) -> None:
     """Have T2I-Adapters take the features of their pictures anew: they keep those for the rows of their first call."""
     for control in _all_controls(prompts):
-        if isinstance(control, comfy.controlnet.T2IAdapter):
+        if hasattr(control, "control_input"):
             control.cond_hint = None
 
 

@@ -173,10 +173,15 @@ class ImagesGuider(comfy.samplers.CFGGuider):
         seed: int | None,
         x: Tensor,
         timestep: Tensor,
+        variations: calls.Variations | None = None,
     ) -> Tensor:
-        """The guided prediction, of as many rows a call as may share one."""
+        """The guided prediction, of as many rows a call as may share one.
+
+        Args:
+            variations: of the prompts, where a run has several sets of them.
+        """
         call = partial(self._of_rows, guidance, conds, options, seed)
-        return self._variations(call, self.images, x, timestep, self._by_images)
+        return (variations or self._variations)(call, self.images, x, timestep, self._by_images)
 
     def _of_rows(
         self,
@@ -302,12 +307,13 @@ class PairGuider(ImagesGuider):
         self._source_cfg = source_cfg
         self._joined: dict[int, tuple[Conds | None, Conds | None]] = {}
         self._is_apart: bool | None = None
+        self._variations_of_source: calls.Variations | None = None
 
     def inner_sample(self, *args: Any, **kwargs: Any) -> Tensor:
         """The host's, which prepares the target's half alone; `prepare_source` does the other."""
         source = self.conds.pop("source")
         self._source = {"positive": source, "negative": source if self._own_negative else self.conds["negative"]}
-        self._joined, self._is_apart = {}, None
+        self._joined, self._is_apart, self._variations_of_source = {}, None, None
         try:
             return super().inner_sample(*args, **kwargs)
         finally:
@@ -393,10 +399,13 @@ class PairGuider(ImagesGuider):
         options: dict[str, Any],
         seed: int | None,
     ) -> Tensor:
+        if self._variations_of_source is None:
+            self._variations_of_source = calls.Variations(self.model_patcher, self._others)
+        of_halves = (self._source, self._variations_of_source), (self.conds, self._variations)
         results = []
-        for guidance, conds, *call in zip(pair, (self._source, self.conds), x.chunk(2), timestep.chunk(2), strict=True):
+        for guidance, (conds, variations), *call in zip(pair, of_halves, x.chunk(2), timestep.chunk(2), strict=True):
             forget_features([conds["negative"], conds["positive"]])  # the halves may share one, with other rows
-            results.append(self._guided(guidance, conds, options, seed, *call))
+            results.append(self._guided(guidance, conds, options, seed, *call, variations))
         return torch.cat(results)
 
     def _joined_prompts(self, rows: int) -> tuple[Conds | None, Conds | None]:

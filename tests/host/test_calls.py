@@ -259,6 +259,26 @@ def test_variations_of_a_network_to_which_rows_are_not_independent(
         assert_close(run_custom(own, maps, image, skip_steps=1), expected)
 
 
+def test_each_prompt_of_one_pass_is_tried_by_itself(
+    random_model, conditioning, latent, invert, sample, edit, monkeypatch
+):
+    """As Hunyuan3D 2.1's, whose rows are independent where a call holds two prompts, and not where it holds one."""
+    model, image = random_model("flow"), latent("flow")
+    network = model.model.diffusion_model
+    forward = network.forward
+
+    def mixing(x, *args, **kwargs):
+        out = forward(x, *args, **kwargs)
+        one = len(kwargs["transformer_options"]["cond_or_uncond"]) == 1
+        return out + 0.1 * out.mean(dim=0, keepdim=True) if one else out
+
+    monkeypatch.setattr(network, "forward", mixing)
+    maps = [invert(model, "flow", latent_image=image, **SETTINGS, seed=seed) for seed in (3, 4)]
+    target = {"positive": conditioning("flow", 9), "cfg": 1.0, "skip_steps": 1}
+    expected = torch.cat([sample(model, of_seed, "flow", **target) for of_seed in maps])
+    assert_close(edit(model, "flow", latent_image=image, variations=2, target_cfg=1.0), expected)
+
+
 def test_variations_of_any_other_network_share_their_calls(random_model, latent, invert, count_calls):
     """After a first one that is tried both ways."""
     rows, network = [], random_model("flow").model.diffusion_model

@@ -8,7 +8,8 @@ import logging
 import pytest
 import torch
 
-from support.attention_edits import MASACTRL, PNP, SKIP, SOURCE, every_edit
+from support.attention_edits import MASACTRL, PNP, SKIP, SOURCE, every_edit, rows_of_calls
+from support.families import FAMILIES
 
 # --- compiled ---------------------------------------------------------------------------------------------------------
 
@@ -55,12 +56,19 @@ def test_so_is_all_that_reads_its_attention(pack, compiled, random_model, condit
         pack.run("EditFriendlyZeroShotImageToImage", model=compiled, **guided, **settings)
 
 
+def test_a_model_that_the_host_compiles_shares_its_calls_as_before(pack, random_model, host_node):
+    """Nothing of other nodes is in it."""
+    (model,) = host_node("TorchCompileModel", model=random_model("sd15"), backend="inductor")
+    options = {**model.model_options, "transformer_options": {"wrappers": model.wrappers}}
+    assert pack.host.calls.code_of_others(model, options) == []
+
+
 # --- classes in the place of the host's -------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def of_another(comfy, random_model):
-    """of_another(kind): a MODEL of the same weights, whose network's classes are no classes of the host's."""
+def of_another(comfy):
+    """of_another(model): a MODEL of the same weights, whose network's classes are no classes of the host's."""
     import comfy.ldm.modules.attention
     import comfy.ldm.modules.diffusionmodules.openaimodel as openaimodel
     import comfy.ops
@@ -75,8 +83,7 @@ def of_another(comfy, random_model):
     unets.SpatialTransformer = attention.SpatialTransformer
     unets.SpatialVideoTransformer = attention.SpatialVideoTransformer
 
-    def make(kind: str):
-        model = random_model(kind)
+    def make(model):
         base = model.model.model_config.get_model({}, "", torch.device("cpu")).eval()
         operations = comfy.ops.disable_weight_init
         base.diffusion_model = unets.UNetModel(**base.model_config.unet_config, operations=operations)
@@ -92,7 +99,7 @@ def of_another(comfy, random_model):
 
 def test_their_blocks_are_those_of_the_hosts(pack, random_model, of_another):
     for kind in ("sd15_tall", "sdxl_tall"):
-        found = pack.host.blocks.Blocks.of(of_another(kind).model.diffusion_model, {})
+        found = pack.host.blocks.Blocks.of(of_another(random_model(kind)).model.diffusion_model, {})
         assert found.places == pack.host.blocks.Blocks.of(random_model(kind).model.diffusion_model, {}).places
         assert {place.level for place in found.places} == {0, 1, 2}
 
@@ -106,23 +113,21 @@ def test_attention_edits_act_on_them(random_model, of_another, prompts, share, m
         sample(random_model("sd15_tall"), maps, **target, attention=attention)
         for attention in (every_edit(p, share)[name], None)
     )
-    edited = sample(of_another("sd15_tall"), maps, **target, attention=every_edit(p, share)[name])
+    edited = sample(of_another(random_model("sd15_tall")), maps, **target, attention=every_edit(p, share)[name])
     assert torch.equal(edited, expected) and not torch.equal(edited, plain)
 
 
-def test_prompts_of_two_lengths_share_their_calls(of_another, conditioning, edit, count_calls):
+def test_prompts_of_two_lengths_share_their_calls(random_model, of_another, conditioning, edit, monkeypatch):
     longer = [[torch.cat([conditioning("sd15", k)[0][0] for k in (9, 10)], dim=1), {"pooled_output": None}]]
-    model = of_another("sd15")
-    count_calls.clear()
+    model = of_another(random_model("sd15"))
+    rows = rows_of_calls(model, monkeypatch)
     edit(model, target=longer)
-    assert count_calls == [4] * 4
+    assert rows == [8] * 4  # two images, two prompts, each with a negative
 
 
-def test_frames_are_known_by_what_the_layers_have(pack, comfy, random_model):
-    from support.families import FAMILIES
-
-    assert pack.host.model.rows_are_frames(FAMILIES["SVD_img2vid"].model(comfy))
-    assert not pack.host.model.rows_are_frames(random_model("sd15"))
+def test_frames_are_known_by_what_the_layers_have(pack, comfy, random_model, of_another):
+    assert pack.host.model.rows_are_frames(of_another(FAMILIES["SVD_img2vid"].model(comfy)))
+    assert not pack.host.model.rows_are_frames(of_another(random_model("sd15")))
 
 
 @pytest.mark.parametrize("own", [False, True], ids=["the host's code", "code of its own"])

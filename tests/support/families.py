@@ -86,7 +86,8 @@ def depths(name: str, *depth: int) -> Family:
 
 
 def of_frames(name: str, adm: int) -> Family:
-    network = OF_FRAMES
+    network = OF_FRAMES | {"num_res_blocks": [1], "channel_mult": [1], "transformer_depth": [1]}
+    network |= {"transformer_depth_output": [1, 1]}
     return unet(name, adm, network, latent=(3, 4, 4, 4), text=(1, 32), told=beside(3, 4, 4, 4), **EDM)
 
 
@@ -764,7 +765,7 @@ SOUNDS_AND_SHAPES = [
         **EDM,
     ),
     Family("StableAudio3", STABLE_AUDIO_3, (1, 256, 32), (TOKENS, 768), weights=seconds("total", 256, learned=False)),
-    Family("ACEStep", ACE_STEP, (1, 8, 16, 20), told={"conditioning_lyrics": Ids((1, 9))}),
+    Family("ACEStep", ACE_STEP, (1, 8, 16, 20), told={"conditioning_lyrics": Ids((1, 3))}),
     Family("ACEStep15", ACE_STEP_15, (1, 64, 20), told={"conditioning_lyrics": Normal((1, 9, 32))}),
     Family(
         "MiniMaxMusic3",

@@ -34,7 +34,9 @@ class Measured:
 
     def __str__(self) -> str:
         number = f"{self.error:.0e}".replace("e-0", "e-") if self.error else "0"
-        return " ".join(part for part in (number if self.holds else f"**{number}**", self.remark) if part)
+        if self.remark and not self.error:
+            return self.remark
+        return f"{number if self.holds else f'**{number}**'} {self.remark}".rstrip()
 
 
 Cells = Mapping[str, Measured]

@@ -134,7 +134,7 @@ def _built(config: Any, weights: dict[str, torch.Tensor], device: torch.device) 
     """The host's model, without those fields that its network does not know, which are of newer versions."""
     while True:
         try:
-            return config.get_model(weights, "model.diffusion_model.", device)
+            return config.get_model(dict(weights), "model.diffusion_model.", device)  # which takes out what it reads
         except TypeError as error:
             name = str(error).rpartition("unexpected keyword argument ")[2].strip("'")
             if name not in config.unet_config:
