@@ -405,7 +405,7 @@ def _rain(picture: Array, canvas: Canvas, seed: int) -> Array:
     y = canvas.y * 2.6 + 7 * grid[0][cell]
     place = smooth(0.32, 0.10, np.abs(x % 1 - 0.5))
     streak = place * smooth(0.60, 0.80, y % 1) * smooth(1.0, 0.93, y % 1) * smooth(0.3, 1.0, grid[1][cell])
-    light = picture.mean(axis=(1, 2), keepdims=True) * 0.6 + 0.30
+    light = np.asarray(canvas.light.air, np.float32)[:, None, None] * 0.35 + 0.30
     return np.asarray(picture + (light - picture) * 0.40 * streak)
 
 

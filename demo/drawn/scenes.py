@@ -208,28 +208,66 @@ def _draw(rng: np.random.Generator, values: Collection[str], weights: Collection
     return str(rng.choice(list(values), p=None if weights is None else list(weights)))
 
 
-def sample_scene(seed: int) -> Scene:
-    """The scene of a seed: half are landscapes, a quarter still lifes, a quarter portraits."""
+def sample_scene(seed: int, family: type[Scene] | None = None) -> Scene:
+    """The scene of a seed: half are landscapes, a quarter still lifes, a quarter portraits, if no family is given."""
     rng = rng_of(seed, "scene")
-    family = rng.random()
+    share = rng.random()
+    family = family or (Landscape if share < 0.5 else StillLife if share < 0.75 else Portrait)
     time = _draw(rng, TIMES, (0.44, 0.28, 0.28))
     number = _draw(rng, NUMBERS, (0.5, 0.25, 0.25))
     color = _draw(rng, COLORS)
     place = _draw(rng, PLACES)
-    if family < 0.5:
+    if family is Landscape:
         weather = _draw(rng, WEATHERS, (0.46, 0.2, 0.17, 0.17))
         return Landscape(seed, _draw(rng, THINGS), number, color, place, weather, time, _draw(rng, SEASONS))
-    if family < 0.75:
+    if family is StillLife:
         vessel, material, fruit = _draw(rng, VESSELS), _draw(rng, MATERIALS), _draw(rng, FRUITS)
         return StillLife(seed, vessel, color, material, fruit, number, _draw(rng, TABLES), time)
     person, expression, hair = _draw(rng, PERSONS), _draw(rng, EXPRESSIONS), _draw(rng, HAIRS)
     return Portrait(seed, person, expression, hair, _draw(rng, WEARS), color, place, time)
 
 
-def training_caption(scene: Scene) -> str:
-    """The caption to train with: a third say all, the others leave out any share of the attributes."""
-    rng = rng_of(scene.seed, "caption")
-    share = max(rng.uniform(0, 1.5), 0.0)
+def scene_of_caption(caption: str, seed: int) -> Scene:
+    """A scene that the caption describes; what it leaves open, and all detail, comes from the seed.
+
+    Raises:
+        ValueError: the caption names nothing that a scene shows, or things of two families.
+    """
+    words = caption.lower().replace(",", " ").replace(".", " ").split()
+    families = {family for family, nouns in _NOUNS.items() if {*words} & nouns}
+    if len(families) != 1:
+        shown = ", ".join((*THINGS, *VESSELS, *PERSONS))
+        raise ValueError(f"a scene shows one of {shown}; {caption!r} names {'none' if not families else 'several'}")
+    scene = sample_scene(seed, families.pop())
+    said: dict[str, Any] = {}
+    for name, values in scene.values.items():
+        forms = {form: value for value in values for form in (value, {**THINGS, **FRUITS}.get(value, value))}
+        said.update((name, forms[word]) for word in words if word in forms)
+    said.update(("number", word) for word in words if word in ("two", "three"))
+    if isinstance(scene, Portrait):  # whose hair and coat have the same words
+        said = {name: value for name, value in said.items() if name not in ("hair", "color")}
+        after = {"hair": "hair", "coat": "color"}
+        said.update((after[word], before) for before, word in zip(words, words[1:], strict=False) if word in after)
+        said.setdefault("wears", "nothing")
+    elif "number" not in said and {"thing", "fruit"} & said.keys():
+        said["number"] = "one"
+    wrong = {name: value for name, value in said.items() if value not in scene.values[name]}
+    if wrong:
+        raise ValueError(f"{caption!r} has {wrong}: use {', '.join(', '.join(scene.values[name]) for name in wrong)}")
+    return replace(scene, **said)
+
+
+_NOUNS: dict[type[Scene], set[str]] = {
+    Landscape: {"landscape", *THINGS, *THINGS.values()},
+    StillLife: {"still", *VESSELS},
+    Portrait: {"portrait", *PERSONS},
+}
+
+
+def training_caption(scene: Scene, visit: int = 0) -> str:
+    """The caption to train with at a visit: a third say all, the others leave out any share of the attributes."""
+    rng = rng_of(scene.seed, f"caption {visit}")
+    share = rng.uniform(0, 1.5)
     return scene.said([name for name in scene.attributes if rng.random() < share])
 
 

@@ -20,10 +20,14 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ddpm_core.guidance import guided
 from demo.drawn.autoencoder import Autoencoder, load_autoencoder
-from demo.drawn.scenes import TEST_SEED, TRAIN_SEED, Scene, render, sample_scene
+from demo.drawn.model import LatentModel, load_model, save_model
+from demo.drawn.scenes import TEST_SEED, TRAIN_SEED, Scene, render, sample_scene, training_caption
+from demo.drawn.text import tokens
+from demo.network import uniform_sigmas
 
-from .train import FAST_BFLOAT16
+from .train import FAST_BFLOAT16, v_loss
 
 FOLDER = Path("output/drawn")
 PART = 1000  # scenes in a file
@@ -233,6 +237,130 @@ def draw_sheet(out: Path, images: Tensor, decoded: Tensor, columns: int = 8) -> 
     Image.fromarray(np.concatenate(rows, axis=1).transpose(1, 2, 0)).save(out)
 
 
+@torch.no_grad()
+def encode_parts(autoencoder: Path, scenes: Path, out: Path) -> None:
+    """The latents (N, C, 16, 16) float16 of each part of scenes, and of their mirror images; those that are there stay.
+
+    Captions name no side, so a mirrored scene has the caption of the scene.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    model = channels_last(load_autoencoder(autoencoder))
+    for part in sorted(scenes.glob("???.npz")):
+        path = out / part.name
+        if path.exists():
+            continue
+        with np.load(part) as file:
+            images, seeds = torch.from_numpy(file["images"]), file["seeds"]
+        made = []
+        for batch in torch.cat([images, images.flip(-1)]).split(16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=FAST_BFLOAT16):
+                latents = model.encode((batch.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last))
+            made.append(latents.half())
+        beside = path.with_suffix(".part.npz")
+        np.savez(beside, latents=torch.cat(made).numpy(), seeds=np.concatenate([seeds, seeds]))
+        os.replace(beside, path)
+        print(json.dumps({"part": part.name, "std": float(torch.cat(made).float().std())}), flush=True)
+
+
+@dataclass(frozen=True)
+class WeightsConfig:
+    """The settings of the network that predicts v."""
+
+    steps: int = 60_000
+    batch: int = 64
+    learning_rate: float = 8e-4
+    warmup: int = 500
+    weight_decay: float = 0.01
+    ema: float = 0.9995
+    caption_dropout: float = 0.1
+    seed: int = 0
+
+
+def train_weights(out: Path, autoencoder: Path, latents: Path, config: WeightsConfig, save_every: int) -> None:
+    """Train from the checkpoint `out` with .checkpoint, if there is one, to `out`, the averaged weights.
+
+    The file holds the autoencoder too. The log is `out` with .jsonl, a line every hundred steps.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(config.seed)
+    x, scenes = _latents(latents)
+    model, ema = LatentModel.create(), LatentModel.create()
+    model.autoencoder.load_state_dict(load_autoencoder(autoencoder).state_dict())
+    ema.load_state_dict(model.state_dict())
+    trained: list[Tensor] = [*model.network.parameters(), *model.text_encoder.parameters()]
+    averaged: list[Tensor] = [*ema.network.parameters(), *ema.text_encoder.parameters()]
+    optimizer = torch.optim.AdamW(
+        trained, config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay, fused=True
+    )
+    first, seconds = 0, 0.0
+    checkpoint, log = out.with_suffix(".checkpoint"), out.with_suffix(".jsonl")
+    if checkpoint.exists():
+        found: dict[str, Any] = torch.load(checkpoint, weights_only=True)
+        for part, name in ((model.network, "network"), (model.text_encoder, "text"), (optimizer, "optimizer")):
+            part.load_state_dict(found[name])
+        ema.network.load_state_dict(found["ema_network"])
+        ema.text_encoder.load_state_dict(found["ema_text"])
+        first, seconds = found["step"], found["seconds"]
+    else:
+        _log(log, {"config": asdict(config), "torch": torch.__version__, "bfloat16": FAST_BFLOAT16, "latents": len(x)})
+    generator = torch.Generator().manual_seed(config.seed + first)
+    start, sums = time.monotonic() - seconds, torch.zeros(2)
+    for step in range(first, config.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * falling(step, config.steps, config.warmup)
+        index = torch.randint(len(x), (config.batch,), generator=generator)
+        ids = tokens([training_caption(scenes[i], step) for i in index.tolist()])
+        ids = ids.masked_fill(torch.rand(config.batch, 1, generator=generator) < config.caption_dropout, 0)
+        loss = v_loss(model, x[index].float(), ids, generator)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        with torch.no_grad():
+            torch._foreach_lerp_(averaged, trained, 1 - min(config.ema, (1 + step) / (10 + step)))
+        sums += torch.stack([loss.detach(), torch.ones(())])
+        if (step + 1) % 100 == 0:
+            seen = round(time.monotonic() - start, 1)
+            _log(log, {"step": step + 1, "seconds": seen, "loss": float(sums[0] / sums[1])})
+            sums.zero_()
+        if (step + 1) % save_every == 0 or step + 1 == config.steps:
+            save_model(ema, out)
+            state = {
+                "network": model.network.state_dict(),
+                "text": model.text_encoder.state_dict(),
+                "ema_network": ema.network.state_dict(),
+                "ema_text": ema.text_encoder.state_dict(),
+                "optimizer": optimizer.state_dict(),
+            }
+            _save(checkpoint, {**state, "step": step + 1, "seconds": time.monotonic() - start})
+
+
+def _latents(folder: Path) -> tuple[Tensor, list[Scene]]:
+    """All latents (N, C, 16, 16) float16 of a folder, and their scenes."""
+    parts, scenes = [], []
+    for path in sorted(folder.glob("???.npz")):
+        with np.load(path) as file:
+            parts.append(torch.from_numpy(file["latents"]))
+            scenes += [sample_scene(seed) for seed in file["seeds"].tolist()]
+    if not parts:
+        raise FileNotFoundError(f"no latents in {folder}: encode them with `python -m tools.lab.drawn latents`")
+    return torch.cat(parts), scenes
+
+
+@torch.no_grad()
+def sampled(model: LatentModel, captions: list[str], cfg: float, steps: int, seed: int = 0) -> Tensor:
+    """Pictures (N, 3, 128, 128) of captions by DDIM (arXiv 2010.02502)."""
+    generator = torch.Generator().manual_seed(seed)
+    levels = uniform_sigmas(steps)
+    contexts = torch.cat([model.encode([""]).expand(len(captions), -1, -1), model.encode(captions)])
+    x = levels[0] * torch.randn(len(captions), 4, 16, 16, generator=generator)
+    for sigma, below in zip(levels[:-1], levels[1:], strict=True):
+        x_0 = model.predict(x.repeat(2, 1, 1, 1), sigma.expand(2 * len(x)), contexts)
+        x_0 = guided(*x_0.chunk(2), cfg)
+        x = x_0 + below / sigma * (x - x_0)
+    return model.autoencoder.decode(x).clamp(-1, 1)
+
+
 def save_weights(model: nn.Module, out: Path) -> None:
     """Write the weights in float16 beside the target, then rename."""
     beside = out.with_suffix(".part")
@@ -270,12 +398,38 @@ def main() -> None:
     command.add_argument("--weights", type=Path, default=FOLDER / "autoencoder.safetensors")
     command.add_argument("--out", type=Path, default=FOLDER / "decoded.png")
     command.add_argument("--count", type=int, default=48)
+    command = commands.add_parser("latents", help="encode the training scenes")
+    command.add_argument("--autoencoder", type=Path, default=FOLDER / "autoencoder.safetensors")
+    command.add_argument("--scenes", type=Path, default=FOLDER / "scenes")
+    command.add_argument("--out", type=Path, default=FOLDER / "latents")
+    command = commands.add_parser("weights", help="train the network and its text encoder, or go on")
+    command.add_argument("--out", type=Path, default=FOLDER / "weights.safetensors")
+    command.add_argument("--autoencoder", type=Path, default=FOLDER / "autoencoder.safetensors")
+    command.add_argument("--latents", type=Path, default=FOLDER / "latents")
+    command.add_argument("--steps", type=int, default=WeightsConfig.steps)
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--save-every", type=int, default=500, metavar="STEPS")
+    command = commands.add_parser("sampled", help="draw a sheet of what the network makes of captions")
+    command.add_argument("--weights", type=Path, default=FOLDER / "weights.safetensors")
+    command.add_argument("--out", type=Path, default=FOLDER / "sampled.png")
+    command.add_argument("--cfg", type=float, default=3.0)
+    command.add_argument("--steps", type=int, default=50)
     args = parser.parse_args()
     if args.command == "scenes":
         draw_parts(args.folder, args.parts)
     elif args.command == "autoencoder":
         config = AutoencoderConfig(latent_channels=args.channels, steps=args.steps, seed=args.seed)
         train_autoencoder(args.out, args.scenes, config, args.save_every)
+    elif args.command == "latents":
+        encode_parts(args.autoencoder, args.scenes, args.out)
+    elif args.command == "weights":
+        settings = WeightsConfig(steps=args.steps, seed=args.seed)
+        train_weights(args.out, args.autoencoder, args.latents, settings, args.save_every)
+    elif args.command == "sampled":
+        scenes = [sample_scene(TEST_SEED + i) for i in range(32)]
+        made = sampled(load_model(args.weights), [scene.caption for scene in scenes], args.cfg, args.steps)
+        draw_sheet(args.out, torch.from_numpy(np.stack([render(scene).image for scene in scenes])), made)
+        print("\n".join(scene.caption for scene in scenes))
     else:
         values, images, decoded = held_out(load_autoencoder(args.weights), args.count)
         draw_sheet(args.out, images, decoded)

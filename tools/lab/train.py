@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from demo.drawn.model import LatentModel
 from demo.model import DemoModel, load_model, save_model
 from demo.network import NUM_TIMESTEPS, alphas_cumprod
 from demo.scenes import TRAIN_SEED, render, sample_scene, training_caption
@@ -72,7 +73,7 @@ def _render_chunk(start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     return np.round((images + 1) * 127.5).astype(np.uint8), ids
 
 
-def v_loss(model: DemoModel, x_0: Tensor, ids: Tensor, generator: torch.Generator) -> Tensor:
+def v_loss(model: DemoModel | LatentModel, x_0: Tensor, ids: Tensor, generator: torch.Generator) -> Tensor:
     """Mean squared error of v = a * eps - b * x_0 for x_0 (B, C, H, W) and ids (B, L).
 
     Timesteps are stratified over the batch, one from each of B equal parts of the schedule: less variance, same mean.
@@ -87,7 +88,7 @@ def v_loss(model: DemoModel, x_0: Tensor, ids: Tensor, generator: torch.Generato
     return (v.float() - (a * eps - b * x_0)).square().mean()
 
 
-def flow_loss(model: DemoModel, x_0: Tensor, ids: Tensor, generator: torch.Generator) -> Tensor:
+def flow_loss(model: DemoModel | LatentModel, x_0: Tensor, ids: Tensor, generator: torch.Generator) -> Tensor:
     """The same of the velocity u = eps - x_0 (arXiv 2209.03003) at x = (1 - sigma) x_0 + sigma eps, sigma in (0, 1)."""
     batch = len(x_0)
     s = (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch
