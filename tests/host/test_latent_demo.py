@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from demo.drawn.autoencoder import Autoencoder
+from demo.drawn.model import LatentModel, load_model, save_model
 
 
 @pytest.fixture(params=[4, 8])
@@ -39,3 +40,31 @@ def test_the_autoencoder_is_the_hosts(vae, autoencoder, size):
     decoded = ((autoencoder.decode(latents) + 1) / 2).clamp(0, 1).movedim(1, -1)
     torch.testing.assert_close(vae.decode(latents), decoded, atol=1e-5, rtol=1e-5)
     assert 0.01 < decoded.std()
+
+
+def test_the_network_is_the_hosts(comfy):
+    from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+
+    torch.manual_seed(0)
+    model = LatentModel.create().eval().requires_grad_(False)
+    host = UNetModel(**model.network.config.host_config()).eval()
+    host.load_state_dict(model.network.state_dict(), strict=True)
+    x, timesteps = torch.randn(3, 4, 16, 16), torch.tensor([0.0, 500.0, 999.0])
+    context = model.encode(["a red house by the sea on a foggy night in winter", "a smiling man", ""])
+    with torch.no_grad():
+        ours, its = model.network(x, timesteps, context), host(x, timesteps=timesteps, context=context)
+    torch.testing.assert_close(ours, its, atol=1e-5, rtol=1e-5)
+
+
+def test_a_model_is_read_as_it_was_written(tmp_path):
+    torch.manual_seed(0)
+    model = LatentModel.create()
+    save_model(model, tmp_path / "model.safetensors")
+    read = load_model(tmp_path / "model.safetensors").state_dict()
+    assert read.keys() == model.state_dict().keys()
+    for name, value in model.state_dict().items():
+        assert torch.equal(read[name], value.half().float()), name
+    assert (tmp_path / "model.safetensors").stat().st_size < 16e6
+    (tmp_path / "other.safetensors").write_bytes(b"0")
+    with pytest.raises(ValueError, match="other.safetensors is damaged"):
+        load_model(tmp_path / "other.safetensors")

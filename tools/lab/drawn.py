@@ -355,8 +355,8 @@ def sampled(model: LatentModel, captions: list[str], cfg: float, steps: int, see
     contexts = torch.cat([model.encode([""]).expand(len(captions), -1, -1), model.encode(captions)])
     x = levels[0] * torch.randn(len(captions), 4, 16, 16, generator=generator)
     for sigma, below in zip(levels[:-1], levels[1:], strict=True):
-        x_0 = model.predict(x.repeat(2, 1, 1, 1), sigma.expand(2 * len(x)), contexts)
-        x_0 = guided(*x_0.chunk(2), cfg)
+        uncond, cond = model.predict(x.repeat(2, 1, 1, 1), sigma.expand(2 * len(x)), contexts).chunk(2)
+        x_0 = guided(uncond, cond, cfg)
         x = x_0 + below / sigma * (x - x_0)
     return model.autoencoder.decode(x).clamp(-1, 1)
 
