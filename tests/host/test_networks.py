@@ -14,13 +14,13 @@ from support.families import FAMILIES
 # --- compiled ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=["network", "one block", "TorchCompileModel"])
+@pytest.fixture(params=["network", "one part", "TorchCompileModel"])
 def compiled(request, random_model, host_node):
     """A MODEL of which something is compiled when it is first called."""
     model = random_model("sd15_tall")
     if request.param == "TorchCompileModel":
         return host_node("TorchCompileModel", model=model, backend="inductor")[0]
-    part = "diffusion_model" + (".middle_block" if request.param == "one block" else "")
+    part = "diffusion_model" + (".out" if request.param == "one part" else "")
     model = model.clone()
     model.add_object_patch(part, torch.compile(model.get_model_object(part), backend="eager"))
     return model

@@ -135,6 +135,8 @@ def test_a_sampler_run_that_does_not_fit_its_maps(comfy, pack, no_network, condi
     (noise,) = nodes["DisableNoise"]().get_noise()
     run = nodes["SamplerCustomAdvanced"]().sample
     with pytest.raises(ValueError, match="runs 2 steps .*, the noise maps hold 3 steps"):
+        run(noise, guider, sampler, sigmas[1:] * 1.1, {"samples": torch.ones(1, 4, 8, 8)})
+    with pytest.raises(ValueError, match="has not the noise of the noise maps"):
         run(noise, guider, sampler, sigmas[1:], {"samples": torch.ones(1, 4, 8, 8)})
     with pytest.raises(ValueError, match=r"latent has shape \(2, 4, 8, 8\), the noise maps have \(1, 4, 8, 8\)"):
         run(noise, guider, sampler, sigmas, {"samples": torch.ones(2, 4, 8, 8)})

@@ -322,7 +322,8 @@ def test_a_vae_shows_sound_as_waveform_and_spectrogram(pack, shown, maps_of_soun
         **{"noise_maps": noise_maps, "vae": vae, "skips": "0", "cfgs": "3.5, 9", "row": 0},
     )
     assert images.shape == (2, core_sound.WAVE + core_sound.HEIGHT, core_sound.WIDTH, 3) and grid.std() > 0.05
-    assert (images[0] - picture[0]).abs().mean() < 0.02 < (images[1] - picture[0]).abs().mean()
+    same, other = ((image - picture[0]).abs().mean() for image in images)
+    assert 2 * same < other, (same, other)
 
 
 @pytest.mark.parametrize("kind", ["stable_audio", "ace"])

@@ -227,7 +227,7 @@ def test_the_network_is_told_which_half_it_sees(random_model, pack, invert, zero
 
     model.set_model_patch(note, "attn1_output_patch")
     zero_shot(model, invert(random_model("sd15")), skip_steps=4)
-    layers = len(pack.host.blocks.Blocks.of(model.model.diffusion_model).keys)
+    layers = len(pack.host.blocks.Blocks.of(model.model.diffusion_model, {}).keys)
     assert seen == [(0,)] * (2 * layers) + [(1,)] * (2 * layers) + [(0,)] * layers + [(1,)] * layers
 
 
@@ -297,12 +297,12 @@ def test_unets_of_every_make_are_known_or_refused(comfy, pack):
     temporal = {"use_temporal_attention": True, "use_temporal_resblock": True, "video_kernel_size": [3, 1, 1]}
     temporal |= {"merge_strategy": "learned_with_images", "merge_factor": 0.0}
     with pytest.raises(ValueError, match="a model of video frames"):
-        pack.host.blocks.Blocks.of(UNetModel(**(narrow | temporal)))
+        pack.host.blocks.Blocks.of(UNetModel(**(narrow | temporal)), {})
     no_middle = UNetModel(**(narrow | {"transformer_depth_middle": -2}))
-    assert {part for part, _, _ in pack.host.blocks.Blocks.of(no_middle).keys} == {"input", "output"}
+    assert {part for part, _, _ in pack.host.blocks.Blocks.of(no_middle, {}).keys} == {"input", "output"}
     plain = {"transformer_depth": [0, 0], "transformer_depth_output": [0, 0, 0, 0], "transformer_depth_middle": -1}
     with pytest.raises(ValueError, match="reads no prompt by cross-attention"):
-        pack.host.blocks.Blocks.of(UNetModel(**(narrow | plain)))
+        pack.host.blocks.Blocks.of(UNetModel(**(narrow | plain)), {})
 
 
 def test_blocks_are_named_as_the_host_names_them(random_model, pack):
@@ -321,7 +321,7 @@ def test_blocks_are_named_as_the_host_names_them(random_model, pack):
         torch.zeros((1, 77, 768)),
         transformer_options=model.model_options["transformer_options"],
     )
-    assert seen == pack.host.blocks.Blocks.of(network).keys
+    assert seen == pack.host.blocks.Blocks.of(network, {}).keys
 
 
 def test_prompts_that_are_not_one_for_the_whole_picture_are_refused(
@@ -354,10 +354,10 @@ def test_prompts_too_far_apart_in_length_are_refused(random_model, conditioning,
 
 def test_patches_that_take_its_place_are_refused(random_model, invert, zero_shot):
     noise_maps = invert(random_model("sd15"))
-    replaced, before_cfg = random_model("sd15").clone(), random_model("sd15").clone()
+    replaced, called = random_model("sd15").clone(), random_model("sd15").clone()
     replaced.set_model_attn2_replace(lambda q, k, v, options: q, "middle", 0)
-    before_cfg.set_model_sampler_pre_cfg_function(lambda args: args["conds_out"])
-    for model, name in ((replaced, "attn2 replacement"), (before_cfg, "sampler_pre_cfg_function")):
+    called.set_model_sampler_calc_cond_batch_function(lambda args: [args["input"]] * 2)
+    for model, name in ((replaced, "attn2 replacement"), (called, "sampler_calc_cond_batch_function")):
         with pytest.raises(ValueError, match=f"patched the MODEL with {name}"):
             zero_shot(model, noise_maps)
 
