@@ -17,7 +17,7 @@ HELP = sorted(ROOT.glob("web/docs/*.md"))
 HISTORY = ROOT / "CHANGELOG.md"  # names what is no more
 OF_OTHERS = {"pip", "venv"}
 COMMAND = re.compile(r"python3? -m ([\w.]+)([^`;|&]*)")
-FILE = re.compile(r"\b(?:ddpm_core|demo|docs|nodes|tests|tools|web|workflows)/[\w./*-]+\.\w+")
+FILE = re.compile(r"(?:\.github|(?<!/)\b(?:ddpm_core|demo|docs|nodes|tests|tools|web|workflows))/[\w./*-]+\.\w+")
 
 
 def name_of(path: Path) -> str:

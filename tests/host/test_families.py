@@ -151,12 +151,13 @@ class Family:
 
 
 @pytest.fixture(scope="module")
-def table(request, comfyui_path):
-    """What was measured, by family and column; written to the page at the end where all were tried."""
+def table(request, comfy, comfyui_path):
+    """What was measured, by family and column; written to the page at the end where all was tried."""
     found: dict[str, dict[str, Measured]] = {}
     yield found
-    tried = {column for cells in found.values() for column in cells}
-    if request.config.getoption("--all-families") and {*COLUMNS, "refused"} <= tried:
+    here = {name for name, family in FAMILIES.items() if family.is_in(comfy)}
+    columns = {column for cells in found.values() for column in cells}
+    if here == set(found) and columns == {*COLUMNS, "refused"}:
         write_page(found, version_of(comfyui_path))
 
 
@@ -249,6 +250,8 @@ def test_each_variation_of_a_batch_is_the_run_with_its_seed(family, measured):
     assert torch.equal(maps.states[:, : len(family.samples)], family.maps.states)  # the noise that an image has alone
     if "noise_augmentation" not in family.told.told:  # the host draws that by the seed of all variations
         assert relative(maps.residuals[:, images:], second.residuals) <= ROUNDING
+    one = family.in_one_pass(family.target, latent_image=two, variations=2)
+    assert relative(one, family.edited(maps, family.target)) <= ROUNDING
     repeated = two["samples"].repeat(2, *[1] * (family.samples.ndim - 1))
     measured("rows", relative(family.sampled(maps), repeated), EXACT)
 
