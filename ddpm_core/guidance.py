@@ -111,24 +111,25 @@ class Guidance:
         return tuple((name, term) for name, term in self.terms if term.scale)
 
     def of_two(self) -> OfTwo | None:
-        """The same as classifier-free guidance of two predictions; None where it is not.
+        """The same as guidance of two predictions, each a mean of some; None where a term has a place of its own.
 
-        It is with terms that act everywhere, which count among what is led away from:
-        D = w D_p + (1 - w) (D_n + sum_c s_c / (1 - w) (D_c - D_n)). One such term alone, where nothing else is guided,
-        is guidance towards its prompt.
+        Terms that act everywhere count among what is led away from, or towards where w is 1:
+        D = w D_p + (1 - w) (D_n + sum_c s_c / (1 - w) (D_c - D_n)). Without a negative, several are not of two: each is
+        guidance from the positive towards its own prompt.
         """
         base, terms = self.negative or self.positive, self._acting
         if not all(term.is_everywhere for _, term in self.terms):
             return None
         if not terms:
-            return OfTwo(self.positive, {base: 1.0}, self.scale)
-        if base == self.positive and len(terms) == 1:
-            ((name, term),) = terms
-            return OfTwo(name, {base: 1.0}, term.scale)
-        if base == self.positive or math.isclose(self.scale, 1):
-            return None
-        weights = {name: term.scale / (1 - self.scale) for name, term in terms}
-        return OfTwo(self.positive, {base: 1 - sum(weights.values()), **weights}, self.scale)
+            return OfTwo({self.positive: 1.0}, {base: 1.0}, self.scale)
+        if base == self.positive:
+            (name, term), *others = terms
+            return None if others else OfTwo({name: 1.0}, {base: 1.0}, term.scale)
+        is_1 = math.isclose(self.scale, 1)
+        weights = {name: term.scale / (1 if is_1 else 1 - self.scale) for name, term in terms}
+        if is_1:
+            return OfTwo({self.positive: 1.0, **weights, base: -sum(weights.values())}, {base: 1.0}, 1.0)
+        return OfTwo({self.positive: 1.0}, {base: 1 - sum(weights.values()), **weights}, self.scale)
 
     @property
     def prompts(self) -> tuple[str, ...]:
@@ -155,15 +156,14 @@ class Guidance:
 
 @dataclass(frozen=True)
 class OfTwo:
-    """Classifier-free guidance away from a mean of predictions: D = N + w (D_p - N), N = sum_k v_k D_k.
+    """Classifier-free guidance of two means of predictions, D = N + w (P - N).
 
     Args:
-        positive: p.
-        negatives: v_k by the name of each prompt, with a sum of 1.
+        positives, negatives: weights by the names of prompts, with a sum of 1 each.
         scale: w.
     """
 
-    positive: str
+    positives: Mapping[str, float]
     negatives: Mapping[str, float]
     scale: float
 

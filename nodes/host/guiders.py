@@ -240,9 +240,9 @@ class ImagesGuider(comfy.samplers.CFGGuider):
         do where that is the guidance, and else that of each term away from what the term is added to.
         """
 
-        def hosts(positive: str, negative: Conds, scale: float) -> Tensor:
+        def hosts(positive: Conds, negative: Conds, scale: float) -> Tensor:
             return comfy.samplers.sampling_function(
-                self.inner_model, x, timestep, negative, conds[positive], scale, model_options=options, seed=seed
+                self.inner_model, x, timestep, negative, positive, scale, model_options=options, seed=seed
             )
 
         if guidance.terms and not self._others:
@@ -251,17 +251,20 @@ class ImagesGuider(comfy.samplers.CFGGuider):
             predictions = comfy.samplers.calc_cond_batch(self.inner_model, prompts, x, timestep, options)
             return guidance.combined(dict(zip(names, predictions, strict=True)))
         if (two := guidance.of_two()) is not None:
-            negative = weighted([(conds[name], weight) for name, weight in two.negatives.items()])
-            if negative is not None:
+            positive, negative = (
+                weighted([(conds[name], weight) for name, weight in side.items()])
+                for side in (two.positives, two.negatives)
+            )
+            if positive is not None and negative is not None:
                 everywhere = {name: torch.ones_like(x[:, :1]) for name, _ in guidance.terms}
-                return hosts(two.positive, negative, two.scale), everywhere
-        base = guidance.negative or guidance.positive
-        of_base = hosts(base, conds[base], 1.0)
+                return hosts(positive, negative, two.scale), everywhere
+        target, base = guidance.positive, guidance.negative or guidance.positive
+        of_base = hosts(conds[base], conds[base], 1.0)
         predictions = {base: of_base}
         for name, term in guidance.terms:
-            moved = hosts(name, conds[base], term.scale) - of_base if term.scale else torch.zeros_like(of_base)
+            moved = hosts(conds[name], conds[base], term.scale) - of_base if term.scale else torch.zeros_like(of_base)
             predictions[name] = of_base + moved / (term.scale or 1.0)
-        summed = of_base if base == guidance.positive else hosts(guidance.positive, conds[base], guidance.scale)
+        summed = of_base if base == target else hosts(conds[target], conds[base], guidance.scale)
         return guidance.with_terms(summed, predictions)
 
     def masks_of_run(self, names: Sequence[str], like: Tensor) -> list[Tensor]:

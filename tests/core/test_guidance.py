@@ -75,6 +75,7 @@ def test_each_row_may_have_a_scale_of_its_own():
 @pytest.mark.parametrize(
     "guidance",
     [
+        Guidance("positive", "negative", 1.0, (("source", Term(-4.0, quantile=0.0)),)),
         Guidance("positive", "negative", 7.5),
         Guidance("positive"),
         Guidance("positive", "negative", 7.5, (("source", Term(-4.0, quantile=0.0)),)),
@@ -86,13 +87,15 @@ def test_each_row_may_have_a_scale_of_its_own():
     ],
 )
 def test_guidance_of_two_predictions_is_the_same_sum(guidance):
-    """Away from a mean of what takes part everywhere: what a host that sums two predictions can be told."""
+    """Of means of what takes part everywhere: what a host that sums two predictions can be told."""
     predictions = PREDICTIONS | {"other": randn(2, 4, 8, 8, seed=7)}
     two = guidance.of_two()
-    away = sum(weight * predictions[name] for name, weight in two.negatives.items())
-    assert sum(two.negatives.values()) == pytest.approx(1)
+    towards, away = (
+        sum(weight * predictions[name] for name, weight in side.items()) for side in (two.positives, two.negatives)
+    )
+    assert [sum(side.values()) for side in (two.positives, two.negatives)] == pytest.approx([1, 1])
     expected, _ = guidance.combined(predictions)
-    torch.testing.assert_close(guided(away, predictions[two.positive], two.scale), expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(guided(away, towards, two.scale), expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +103,6 @@ def test_guidance_of_two_predictions_is_the_same_sum(guidance):
     [
         Guidance("positive", "negative", 7.5, (("source", Term(-4.0)),)),  # in the places of its quantile
         Guidance("positive", terms=(("source", Term(1.0, quantile=0.0, mask=torch.zeros(1, 1, 8, 8))),)),
-        Guidance("positive", "negative", 1.0, (("source", Term(-4.0, quantile=0.0)),)),
         Guidance("positive", terms=tuple((name, Term(2.0, quantile=0.0)) for name in ("source", "other"))),
     ],
 )

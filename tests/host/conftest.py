@@ -307,7 +307,7 @@ def run_custom(pack, host_node):
     return run
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def edit(pack, conditioning, latent):
     """edit(model, kind="sd15", **inputs): EditFriendlyEdit from conditioning 1 to 9 with the settings of `invert`."""
 

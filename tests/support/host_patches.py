@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hypothesis import strategies as st
+
 Inputs = dict[str, Any]
 
 
@@ -58,3 +60,22 @@ def _is_plain(spec: tuple[Any, Inputs]) -> bool:
     if isinstance(kind, list):
         return bool(kind)
     return kind in ("BOOLEAN", "STRING") or (kind in ("INT", "FLOAT") and "default" in options)
+
+
+def anything(spec: tuple[Any, Inputs]) -> st.SearchStrategy:
+    """A value that the front end lets a user choose: usual ones, the ends of the range, and any between."""
+    kind, options = spec
+    if isinstance(kind, list):
+        return st.sampled_from(kind)
+    if kind == "BOOLEAN":
+        return st.booleans()
+    if kind == "STRING":  # mostly of layers
+        return st.sampled_from([usual(spec), "", "0", "0, 1", "1"])
+    low, high, value = options.get("min", 0), options.get("max", 64), options["default"]
+    between = st.integers(low, high) if kind == "INT" else st.floats(low, high, allow_subnormal=False)
+    near = (
+        st.integers(low, min(high, low + 4))
+        if kind == "INT"
+        else st.floats(low, min(high, low + 1), allow_subnormal=False)
+    )
+    return st.one_of(st.just(value), st.sampled_from([low, high]), near, between)

@@ -1,0 +1,133 @@
+"""Whatever patches of the host a MODEL has: where KSampler gives a picture the pack's nodes do, or say why they do not.
+
+Chains of the nodes from MODEL to MODEL that the host has, with any inputs that the front end offers.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support.host_patches import anything, patch_nodes
+from support.rounding import relative, rounding
+
+STEPS = 3
+KINDS = ["sd15", "flow", "flux"]
+ONE_EDIT = {"direction": "add", "scale": 7.0, "quantile": 0.0, "start": 0.0, "end": 1.0}
+H_EDIT = {"guidance": "h-Edit", "cfg": 7.0, "source_cfg": 5.0}
+
+
+@pytest.fixture(scope="module")
+def chained(comfy, host_node):
+    """chained(data, model): a MODEL with one to three patches; None where a node does not take it.
+
+    What compiles a network leaves it as it is here, for that takes a minute.
+    """
+    import torch._dynamo
+
+    nodes = patch_nodes(comfy.nodes.NODE_CLASS_MAPPINGS)
+
+    def chain(data, model):
+        for node_id in data.draw(st.lists(st.sampled_from(sorted(nodes)), min_size=1, max_size=3), label="nodes"):
+            inputs = {name: data.draw(anything(spec), label=name) for name, spec in nodes[node_id].items()}
+            try:
+                (model,) = host_node(node_id, model=model, **inputs)
+            except Exception:
+                return None
+        return model
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch._dynamo.config, "disable", True)
+        yield chain
+
+
+@pytest.fixture(scope="module")
+def by_ksampler(host_node, conditioning):
+    """by_ksampler(model, kind, latent): the picture of the host; None where it gives none."""
+
+    def run(model, kind: str, latent: dict) -> torch.Tensor | None:
+        prompts = {"positive": conditioning(kind, 1), "negative": conditioning(kind, 2)}
+        settings = {
+            "seed": 3,
+            "steps": STEPS,
+            "cfg": 3.5,
+            "sampler_name": "euler",
+            "scheduler": "simple",
+            "denoise": 1.0,
+        }
+        try:
+            picture = host_node("KSampler", model=model, latent_image=latent, **prompts, **settings)[0]["samples"]
+        except Exception:
+            return None
+        return picture if picture.isfinite().all() else None
+
+    return run
+
+
+def or_why(run, *args) -> torch.Tensor | str:
+    """The result of a run, or the error that tells the user what to do."""
+    try:
+        return run(*args)
+    except ValueError as error:
+        return str(error)
+
+
+@given(st.data())
+def test_any_chain_of_patches(
+    pack,
+    chained,
+    by_ksampler,
+    host_node,
+    random_model,
+    conditioning,
+    latent,
+    invert,
+    sample,
+    edit,
+    run_custom,
+    data,
+):
+    kind = data.draw(st.sampled_from(KINDS))
+    image = latent(kind, batch=data.draw(st.integers(1, 2)))
+    if data.draw(st.booleans()):
+        ramp = torch.linspace(0, 1, 8).expand(1, 1, 8, 8)
+        image["noise_mask"] = data.draw(st.sampled_from([ramp, ramp.round()]))
+    model = chained(data, random_model(kind))
+    if model is None or by_ksampler(model, kind, image) is None:
+        return
+    settings = {"steps": STEPS, "scheduler": "simple", "skip_steps": 1}
+    target = {"positive": conditioning(kind, 9), "negative": conditioning(kind, 2), "cfg": 7.0, "skip_steps": 1}
+
+    def in_two(image: dict) -> torch.Tensor:
+        return sample(model, invert(model, kind, latent_image=image, **settings), kind, **target)
+
+    def in_one(image: dict) -> torch.Tensor:
+        return edit(model, kind, latent_image=image, **settings)
+
+    two, one = or_why(in_two, image), or_why(in_one, image)
+    if isinstance(two, str) or isinstance(one, str):
+        assert one == two
+        return
+    assert one.isfinite().all()
+    apart = relative(one, two)
+    assert apart <= 1e-6 or apart <= rounding(in_one, image), f"one pass and two are {apart:.2g} apart"
+
+    maps = invert(model, kind, latent_image=image, **settings)
+    off = (sample(model, maps, kind, skip_steps=1) - image["samples"]).abs().max()
+    largest = max(maps.states.abs().max(), maps.residuals.abs().max())
+    assert off <= 1e-5 * largest or off <= rounding(in_two, image) * two.abs().max(), f"the image is {off:.2g} off"
+
+    (guider,) = host_node("CFGGuider", model=model, **{name: target[name] for name in ("positive", "negative", "cfg")})
+    hosts = run_custom(guider, maps, image, skip_steps=1)
+    apart = relative(two, hosts)
+    assert apart <= 1e-6, f"the host's guider and ours are {apart:.2g} apart"
+    (edits,) = pack.run("EditFriendlyAddEdit", prompt=target["positive"], **ONE_EDIT)
+    source = {"source": target["negative"], "edits": edits}
+    edited = pack.run("EditFriendlySampleEdits", model=model, noise_maps=maps, skip_steps=1, **source)[0]["samples"]
+    prompts = {"source": target["negative"], "target": target["positive"], "negative": target["negative"]}
+    (guider,) = pack.run("EditFriendlyEditGuider", model=model, **prompts, **H_EDIT)
+    for ours in (edited, run_custom(guider, maps, image, skip_steps=1)):
+        apart = relative(ours, hosts)
+        assert apart <= 1e-5 or apart <= rounding(in_two, image), f"several edits or h-Edit are {apart:.2g} off"
