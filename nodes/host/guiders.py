@@ -95,13 +95,26 @@ class ImagesGuider(comfy.samplers.CFGGuider):
         self._tell(self.guidance.at(sigmas[:1]))
         self._masks = {}
         self._others = calls.code_of_others(self.model_patcher, self.model_options)
-        if self._others and any(guidance.of_two() is None for guidance in self.guidance.of_steps):
+        self._log_calls_apart(len(latent_image))
+        return super().sample(noise, latent_image, sampler, sigmas, *args, **kwargs)
+
+    def _log_calls_apart(self, rows: int) -> None:
+        """Say in the log why variations or edits have calls of their own, and what is not apart."""
+        apart = [
+            name
+            for name, is_so in (
+                ("variation", self.images not in (None, rows)),
+                ("edit", any(guidance.of_two() is None for guidance in self.guidance.of_steps)),
+            )
+            if is_so
+        ]
+        if self._others and apart:
             logging.info(
-                "Edit-friendly edit: a guidance for each edit, because of model patches (%s); what they keep from call "
-                "to call they keep of all edits together",
+                "A call for each %s, because of model patches (%s); what they keep from call to call, as momentum and "
+                "step caches do, they keep of all together",
+                " and ".join(apart),
                 ", ".join(self._others),
             )
-        return super().sample(noise, latent_image, sampler, sigmas, *args, **kwargs)
 
     def inner_sample(
         self,

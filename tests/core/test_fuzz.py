@@ -1,6 +1,6 @@
 """Whatever is given: a ValueError that says what is wrong, or a right result; never another exception.
 
-A few hundred inputs in the suite; `--hypothesis-profile=nightly` tries 10,000 with those of tests/host/test_fuzz.py.
+A few hundred inputs in the suite; `--hypothesis-profile=nightly` tries 11,000 with those of tests/host.
 """
 
 import contextlib

@@ -78,14 +78,16 @@ def test_each_picture_of_a_batch_sees_its_own_image_prompt(
 
 @pytest.mark.parametrize("guider", ["ours", "host's"])
 def test_so_does_each_variation_of_it(
-    random_model, conditioning, latent, invert, sample, edit, image_prompts, run_custom, host_node, guider
+    random_model, conditioning, latent, invert, sample, edit, image_prompts, run_custom, host_node, guider, caplog
 ):
     model, image = image_prompts(random_model("sd15"), 2), latent("sd15", batch=2)
     first = in_two(model, image, conditioning, invert, sample, seed=3)
     second = in_two(model, image, conditioning, invert, sample, seed=4)
     expected = torch.cat([first, second])
     assert_close(edit(model, latent_image=image, variations=2), expected)
-    maps = invert(model, latent_image=image, **SETTINGS, variations=2)
+    with caplog.at_level(logging.INFO):
+        maps = invert(model, latent_image=image, **SETTINGS, variations=2)
+    assert "A call for each variation, because of model patches (patches_replace)" in caplog.text
     if guider == "ours":
         assert_close(sample(model, maps, positive=conditioning("sd15", 9), cfg=7.0, skip_steps=1), expected)
     else:

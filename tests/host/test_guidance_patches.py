@@ -269,7 +269,7 @@ def test_several_edits_are_a_guidance_each(random_model, latent, invert, three_e
     with caplog.at_level(logging.INFO):
         also, its_masks = patched(lambda args: args["uncond"] + args["cond_scale"] * (args["cond"] - args["uncond"]))
     assert off(also, edited) <= CLOSE and torch.equal(its_masks, masks)
-    assert "a guidance for each edit, because of model patches (sampler_cfg_function)" in caplog.text
+    assert "A call for each edit, because of model patches (sampler_cfg_function)" in caplog.text
     assert off(patched(lambda args: args["uncond"])[0], image["samples"]) <= CLOSE
 
 
