@@ -419,9 +419,10 @@ class PairGuider(ImagesGuider):
             self._variations_of_source = calls.Variations(self.model_patcher, self._others)
         of_halves = (self._source, self._variations_of_source), (self.conds, self._variations)
         results = []
-        for guidance, (conds, variations), *call in zip(pair, of_halves, x.chunk(2), timestep.chunk(2), strict=True):
+        halves = zip(pair, of_halves, x.chunk(2), timestep.chunk(2), strict=True)
+        for guidance, (conds, variations), x_half, timestep_half in halves:
             forget_features([conds["negative"], conds["positive"]])  # the halves may share one, with other rows
-            results.append(self._guided(guidance, conds, options, seed, *call, variations))
+            results.append(self._guided(guidance, conds, options, seed, x_half, timestep_half, variations))
         return torch.cat(results)
 
     def _joined_prompts(self, rows: int) -> tuple[Conds | None, Conds | None]:

@@ -38,8 +38,7 @@ def chained(comfy, host_node):
                 return None
         return model
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch._dynamo.config, "disable", True)
+    with torch._dynamo.config.patch(disable=True):
         yield chain
 
 

@@ -57,8 +57,7 @@ def patched(comfy, host_node, random_model, by_ksampler):
         known[kind] = found
         return found
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch._dynamo.config, "disable", True)
+    with torch._dynamo.config.patch(disable=True):
         yield find
 
 
