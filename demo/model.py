@@ -1,6 +1,6 @@
-"""The demo model: network and text encoder in one safetensors file, and the denoiser that the core calls.
+"""The demo model: autoencoder, text encoder and network in one safetensors file, and the denoiser that the core calls.
 
-The file holds float16 weights, keyed `network.*` and `text_encoder.*`, and is evaluated in float32.
+The file holds float16 weights, keyed `autoencoder.*`, `text_encoder.*` and `network.*`, and is evaluated in float32.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from .autoencoder import Autoencoder
 from .network import UNet, UNetConfig, denoise, denoise_flow
 from .text import TextEncoder, tokens
 
@@ -23,22 +24,32 @@ if TYPE_CHECKING:  # ComfyUI imports this module as part of the pack, where the 
     from ddpm_core.null_text import GuidedDenoiser, UncondDenoiser
 
 WEIGHTS = Path(__file__).parent / "weights.safetensors"
-FORMAT = "ddpm-demo-1"
+FORMAT = "ddpm-latent-demo-1"
+LatentRgb = list[list[float]]
 
 
 class DemoModel(nn.Module):
-    """A text-conditional diffusion model of 32 x 32 pixel scenes."""
+    """A text-conditional diffusion model of the latents of 128 x 128 pixel scenes.
 
-    def __init__(self, network: UNet, text_encoder: TextEncoder):
+    Args:
+        latent_rgb: how a preview makes colors of latents: what each channel adds to red, green and blue in [-1, 1],
+            and, last, a constant.
+    """
+
+    def __init__(
+        self, network: UNet, text_encoder: TextEncoder, autoencoder: Autoencoder, latent_rgb: LatentRgb | None = None
+    ):
         super().__init__()
         self.network = network
         self.text_encoder = text_encoder
+        self.autoencoder = autoencoder
+        self.latent_rgb = latent_rgb
 
     @classmethod
-    def create(cls, config: UNetConfig | None = None) -> DemoModel:
+    def create(cls, config: UNetConfig | None = None, latent_rgb: LatentRgb | None = None) -> DemoModel:
         """A model with random weights."""
         config = config or UNetConfig()
-        return cls(UNet(config), TextEncoder(config.context_dim))
+        return cls(UNet(config), TextEncoder(config.context_dim), Autoencoder(config.out_channels), latent_rgb)
 
     @torch.no_grad()
     def encode(self, captions: list[str]) -> Tensor:
@@ -51,7 +62,7 @@ class DemoModel(nn.Module):
         return self.network.config.prediction == "flow"
 
     def predict(self, x: Tensor, sigma: Tensor, contexts: Tensor) -> Tensor:
-        """Predicted x_0 by what the network predicts: x (B, C, H, W), sigma (B,), contexts (B, L, D) -> (B, C, H, W).
+        """Predicted latents x_0: x (B, C, H, W), sigma (B,), contexts (B, L, D) -> (B, C, H, W).
 
         x is x_0 + sigma * eps; of a flow model, (1 - sigma) x_0 + sigma * eps.
         """
@@ -102,9 +113,11 @@ class DemoModel(nn.Module):
 def save_model(model: DemoModel, path: Path) -> None:
     """Write the weights in float16 beside the target, then rename, so that no half-written file is ever seen."""
     weights = {key: value.half().contiguous() for key, value in model.state_dict().items()}
-    config = json.dumps(model.network.config.to_dict())
+    metadata = {"format": FORMAT, "network": json.dumps(model.network.config.to_dict())}
+    if model.latent_rgb:
+        metadata["latent_rgb"] = json.dumps(model.latent_rgb)
     beside = path.with_suffix(".part")
-    save_file(weights, beside, metadata={"format": FORMAT, "network": config})
+    save_file(weights, beside, metadata=metadata)
     os.replace(beside, path)
 
 
@@ -126,6 +139,7 @@ def load_model(path: Path | None = None) -> DemoModel:
         raise ValueError(f"{path.name} is damaged, fetch it again from the repository: {error}") from error
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{path.name} is not a demo model: its format is {metadata.get('format')!r}, not {FORMAT!r}")
-    model = DemoModel.create(UNetConfig.from_dict(json.loads(metadata["network"])))
+    config, latent_rgb = (json.loads(metadata.get(name, "null")) for name in ("network", "latent_rgb"))
+    model = DemoModel.create(UNetConfig.from_dict(config), latent_rgb)
     model.load_state_dict(weights)
     return model.eval().requires_grad_(False)

@@ -6,7 +6,7 @@ host uses. Two choices of that class are spelled out because they surprise:
 
 - every GroupNorm has 32 groups, so every width is a multiple of 32, and the first width is `model_channels`;
 - the time embedding enters as scale and shift after the norm (`use_scale_shift_norm`). Added before the norm, as
-  Stable Diffusion does, it would vanish at width 32, where each channel is a group of its own.
+  Stable Diffusion does, most of it would vanish at width 64, where two channels are a group.
 
 Shapes: B batch, C channels, H x W pixels, L tokens, D context width.
 """
@@ -33,26 +33,26 @@ class UNetConfig:
     """Sizes of the network, and what it predicts.
 
     The depths are the numbers of transformer blocks after each residual block of the way down, in the middle and
-    after each residual block of the way up, the last listed first, as the latent-diffusion configs do. Attention sits
-    at 8 x 8 only, where it is cheap.
+    after each residual block of the way up, the last listed first, as the latent-diffusion configs do. Latents of
+    128 x 128 pixels have 16 x 16 cells: attention sits there and at 8 x 8.
     """
 
-    in_channels: int = 3
-    out_channels: int = 3
-    model_channels: int = 32
-    channel_mult: tuple[int, ...] = (1, 2, 4)
+    in_channels: int = 4
+    out_channels: int = 4
+    model_channels: int = 64
+    channel_mult: tuple[int, ...] = (1, 2)
     num_res_blocks: int = 1
-    input_depth: tuple[int, ...] = (0, 0, 1)
+    input_depth: tuple[int, ...] = (1, 1)
     middle_depth: int = 1
-    output_depth: tuple[int, ...] = (0, 0, 0, 0, 0, 1)
+    output_depth: tuple[int, ...] = (1, 1, 1, 1)
     head_channels: int = 32
-    context_dim: int = 64
+    context_dim: int = 96
     prediction: Prediction = "v"
 
     def host_config(self) -> dict[str, Any]:
         """The keyword arguments that build the same network as a latent-diffusion `UNetModel`."""
         return {
-            "image_size": 32,
+            "image_size": 16,
             "in_channels": self.in_channels,
             "out_channels": self.out_channels,
             "model_channels": self.model_channels,
@@ -175,7 +175,7 @@ class BasicTransformerBlock(nn.Module):
 
 
 class SpatialTransformer(nn.Module):
-    """Transformer blocks over the pixels of a feature map, with a residual path around them."""
+    """Transformer blocks over the places of a feature map, with a residual path around them."""
 
     def __init__(self, channels: int, context_dim: int, heads: int, depth: int):
         super().__init__()
@@ -238,7 +238,7 @@ class Stage(nn.Sequential):
 
 
 class UNet(nn.Module):
-    """The network: noisy image, timestep and context to v (arXiv 2202.00512)."""
+    """The network: noisy latents, timestep and context to v (arXiv 2202.00512)."""
 
     def __init__(self, config: UNetConfig):
         super().__init__()

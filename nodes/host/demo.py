@@ -21,19 +21,18 @@ from ...demo.text import VOCABULARY, TextEncoder, tokenize
 from .values import Clip, ModelPatcher, Vae
 
 
-class DemoPixels(comfy.latent_formats.LatentFormat):
-    """Pixel space: three channels in [-1, 1], one pixel a cell; a preview shows them as they are."""
+class DemoLatents(comfy.latent_formats.LatentFormat):
+    """Latents of about zero mean and unit variance, an eighth of the picture's side."""
 
-    latent_channels = 3
-    spacial_downscale_ratio = 1
-    latent_rgb_factors = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    latent_channels = 4
+    spacial_downscale_ratio = 8
 
 
 class DemoScenes(comfy.supported_models_base.BASE):
     """The demo model as a family of the host: v-prediction on Stable Diffusion's noise schedule."""
 
     unet_extra_config: dict[str, Any] = {}
-    latent_format = DemoPixels
+    latent_format = DemoLatents
     supported_inference_dtypes = [torch.float32]
 
     def model_type(self, state_dict: dict[str, torch.Tensor], prefix: str = "") -> comfy.model_base.ModelType:
@@ -41,7 +40,7 @@ class DemoScenes(comfy.supported_models_base.BASE):
 
 
 class DemoTokenizer:
-    """A prompt as eight word ids; stands where the host expects a CLIP tokenizer."""
+    """A prompt as word ids; stands where the host expects a CLIP tokenizer."""
 
     def __init__(self, embedding_directory: str | None = None, tokenizer_data: dict[str, Any] | None = None):
         pass
@@ -94,6 +93,9 @@ def diffusion_model(demo: DemoModel) -> ModelPatcher:
     """The network in the host's own class, as a MODEL."""
     config = DemoScenes(demo.network.config.host_config())
     config.set_inference_dtype(torch.float32, None)
+    if demo.latent_rgb:
+        *factors, bias = demo.latent_rgb
+        config.latent_format.latent_rgb_factors, config.latent_format.latent_rgb_factors_bias = factors, bias
     model = config.get_model({}, "")
     model.diffusion_model.load_state_dict(demo.network.state_dict(), strict=True)
     return comfy.model_patcher.ModelPatcher(
@@ -110,6 +112,6 @@ def text_model(demo: DemoModel) -> Clip:
     return clip
 
 
-def pixel_space() -> Vae:
-    """A VAE that leaves pixels as they are."""
-    return comfy.sd.VAE(sd={"pixel_space_vae": torch.tensor(1.0)}, dtype=torch.float32)
+def autoencoder(demo: DemoModel) -> Vae:
+    """The autoencoder in the host's own class."""
+    return comfy.sd.VAE(sd=demo.autoencoder.state_dict(), dtype=torch.float32)

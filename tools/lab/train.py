@@ -1,79 +1,302 @@
-"""Training of the demo model: text-conditional v-prediction (arXiv 2202.00512) on Stable Diffusion's noise schedule.
+"""Training of the demo model: its scenes drawn once onto the disk, the autoencoder, and the network of its latents.
 
-The learning rate falls to zero and starts again (warm restarts, arXiv 1608.03983): each cycle takes up the averaged
-weights that the last one saved and sees scenes of its own. So a cycle is also where a broken run can be resumed.
+The network predicts v (arXiv 2202.00512) on Stable Diffusion's noise schedule, under captions. In order:
 
-Everything random comes from one seed, and scene seeds are those below `TUNE_SEED`, without the held-out combinations.
-The log says what was run and how the loss fell, as JSON.
+    python -m tools.lab train scenes         draws, in parts, so that training may begin on the first
+    python -m tools.lab train autoencoder
+    python -m tools.lab train latents        encodes the scenes
+    python -m tools.lab train weights
+    python -m tools.lab train bundle         puts the weights beside the code
+
+The two that train go on from their checkpoint after a break. Scene seeds are those below `TUNE_SEED`, without the
+held-out combinations. A log, beside the weights, says what was run and how the loss fell, a line of JSON each.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import math
+import os
 import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
-from itertools import islice
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from demo.drawn.model import LatentModel
-from demo.model import DemoModel, load_model, save_model
-from demo.network import NUM_TIMESTEPS, alphas_cumprod
-from demo.scenes import TRAIN_SEED, render, sample_scene, training_caption
-from demo.text import MAX_TOKENS, tokenize
+from ddpm_core.contact_sheet import grid
+from demo.autoencoder import FACTOR, Autoencoder, load_autoencoder
+from demo.model import WEIGHTS, DemoModel, LatentRgb, load_model, save_model
+from demo.network import NUM_TIMESTEPS, Prediction, UNetConfig, alphas_cumprod
+from demo.scenes import TEST_SEED, TRAIN_SEED, Scene, render, sample_scene, training_caption
+from demo.text import tokens
 
-# bfloat16 doubles the speed of a CPU that has instructions for it and takes ten times as long on one that has not.
-# Weights and loss are float32 either way.
-FAST_BFLOAT16 = torch.backends.cpu.get_cpu_capability() == "AVX512"
+from .classifier import WEIGHTS as JUDGE
+from .classifier import pixels_of, train_classifier
+from .methods import generated
+from .settings import FAST_BFLOAT16, LabSettings
+
+FOLDER = Path("output/train")
+PART = 1000  # scenes in a file
+
+# --- scenes -----------------------------------------------------------------------------------------------------------
+
+
+def draw_parts(folder: Path, parts: int) -> None:
+    """Files of `PART` scenes each: images (N, 3, 128, 128) uint8 and their seeds; those that are there stay."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in range(parts):
+        path = folder / f"{part:03}.npz"
+        if path.exists():
+            continue
+        start, seed = time.monotonic(), TRAIN_SEED + 2 * PART * part
+        scenes: list[Scene] = []
+        while len(scenes) < PART:  # of the seeds, an eighth is held out
+            scene = sample_scene(seed)
+            seed += 1
+            if not scene.held_out:
+                scenes.append(scene)
+        images = np.stack([pixels_of(scene) for scene in scenes])
+        beside = path.with_suffix(".part.npz")
+        np.savez(beside, images=images, seeds=np.array([scene.seed for scene in scenes]))
+        os.replace(beside, path)
+        print(json.dumps({"part": part, "seconds": round(time.monotonic() - start, 1)}), flush=True)
+
+
+class Pictures:
+    """The pictures that are drawn so far; parts that are drawn while training come in when asked for."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.parts: dict[Path, tuple[Tensor, Tensor]] = {}
+
+    def refresh(self) -> None:
+        """Read the parts that are new."""
+        for path in sorted(self.folder.glob("???.npz")):
+            if path not in self.parts:
+                with np.load(path) as file:
+                    self.parts[path] = torch.from_numpy(file["images"]), torch.from_numpy(file["seeds"])
+        if not self.parts:
+            raise FileNotFoundError(f"no scenes in {self.folder}: draw them with `python -m tools.lab train scenes`")
+
+    def crops(self, count: int, side: int, generator: torch.Generator) -> Tensor:
+        """Crops (count, 3, side, side) in [-1, 1] of pictures drawn at random, half of them mirrored."""
+        images = [images for images, _ in self.parts.values()]
+
+        def below(high: int) -> int:
+            return int(torch.randint(high, (), generator=generator))
+
+        made = []
+        for _ in range(count):
+            part = images[below(len(images))]
+            image = part[below(len(part))]
+            y, x = below(image.shape[-2] - side + 1), below(image.shape[-1] - side + 1)
+            crop = image[:, y : y + side, x : x + side]
+            made.append(crop.flip(-1) if below(2) else crop)
+        return torch.stack(made).float() / 127.5 - 1
+
+
+# --- autoencoder ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """The settings of the committed weights."""
+class AutoencoderConfig:
+    """The settings of the autoencoder."""
 
-    learning_rates: tuple[float, ...] = (1e-3, 5e-4)  # the peak of each cycle
-    steps: int = 7_500  # of one cycle
-    batch: int = 32
-    scenes: int = 40_000  # of one cycle
-    warmup: int = 200
-    weight_decay: float = 0.01
-    ema: float = 0.9985
-    caption_dropout: float = 0.1
+    latent_channels: int = 4
+    steps: int = 24_000
+    batch: int = 8
+    side: int = 64  # of a crop; the network has no normalisation, so what it learns of crops holds for pictures
+    learning_rate: float = 6e-4
+    warmup: int = 300
+    noise: float = 0.05  # in the latents, so that the decoder bears a diffusion model's errors
+    unit: float = 0.02  # weight of the penalty that holds the latents at zero mean and unit variance
+    ema: float = 0.999
     seed: int = 0
-    save_every: int = 500
 
 
-def training_set(cycle: int, count: int, workers: int = 2) -> tuple[Tensor, Tensor]:
-    """The first `count` training scenes of a cycle: images (N, 3, 32, 32) uint8 and token ids (N, 8) int64."""
-    chunk = 2000
-    first = TRAIN_SEED + 2 * count * cycle  # of the seeds, fewer than half are held out
-    starts = range(first, first + 2 * count, chunk)
-    images, ids = [], []
-    with ProcessPoolExecutor(workers) as pool:
-        for chunk_images, chunk_ids in pool.map(_render_chunk, starts, [chunk] * len(starts)):
-            images.append(chunk_images)
-            ids.append(chunk_ids)
-            if sum(map(len, images)) >= count:
-                pool.shutdown(cancel_futures=True)
-                break
-    return torch.from_numpy(np.concatenate(images)[:count]), torch.from_numpy(np.concatenate(ids)[:count])
+def autoencoder_loss(
+    model: Autoencoder, images: Tensor, config: AutoencoderConfig, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """The loss of images (B, 3, H, W), and their mean squared error in [0, 1].
+
+    Absolute error, that of gradients and that at a quarter of the size, and squared error.
+    """
+    with torch.autocast("cpu", torch.bfloat16, enabled=FAST_BFLOAT16):
+        latents = model.encode(images).float()
+        noisy = latents + config.noise * torch.randn(latents.shape, generator=generator)
+        decoded = model.decode(noisy)
+    off = (decoded.float() - images) / 2
+    mse = off.square().mean()
+    across, down = off[..., 1:] - off[..., :-1], off[..., 1:, :] - off[..., :-1, :]
+    coarse = nn.functional.avg_pool2d(off, 4)
+    sharp = off.abs().mean() + 0.5 * (across.abs().mean() + down.abs().mean()) + 0.5 * coarse.abs().mean()
+    mean, variance = latents.mean(dim=(0, 2, 3)), latents.var(dim=(0, 2, 3))
+    unit = (mean.square() + variance - 1 - variance.log()).mean()
+    return sharp + 8 * mse + config.unit * unit, mse.detach()
 
 
-def _render_chunk(start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    scenes = [scene for scene in map(sample_scene, range(start, start + count)) if not scene.held_out]
-    images = np.stack([render(scene).image for scene in scenes])
-    ids = np.array([tokenize(training_caption(scene)) for scene in scenes])
-    return np.round((images + 1) * 127.5).astype(np.uint8), ids
+def train_autoencoder(out: Path, scenes: Path, config: AutoencoderConfig, save_every: int) -> None:
+    """Train from the checkpoint `out` with .checkpoint, if there is one, to `out`, the averaged weights.
+
+    The log, `out` with .jsonl, has a line every hundred steps, and one for each checkpoint with the held-out PSNR.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(config.seed)
+    pictures = Pictures(scenes)
+    pictures.refresh()
+    model, ema = (channels_last(Autoencoder(config.latent_channels)) for _ in range(2))
+    ema.load_state_dict(model.state_dict())
+    trained: list[Tensor] = [p for name, p in model.named_parameters() if not name.startswith("vae_")]
+    averaged: list[Tensor] = [p for name, p in ema.named_parameters() if not name.startswith("vae_")]
+    optimizer = torch.optim.AdamW(trained, config.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
+    first, seconds = 0, 0.0
+    checkpoint, log = out.with_suffix(".checkpoint"), out.with_suffix(".jsonl")
+    if checkpoint.exists():
+        found: dict[str, Any] = torch.load(checkpoint, weights_only=True)
+        model.load_state_dict(found["model"])
+        ema.load_state_dict(found["ema"])
+        optimizer.load_state_dict(found["optimizer"])
+        first, seconds = found["step"], found["seconds"]
+    else:
+        _log(log, {"config": asdict(config), "torch": torch.__version__, "bfloat16": FAST_BFLOAT16})
+    generator = torch.Generator().manual_seed(config.seed + first)
+    start, sums = time.monotonic() - seconds, torch.zeros(3)
+    for step in range(first, config.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * falling(step, config.steps, config.warmup)
+        images = pictures.crops(config.batch, config.side, generator).contiguous(memory_format=torch.channels_last)
+        loss, mse = autoencoder_loss(model, images, config, generator)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        with torch.no_grad():
+            torch._foreach_lerp_(averaged, trained, 1 - min(config.ema, (1 + step) / (10 + step)))
+        sums += torch.stack([loss.detach(), mse, torch.ones(())])
+        if (step + 1) % 100 == 0:
+            mean = (sums / sums[2]).tolist()
+            _log(
+                log,
+                {
+                    "step": step + 1,
+                    "seconds": round(time.monotonic() - start, 1),
+                    "loss": mean[0],
+                    "psnr": -10 * np.log10(mean[1]),
+                },
+            )
+            sums.zero_()
+        if (step + 1) % save_every == 0 or step + 1 == config.steps:
+            pictures.refresh()
+            save_weights(ema, out)
+            _save(
+                checkpoint,
+                {
+                    "model": model.state_dict(),
+                    "ema": ema.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "step": step + 1,
+                    "seconds": time.monotonic() - start,
+                },
+            )
+            values, _, _ = held_out(ema, 48)
+            _log(
+                log,
+                {
+                    "step": step + 1,
+                    "scenes": PART * len(pictures.parts),
+                    "held_out_psnr": float(values.mean()),
+                    "lowest": float(values.min()),
+                },
+            )
 
 
-def v_loss(model: DemoModel | LatentModel, x_0: Tensor, ids: Tensor, generator: torch.Generator) -> Tensor:
+def channels_last(model: Autoencoder) -> Autoencoder:
+    """The same model with its weights laid out so that a CPU's convolutions are fast."""
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def falling(step: int, steps: int, warmup: int) -> float:
+    """A share of the learning rate: linear up, then level for half the steps, then a cosine down to a fiftieth."""
+    if step < warmup:
+        return (step + 1) / warmup
+    late = max(0.0, (step / steps - 0.4) / 0.6)
+    return 0.02 + 0.98 * 0.5 * (1 + float(np.cos(np.pi * late)))
+
+
+@torch.no_grad()
+def held_out(model: Autoencoder, count: int, first: int = TEST_SEED) -> tuple[Tensor, Tensor, Tensor]:
+    """PSNR (N,) in dB, pictures and decoded pictures (N, 3, H, W) in [-1, 1] of held-out scenes, decoded to 8 bits."""
+    images = torch.from_numpy(np.stack([render(sample_scene(first + i)).image for i in range(count)]))
+    decoded = torch.cat([model.decode(model.encode(part)) for part in images.split(8)])
+    decoded = (decoded.clamp(-1, 1) * 127.5).round() / 127.5
+    mse = ((decoded - images) / 2).square().mean(dim=(1, 2, 3))
+    return -10 * mse.log10(), images, decoded
+
+
+def draw_sheet(out: Path, images: Tensor, made: Tensor, columns: int = 8) -> None:
+    """Originals above what was made of them, row by row."""
+    pairs = zip(images.split(columns), made.split(columns), strict=True)
+    grid([list(row) for pair in pairs for row in pair], size=(128, 128), margin=4).save(out)
+
+
+@torch.no_grad()
+def encode_parts(autoencoder: Path, scenes: Path, out: Path) -> None:
+    """The latents (N, C, 16, 16) float16 of each part of scenes, and of their mirror images; those that are there stay.
+
+    Captions name no side, so a mirrored scene has the caption of the scene.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    model = channels_last(load_autoencoder(autoencoder))
+    for part in sorted(scenes.glob("???.npz")):
+        path = out / part.name
+        if path.exists():
+            continue
+        with np.load(part) as file:
+            images, seeds = torch.from_numpy(file["images"]), file["seeds"]
+        made = []
+        for batch in torch.cat([images, images.flip(-1)]).split(16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=FAST_BFLOAT16):
+                latents = model.encode((batch.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last))
+            made.append(latents.half())
+        beside = path.with_suffix(".part.npz")
+        np.savez(beside, latents=torch.cat(made).numpy(), seeds=np.concatenate([seeds, seeds]))
+        os.replace(beside, path)
+        print(json.dumps({"part": part.name, "std": float(torch.cat(made).float().std())}), flush=True)
+
+
+def fitted_latent_rgb(autoencoder: Autoencoder, count: int = 64) -> LatentRgb:
+    """The colors of latents, as `DemoModel` has them: least squares from latents to the mean colors of cells."""
+    images = torch.stack([torch.from_numpy(render(sample_scene(TRAIN_SEED + i)).image) for i in range(count)])
+    with torch.no_grad():
+        latents = torch.cat([autoencoder.encode(part) for part in images.split(8)])
+    cells, colors = (x.movedim(1, -1).flatten(0, -2) for x in (latents, nn.functional.avg_pool2d(images, FACTOR)))
+    known = torch.cat([cells, torch.ones(len(cells), 1)], dim=1)
+    return [[round(value, 4) for value in row] for row in torch.linalg.lstsq(known, colors).solution.tolist()]
+
+
+# --- network ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class WeightsConfig:
+    """The settings of the network."""
+
+    steps: int = 60_000
+    batch: int = 64
+    learning_rate: float = 8e-4
+    warmup: int = 500
+    weight_decay: float = 0.01
+    ema: float = 0.9995
+    caption_dropout: float = 0.1
+    prediction: Prediction = "v"
+    seed: int = 0
+
+
+def v_loss(model: DemoModel, x_0: Tensor, ids: Tensor, generator: torch.Generator) -> Tensor:
     """Mean squared error of v = a * eps - b * x_0 for x_0 (B, C, H, W) and ids (B, L).
 
     Timesteps are stratified over the batch, one from each of B equal parts of the schedule: less variance, same mean.
@@ -88,7 +311,7 @@ def v_loss(model: DemoModel | LatentModel, x_0: Tensor, ids: Tensor, generator: 
     return (v.float() - (a * eps - b * x_0)).square().mean()
 
 
-def flow_loss(model: DemoModel | LatentModel, x_0: Tensor, ids: Tensor, generator: torch.Generator) -> Tensor:
+def flow_loss(model: DemoModel, x_0: Tensor, ids: Tensor, generator: torch.Generator) -> Tensor:
     """The same of the velocity u = eps - x_0 (arXiv 2209.03003) at x = (1 - sigma) x_0 + sigma eps, sigma in (0, 1)."""
     batch = len(x_0)
     s = (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch
@@ -98,148 +321,184 @@ def flow_loss(model: DemoModel | LatentModel, x_0: Tensor, ids: Tensor, generato
     return (u.float() - (eps - x_0)).square().mean()
 
 
-def learning_rate(step: int, peak: float, config: TrainConfig) -> float:
-    """Linear warm-up, then a cosine down to zero at the end of the cycle."""
-    if step < config.warmup:
-        return peak * (step + 1) / config.warmup
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - config.warmup) / max(1, config.steps - config.warmup)))
-
-
-def batches(
-    images: Tensor, ids: Tensor, config: TrainConfig, generator: torch.Generator
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless shuffled batches: x_0 (B, 3, 32, 32) in [-1, 1], ids (B, 8), some of them emptied."""
-    while True:
-        for index in torch.randperm(len(images), generator=generator).split(config.batch):
-            if len(index) < config.batch:
-                continue
-            dropped = torch.rand(config.batch, 1, generator=generator) < config.caption_dropout
-            yield images[index].float() / 127.5 - 1, ids[index].masked_fill(dropped, 0)
-
-
-@torch.no_grad()
-def update_ema(ema: nn.Module, model: nn.Module, step: int, decay: float) -> None:
-    """Move the averaged weights towards the trained ones; the first steps average over fewer."""
-    decay = min(decay, (1 + step) / (10 + step))
-    torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - decay)
-
-
-FINER = TrainConfig(learning_rates=(1e-3,), steps=2_500, seed=2)
-"""From the bundled weights to those with finer attention."""
-
-
-FLOW = TrainConfig(learning_rates=(1e-3,), steps=1_500, scenes=20_000, seed=3)
-"""From the bundled weights to those of a rectified flow."""
-
-
-def as_flow(model: DemoModel) -> DemoModel:
-    """The same weights in a model that predicts the velocity of a flow, which it has to learn."""
-    flow = DemoModel.create(replace(model.network.config, prediction="flow"))
-    flow.load_state_dict(model.state_dict())
-    return flow
-
-
-def with_finer_attention(model: DemoModel) -> DemoModel:
-    """The same model with transformers at half the picture's side too, which change nothing until they are trained."""
-    torch.manual_seed(0)
-    config = replace(model.network.config, input_depth=(0, 1, 1), output_depth=(0, 0, 1, 1, 0, 1))
-    finer = DemoModel.create(config)
-    # the enlargement that ends a block stands behind its new transformer
-    moved = {
-        name.replace("output_blocks.3.1.conv", "output_blocks.3.2.conv"): value
-        for name, value in model.state_dict().items()
-    }
-    missing, unexpected = finer.load_state_dict(moved, strict=False)
-    assert not unexpected
-    weights = finer.state_dict()
-    for name in missing:
-        if ".proj_out." in name:
-            weights[name].zero_()
-    return finer
-
-
-def train(
-    out: Path,
-    config: TrainConfig | None = None,
-    resume: bool = False,
-    compile: bool = True,
-    start: DemoModel | None = None,
+def train_weights(
+    out: Path, autoencoder: Path, latents: Path, config: WeightsConfig, save_every: int, start: Path | None = None
 ) -> None:
-    """Train, writing at the end of each cycle `out` (the averaged weights) and `out` with .json (the log).
+    """Train from the checkpoint `out` with .checkpoint, if there is one, to `out`, the averaged weights.
 
-    Within a cycle the weights so far lie in `out` with .unfinished.safetensors, to be looked at.
+    The file holds the autoencoder too. The log is `out` with .jsonl, a line every hundred steps.
 
     Args:
-        resume: take up `out` after the last cycle that its log shows finished.
-        compile: a third faster, but it needs a C++ compiler.
-        start: the model that is trained on, in place of a random one.
-
-    Raises:
-        ValueError: the log to resume is of other settings.
+        start: weights to train on, in place of random ones.
     """
-    config = config or TrainConfig()
-    log_file = out.with_suffix(".json")
-    log = {
-        "config": json.loads(json.dumps(asdict(config))),
-        "torch": torch.__version__,
-        "bfloat16": FAST_BFLOAT16,
-        "cycles": 0,
-        "loss": [],
-    }
-    if resume:
-        found = json.loads(log_file.read_text())
-        if found["config"] != log["config"]:
-            raise ValueError(f"{log_file} was trained with {found['config']}, this run has {log['config']}: start anew")
-        log = found
-    for cycle in range(log["cycles"], len(config.learning_rates)):
-        _train_cycle(cycle, out, config, log, compile, load_model(out) if cycle else start)
-
-
-def _train_cycle(
-    cycle: int, out: Path, config: TrainConfig, log: dict[str, Any], compile: bool, trained: DemoModel | None
-) -> None:
-    torch.manual_seed(config.seed + cycle)
-    generator = torch.Generator().manual_seed(config.seed + cycle)
-    start = time.monotonic()
-    images, ids = training_set(cycle, config.scenes)
-    assert ids.shape == (config.scenes, MAX_TOKENS)
-    print(f"cycle {cycle + 1}: {len(images)} scenes drawn in {time.monotonic() - start:.0f} s", flush=True)
-
-    network = None if trained is None else trained.network.config
+    out.parent.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(config.seed)
+    x, scenes = _latents(latents)
+    network = UNetConfig(prediction=config.prediction)
     model, ema = DemoModel.create(network), DemoModel.create(network)
-    if trained is not None:
-        model.load_state_dict(trained.state_dict())
+    if start:
+        model.load_state_dict(load_model(start).state_dict())
+    model.autoencoder.load_state_dict(load_autoencoder(autoencoder).state_dict())
     ema.load_state_dict(model.state_dict())
-    log["network"] = model.network.config.to_dict()
-    if compile:
-        model.network.compile()
-    peak = config.learning_rates[cycle]
+    trained: list[Tensor] = [*model.network.parameters(), *model.text_encoder.parameters()]
+    averaged: list[Tensor] = [*ema.network.parameters(), *ema.text_encoder.parameters()]
     optimizer = torch.optim.AdamW(
-        model.parameters(), peak, weight_decay=config.weight_decay, betas=(0.9, 0.99), fused=True
+        trained, config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay, fused=True
     )
-    unfinished = out.with_suffix(".unfinished.safetensors")
-    loss_of = flow_loss if model.network.config.prediction == "flow" else v_loss
-    recent = []
-    start = time.monotonic()
-    for step, (x_0, tokens) in enumerate(islice(batches(images, ids, config, generator), config.steps)):
+    first, seconds = 0, 0.0
+    checkpoint, log = out.with_suffix(".checkpoint"), out.with_suffix(".jsonl")
+    if checkpoint.exists():
+        found: dict[str, Any] = torch.load(checkpoint, weights_only=True)
+        for part, name in ((model.network, "network"), (model.text_encoder, "text"), (optimizer, "optimizer")):
+            part.load_state_dict(found[name])
+        ema.network.load_state_dict(found["ema_network"])
+        ema.text_encoder.load_state_dict(found["ema_text"])
+        first, seconds = found["step"], found["seconds"]
+    else:
+        _log(log, {"config": asdict(config), "torch": torch.__version__, "bfloat16": FAST_BFLOAT16, "latents": len(x)})
+    generator = torch.Generator().manual_seed(config.seed + first)
+    began, sums = time.monotonic() - seconds, torch.zeros(2)
+    loss_of = flow_loss if model.is_flow else v_loss
+    for step in range(first, config.steps):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, peak, config)
-        loss = loss_of(model, x_0, tokens, generator)
+            group["lr"] = config.learning_rate * falling(step, config.steps, config.warmup)
+        index = torch.randint(len(x), (config.batch,), generator=generator)
+        ids = tokens([training_caption(scenes[i], step) for i in index.tolist()])
+        ids = ids.masked_fill(torch.rand(config.batch, 1, generator=generator) < config.caption_dropout, 0)
+        loss = loss_of(model, x[index].float(), ids, generator)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
-        update_ema(ema, model, step, config.ema)
-
-        recent.append(loss.item())
+        with torch.no_grad():
+            torch._foreach_lerp_(averaged, trained, 1 - min(config.ema, (1 + step) / (10 + step)))
+        sums += torch.stack([loss.detach(), torch.ones(())])
         if (step + 1) % 100 == 0:
-            total, seconds = cycle * config.steps + step + 1, time.monotonic() - start
-            log["loss"].append({"step": total, "loss": sum(recent) / len(recent), "seconds": round(seconds, 1)})
-            print(json.dumps(log["loss"][-1]), flush=True)
-            recent.clear()
-        if (step + 1) % config.save_every == 0:
-            save_model(ema, unfinished)
-    save_model(ema, out)
-    log["cycles"] = cycle + 1
-    out.with_suffix(".json").write_text(json.dumps(log, indent=1) + "\n")
-    unfinished.unlink(missing_ok=True)
+            seen = round(time.monotonic() - began, 1)
+            _log(log, {"step": step + 1, "seconds": seen, "loss": float(sums[0] / sums[1])})
+            sums.zero_()
+        if (step + 1) % save_every == 0 or step + 1 == config.steps:
+            save_model(ema, out)
+            state = {
+                "network": model.network.state_dict(),
+                "text": model.text_encoder.state_dict(),
+                "ema_network": ema.network.state_dict(),
+                "ema_text": ema.text_encoder.state_dict(),
+                "optimizer": optimizer.state_dict(),
+            }
+            _save(checkpoint, {**state, "step": step + 1, "seconds": time.monotonic() - began})
+
+
+def _latents(folder: Path) -> tuple[Tensor, list[Scene]]:
+    """All latents (N, C, 16, 16) float16 of a folder, and their scenes."""
+    parts, scenes = [], []
+    for path in sorted(folder.glob("???.npz")):
+        with np.load(path) as file:
+            parts.append(torch.from_numpy(file["latents"]))
+            scenes += [sample_scene(seed) for seed in file["seeds"].tolist()]
+    if not parts:
+        raise FileNotFoundError(f"no latents in {folder}: encode them with `python -m tools.lab train latents`")
+    return torch.cat(parts), scenes
+
+
+def bundle(weights: Path, out: Path) -> None:
+    """Put trained weights where the demo model is loaded from, with their preview, and their log beside them."""
+    model = load_model(weights)
+    model.latent_rgb = fitted_latent_rgb(model.autoencoder)
+    save_model(model, out)
+    log = weights.with_suffix(".jsonl")
+    if log.is_file():
+        out.with_suffix(".jsonl").write_bytes(log.read_bytes())
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def save_weights(model: nn.Module, out: Path) -> None:
+    """Write the weights in float16 beside the target, then rename."""
+    beside = out.with_suffix(".part")
+    save_file({name: value.half().contiguous() for name, value in model.state_dict().items()}, beside)
+    os.replace(beside, out)
+
+
+def _save(path: Path, values: dict[str, Any]) -> None:
+    beside = path.with_suffix(".part")
+    torch.save(values, beside)
+    os.replace(beside, path)
+
+
+def _log(path: Path, line: dict[str, Any]) -> None:
+    with path.open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    print(json.dumps(line), flush=True)
+
+
+def add_parts(parser: argparse.ArgumentParser) -> None:
+    """The arguments of each part of the training."""
+    commands = parser.add_subparsers(required=True, dest="part", metavar="part")
+    command = commands.add_parser("scenes", help="draw the training scenes")
+    command.add_argument("--parts", type=int, default=32, help=f"files of {PART}")
+    command.add_argument("--folder", type=Path, default=FOLDER / "scenes")
+    command = commands.add_parser("autoencoder", help="train the autoencoder, or go on")
+    command.add_argument("--out", type=Path, default=FOLDER / "autoencoder.safetensors")
+    command.add_argument("--scenes", type=Path, default=FOLDER / "scenes")
+    command.add_argument("--channels", type=int, default=4, help="of the latents")
+    command.add_argument("--steps", type=int, default=AutoencoderConfig.steps)
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--save-every", type=int, default=500, metavar="STEPS")
+    command = commands.add_parser("decoded", help="measure the autoencoder on held-out scenes, and draw a sheet")
+    command.add_argument("--weights", type=Path, default=FOLDER / "autoencoder.safetensors")
+    command.add_argument("--out", type=Path, default=FOLDER / "decoded.png")
+    command.add_argument("--count", type=int, default=48)
+    command = commands.add_parser("latents", help="encode the training scenes")
+    command.add_argument("--autoencoder", type=Path, default=FOLDER / "autoencoder.safetensors")
+    command.add_argument("--scenes", type=Path, default=FOLDER / "scenes")
+    command.add_argument("--out", type=Path, default=FOLDER / "latents")
+    command = commands.add_parser("weights", help="train the network and its text encoder, or go on")
+    command.add_argument("--out", type=Path, default=FOLDER / "weights.safetensors")
+    command.add_argument("--autoencoder", type=Path, default=FOLDER / "autoencoder.safetensors")
+    command.add_argument("--latents", type=Path, default=FOLDER / "latents")
+    command.add_argument("--start", type=Path, help="weights to train on, in place of random ones")
+    command.add_argument("--flow", action="store_true", help="as a rectified flow")
+    command.add_argument("--steps", type=int, default=WeightsConfig.steps)
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--save-every", type=int, default=500, metavar="STEPS")
+    command = commands.add_parser("sampled", help="draw a sheet of what the network makes of captions")
+    command.add_argument("--weights", type=Path, default=FOLDER / "weights.safetensors")
+    command.add_argument("--out", type=Path, default=FOLDER / "sampled.png")
+    command.add_argument("--cfg", type=float, default=3.0)
+    command.add_argument("--steps", type=int, default=50)
+    command = commands.add_parser("bundle", help="put the weights beside the code")
+    command.add_argument("--weights", type=Path, default=FOLDER / "weights.safetensors")
+    command.add_argument("--out", type=Path, default=WEIGHTS)
+    command = commands.add_parser("classifier", help="train the judge of the evaluation")
+    command.add_argument("--out", type=Path, default=JUDGE)
+
+
+def run_part(args: argparse.Namespace) -> None:
+    """Run one part of the training."""
+    if args.part == "scenes":
+        draw_parts(args.folder, args.parts)
+    elif args.part == "autoencoder":
+        config = AutoencoderConfig(latent_channels=args.channels, steps=args.steps, seed=args.seed)
+        train_autoencoder(args.out, args.scenes, config, args.save_every)
+    elif args.part == "decoded":
+        values, images, decoded = held_out(load_autoencoder(args.weights), args.count)
+        draw_sheet(args.out, images, decoded)
+        print(json.dumps({"psnr": float(values.mean()), "lowest": float(values.min()), "scenes": args.count}))
+    elif args.part == "latents":
+        encode_parts(args.autoencoder, args.scenes, args.out)
+    elif args.part == "weights":
+        settings = WeightsConfig(steps=args.steps, seed=args.seed, prediction="flow" if args.flow else "v")
+        train_weights(args.out, args.autoencoder, args.latents, settings, args.save_every, args.start)
+    elif args.part == "sampled":
+        model, scenes = load_model(args.weights), [sample_scene(TEST_SEED + i) for i in range(32)]
+        schedule = LabSettings(steps=args.steps, eta=0.0, flow=model.is_flow).schedule()
+        made = generated(model, [scene.caption for scene in scenes], [*range(32)], schedule, args.cfg).image
+        images = torch.stack([torch.from_numpy(render(scene).image) for scene in scenes])
+        draw_sheet(args.out, images, model.autoencoder.decode(made))
+        print("\n".join(scene.caption for scene in scenes))
+    elif args.part == "bundle":
+        bundle(args.weights, args.out)
+    else:
+        print(train_classifier(args.out))

@@ -360,3 +360,23 @@ class Frame:
     def blob(self, circles: Array) -> Shape:
         """`blob`."""
         return blob(np.array([(*self(x, y), radius * self.size) for x, y, radius in circles.tolist()]))
+
+
+def lit_ball(canvas: Canvas, x: float, y: float, rx: float, ry: float, lowest: float = 0.1) -> Callable[[Patch], Array]:
+    """The direct light on an ellipsoid."""
+
+    def shade(patch: Patch) -> Array:
+        lit = canvas.light.on_ball((patch.x - x) / rx, (patch.y - y) / ry)
+        return np.asarray(lowest + (1.15 - lowest) * lit)
+
+    return shade
+
+
+def lit_cylinder(canvas: Canvas, x: float, radius: float) -> Callable[[Patch], Array]:
+    """The direct light on an upright cylinder or cone."""
+
+    def shade(patch: Patch) -> Array:
+        lit = np.clip(0.55 + 0.5 * canvas.light.side * (patch.x - x) / radius, 0.08, 1.1)
+        return np.broadcast_to(lit, (patch.y.shape[0], patch.x.shape[1]))
+
+    return shade

@@ -7,8 +7,8 @@ from functools import partial
 
 import numpy as np
 
-from .landscape import View, draw_place
 from .painting import Array, Canvas, Frame, Patch, Shape, between, mixed, smooth
+from .place import View, draw_place
 from .scenes import COLORS, Portrait, rng_of
 
 TAGS = ("person", "face", "hair", "wears", "color", "sky", "ground", "place")
