@@ -1,10 +1,12 @@
-"""Parity: the demo network and the host's own UNetModel are one function of the same state dict."""
+"""Parity: the demo model's network and autoencoder are the host's own classes, each one function of one state dict."""
 
 import pytest
 import torch
 
-from demo.model import WEIGHTS, DemoModel, load_model
+from demo.autoencoder import Autoencoder
+from demo.model import DemoModel, load_model
 from demo.network import (
+    UNetConfig,
     all_sigmas,
     denoise,
     denoise_flow,
@@ -14,16 +16,14 @@ from demo.network import (
     sigma_to_timestep,
     uniform_sigmas,
 )
-from tools.lab.settings import FLOW
 
 
 @pytest.fixture(params=["random", "bundled"])
 def model(request):
     if request.param == "bundled":
-        assert WEIGHTS.is_file()
         return load_model()
     torch.manual_seed(0)
-    return DemoModel.create().eval()
+    return DemoModel.create().eval().requires_grad_(False)
 
 
 @pytest.fixture
@@ -45,12 +45,12 @@ def host_sampling(comfy):
     return Sampling()
 
 
-@pytest.mark.parametrize("size", [(32, 32), (24, 40)])
+@pytest.mark.parametrize("size", [(16, 16), (12, 20)])
 def test_the_network_is_the_hosts(model, host_network, size):
     generator = torch.Generator().manual_seed(1)
-    x = torch.randn(3, 3, *size, generator=generator)
+    x = torch.randn(3, 4, *size, generator=generator)
     timesteps = torch.tensor([0.0, 500.0, 999.0])
-    context = model.encode(["a red circle on a blue ground", "a house at night in winter", ""])
+    context = model.encode(["a red house by the sea on a foggy night in winter", "a smiling man", ""])
     with torch.no_grad():
         ours = model.network(x, timesteps, context)
         host = host_network(x, timesteps=timesteps, context=context)
@@ -60,7 +60,7 @@ def test_the_network_is_the_hosts(model, host_network, size):
 def test_the_denoiser_is_the_hosts(model, host_network, host_sampling):
     generator = torch.Generator().manual_seed(2)
     sigma = torch.tensor([0.03, 1.0, 14.6])
-    x = torch.randn(3, 3, 32, 32, generator=generator) * (1 + sigma.view(-1, 1, 1, 1) ** 2).sqrt()
+    x = torch.randn(3, 4, 16, 16, generator=generator) * (1 + sigma.view(-1, 1, 1, 1) ** 2).sqrt()
     context = model.encode(["a boat"] * 3)
     with torch.no_grad():
         ours = denoise(model.network, x, sigma, context)
@@ -84,23 +84,59 @@ def test_noise_levels_are_the_hosts(comfy, host_sampling):
 
 
 def test_the_flow_is_one_of_the_hosts(comfy):
-    """Levels, timesteps and prediction of the model that was trained on as a rectified flow."""
+    """Levels, timesteps and prediction of a model that is a rectified flow."""
     from comfy.model_sampling import CONST, ModelSamplingDiscreteFlow
 
     class Sampling(ModelSamplingDiscreteFlow, CONST):
         pass
 
-    sampling, model = Sampling(), load_model(FLOW)
+    sampling, model = Sampling(), DemoModel.create(UNetConfig(prediction="flow"))
     for steps in (4, 5, 50):
         host = comfy.samplers.calculate_sigmas(sampling, "sgm_uniform", steps)
         torch.testing.assert_close(sgm_uniform_flow_sigmas(steps).float(), host, rtol=1e-6, atol=0)
     for steps in (10, 25, 50):
         host = comfy.samplers.calculate_sigmas(sampling, "simple", steps)
         torch.testing.assert_close(flow_sigmas(steps).float(), host, rtol=1e-6, atol=0)
-    x, sigma = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(2)), torch.tensor([0.3, 0.9])
+    x, sigma = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(2)), torch.tensor([0.3, 0.9])
     context = model.encode(["a boat"] * 2)
     with torch.no_grad():
         u = model.network(sampling.calculate_input(sigma, x), sampling.timestep(sigma).float(), context)
         host = sampling.calculate_denoised(sigma, u, x)
         ours = denoise_flow(model.network, x, sigma, context)
     torch.testing.assert_close(ours, host, atol=1e-6, rtol=1e-6)
+
+
+# --- autoencoder ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=[4, 8])
+def autoencoder(request):
+    torch.manual_seed(0)
+    model = Autoencoder(request.param).eval().requires_grad_(False)
+    for parameter in model.taesd_encoder.parameters():
+        parameter.copy_(0.06 * torch.randn_like(parameter))
+    for parameter in model.taesd_decoder.parameters():
+        parameter.copy_(0.06 * torch.randn_like(parameter))
+    return model
+
+
+@pytest.fixture
+def vae(comfy, autoencoder):
+    return comfy.sd.VAE(sd=autoencoder.state_dict(), dtype=torch.float32)
+
+
+def test_the_host_finds_the_layout_by_its_weights_alone(vae, autoencoder):
+    assert {*vae.first_stage_model.state_dict()} == {*autoencoder.state_dict()}
+    assert vae.latent_channels == autoencoder.taesd_decoder[1].in_channels
+
+
+@pytest.mark.parametrize("size", [(64, 64), (32, 48)])
+def test_the_autoencoder_is_the_hosts(vae, autoencoder, size):
+    images = torch.rand(2, *size, 3, generator=torch.Generator().manual_seed(1))
+    latents = autoencoder.encode(images.movedim(-1, 1) * 2 - 1)
+    torch.testing.assert_close(vae.encode(images), latents, atol=1e-5, rtol=1e-5)
+    assert latents.shape[2:] == (size[0] // 8, size[1] // 8)
+    assert latents.std() > 1e-3
+    decoded = ((autoencoder.decode(latents) + 1) / 2).clamp(0, 1).movedim(1, -1)
+    torch.testing.assert_close(vae.decode(latents), decoded, atol=1e-5, rtol=1e-5)
+    assert 0.01 < decoded.std()

@@ -10,8 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from demo.model import WEIGHTS, DemoModel
-from demo.network import UNetConfig
+from demo.model import WEIGHTS
 from tools.host import NeedsComfyUI
 from tools.lab.__main__ import main
 from tools.lab.figures import FIGURES, fill_pages, make_figures
@@ -42,13 +41,6 @@ BY_NODES = ("fig15", "table1", "table2")  # methods that work inside a host's ne
 @pytest.fixture
 def no_comfyui(monkeypatch):
     monkeypatch.setenv("COMFYUI_PATH", "")
-
-
-@pytest.fixture(scope="module")
-def untrained():
-    """The real classes with few random weights: what is drawn, not how well it is painted."""
-    torch.manual_seed(0)
-    return DemoModel.create(UNetConfig(channel_mult=(1, 1, 1))).eval().requires_grad_(False)
 
 
 def made_and_told(model, folder, only=()):
@@ -144,7 +136,7 @@ def test_the_results_are_of_the_bundled_weights_in_the_sizes_of_the_command():
 
 def test_the_rows_of_a_network_are_counted(untrained):
     with rows_counted(untrained.network) as count:
-        untrained.denoiser("", 1.0)(torch.zeros(3, 3, 32, 32), torch.ones(3))
-        untrained.denoiser("", 2.0)(torch.zeros(3, 3, 32, 32), torch.ones(3))
-    untrained.denoiser("")(torch.zeros(3, 3, 32, 32), torch.ones(3))
+        untrained.denoiser("", 1.0)(torch.zeros(3, 4, 16, 16), torch.ones(3))
+        untrained.denoiser("", 2.0)(torch.zeros(3, 4, 16, 16), torch.ones(3))
+    untrained.denoiser("")(torch.zeros(3, 4, 16, 16), torch.ones(3))
     assert count.rows == 3 + 6

@@ -1,0 +1,84 @@
+"""The training: what a network learns to predict, what is kept, and what a part of it writes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from demo.autoencoder import Autoencoder
+from demo.model import load_model
+from demo.network import NUM_TIMESTEPS, alphas_cumprod
+from demo.scenes import TRAIN_SEED
+from demo.text import tokens
+from tools.lab import train
+from tools.lab.__main__ import main
+from tools.lab.classifier import HEADS, IGNORED, labels
+from tools.lab.train import fitted_latent_rgb, flow_loss, save_weights, v_loss
+
+
+@pytest.mark.parametrize("loss", [v_loss, flow_loss])
+def test_what_the_network_is_to_predict_has_no_loss(untrained, monkeypatch, loss):
+    """Oracle: v = a eps - b x_0, or u = eps - x_0, from the x and the timestep that the network is shown."""
+    x_0, ids = torch.randn(6, 4, 4, 4), tokens(["a house"] * 6)
+
+    def perfect(x, timesteps, context):
+        if loss is flow_loss:
+            sigma = (timesteps / NUM_TIMESTEPS).view(-1, 1, 1, 1)
+            return (x - (1 - sigma) * x_0) / sigma - x_0
+        a2 = alphas_cumprod().float()[timesteps.long()].view(-1, 1, 1, 1)
+        a, b = a2.sqrt(), (1 - a2).sqrt()
+        return a * (x - a * x_0) / b - b * x_0
+
+    monkeypatch.setattr(train, "FAST_BFLOAT16", False)
+    monkeypatch.setattr(untrained.network, "forward", perfect)
+    assert loss(untrained, x_0, ids, torch.Generator().manual_seed(0)) < 1e-6
+
+
+def test_the_preview_is_the_best_linear_map_to_the_colors_of_cells():
+    class Linear:
+        """Whose latents are the mean colors of cells, mixed, and a channel of no meaning."""
+
+        mix = torch.tensor([[0.5, 0.1, 0.0], [0.0, 1.0, 0.2], [0.3, 0.0, 2.0]])
+
+        def encode(self, images):
+            colors = torch.nn.functional.avg_pool2d(images, 8)
+            mixed = torch.einsum("ij,bjhw->bihw", self.mix, colors) + 0.5
+            return torch.cat([mixed, torch.randn_like(colors[:, :1])], dim=1)
+
+    *factors, bias = fitted_latent_rgb(Linear(), count=4)
+    expected = torch.linalg.inv(Linear.mix).T
+    torch.testing.assert_close(torch.tensor(factors), torch.cat([expected, torch.zeros(1, 3)]), atol=2e-3, rtol=0)
+    torch.testing.assert_close(torch.tensor(bias), -0.5 * expected.sum(dim=0), atol=2e-3, rtol=0)
+
+
+def test_the_parts_of_a_training_follow_on_each_other(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(train, "PART", 3)
+    monkeypatch.setattr(train, "fitted_latent_rgb", lambda autoencoder: fitted_latent_rgb(autoencoder, 2))
+    scenes, latents = tmp_path / "scenes", tmp_path / "latents"
+    autoencoder, weights, out = (tmp_path / f"{name}.safetensors" for name in ("autoencoder", "weights", "out"))
+    assert main(["train", "scenes", "--parts", "1", "--folder", str(scenes)]) == 0
+    torch.manual_seed(0)
+    save_weights(Autoencoder(), autoencoder)
+    encoding = ["--autoencoder", str(autoencoder)]
+    assert main(["train", "latents", *encoding, "--scenes", str(scenes), "--out", str(latents)]) == 0
+    for steps in (1, 2):  # the second goes on from the first
+        train.train_weights(weights, autoencoder, latents, train.WeightsConfig(steps=steps, batch=2), save_every=1)
+    assert main(["train", "bundle", "--weights", str(weights), "--out", str(out)]) == 0
+    assert load_model(out).latent_rgb is not None
+    config = json.loads(out.with_suffix(".jsonl").read_text().splitlines()[0])["config"]
+    assert config["prediction"] == "v"
+    with safe_open(out, framework="pt") as file:
+        assert file.metadata()["format"] == "ddpm-latent-demo-1"
+    assert all(line.split('"')[1] in ("part", "config", "step") for line in capsys.readouterr().out.splitlines())
+
+
+def test_a_label_is_ignored_where_the_scene_has_it_not():
+    from demo.scenes import sample_scene
+
+    for seed in range(TRAIN_SEED, TRAIN_SEED + 20):
+        scene = sample_scene(seed)
+        read = {name: words[i] for (name, words), i in zip(HEADS.items(), labels(scene), strict=True) if i != IGNORED}
+        assert read == {name: getattr(scene, name) for name in scene.attributes if name != "color"}
