@@ -43,7 +43,10 @@ TOOLS_MAY_KNOW = {
     "benchmarks": {"batch", "evaluation"},
 }
 # ComfyUI loads these as part of the pack, where the core is no module of that name.
-LOADED_BY_NODES = ("__init__", "model", "network", "scenes", "text")
+LOADED_BY_NODES = (
+    "__init__", "autoencoder", "landscape", "model", "network", "painting", "place", "portrait", "scenes", "still_life",
+    "text",
+)  # fmt: skip
 
 
 def imports_of(path: Path, at_import: bool = False) -> set[str]:

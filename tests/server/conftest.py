@@ -31,9 +31,11 @@ def server(comfy, comfyui_path, tmp_path_factory):
 def demo_graph(tmp_path_factory) -> Path:
     """The quick start with a picture from outside in place of its scene, and few steps."""
     graph = json.loads((ROOT / "workflows" / "api" / "quick_start.json").read_text())
-    graph["2"] = {"class_type": "LoadImage", "inputs": {"image": "none.png"}, "_meta": {"title": "Image"}}
-    graph["7"]["inputs"]["steps"] = 3
-    graph["9"]["inputs"]["skip_steps"] = 1
+    by_title = {node["_meta"]["title"]: name for name, node in graph.items()}
+    image = {"class_type": "LoadImage", "inputs": {"image": "none.png"}, "_meta": {"title": "Image"}}
+    graph[by_title["Image"]] = image
+    graph[by_title["Invert"]]["inputs"]["steps"] = 3
+    graph[by_title["Edit"]]["inputs"]["skip_steps"] = 1
     path = tmp_path_factory.mktemp("graph") / "demo.json"
     path.write_text(json.dumps(graph))
     return path

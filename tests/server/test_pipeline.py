@@ -18,7 +18,7 @@ from tools.batch.client import GraphError
 from tools.batch.server import ComfyServer
 
 ROOT = Path(__file__).parents[2]
-SOURCE, TARGET = "a red circle left on a blue ground", "a green circle left on a blue ground"
+SOURCE, TARGET = "a red house by the sea", "a green house by the sea"
 PROMPTS = ["--source", SOURCE, "--target", TARGET]
 
 
