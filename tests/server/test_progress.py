@@ -7,7 +7,6 @@ import math
 import struct
 import uuid
 
-import numpy as np
 import pytest
 import requests
 from PIL import Image

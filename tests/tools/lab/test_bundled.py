@@ -20,7 +20,7 @@ from demo.scenes import CLASSIFIER_SEED, TEST_SEED, TUNE_SEED, render, scene_of_
 from tools.lab import classifier as judge
 from tools.lab.edits import choose_edits, read_color, score, source_images, summary
 from tools.lab.evaluate import evaluate, mask_found, words_find_objects
-from tools.lab.figures.reconstruction import Scenes
+from tools.lab.figures.reconstruction import RUNS, Scenes
 from tools.lab.figures.subjects import Sizes, Subjects, generate_pictures
 from tools.lab.methods import EDIT_FRIENDLY, GROUND_TRUTH, P2P, PLUG_AND_PLAY
 from tools.lab.settings import VASE, ColorEdit, LabSettings, PromptToPrompt
@@ -209,6 +209,13 @@ def test_the_replay_of_ddim_drifts_with_guidance(model):
         return scenes.error(scenes.replay(denoiser, scenes.ddim(denoiser)))
 
     assert error(1.0) < error(7.5) / 2
+
+
+def test_null_text_comes_nearer_than_ddim(model):
+    """arXiv 2211.09794, at the guidance of its pictures."""
+    scenes = Scenes.of(Subjects(model, Sizes(edit_steps=20)), 1)
+    null_text, ddim = (scenes.error(RUNS[name](scenes, [7.5] * 20)) for name in ("null-text", "DDIM, likewise"))
+    assert null_text < ddim / 2
 
 
 def test_what_brings_ddim_latents_near_the_noise_of_their_pictures(subjects):
