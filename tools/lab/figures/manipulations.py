@@ -183,7 +183,7 @@ def figure_8(subjects: Subjects) -> Result:
 
 
 def _paint(scene: Scene) -> str:
-    return "yellow" if scene.color != "yellow" else "blue"
+    return "blue" if "yellow" in vars(scene).values() else "yellow"
 
 
 def _sdedit(subjects: Subjects, painted: Tensor, seeds: list[int], share: float) -> Tensor:
