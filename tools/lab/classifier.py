@@ -31,28 +31,24 @@ IGNORED = -100
 
 
 class Classifier(nn.Module):
-    """Strided convolutions, mean and maximum over what is left, and two layers for each attribute."""
+    """Convolutions to an eighth and to a sixteenth of the side, mean and maximum over both, two layers an attribute."""
 
-    def __init__(self, width: int = 32):
+    def __init__(self) -> None:
         super().__init__()
-        widths = (3, width, 2 * width, 3 * width, 4 * width)
-        features: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
-            features += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.BatchNorm2d(after), nn.ReLU()]
-        features += [nn.Conv2d(widths[-1], widths[-1], 3, padding=1), nn.BatchNorm2d(widths[-1]), nn.ReLU()]
-        self.features = nn.Sequential(*features)
+        self.fine = nn.Sequential(*_conv(3, 24), *_conv(24, 48), *_conv(48, 96), *_conv(96, 96, stride=1))
+        self.coarse = nn.Sequential(*_conv(96, 96), *_conv(96, 96, stride=1))
         self.heads = nn.ModuleDict(
             {
-                name: nn.Sequential(nn.Linear(8 * width, width), nn.ReLU(), nn.Linear(width, len(words)))
+                name: nn.Sequential(nn.Linear(4 * 96, 24), nn.ReLU(), nn.Linear(24, len(words)))
                 for name, words in HEADS.items()
             }
         )
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """images (B, 3, 128, 128) in [-1, 1] -> for each attribute its logits (B, words)."""
-        features = self.features(images)
-        pooled = torch.cat([features.mean(dim=(2, 3)), features.amax(dim=(2, 3))], dim=1)
-        return {name: head(pooled) for name, head in self.heads.items()}
+        fine = self.fine(images)
+        pooled = [pool for part in (fine, self.coarse(fine)) for pool in (part.mean(dim=(2, 3)), part.amax(dim=(2, 3)))]
+        return {name: head(torch.cat(pooled, dim=1)) for name, head in self.heads.items()}
 
     @torch.no_grad()
     def read(self, images: Tensor, attribute: str) -> list[str]:
@@ -60,12 +56,16 @@ class Classifier(nn.Module):
         return [HEADS[attribute][i] for i in self(images)[attribute].argmax(dim=1).tolist()]
 
 
+def _conv(channels: int, out: int, stride: int = 2) -> tuple[nn.Module, ...]:
+    return nn.Conv2d(channels, out, 3, stride, padding=1, bias=False), nn.BatchNorm2d(out), nn.ReLU()
+
+
 def labels(scene: Scene) -> list[int]:
     """The class of each attribute in the order of `HEADS`; those that the scene has not are ignored."""
     return [words.index(getattr(scene, name)) if name in scene.attributes else IGNORED for name, words in HEADS.items()]
 
 
-def train_classifier(out: Path = WEIGHTS, scenes: int = 12_000, steps: int = 1_800, seed: int = 0) -> dict[str, float]:
+def train_classifier(out: Path = WEIGHTS, scenes: int = 16_000, steps: int = 4_000, seed: int = 0) -> dict[str, float]:
     """Train, write the weights and return the accuracy on scenes that follow the trained ones."""
     torch.manual_seed(seed)
     images, targets = _scenes(CLASSIFIER_SEED, scenes)
@@ -135,10 +135,11 @@ def _loss(logits: dict[str, Tensor], targets: Tensor) -> Tensor:
 
 
 def _roughen(images: Tensor) -> Tensor:
-    """Noise, blur, contrast and shifts by some pixels, as the images of a diffusion model may have."""
+    """Noise, blur, contrast and shifts by some pixels, as a diffusion model may make them; half are mirrored."""
     rows = (len(images), 1, 1, 1)
+    images = torch.where(torch.rand(rows) < 0.5, images, images.flip(-1))
     soft = F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-    images = torch.lerp(images, soft, torch.rand(rows))
+    images = torch.lerp(images, soft, 0.6 * torch.rand(rows))
     noisy = images + 0.10 * torch.rand(rows) * torch.randn_like(images)
     faded = noisy * (0.85 + 0.2 * torch.rand(rows)) + 0.08 * torch.randn(rows)
     x, y = torch.randint(-4, 5, (2,)).tolist()
