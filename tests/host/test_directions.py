@@ -22,7 +22,7 @@ def direction(pack):
 
 
 def test_each_line_is_encoded_as_the_host_encodes_it(comfy, pack, clip):
-    lines = ["a red circle left on a blue ground", "a green square right on a red ground"]
+    lines = ["a red house by the sea", "two green pears"]
     (found,) = pack.run("EditFriendlyEncodeSentences", clip=clip, text=f"\n{lines[0]}\n\n   \n  {lines[1]}  \n")
     assert len(found) == 2
     for line, conditioning in zip(lines, found, strict=True):
