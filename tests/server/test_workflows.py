@@ -127,7 +127,7 @@ def test_find_the_mask(server):
     for title in ("Where the prompts differ", "Where the words are"):
         assert pixels(server, outputs[title]).shape == (128, 256, 3)
     (words,) = outputs["In words"]["text"]
-    assert "Outside the mask: " in words
+    assert "Inside the mask: " in words
 
 
 def test_tour(server):
