@@ -1,8 +1,8 @@
 """A small classifier of scenes, the judge of the evaluation: what an image shows, attribute by attribute.
 
 It is trained apart from the diffusion model, on scenes of its own seeds and of every combination of attributes, and on
-images that are a little noisy, soft, faded or shifted, so that it judges what is shown and not how cleanly. Colors are
-no matter of it: `edits.read_color` knows where they are.
+images that are a little noisy, soft, faded or shifted, so that it judges what is shown and not how cleanly. Colors and
+expressions are no matter of it: `edits.read_drawn` knows where they are.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from demo.scenes import CLASSIFIER_SEED, Landscape, Portrait, Scene, StillLife, 
 from .settings import FAST_BFLOAT16
 
 WEIGHTS = Path(__file__).parent / "classifier.safetensors"
+DRAWN = ("color", "expression")
 HEADS: dict[str, tuple[str, ...]] = {
     name: tuple(values)
     for family in (Landscape, StillLife, Portrait)
     for name, values in family.values.items()
-    if name != "color"
+    if name not in DRAWN
 }
 IGNORED = -100
 

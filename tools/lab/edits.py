@@ -2,8 +2,8 @@
 
 An edit is a scene and the same scene with one attribute changed, or two. Of a result:
 
-- success: the attribute reads as asked. Colors are read where they are known to be, all else by a classifier that was
-  trained apart.
+- success: the attribute reads as asked. Colors and expressions, whose places are known, are those of the drawing that
+  is nearest; all else is read by a classifier that was trained apart.
 - error: mean absolute difference to the source, in units of the full range of a pixel, where the ground truth does
   not change. A change of time changes every pixel, so it has none.
 - structure: correlation of the gradient magnitudes of source and result.
@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from demo.scenes import COLORS, TEST_SEED, Landscape, Portrait, Scene, StillLife, render, sample_scene
+from demo.scenes import TEST_SEED, Landscape, Portrait, Scene, StillLife, render, sample_scene
 
-from .classifier import Classifier
+from .classifier import DRAWN, Classifier
 
 KINDS = tuple(dict.fromkeys(name for family in (Landscape, StillLife, Portrait) for name in family.values))
 
@@ -124,23 +124,23 @@ def choose_two_edits(count: int, first_seed: int, kinds: tuple[str, str]) -> lis
 # --- measures ---------------------------------------------------------------------------------------------------------
 
 
-def read_color(image: Tensor, scene: Scene) -> str:
-    """The color in which the scene, drawn in its own light, comes nearest to image (3, H, W).
+def read_drawn(image: Tensor, scene: Scene, attribute: str) -> str:
+    """The value of an attribute with which the scene, drawn in its own light, comes nearest to image (3, H, W).
 
-    Nearest is the mean over what has the color, by its mask.
+    The drawings differ in what has the color, or in eyes, brows and mouth, and nowhere else.
     """
-    mask = torch.from_numpy(render(scene).masks["color"])
-
-    def mean(pixels: Tensor) -> Tensor:
-        return (pixels * mask).sum(dim=(1, 2)) / mask.sum()
-
-    seen = mean(image)
-    return min(COLORS, key=lambda name: (mean(image_of(scene.edited("color", name))) - seen).square().sum().item())
+    distances = {
+        value: (image_of(scene.edited(attribute, value)) - image).square().sum().item()
+        for value in scene.values[attribute]
+    }
+    return min(distances, key=lambda value: distances[value])
 
 
 def read_attribute(image: Tensor, edit: Edit, classifier: Classifier) -> str:
     """The value that the edited attribute has in image (3, H, W)."""
-    return read_color(image, edit.target) if edit.kind == "color" else classifier.read(image[None], edit.kind)[0]
+    if edit.kind in DRAWN:
+        return read_drawn(image, edit.target, edit.kind)
+    return classifier.read(image[None], edit.kind)[0]
 
 
 def error_outside(image: Tensor, edit: Edit) -> float:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -18,7 +17,7 @@ from ddpm_core import invert, sample, statistics, trajectories
 from demo import model as bundled
 from demo.scenes import CLASSIFIER_SEED, TEST_SEED, TUNE_SEED, render, scene_of_caption
 from tools.lab import classifier as judge
-from tools.lab.edits import choose_edits, read_color, score, source_images, summary
+from tools.lab.edits import choose_edits, read_drawn, score, source_images, summary
 from tools.lab.evaluate import evaluate, mask_found, words_find_objects
 from tools.lab.figures.reconstruction import RUNS, Scenes
 from tools.lab.figures.subjects import Sizes, Subjects, generate_pictures
@@ -27,7 +26,7 @@ from tools.lab.settings import VASE, ColorEdit, LabSettings, PromptToPrompt
 from tools.lab.sheet import EXAMPLES, by_core, recolored
 from tools.lab.train import WeightsConfig, held_out
 
-SHA256: dict[Path, str] = {}
+SHA256 = {judge.WEIGHTS: "97e99cf43d103df8c1f2503af4ceb8c604b0aa3b165e45ab9cbfbe5624564eb8"}
 SETTINGS = LabSettings(steps=20, skip=0.1)
 
 
@@ -124,7 +123,7 @@ def test_color_edit_without_a_prompt_recolors_the_object_alone(model):
         model.autoencoder.decode(sample(unconditional, each))[0]
         for each in (recolored(model, maps, mask, "yellow", ColorEdit()), maps)
     )
-    assert read_color(edited, scene) == "yellow"
+    assert read_drawn(edited, scene, "color") == "yellow"
     assert ((edited - back)[:, mask[0] == 0].abs() / 2).mean() < 0.04
 
 

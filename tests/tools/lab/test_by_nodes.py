@@ -73,7 +73,21 @@ def test_a_changed_word_counts_as_much_as_it_is_told_to(model):
 
 def test_the_command_line_measures_with_the_settings_that_it_is_given(model, monkeypatch, capsys):
     monkeypatch.setattr(lab, "load_model", lambda path: model)
-    only = ["--per-kind", "1", "--kind", "color", "--method", P2P.name, "--skip", "0", "--cfg", "9", "--steps", "10", "--tuning"]
+    only = [
+        "--per-kind",
+        "1",
+        "--kind",
+        "color",
+        "--method",
+        P2P.name,
+        "--skip",
+        "0",
+        "--cfg",
+        "9",
+        "--steps",
+        "10",
+        "--tuning",
+    ]
     rows = []
     for options in (["--cross-steps", "0", "--self-steps", "0"], ["--gain", "-3", "--own-map"]):
         assert lab.main(["evaluate", *only, *options]) == 0

@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from demo.scenes import COLORS, TEST_SEED, TUNE_SEED
+from demo.scenes import TEST_SEED, TUNE_SEED
+from tools.lab.classifier import DRAWN
 from tools.lab.edits import (
     KINDS,
     PAIRS,
@@ -16,7 +17,7 @@ from tools.lab.edits import (
     choose_two_edits,
     image_of,
     kept_by,
-    read_color,
+    read_drawn,
     score,
     source_images,
 )
@@ -43,13 +44,14 @@ def test_two_edits_are_two_of_one(kinds):
             assert getattr(edit.alone(kind), other) == getattr(edit.source, other)
 
 
-def test_every_color_is_read_in_the_light_of_its_scene():
-    scenes = {edit.target for edit in choose_edits(6, TUNE_SEED, ("color",))}
+@pytest.mark.parametrize("kind", DRAWN)
+def test_every_color_and_expression_is_read_in_the_light_of_its_scene(kind):
+    scenes = {edit.target for edit in choose_edits(6, TUNE_SEED, (kind,))}
     assert {scene.time for scene in scenes} == {"day", "sunset", "night"}
     for scene in scenes:
-        for color in COLORS:
-            image = image_of(scene.edited("color", color))
-            assert read_color(image + 0.2 * torch.randn_like(image), scene) == color
+        for value in scene.values[kind]:
+            image = image_of(scene.edited(kind, value))
+            assert read_drawn(image + 0.2 * torch.randn_like(image), scene, kind) == value
 
 
 def test_measures_pass_the_ground_truth_and_fail_the_source():
