@@ -23,16 +23,17 @@ class Mosaic(torch.nn.Module):
 
 
 def small_model(prediction: str = "v") -> DemoModel:
+    """Each module has its own: nodes on a model stay, also where a test is to find no ComfyUI."""
     torch.manual_seed(0)
     config = UNetConfig(model_channels=32, prediction=prediction)
     return DemoModel(UNet(config), TextEncoder(config.context_dim), Mosaic()).eval().requires_grad_(False)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def untrained() -> DemoModel:
     return small_model()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def flow() -> DemoModel:
     return small_model("flow")
