@@ -51,7 +51,7 @@ def figure_of_shifts(checks: Sequence[Check]) -> Figure:
     """Error of moved maps over the cells, with intervals."""
     figure, axes = _axes(6, 3.6)
     for k, name in enumerate(("native", "CycleDiffusion", "edit friendly")):
-        rows = [check for check in checks if check.what.endswith(f", {name}")]
+        rows = [check for check in checks if check.what.startswith("by ") and check.what.endswith(f", {name}")]
         cells = [int(check.what.removeprefix("by ").split(",")[0]) for check in rows]
         axes.plot(cells, [check.value for check in rows], color=f"C{k}", marker=".", label=name)
         axes.fill_between(
