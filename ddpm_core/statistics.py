@@ -91,8 +91,8 @@ def latent(noise_maps: NoiseMaps) -> Tensor:
 def kl_to_standard_normal(x: Tensor) -> Tensor:
     """(B,) KL(N(mean, var) || N(0, 1)) in nats an element, with the mean and variance over the elements of each row.
 
-    Deviation: the code of arXiv 2410.23530 has KL(noise, latent) of each element over the set of images, too, which sees
-    a place that is plain in all of them.
+    Deviation: the code of arXiv 2410.23530 has KL(noise, latent) of each element over the set of images, too, which
+    sees a place that is plain in all of them.
     """
     elements = x.flatten(1).double()
     mean, var = elements.mean(dim=1), elements.var(dim=1)

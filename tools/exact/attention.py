@@ -135,16 +135,20 @@ def with_known_maps(count: int = 200, steps: int = 100) -> list[Check]:
     at = maps.states[steps // 2]
     by_attention = scenes.predicted(at, sigma, attend(*scenes.read(at, sigma, source)))
     exact = scenes.mixture.denoiser(scenes.prompt(source))(at, torch.full((count,), sigma, dtype=torch.float64))
-    checks = [Check("largest error of the cross-attention", (by_attention - exact).abs().max().item(), 0, 1e-9)]
+    paper = CrossEdit(torch.eye(3).double(), torch.ones(3).bool(), torch.ones(3).double(), ((0.0, 0.6),) * 3)
+    open_steps = sum(paper.is_open(step, 100) for step in range(100 - 12))
+    checks = [
+        Check("largest error of the cross-attention", (by_attention - exact).abs().max().item(), 0, 1e-9),
+        Check("steps with the source's maps at the paper's 0.6", open_steps, 60, 0),
+    ]
     edited = partial(prompt_to_prompt, scenes, maps, source, skip=12)
+    of_place = {1.0: (1, 0.01), 0.0: (0.72, 0.1 + 1 / count**0.5)}  # expected, and within
     for cfg in (9.0, 15.0):
         for share in (1.0, 0.0):
             layout, thing = scenes.seen(edited(target=Words(0, 2, 1), share=share, cfg=cfg))
             name = f"appearance, strength {cfg:g}, maps for {share:g}"
             checks.append(Check.of_cases(f"{name}: success", thing == 2, 1, 0.05))
-            checks.append(
-                Check.of_cases(f"{name}: place kept", layout == layouts, *((1, 0.01) if share else (0.7, 0.2)))
-            )
+            checks.append(Check.of_cases(f"{name}: place kept", layout == layouts, *of_place[share]))
             layout, _ = scenes.seen(edited(target=Words(1, 0, 1), share=share, cfg=cfg))
             moved = layout % SIDES == 1
             checks.append(Check.of_cases(f"place, strength {cfg:g}, maps for {share:g}: moved", moved, 1 - share, 0.05))

@@ -79,6 +79,14 @@ def weights_of_paint(abar: Floats, std: float, strength: float, start: float, en
     return np.where(inside, weights, 0.0)
 
 
+def generated(abar: Floats, std: float) -> float:
+    """The deviation of what DDPM generates of data N(m, std^2): with few steps less than std, for a step's is beta~."""
+    variance = 1.0
+    for c, sigma in zip(kept(abar, std), coefficients(abar).sigma, strict=True):
+        variance = c**2 * variance + sigma**2
+    return float(variance**0.5)
+
+
 class Latent(NamedTuple):
     """Textbook DDIM inversion of pixels N(m, std^2) that the same steps generated from N(0, 1)."""
 

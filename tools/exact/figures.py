@@ -66,11 +66,11 @@ def figure_of_skips(checks: Sequence[Check]) -> Figure:
     """How much of an edit is reached by the skip: lines by the closed form, points measured."""
     figure, axes = _axes(6, 3.6)
     abar = levels.stable_diffusion(100).numpy()
-    for k, (std, eta) in enumerate((std, eta) for std in edits.GAUSSIAN for eta in (1.0, 0.0)):
+    for k, (std, eta) in enumerate((std, eta) for std in edits.GAUSSIAN for eta in edits.ETAS):
         name = f"N(m, {std:g}^2), eta {eta:g}"
         curve = [closed_forms.reached(abar, std, skip, eta) for skip in range(100)]
         axes.plot(range(100), curve, color=f"C{k}", label=name)
-        points = [check for check in checks if check.what.startswith(name)]
+        points = [check for check in checks if check.what.startswith(f"{name},")]
         axes.plot(
             [int(p.what.split("skip ")[1].split(":")[0]) for p in points], [p.value for p in points], f"C{k}o", ms=4
         )

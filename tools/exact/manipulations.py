@@ -45,7 +45,8 @@ def shifted(make: Make = ByCore, count: int = 200, by: tuple[int, ...] = tuple(S
         return 4 * statistics.shift_errors(native.image, moved.to(native.image), cells)  # of the data's own scale
 
     away = (native.image - data.means[data.nearest(native.image)].to(native.image)).square().mean().sqrt().item()
-    checks = [Check("deviation of generated signals from their means", away, STD, 0.01 + 0.05 / count**0.5)]
+    generated = closed_forms.generated(pack.abar.numpy(), STD)
+    checks = [Check("deviation of generated signals from their means", away, generated, 0.002 + 0.01 / count**0.5)]
     for name, of_method in maps.items():
         back = (pack.sample(of_method, prompt) - native.image).abs().max().item()
         checks.append(Check(f"not moved, largest error, {name}", back, 0, 1e-5))
@@ -55,7 +56,7 @@ def shifted(make: Make = ByCore, count: int = 200, by: tuple[int, ...] = tuple(S
         noise = 2 / count**0.5
         for name, values in found.items():
             expected = of_ours if name == "edit friendly" else of_native
-            checks.append(Check.of_cases(f"by {cells}, {name}", values, expected, 0.01 + (noise + 0.2) * expected))
+            checks.append(Check.of_cases(f"by {cells}, {name}", values, expected, 0.01 + (2 * noise + 0.2) * expected))
         gap = found["CycleDiffusion"] - found["native"]
         checks.append(Check.of_cases(f"by {cells}, CycleDiffusion - native", gap, 0, 2 * noise * of_native))
     return checks
