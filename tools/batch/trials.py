@@ -102,7 +102,7 @@ def rows_of_network(graph: Graph, said: str | None = None) -> int | None:
     keys = ("source_cfg", "target_cfg") if one_pass else ("cfg", "cfg")
     numbers = (of_inversion["steps"], of_sampler["skip_steps"], of_inversion[keys[0]], of_sampler[keys[1]])
     if said and (found := _SETTINGS.search(said)):
-        numbers = (*map(int, found.groups()[:2]), *map(float, found.groups()[2:]))
+        numbers = (int(found[1]), int(found[2]), float(found[3]), float(found[4]))
     steps, skip, source_cfg, target_cfg = numbers
     there = steps - (skip if one_pass else of_inversion["skip_steps"])
     return there * (1 + (source_cfg != 1)) + (steps - skip) * (1 + (target_cfg != 1))
