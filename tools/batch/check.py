@@ -129,9 +129,9 @@ def run(options: argparse.Namespace) -> int:
 def _planned(options: argparse.Namespace, picture: str) -> list[Trial]:
     template = Template(still(read_graph(options.graph)))
     given, own = (options.source, options.target), _prompts(template.graph)
-    prompts = [there if text is None else text for text, there in zip(given, own, strict=True)]
-    template.check(set(), *(text is not None for text in prompts))
-    graph = template.filled(PictureEdit("the picture", Path(), *prompts, dict(_set(options.set))), picture)
+    source, target = (there if text is None else text for text, there in zip(given, own, strict=True))
+    template.check(set(), source is not None, target is not None)
+    graph = template.filled(PictureEdit("the picture", Path(), source, target, dict(_set(options.set))), picture)
     loaders = [node for node in graph.values() if node["class_type"] in LOADERS]
     if options.checkpoint is not None:
         if len(loaders) != 1:

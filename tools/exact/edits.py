@@ -155,7 +155,8 @@ def two_seeds(make: Make = ByCore, count: int = 600) -> list[Check]:
     scenes = Scenes.draw(1, count)
     pack = make(scenes.mixture, levels.stable_diffusion(50))
     checks = []
-    for method, eta, difference in (("edit friendly", 1.0, 0.13), ("DDIM", 0.0, 0.0)):
+    apart_by: tuple[tuple[Inversion, float, float], ...] = (("edit friendly", 1.0, 0.13), ("DDIM", 0.0, 0.0))
+    for method, eta, difference in apart_by:
         first, second = (
             pack.sample(
                 pack.invert(method, scenes.images, scenes.source, Run(eta=eta, seed=seed)), scenes.target
