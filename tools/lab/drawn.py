@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 from ddpm_core.guidance import guided
 from demo.drawn.autoencoder import Autoencoder, load_autoencoder
+from demo.drawn.flux import FluxConfig
 from demo.drawn.model import NETWORK, LatentModel, load_model, save_model
 from demo.drawn.scenes import (
     TEST_SEED,
@@ -35,7 +37,7 @@ from demo.drawn.text import tokens
 from demo.network import uniform_sigmas
 
 from .fit import FAST_BFLOAT16, FitConfig, fit
-from .losses import Predictor, v_loss
+from .losses import Predictor, flow_loss, v_loss
 
 FOLDER = Path("output/drawn")
 PART = 1000  # scenes in a file
@@ -237,17 +239,47 @@ class WeightsConfig(FitConfig):
 def train_weights(out: Path, autoencoder: Path, latents: Path, config: WeightsConfig, save_every: int) -> None:
     """Train network and text encoder to `out`, the averaged weights, which holds the autoencoder too."""
     torch.manual_seed(config.seed)
-    x, scenes = _latents(latents)
     model, ema = LatentModel.create(), LatentModel.create()
     for each in (model, ema):
         each.autoencoder = load_autoencoder(autoencoder)  # which takes no gradients
+    _train_on_captions(out, model, ema, latents, v_loss, config, save_every)
+
+
+@dataclass(frozen=True)
+class FlowConfig(WeightsConfig):
+    """The settings of the flow model."""
+
+    steps: int = 30_000
+    learning_rate: float = 6e-4
+
+
+def train_flow(out: Path, weights: Path, latents: Path, config: FlowConfig, save_every: int) -> None:
+    """Train a transformer as a rectified flow; text encoder and autoencoder begin as those of `weights`."""
+    torch.manual_seed(config.seed)
+    model, ema = LatentModel.create(FluxConfig()), LatentModel.create(FluxConfig())
+    for each in (model, ema):
+        beside = load_model(weights)
+        each.text_encoder, each.autoencoder = beside.text_encoder.requires_grad_(True), beside.autoencoder
+    _train_on_captions(out, model, ema, latents, flow_loss, config, save_every)
+
+
+def _train_on_captions(
+    out: Path,
+    model: LatentModel,
+    ema: LatentModel,
+    latents: Path,
+    loss: Callable[[Predictor, Tensor, torch.Generator], Tensor],
+    config: WeightsConfig,
+    save_every: int,
+) -> None:
+    x, scenes = latents_of(latents)
     model.network.compile()
 
     def loss_of(step: int, generator: torch.Generator) -> dict[str, Tensor]:
         index = torch.randint(len(x), (config.batch,), generator=generator)
         ids = tokens([training_caption(scenes[i], step) for i in index.tolist()])
         ids = ids.masked_fill(torch.rand(config.batch, 1, generator=generator) < config.caption_dropout, 0)
-        return {"loss": v_loss(_seen(model, ids), x[index].float(), generator)}
+        return {"loss": loss(_seen(model, ids), x[index].float(), generator)}
 
     def save() -> dict[str, float]:
         save_model(ema, out)
@@ -303,7 +335,7 @@ class EditConfig(FitConfig):
 def train_edit(out: Path, weights: Path, latents: Path, pairs: Path, config: EditConfig, save_every: int) -> None:
     """Train the network of `weights` on, with four channels more, in which it sees the picture to edit."""
     torch.manual_seed(config.seed)
-    x, scenes = _latents(latents)
+    x, scenes = latents_of(latents)
     y = torch.cat([torch.from_numpy(np.load(path)["latents"]) for path in sorted(pairs.glob("???.npz"))])
     x, scenes = x[: len(y)], scenes[: len(y)]
     asked = tokens([asked_edit(scene)[0] for scene in scenes])
@@ -331,7 +363,7 @@ def train_edit(out: Path, weights: Path, latents: Path, pairs: Path, config: Edi
     fit(out, model, ema, config, loss_of, save, save_every)
 
 
-def _latents(folder: Path) -> tuple[Tensor, list[Scene]]:
+def latents_of(folder: Path) -> tuple[Tensor, list[Scene]]:
     """All latents (N, C, 16, 16) float16 of a folder, and their scenes."""
     parts, scenes = [], []
     for path in sorted(folder.glob("???.npz")):
@@ -405,6 +437,13 @@ def main() -> None:
     command.add_argument("--steps", type=int, default=EditConfig.steps)
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--save-every", type=int, default=500, metavar="STEPS")
+    command = commands.add_parser("flow", help="train the flow model, or go on")
+    command.add_argument("--out", type=Path, default=FOLDER / "flow.safetensors")
+    command.add_argument("--weights", type=Path, default=FOLDER / "weights.safetensors")
+    command.add_argument("--latents", type=Path, default=FOLDER / "latents")
+    command.add_argument("--steps", type=int, default=FlowConfig.steps)
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--save-every", type=int, default=500, metavar="STEPS")
     command = commands.add_parser("sampled", help="draw a sheet of what the network makes of captions")
     command.add_argument("--weights", type=Path, default=FOLDER / "weights.safetensors")
     command.add_argument("--out", type=Path, default=FOLDER / "sampled.png")
@@ -426,6 +465,9 @@ def main() -> None:
     elif args.command == "edit":
         edit = EditConfig(steps=args.steps, seed=args.seed)
         train_edit(args.out, args.weights, args.latents, args.pairs, edit, args.save_every)
+    elif args.command == "flow":
+        flow = FlowConfig(steps=args.steps, seed=args.seed)
+        train_flow(args.out, args.weights, args.latents, flow, args.save_every)
     elif args.command == "sampled":
         scenes = [sample_scene(TEST_SEED + i) for i in range(32)]
         made = sampled(load_model(args.weights), [scene.caption for scene in scenes], args.cfg, args.steps)
