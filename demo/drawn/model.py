@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from ..network import UNet, UNetConfig, denoise, denoise_flow
 from .autoencoder import Autoencoder
+from .flux import Flux, FluxConfig
 from .text import TextEncoder, tokens
 
 FORMAT = "ddpm-latent-demo-1"
@@ -33,19 +35,28 @@ NETWORK = UNetConfig(
 """Attention at 16 x 16 and at 8 x 8, for the latents of 128 x 128 pixels."""
 
 
+LAYOUTS = {"unet": UNetConfig, "flux": FluxConfig}
+
+
 class LatentModel(nn.Module):
     """A text-conditional diffusion model of the latents of 128 x 128 pixel scenes."""
 
-    def __init__(self, network: UNet, text_encoder: TextEncoder, autoencoder: Autoencoder):
+    def __init__(self, network: UNet | Flux, text_encoder: TextEncoder, autoencoder: Autoencoder):
         super().__init__()
         self.network = network
         self.text_encoder = text_encoder
         self.autoencoder = autoencoder
 
     @classmethod
-    def create(cls, config: UNetConfig = NETWORK) -> LatentModel:
+    def create(cls, config: UNetConfig | FluxConfig = NETWORK) -> LatentModel:
         """A model with random weights."""
-        return cls(UNet(config), TextEncoder(config.context_dim), Autoencoder(config.out_channels))
+        network = Flux(config) if isinstance(config, FluxConfig) else UNet(config)
+        return cls(network, TextEncoder(CONTEXT_DIM), Autoencoder(config.out_channels))
+
+    @property
+    def is_flow(self) -> bool:
+        """Whether it is a rectified flow."""
+        return isinstance(self.network, Flux)
 
     @torch.no_grad()
     def encode(self, captions: list[str]) -> Tensor:
@@ -57,16 +68,17 @@ class LatentModel(nn.Module):
 
         x is x_0 + sigma * eps; of a flow model, (1 - sigma) x_0 + sigma * eps.
         """
-        flow = self.network.config.prediction == "flow"
-        return (denoise_flow if flow else denoise)(self.network, x, sigma, contexts)
+        return (denoise_flow if self.is_flow else denoise)(self.network, x, sigma, contexts)
 
 
 def save_model(model: LatentModel, path: Path) -> None:
     """Write the weights in float16 beside the target, then rename, so that no half-written file is ever seen."""
     weights = {key: value.half().contiguous() for key, value in model.state_dict().items()}
-    config = json.dumps(model.network.config.to_dict())
+    config = json.dumps(asdict(model.network.config))
     beside = path.with_suffix(".part")
-    save_file(weights, beside, metadata={"format": FORMAT, "network": config})
+    save_file(
+        weights, beside, metadata={"format": FORMAT, "layout": "flux" if model.is_flow else "unet", "network": config}
+    )
     os.replace(beside, path)
 
 
@@ -89,6 +101,7 @@ def load_model(path: Path) -> LatentModel:
         raise ValueError(
             f"{path.name} is not a latent demo model: its format is {metadata.get('format')!r}, not {FORMAT!r}"
         )
-    model = LatentModel.create(UNetConfig.from_dict(json.loads(metadata["network"])))
+    fields = {name: tuple(v) if isinstance(v, list) else v for name, v in json.loads(metadata["network"]).items()}
+    model = LatentModel.create(LAYOUTS[metadata["layout"]](**fields))
     model.load_state_dict(weights)
     return model.eval().requires_grad_(False)

@@ -271,6 +271,36 @@ def training_caption(scene: Scene, visit: int = 0) -> str:
     return scene.said([name for name in scene.attributes if rng.random() < share])
 
 
+def instruction(scene: Scene, attribute: str, value: str) -> str:
+    """The words that ask an edit model for `scene.edited(attribute, value)`."""
+    many = getattr(scene, "number", "one") != "one"
+
+    def form(word: str) -> str:
+        return {**THINGS, **FRUITS}.get(word, word) if many else word
+
+    thing, vessel, person, worn = (getattr(scene, name, "") for name in ("thing", "vessel", "person", "wears"))
+    colored = {Landscape: form(thing), StillLife: vessel, Portrait: "coat"}[type(scene)]
+    noun = {
+        "color": colored, "material": vessel, "table": "table", "expression": person, "hair": "hair",
+    }.get(attribute)  # fmt: skip
+    if noun:
+        said = f"make the {noun} {value}"
+    elif attribute in ("weather", "time", "season"):
+        said = f"make it {value}"
+    elif attribute == "place":
+        said = f"move it to the {value}"
+    elif attribute == "number":
+        kind = thing or getattr(scene, "fruit", "")
+        said = f"show {NUMBERS[value]} {kind if value == 'one' else {**THINGS, **FRUITS}[kind]}"
+    elif attribute == "wears":
+        given = value if value == "glasses" else f"a {value}"
+        said = f"remove the {worn}" if value == "nothing" else f"give the {person} {given}"
+    else:
+        before = form(getattr(scene, attribute))
+        said = f"turn the {before} into {form(value) if many and attribute != 'vessel' else f'a {value}'}"
+    return _joined(said.split())
+
+
 @dataclass(frozen=True)
 class Rendering:
     """A drawn scene: image (3, S, S) in [-1, 1], and masks (S, S) in [0, 1], the covered share of each pixel."""

@@ -40,7 +40,8 @@ _NAMED = (
     *FRUITS, *FRUITS.values(), *TABLES, *PERSONS, *EXPRESSIONS, *HAIRS, *(worn for worn in WEARS if worn != "nothing"),
 )  # fmt: skip
 # Token ids are positions in this list and are part of the weights file: append only.
-VOCABULARY = (PAD, *dict.fromkeys((*_OTHERS, *_NAMED)))
+_INSTRUCTING = ("make", "turn", "move", "show", "give", "remove", "it", "to", "into")
+VOCABULARY = (PAD, *dict.fromkeys((*_OTHERS, *_NAMED, *_INSTRUCTING)))
 _ID = {word: i for i, word in enumerate(VOCABULARY)}
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from demo.drawn.autoencoder import Autoencoder
+from demo.drawn.flux import Flux, FluxConfig
 from demo.drawn.model import LatentModel, load_model, save_model
 
 
@@ -68,3 +69,27 @@ def test_a_model_is_read_as_it_was_written(tmp_path):
     (tmp_path / "other.safetensors").write_bytes(b"0")
     with pytest.raises(ValueError, match="other.safetensors is damaged"):
         load_model(tmp_path / "other.safetensors")
+
+
+def test_the_flow_network_is_the_hosts(comfy):
+    import comfy.ops
+    from comfy.ldm.flux.model import Flux as HostFlux
+
+    torch.manual_seed(0)
+    ours = Flux(FluxConfig()).eval().requires_grad_(False)
+    for parameter in ours.parameters():
+        parameter.add_(0.05 * torch.randn_like(parameter))
+    host = HostFlux(**ours.config.host_config(), operations=comfy.ops.disable_weight_init).eval().requires_grad_(False)
+    norms = {name.rpartition(".")[2] for name in host.state_dict() if "_norm." in name}  # of this version of the host
+    host.load_state_dict(
+        {
+            name.replace("_norm.weight", f"_norm.{norms.copy().pop()}"): value
+            for name, value in ours.state_dict().items()
+        }
+    )
+    x, context = torch.randn(2, 4, 16, 12), torch.randn(2, 20, 96)
+    timesteps = torch.tensor([37.0, 900.0])
+    with torch.no_grad():
+        its = host(x, timesteps / 1000, context, torch.zeros(2, 96))
+    torch.testing.assert_close(ours(x, timesteps, context), its, atol=1e-5, rtol=1e-4)
+    assert its.std() > 1e-2

@@ -23,15 +23,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from demo.drawn.model import LatentModel
 from demo.model import DemoModel, load_model, save_model
-from demo.network import NUM_TIMESTEPS, alphas_cumprod
 from demo.scenes import TRAIN_SEED, render, sample_scene, training_caption
 from demo.text import MAX_TOKENS, tokenize
 
-# bfloat16 doubles the speed of a CPU that has instructions for it and takes ten times as long on one that has not.
-# Weights and loss are float32 either way.
-FAST_BFLOAT16 = torch.backends.cpu.get_cpu_capability() == "AVX512"
+from .fit import FAST_BFLOAT16
+from .losses import flow_loss, v_loss
 
 
 @dataclass(frozen=True)
@@ -71,31 +68,6 @@ def _render_chunk(start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     images = np.stack([render(scene).image for scene in scenes])
     ids = np.array([tokenize(training_caption(scene)) for scene in scenes])
     return np.round((images + 1) * 127.5).astype(np.uint8), ids
-
-
-def v_loss(model: DemoModel | LatentModel, x_0: Tensor, ids: Tensor, generator: torch.Generator) -> Tensor:
-    """Mean squared error of v = a * eps - b * x_0 for x_0 (B, C, H, W) and ids (B, L).
-
-    Timesteps are stratified over the batch, one from each of B equal parts of the schedule: less variance, same mean.
-    """
-    batch = len(x_0)
-    t = ((torch.arange(batch) + torch.rand(batch, generator=generator)) / batch * NUM_TIMESTEPS).long()
-    a2 = alphas_cumprod().float()[t].view(-1, 1, 1, 1)
-    a, b = a2.sqrt(), (1 - a2).sqrt()
-    eps = torch.randn(x_0.shape, generator=generator)
-    with torch.autocast("cpu", torch.bfloat16, enabled=FAST_BFLOAT16):
-        v = model.network(a * x_0 + b * eps, t.float(), model.text_encoder(ids))
-    return (v.float() - (a * eps - b * x_0)).square().mean()
-
-
-def flow_loss(model: DemoModel | LatentModel, x_0: Tensor, ids: Tensor, generator: torch.Generator) -> Tensor:
-    """The same of the velocity u = eps - x_0 (arXiv 2209.03003) at x = (1 - sigma) x_0 + sigma eps, sigma in (0, 1)."""
-    batch = len(x_0)
-    s = (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch
-    sigma, eps = s.view(-1, 1, 1, 1), torch.randn(x_0.shape, generator=generator)
-    with torch.autocast("cpu", torch.bfloat16, enabled=FAST_BFLOAT16):
-        u = model.network((1 - sigma) * x_0 + sigma * eps, s * NUM_TIMESTEPS, model.text_encoder(ids))
-    return (u.float() - (eps - x_0)).square().mean()
 
 
 def learning_rate(step: int, peak: float, config: TrainConfig) -> float:
@@ -224,7 +196,7 @@ def _train_cycle(
     for step, (x_0, tokens) in enumerate(islice(batches(images, ids, config, generator), config.steps)):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, peak, config)
-        loss = loss_of(model, x_0, tokens, generator)
+        loss = loss_of(lambda x, t, ids=tokens: model.network(x, t, model.text_encoder(ids)), x_0, generator)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)

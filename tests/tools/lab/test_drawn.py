@@ -10,6 +10,7 @@ from demo.drawn.scenes import (
     Landscape,
     Portrait,
     StillLife,
+    instruction,
     render,
     sample_scene,
     scene_of_caption,
@@ -138,3 +139,28 @@ def test_an_edit_that_the_scene_has_not_is_refused():
         scene_of_caption("a house and a man", 1)
     with pytest.raises(ValueError, match="hair.*use black, brown, blond"):
         scene_of_caption("a man with green hair", 1)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_edit_can_be_asked_for_and_different_edits_are_asked_for_in_different_words(family):
+    for scene in [sample_scene(seed, family) for seed in SEEDS]:
+        asked = [instruction(scene, name, value) for name in scene.attributes for value in others(scene, name)]
+        assert all(any(tokenize(words)) for words in asked)
+        assert len(asked) == len(set(asked))
+
+
+@pytest.mark.parametrize(
+    "shown, attribute, value, words",
+    [
+        ("two red houses by the sea", "thing", "tree", "turn the houses into trees"),
+        ("a red house by the sea", "thing", "tree", "turn the house into a tree"),
+        ("a red house by the sea", "number", "three", "show three houses"),
+        ("a blue cup with two lemons", "number", "one", "show a lemon"),
+        ("a blue cup with two lemons", "vessel", "jug", "turn the cup into a jug"),
+        ("a woman with red hair and a hat", "wears", "nothing", "remove the hat"),
+        ("a woman with red hair", "wears", "glasses", "give the woman glasses"),
+        ("a woman with red hair", "color", "green", "make the coat green"),
+    ],
+)
+def test_what_is_asked_of_an_edit_model(shown, attribute, value, words):
+    assert instruction(scene_of_caption(shown, TEST_SEED), attribute, value) == words
