@@ -1,4 +1,4 @@
-"""A UNet's transformers, by what its modules are."""
+"""A network's transformers, by what its modules are."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
 
 from ...ddpm_core.attention import Part, Place
+from .transformers import Site, places_of, sites_of
 
 Key = tuple[str, int, int]
 """Part, block and transformer, as the host names where it is."""
@@ -44,11 +45,18 @@ def _is_compiled(network: torch.nn.Module, model_options: dict[str, Any]) -> boo
 
 @dataclass(frozen=True)
 class Blocks:
-    """A UNet's transformers, and where they stand."""
+    """A network's transformers, and where they stand."""
 
     places: tuple[Place, ...]
     branches: dict[tuple[str, int], torch.nn.Module]
-    """The end of the residual branch of the block that a transformer stands in, by part and number."""
+    """The end of the residual branch of the block that a transformer stands in, by part and number; in a UNet."""
+    sites: tuple[Site, ...] = ()
+    """Their attentions; in a network that is a transformer."""
+
+    @property
+    def joins_text(self) -> bool:
+        """Whether text and picture share an attention."""
+        return any(site.reads == "both" for site in self.sites)
 
     @classmethod
     def of(cls, network: torch.nn.Module, model_options: dict[str, Any]) -> Blocks:
@@ -58,7 +66,7 @@ class Blocks:
             model_options: of a run.
 
         Raises:
-            ValueError: a network that is compiled, has no cross-attention of its own, or is of video.
+            ValueError: a network that is compiled, whose attention is out of reach, or a UNet of video.
         """
         if _is_compiled(network, model_options):
             raise ValueError(
@@ -66,10 +74,12 @@ class Blocks:
                 "an earlier step: connect the MODEL from before the node that compiles it"
             )
         if not is_unet(network):
+            if sites := sites_of(network):
+                return cls(places_of(sites), {}, sites)
             raise ValueError(
-                f"this model's network ({type(network).__name__}) has no cross-attention to a prompt: attention edits, "
-                "Mask from Words and Zero-Shot Image-to-Image are for Stable Diffusion's UNets (1.5, 2, SDXL). What "
-                "works here: the edit without them, a mask, and Mask from two Prompts"
+                f"the attention of this model's network ({type(network).__name__}) is not within reach of ComfyUI's "
+                "hooks, so attention edits and Mask from Words do not work with it. What works here: the edit without "
+                "them, a mask, and Mask from two Prompts"
             )
         places: list[Place] = []
         branches: dict[tuple[str, int], torch.nn.Module] = {}
