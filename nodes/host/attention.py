@@ -13,6 +13,7 @@ from functools import cache, partial
 from typing import Any
 
 import comfy.ldm.modules.attention
+import comfy.model_management
 import comfy.model_patcher
 import comfy.patcher_extension
 import comfy.sampler_helpers
@@ -313,7 +314,7 @@ class EditedRun:
                 "attention is among those that it acts at (MasaCtrl: on a UNet's way up, at half the latent's side and "
                 "more): use another method, as values only, or other blocks"
             )
-        self._blocks = blocks
+        self.lengths: conds.Lengths = blocks.lengths
         self._patches = Patches(edit, blocks, steps)
         self._levels = LevelsOfRun(sigmas)
         self._maps = None if edit.blend is None else WordMaps(edit.blend.source, edit.blend.target)
@@ -367,7 +368,7 @@ class SharedRun(EditedRun):
         self._source = prepare({"positive": comfy.sampler_helpers.convert_cond(edit.source)})["positive"]
         self._rows: int | None = None  # that the last call had for a prompt
         self._others = calls.code_of_others(guider.model_patcher, extra_args["model_options"])
-        self._ran = False
+        self._ran = self._joined = False
         options = comfy.model_patcher.create_model_options_clone(extra_args["model_options"])
         comfy.patcher_extension.add_wrapper(
             comfy.patcher_extension.WrappersMP.CALC_COND_BATCH, self._call, options, is_model_options=True
@@ -407,7 +408,7 @@ class SharedRun(EditedRun):
         options = self._patches.into(model_options, step, positive, self._maps)
         both = torch.cat([self._source_state(step).to(x), x])
         target = prompts[positive] or []
-        entry = conds.joined(self._source, target, len(x), repeats=not self._blocks.joins_text, allowed=conds.CONTROL)
+        entry = conds.joined(self._source, target, len(x), self.lengths, allowed=conds.CONTROL)
         if entry is None:
             raise ValueError(why_not_joined(self._source, target))
         if self._others:
@@ -419,7 +420,16 @@ class SharedRun(EditedRun):
         if apart:
             joined = [entry if i == positive else None for i in range(len(prompts))]
         self._expect(len(both), joined)
-        out = executor(model, joined, both, torch.cat([timestep, timestep]), options)
+        try:
+            out = executor(model, joined, both, torch.cat([timestep, timestep]), options)
+        except RuntimeError as error:
+            if self._joined or comfy.model_management.is_oom(error):
+                raise
+            raise ValueError(
+                f"the network ({type(model.diffusion_model).__name__}) does not take source and target prompt in one "
+                f"call, as attention edits need it: {error}"
+            ) from error
+        self._joined = True
         out = [part[len(x) :] for part in out]
         if apart:
             self._expect(len(x), others)
@@ -510,5 +520,5 @@ def why_not_joined(source: Conds, target: Conds) -> str:
         conds.why_not_plain("source", source, "an attention edit")
         or conds.why_not_plain("target", target, "an attention edit", conds.CONTROL)
         or "source and target prompt cannot share a call of the model: their conditionings are of different kinds or "
-        "lengths; make both with Prompt-to-Prompt"
+        "lengths; make both by the same nodes, as with Prompt-to-Prompt, with the same reference pictures or none"
     )

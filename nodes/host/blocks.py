@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import torch
 from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
 
 from ...ddpm_core.attention import Part, Place
+from .conds import Lengths
 from .transformers import Site, places_of, sites_of
 
 Key = tuple[str, int, int]
@@ -52,11 +54,15 @@ class Blocks:
     """The end of the residual branch of the block that a transformer stands in, by part and number; in a UNet."""
     sites: tuple[Site, ...] = ()
     """Their attentions; in a network that is a transformer."""
+    takes_masks: bool = False
+    """Whether it is told which tokens of a text are padding."""
 
     @property
-    def joins_text(self) -> bool:
-        """Whether text and picture share an attention."""
-        return any(site.reads == "both" for site in self.sites)
+    def lengths(self) -> Lengths:
+        """How texts of two lengths share a call of the network."""
+        if not any(site.reads == "both" for site in self.sites):
+            return "repeated"
+        return "masked" if self.takes_masks else "equal"
 
     @classmethod
     def of(cls, network: torch.nn.Module, model_options: dict[str, Any]) -> Blocks:
@@ -75,7 +81,7 @@ class Blocks:
             )
         if not is_unet(network):
             if sites := sites_of(network):
-                return cls(places_of(sites), {}, sites)
+                return cls(places_of(sites), {}, sites, "attention_mask" in signature(network.forward).parameters)
             raise ValueError(
                 f"the attention of this model's network ({type(network).__name__}) is not within reach of ComfyUI's "
                 "hooks, so attention edits and Mask from Words do not work with it. What works here: the edit without "
