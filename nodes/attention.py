@@ -151,10 +151,7 @@ class PromptToPrompt(io.ComfyNode):
     ) -> io.NodeOutput:
         if settings is not None:
             cross_steps, self_steps = settings.preset.cross_steps, settings.preset.self_steps
-        source, target = words.prompt_of(clip, source_text), words.prompt_of(clip, target_text)
-        encoded = words.encode(clip, source_text), words.encode(clip, target_text)
-        for prompt, conditioning in zip((source, target), encoded, strict=True):
-            words.check_fits(prompt, conditioning)
+        (source, of_source), (target, of_target) = words.read(clip, source_text), words.read(clip, target_text)
         alignment = align(source, target, mode, changed_words_share=changed_words == "source map")
         gain = torch.ones(len(target.tokens), dtype=torch.float64)
         for phrase, value in words.parse(reweight, "reweight"):
@@ -175,7 +172,7 @@ class PromptToPrompt(io.ComfyNode):
             ),
             blend=_blend(clip, source, target, blend_words, blend_threshold),
         )
-        return io.NodeOutput(AttentionEdit(encoded[0], source_text, edit), *encoded)
+        return io.NodeOutput(AttentionEdit(of_source, source_text, edit), of_source, of_target)
 
 
 OWN = -1.0

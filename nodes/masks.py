@@ -311,8 +311,7 @@ def tokens_of(clip: Clip, caption: str, phrases: str) -> tuple[Conditioning, Ten
     Raises:
         ValueError: words that the caption does not have, or none.
     """
-    prompt, conditioning = words.prompt_of(clip, caption), words.encode(clip, caption)
-    words.check_fits(prompt, conditioning)
+    prompt, conditioning = words.read(clip, caption)
     tokens = torch.zeros(len(prompt.tokens), dtype=torch.bool)
     for phrase in words.phrases(phrases):
         found = words.positions(clip, prompt, phrase)

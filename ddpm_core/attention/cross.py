@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from .windows import Window, is_open
 
@@ -45,6 +46,27 @@ class CrossEdit:
     def is_open(self, step: int, steps: int) -> bool:
         """Whether any token's window is open."""
         return any(is_open(window, step, steps) for window in set(self.windows))
+
+    def padded(self, length: int) -> CrossEdit:
+        """The same for contexts that were padded to a length, whose padding is put onto padding.
+
+        Raises:
+            ValueError: a length below that of a prompt.
+        """
+        l_s, l_t = self.matrix.shape
+        if length < max(l_s, l_t):
+            raise ValueError(
+                f"the model reads {length} tokens, the prompts of the attention edit have {l_s} and {l_t}: connect the "
+                "conditionings that Prompt-to-Prompt gives"
+            )
+        more = length - l_t
+        matrix, shared = functional.pad(self.matrix, (0, more, 0, length - l_s)), functional.pad(self.shared, (0, more))
+        if l_s < length:
+            places = torch.arange(l_t, length)
+            matrix[places.clamp(min=l_s), places] = 1
+            shared[l_t:] = True
+        gain = functional.pad(self.gain, (0, more), value=1.0)
+        return CrossEdit(matrix, shared, gain, self.windows + self.windows[-1:] * more)
 
     def at(self, step: int, steps: int, length: int) -> CrossWeights:
         """What to do at a step, for contexts that were repeated to a common length.

@@ -69,25 +69,33 @@ class WordMaps:
         heads: int,
         size: Sequence[int],
         rows: Sequence[slice],
+        *,
+        padded: bool = False,
         beside: int = 0,
         bias: Tensor | None = None,
     ) -> None:
         """Add the maps of one layer over a picture of h x w places, those of each set of words in rows of its own.
 
         Args:
-            q: (R', h * w, D); k: (R', n * L + beside, D), contexts that were repeated n times.
+            q: (R', h * w, D); k: (R', M, D), of contexts that were repeated to M tokens.
             size: h and w.
             rows: as many as there are sets of words, of one length R.
+            padded: whether the contexts were padded, not repeated.
             beside: keys that are no text, the last ones.
-            bias: (R', 1, 1, n * L + beside), or for all rows one.
+            bias: (R', 1, 1, M), or for all rows one.
+
+        Raises:
+            ValueError: padded contexts that are shorter than a prompt with the words.
         """
         text = k.shape[1] - beside
-        if any(text % len(tokens) for tokens in self._tokens):
+        if padded and any(text < len(tokens) for tokens in self._tokens):
             raise ValueError(
-                f"the model reads {text} tokens, and the prompt with these words has {len(self._tokens[0])}: connect "
-                "the conditioning of the same text, and no node that adds tokens to it"
+                f"the model reads {text} tokens, and a prompt with these words has {max(map(len, self._tokens))}: "
+                "connect the CLIP of this model"
             )
-        every = [functional.pad(tokens.repeat(text // len(tokens)), (0, beside)) for tokens in self._tokens]
+        times = [1 if padded else text // len(tokens) for tokens in self._tokens]
+        every = [tokens.repeat(n) for n, tokens in zip(times, self._tokens, strict=True)]
+        every = [functional.pad(tokens, (0, k.shape[1] - len(tokens))) for tokens in every]
         maps = torch.stack(
             [
                 word_maps(q[part], k[part], tokens, heads, bias if bias is None or len(bias) == 1 else bias[part])

@@ -142,7 +142,8 @@ class Patches:
 
         @cache
         def weights(length: int, device: torch.device, dtype: torch.dtype) -> CrossWeights:
-            return edit.at(step, self.steps, length).to(torch.empty(0, device=device, dtype=dtype))
+            fitting = edit.padded(length) if self._blocks.sites else edit
+            return fitting.at(step, self.steps, length).to(torch.empty(0, device=device, dtype=dtype))
 
         return weights
 
@@ -259,7 +260,7 @@ def _attend(
         q, k = here.flat
         beside = k.shape[1] - here.text if joint else 0
         for rows in halves if see.sets > 1 else [(slice(None),)]:
-            see.see(q[:, here.picture], k, here.heads, size, rows, beside, here.bias)
+            see.see(q[:, here.picture], k, here.heads, size, rows, padded=True, beside=beside, bias=here.bias)
     if weights is None or not halves:
         return here()
     of_step = weights(here.text if joint else here.k.shape[-2], here.v.device, here.v.dtype)
