@@ -66,7 +66,7 @@ class Blocks:
 
     @classmethod
     def of(cls, network: torch.nn.Module, model_options: dict[str, Any]) -> Blocks:
-        """Found by what the modules have, not by names or classes, in whose place other packs put their own.
+        """Found by what the modules have, not by classes, in whose place other packs put their own.
 
         Args:
             model_options: of a run.
@@ -74,18 +74,33 @@ class Blocks:
         Raises:
             ValueError: a network that is compiled, whose attention is out of reach, or a UNet of video.
         """
+        if is_unet(network) or _is_compiled(network, model_options):
+            return cls.of_unet(network, model_options)
+        if sites := sites_of(network):
+            return cls(places_of(sites), {}, sites, "attention_mask" in signature(network.forward).parameters)
+        raise ValueError(
+            f"the attention of this model's network ({type(network).__name__}) is not within reach of ComfyUI's hooks, "
+            "so attention edits and Mask from Words do not work with it. What works here: the edit without them, a "
+            "mask, and Mask from two Prompts"
+        )
+
+    @classmethod
+    def of_unet(cls, network: torch.nn.Module, model_options: dict[str, Any]) -> Blocks:
+        """Those of a UNet alone.
+
+        Raises:
+            ValueError: a network that is compiled, is no UNet, or is of video.
+        """
         if _is_compiled(network, model_options):
             raise ValueError(
                 "this model's network is compiled (torch.compile), and compiled code may go on with the attention of "
                 "an earlier step: connect the MODEL from before the node that compiles it"
             )
         if not is_unet(network):
-            if sites := sites_of(network):
-                return cls(places_of(sites), {}, sites, "attention_mask" in signature(network.forward).parameters)
             raise ValueError(
-                f"the attention of this model's network ({type(network).__name__}) is not within reach of ComfyUI's "
-                "hooks, so attention edits and Mask from Words do not work with it. What works here: the edit without "
-                "them, a mask, and Mask from two Prompts"
+                f"this model's network ({type(network).__name__}) has no cross-attention to a prompt that Zero-Shot "
+                "Image-to-Image could steer: it is for Stable Diffusion's UNets (1.5, 2, SDXL). What works here: the "
+                "edit without it, a mask, and Mask from two Prompts"
             )
         places: list[Place] = []
         branches: dict[tuple[str, int], torch.nn.Module] = {}

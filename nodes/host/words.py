@@ -154,7 +154,8 @@ def _as_encoded(clip: Clip, encoder: str, chunk: list[tuple[Any, ...]]) -> list[
     return kept + [(tokenizer.pad_token, 1.0, 0)] * (len(chunk) - len(kept))
 
 
-_WORD_BEGINS = ("\u2581", "\u0120", "\u010a", " ")  # of SentencePiece, and a blank and a line's end of byte-level BPE
+_LINE_ENDS = "\u010a"  # of byte-level BPE
+_WORD_BEGINS = ("\u2581", "\u0120", _LINE_ENDS, " ")  # of SentencePiece, and a blank of byte-level BPE
 _WORD_ENDS = "</w>"  # of CLIP
 
 
@@ -179,15 +180,15 @@ def _prompt(clip: Clip, encoder: str, chunks: list[list[tuple[Any, ...]]]) -> Pr
             continue
         piece = "<embedding>" if of_embedding else pieces[token]
         text = piece.removesuffix(_WORD_ENDS) if is_clip else piece.strip("".join(_WORD_BEGINS))
-        begins = not is_clip and (piece.startswith(_WORD_BEGINS) or not texts or _is_apart(texts[-1], text))
-        if ended or begins or group != before:
+        begins = piece.startswith(_WORD_BEGINS) or (bool(texts) and _is_apart(texts[-1], text))
+        if ended or group != before or (begins and not is_clip and not of_embedding):
             words.append([])
             texts.append("")
         if not is_clip and not of_embedding:  # the same word has other tokens at the start of a text
             tokens[-1] = text.lower()
         words[-1].append(position)
         texts[-1] = text if of_embedding else texts[-1] + text
-        ended, before = not of_embedding and is_clip and piece.endswith(_WORD_ENDS), group
+        ended, before = not of_embedding and piece.endswith((_WORD_ENDS, _LINE_ENDS)), group
     return Prompt(tuple(tokens), tuple(map(tuple, words)), tuple(texts), len(chunks[0]), encoder)
 
 

@@ -8,7 +8,7 @@ from functools import cache, cached_property, partial
 import pytest
 import torch
 
-from support.attention_edits import ROUNDING, close, rows_of_calls
+from support.attention_edits import REFINED, REPLACED, ROUNDING, SOURCE, close, rows_of_calls
 from support.families import FAMILIES
 from support.family import TOKENS
 
@@ -32,8 +32,8 @@ JOINT = ("Flux", "Flux2 Klein", "QwenImage")
 class Deep:
     """A family with some blocks and heads, its prompts, and noise maps under the first."""
 
-    def __init__(self, pack, comfy, name: str, cfg: float = 1.0, image=None, images=1, variations=1, seed=1, **told):
-        self.told = replace(FAMILIES[name], **told)
+    def __init__(self, pack, comfy, name: str, cfg: float = 1.0, *, latent=None, images=1, variations=1, **inputs):
+        self.told = FAMILIES[name] if latent is None else replace(FAMILIES[name], latent=latent)
         if name in DEEP:
             self.told = replace(self.told, network=self.told.network | DEEP[name][1] | HEADS.get(name, {}))
         if not self.told.is_in(comfy):
@@ -41,9 +41,9 @@ class Deep:
         self.name, self.cfg, self.run = name, cfg, pack.run
         self.model = self.told.model(comfy)
         self.source, self.target, self.negative = (self.told.prompt(seed) for seed in (1, 2, 3))
-        self.image = self.told.image(self.model, images) if image is None else {"samples": image}
-        self.settings = {"steps": STEPS, "scheduler": self.told.scheduler, "seed": seed, "skip_steps": 0, "eta": 1.0}
-        self.settings |= {"model": self.model, "latent_image": self.image, "negative": self.negative}
+        self.source, self.image = inputs.pop("source", self.source), self.told.image(self.model, images)
+        self.settings = {"steps": STEPS, "scheduler": self.told.scheduler, "seed": 1, "skip_steps": 0, "eta": 1.0}
+        self.settings |= {"model": self.model, "latent_image": self.image, "negative": self.negative} | inputs
         inverted = {"positive": self.source, "cfg": cfg, "variations": variations}
         self.maps = pack.run("EditFriendlyInvert", **self.settings | inverted)[0]
 
@@ -109,8 +109,7 @@ class Deep:
         """What the host makes of some prompts, each a row."""
         rows, like = [], self.maps.states[0]
         for ((text, more),) in prompts:
-            told = {name: value for name, value in more.items() if value is not None}
-            conds = self.model.model.extra_conds(noise=like, device=like.device, cross_attn=text, **told)
+            conds = self.model.model.extra_conds(noise=like, device=like.device, cross_attn=text, **more)
             rows.append({name: cond.cond for name, cond in conds.items() if isinstance(cond.cond, torch.Tensor)})
         return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
 
@@ -246,6 +245,26 @@ def test_words_are_found_by_the_maps_of_all_blocks(deep, pack, monkeypatch, fami
     torch.testing.assert_close(seen, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("family", ["Flux", "QwenImage"])
+def test_prompts_as_the_nodes_read_them(pack, comfy, prompts, random_clip, family):
+    """A swapped and an added word, a local blend, and the words found, by tokens of the model's own text encoder."""
+    clip = random_clip(family[:4].lower())
+    p, same, refined, blended = (
+        prompts(target=target, clip=clip, cross_steps=1.0, **more)
+        for target, more in ((REPLACED, {}), (SOURCE, {}), (REFINED, {}), (REPLACED, {"blend_words": "cat, dog"}))
+    )
+    of = Deep(pack, comfy, family, source=p.source)
+    plain = of.sampled(target=p.target)
+    assert close(of.sampled(same.edit, target=same.target), of.image["samples"])
+    assert not close(of.sampled(p.edit, target=p.target), plain, 1e-4)
+    assert not close(of.sampled(refined.edit, target=refined.target), of.sampled(target=refined.target), 1e-4)
+    moved = (of.sampled(blended.edit, target=p.target) - of.image["samples"]).abs()
+    assert moved.max() > 1e-3 and (moved <= 1e-4 * moved.max()).any()
+    settings = {"threshold": 0.5, "levels": 2, "start": 0.0, "end": 1.0, "grow": 0}
+    found = {"model": of.model, "clip": clip, "noise_maps": of.maps, "caption": SOURCE, "words": "cat"} | settings
+    assert 0 < pack.run("EditFriendlyWordMask", **found)[0].mean() < 1
+
+
 def test_nothing_stays(deep, comfy, monkeypatch):
     """The next run without it is bit for bit the run before it: after a run, an error in the network, an interrupt."""
     of = deep("Flux", 1.0)
@@ -304,7 +323,8 @@ def test_images_and_variations_are_each_what_they_are_alone(pack, comfy):
     masks[0, :32] = masks[1, 32:] = 1
     edited = both.sampled(both.share(KEYS_AND_VALUES, mask=masks))
     for row in range(4):
-        alone = Deep(pack, comfy, "Flux", image=both.image["samples"][row % 2 :][:1], seed=1 + row // 2)
+        image = {"samples": both.image["samples"][row % 2 :][:1]}
+        alone = Deep(pack, comfy, "Flux", latent_image=image, seed=1 + row // 2)
         edit = alone.share(KEYS_AND_VALUES, mask=masks[row % 2 :][:1])
         assert close(edited[row : row + 1], alone.sampled(edit), ROUNDING)
 
