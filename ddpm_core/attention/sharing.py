@@ -95,7 +95,7 @@ class Share:
         where: at which transformers.
         window: when.
         all_prompts: in the rows of every prompt, or in those of the positive one alone.
-        edited: (B or 1, H, W), above 0.5 where the target keeps its own (arXiv 2502.17363, Sec. 3.2); None for nowhere.
+        edited: (B or 1, H, W), above 0.5 where the target keeps its own (arXiv 2502.17363); None for nowhere.
     """
 
     takes: frozenset[Literal["queries", "keys", "values"]]
@@ -141,7 +141,7 @@ METHODS = {
     # arXiv 2304.08465, Sec. 4.1: from step 4 of 50, layer 10 of 16
     "MasaCtrl": SharingMethod(frozenset(("keys", "values")), fine_output(0.5), 0.08, 1.0),
     "values only": SharingMethod(frozenset(("values",)), everywhere, 0.0, 0.1),
-    # arXiv 2502.17363, Sec. 3.2, under a mask
+    # arXiv 2502.17363, under a mask
     "keys and values": SharingMethod(frozenset(("keys", "values")), everywhere, 0.0, 1.0),
 }
 
