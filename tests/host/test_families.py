@@ -297,9 +297,9 @@ def test_what_is_kept_is_shown_as_by_the_hosts_own_samplers(family, measured, mo
     measured("kept", relative(pack, host) if clean else 0.0, EXACT, "clean" if clean else "noised")
 
 
-def test_attention_is_edited_or_refused_by_name(family, measured, pack):
+def test_attention_is_edited_or_said_to_be_out_of_reach(family, measured, pack):
     """With all keys and values of the source, or its maps of words, the image comes back; an edit is another."""
-    told, core = family.told, pack.core.attention
+    told, core, unguided = family.told, pack.core.attention, family.inverted(eta=1.0, cfg=1.0)[0]
     share = pack.run("EditFriendlyShareAttention", source=family.source, method="keys and values")[0]
     tokens = told.text[0]
     maps = core.CrossEdit(
@@ -309,12 +309,12 @@ def test_attention_is_edited_or_refused_by_name(family, measured, pack):
     errors, works = [], []
     for name, edit in (("self", share), ("words", words)):
         try:
-            errors.append(relative(family.sampled(family.maps, attention=edit), family.samples))
+            errors.append(relative(family.sampled(unguided, attention=edit, cfg=1.0), family.samples))
         except ValueError as refusal:
             assert any(why in str(refusal) for why in OUT_OF_REACH), refusal
             continue
         works.append(name)
-        edited, plain = (family.edited(family.maps, family.target, attention=each) for each in (edit, None))
+        edited, plain = (family.edited(unguided, family.target, attention=each) for each in (edit, None))
         assert relative(edited, plain) > 1e-6, f"{name} changes nothing"
     measured("attention", max(errors, default=0.0), ROUNDING, " and ".join(works) or "refused")
 
