@@ -180,8 +180,8 @@ class WordMask(io.ComfyNode):
             category=f"{CATEGORY}/inspect",
             search_aliases=["automatic mask", "attention map", "segment", "find object"],
             description="Finds words of a caption in the image, by where the model attends to them. For Stable "
-            "Diffusion's UNets, and transformers within reach of ComfyUI's hooks, as Flux and Qwen-Image; Mask from two "
-            "Prompts is for any model.",
+            "Diffusion's UNets, and transformers within reach of ComfyUI's hooks, as Flux and Qwen-Image; Mask from "
+            "two Prompts is for any model.",
             inputs=[
                 inputs.model_of_maps(),
                 io.Clip.Input("clip", tooltip="Its text encoder."),

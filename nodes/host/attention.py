@@ -84,6 +84,7 @@ class Patches:
         self.edit = edit
         self.steps = steps
         self._blocks = blocks
+        self._reached: set[Site] = set()
         self._blend_level = attention.blend_level(blocks.places)
 
     def into(self, model_options: ModelOptions, step: int, positive: int, see: WordMaps | None = None) -> ModelOptions:
@@ -106,7 +107,7 @@ class Patches:
                 look = see if site.place in seen and site.reads != "itself" else None
                 if here or cross or look:
                     edits[site] = partial(_attend, site, here, cross, look, positive)
-            OneCall(edits).into(transformer_options)
+            OneCall(edits, self._reached).into(transformer_options)
             return options
         if shares:
             at = [(share, {key_of(place) for place in places}) for share, places in shares]

@@ -142,9 +142,13 @@ class OneCall:
 
     Args:
         edits: by site.
+        reached: sites at which calls of the same run have been.
     """
 
     edits: dict[Site, Edit]
+    reached: set[Site]
+    _here: set[Site] = field(default_factory=set)
+    _may_leave_out: bool = False
     _site: Site | None = None
     _picture: tuple[int, int] | None = None
     _shape: torch.Size = field(default_factory=torch.Size)
@@ -153,6 +157,7 @@ class OneCall:
     def into(self, transformer_options: dict[str, Any]) -> None:
         """Put it into the options of a call, behind the patches of other nodes and around their override."""
         before = transformer_options.get("optimized_attention_override")
+        self._may_leave_out = bool(transformer_options.get("patches_replace", {}).get("dit"))
         if any(site.reads == "both" for site in self.edits):
             patches = transformer_options.setdefault("patches", {})
             patches["attn1_patch"] = [*patches.get("attn1_patch", []), self._where_the_picture_is]
@@ -170,7 +175,20 @@ class OneCall:
     def _call(self, executor: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         self._shape = x.shape
         with self._hooks():
-            return executor(x, *args, **kwargs)
+            out = executor(x, *args, **kwargs)
+        self._check()
+        return out
+
+    def _check(self) -> None:
+        """See that the call was at each site, but where another node leaves blocks out, or a cache all of them.
+
+        Raises:
+            ValueError: it was not, as where a network runs its attention by other names than its modules' own calls.
+        """
+        missing = [site for site in self.edits if site not in self._here | self.reached]
+        if missing and not (self.reached if not self._here else self._may_leave_out):
+            raise _out_of_reach(missing[0], 0)
+        self.reached |= self._here
 
     @contextmanager
     def _hooks(self) -> Iterator[None]:
@@ -188,21 +206,15 @@ class OneCall:
     def _enter(self, site: Site) -> Callable[..., None]:
         def enter(*_: object) -> None:
             self._site, self._picture, self._seen = site, None, 0
+            self._here.add(site)
 
         return enter
 
-    def _leave(self, module: torch.nn.Module, *_: object) -> None:
+    def _leave(self, *_: object) -> None:
         assert self._site is not None
-        reads, seen = self._site.reads, self._seen
-        self._site = None
-        if seen != 1:
-            what = {"itself": "the attention of a picture to itself", "text": "the attention to the text"}
-            raise ValueError(
-                f"{what.get(reads, 'the attention')} in {type(module).__name__} is not within reach of ComfyUI's hooks "
-                f"({seen} in place of 1 go by them), so attention edits and Mask from Words do not work with this "
-                "model in this version of ComfyUI. What works here: the edit without them, a mask, and Mask from two "
-                "Prompts"
-            )
+        site, self._site = self._site, None
+        if self._seen != 1:
+            raise _out_of_reach(site, self._seen)
 
     def _where_the_picture_is(self, *_: object, extra_options: dict[str, Any], **__: object) -> dict[str, Any]:
         """The host's `attn1_patch`, which changes nothing."""
@@ -222,6 +234,16 @@ class OneCall:
         text, stop = told or (0, q.shape[-2])
         attention = Attention(q, k, v, heads, mask, options, self._shape, text, stop, kernel, rest)
         return self.edits[site](attention)
+
+
+def _out_of_reach(site: Site, seen: int) -> ValueError:
+    """The error for a site where another number of attentions than one goes by."""
+    what = {"itself": "the attention of a picture to itself", "text": "the attention to the text"}
+    return ValueError(
+        f"{what.get(site.reads, 'the attention')} in {type(site.module).__name__} is not within reach of ComfyUI's "
+        f"hooks ({seen} in place of 1 go by them), so attention edits and Mask from Words do not work with this model "
+        "in this version of ComfyUI. What works here: the edit without them, a mask, and Mask from two Prompts"
+    )
 
 
 def places_of(sites: Sequence[Site]) -> tuple[Place, ...]:

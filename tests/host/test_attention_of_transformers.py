@@ -390,7 +390,19 @@ def test_an_attention_that_goes_past_the_hooks_is_refused(deep, monkeypatch):
     of.sampled(of.share(VALUES, last_block=0.34))  # which the edit leaves out
 
 
-@pytest.mark.parametrize("family", ["PixArtAlpha", "HunyuanDiT", "SD3", "ZImage", "CosmosT2V", "CogVideoX_T2V"])
+def test_blocks_that_another_node_leaves_out_are_no_matter(deep, pack, comfy):
+    """As Skip Layer Guidance leaves one out."""
+    model = deep("Flux").model.clone()
+    model.set_model_patch_replace(lambda args, extra: {"img": args["img"]}, "dit", "single_block", 1)
+    of = Deep(pack, comfy, "Flux", model=model)
+    edit = of.share(VALUES)
+    assert close(of.sampled(edit, model=model, target=of.source), of.image["samples"])
+    assert not close(of.sampled(edit, model=model), of.sampled(model=model), 1e-3)
+
+
+@pytest.mark.parametrize(
+    "family", ["PixArtAlpha", "HunyuanDiT", "SD3", "ZImage", "CosmosT2V", "CogVideoX_T2V", "WAN_Animate2"]
+)
 def test_models_out_of_the_hooks_reach_are_refused_by_name(pack, comfy, family):
     of = Deep(pack, comfy, family)
     name = "|".join({type(module).__name__ for module in of.model.model.diffusion_model.modules()})
