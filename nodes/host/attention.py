@@ -185,16 +185,17 @@ def _taken(
     """
     named = dict(zip(("queries", "keys", "values"), parts, strict=True))
     for share in shares:
-        halves = halves_of(len(parts[0]), extra_options, None if share.all_prompts else positive)
         background = None if share.edited is None else attention.background_of(share.edited, grid())
-        pictures = halves[0][0].stop - halves[0][0].start if halves else 0
-        if background is not None and halves and pictures % len(background):
-            raise ValueError(
-                f"the mask has {len(background)} pictures, and there are {pictures} that are edited: connect one mask "
-                "for all, or one for each"
-            )
         for name in share.takes:
-            named[name] = attention.take_source(named[name], halves, tokens, background)
+            part = named[name]  # of other rows than the others, where another node lays out tiles as rows
+            halves = halves_of(len(part), extra_options, None if share.all_prompts else positive)
+            pictures = {source.stop - source.start for source, _ in halves}
+            if background is not None and any(count % len(background) for count in pictures):
+                raise ValueError(
+                    f"the mask has {len(background)} pictures, and there are {pictures.pop()} that are edited: connect "
+                    "one mask for all, or one for each"
+                )
+            named[name] = attention.take_source(part, halves, tokens, background)
     return named["queries"], named["keys"], named["values"]
 
 
