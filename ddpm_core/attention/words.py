@@ -43,7 +43,7 @@ def word_maps(q: Tensor, k: Tensor, tokens: Tensor, heads: int, bias: Tensor | N
     tokens = tokens.to(q.device)
     # by heads, as the maps of a large picture's own tokens are of gigabytes
     parts = zip(q.chunk(heads, dim=-1), k.chunk(heads, dim=-1), strict=True)
-    return sum(attention_maps(*part, 1, bias)[:, 0, :, tokens].sum(dim=-1) for part in parts) / heads
+    return torch.stack([attention_maps(*part, 1, bias)[:, 0, :, tokens].sum(dim=-1) for part in parts]).mean(dim=0)
 
 
 class WordMaps:
