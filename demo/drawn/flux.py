@@ -168,9 +168,8 @@ class FinalLayer(nn.Module):
         super().__init__()
         self.linear = nn.Linear(width, out)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
-        for layer in (self.linear, self.adaLN_modulation[1]):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        for parameter in self.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, vec: Tensor) -> Tensor:
         """x (B, N, D), vec (B, D) -> (B, N, out)."""

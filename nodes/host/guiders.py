@@ -430,7 +430,8 @@ class PairGuider(ImagesGuider):
         if rows not in self._joined:
             pairs = [(self._source[name], self.conds[name]) for name in ("positive", "negative")]
             repeats = calls.reads_text_by_cross_attention_alone(self.inner_model.diffusion_model)
-            self._joined[rows] = joined(*pairs[0], rows, repeats), joined(*pairs[1], rows, repeats)
+            lengths = self.attention.lengths if self.attention else "repeated" if repeats else "equal"
+            self._joined[rows] = joined(*pairs[0], rows, lengths), joined(*pairs[1], rows, lengths)
         return self._joined[rows]
 
 

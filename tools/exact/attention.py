@@ -8,6 +8,7 @@ prompt, and values that are the words' appearances.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -102,6 +103,11 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return (q @ k.transpose(1, 2)).softmax(dim=-1) @ v
 
 
+def plain_of(q: Tensor, k: Tensor) -> Callable[[slice, Tensor], Tensor]:
+    """The attention of some of the rows to values."""
+    return lambda rows, values: attend(q[rows], k[rows], values)
+
+
 def prompt_to_prompt(
     scenes: Scenes, maps: NoiseMaps, source: Words, target: Words, share: float, cfg: float, skip: int
 ) -> Tensor:
@@ -117,7 +123,7 @@ def prompt_to_prompt(
         pairs = zip(scenes.read(maps.states[i], sigma, source), scenes.read(x, sigma, target), strict=True)
         q, k, v = (torch.cat(pair) for pair in pairs)
         weights = edit.at(i - skip, maps.full_steps, 3)
-        attended = cross_attention(attend, attend, q, k, v, halves, weights)[rows:]
+        attended = cross_attention(partial(attend, q, k), plain_of(q, k), v, halves, weights)[rows:]
         away = scenes.mixture.predict(x, torch.full((rows,), sigma, dtype=torch.float64), empty)
         return x, guided(away, scenes.predicted(x, sigma, attended), cfg)
 

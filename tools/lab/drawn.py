@@ -218,7 +218,7 @@ def encoded(model: Autoencoder, images: Tensor) -> np.ndarray:
 def _write(path: Path, **arrays: np.ndarray) -> None:
     """A file of arrays, written beside and renamed."""
     beside = path.with_suffix(".part.npz")
-    np.savez(beside, **arrays)
+    np.savez(beside, **arrays)  # type: ignore[arg-type]
     os.replace(beside, path)
     print(path.name, flush=True)
 

@@ -55,11 +55,16 @@ def fit(
     out.parent.mkdir(parents=True, exist_ok=True)
     checkpoint, log = out.with_suffix(".checkpoint"), out.with_suffix(".jsonl")
     pairs = [(p, e) for p, e in zip(model.parameters(), ema.parameters(), strict=True) if p.requires_grad]
-    trained, averaged = [p for p, _ in pairs], [e.detach() for _, e in pairs]
-    hidden = {id(p) for p in hidden_matrices(model) if p.requires_grad}
-    muon = Muon([p for p in trained if id(p) in hidden], 3 * config.learning_rate, config.weight_decay)
+    trained: list[Tensor] = [p for p, _ in pairs]
+    matrices = {id(p) for p in hidden_matrices(model)}
+    averaged: list[Tensor] = [e for _, e in pairs]
+    muon = Muon([p for p, _ in pairs if id(p) in matrices], 3 * config.learning_rate, config.weight_decay)
     adam = torch.optim.AdamW(
-        [p for p in trained if id(p) not in hidden], config.learning_rate, betas=(0.9, 0.99), weight_decay=0, fused=True
+        [p for p, _ in pairs if id(p) not in matrices],
+        config.learning_rate,
+        betas=(0.9, 0.99),
+        weight_decay=0,
+        fused=True,
     )
     first, seconds = 0, 0.0
     if checkpoint.exists():
@@ -90,8 +95,8 @@ def fit(
             _log(log, {"step": step + 1, "seconds": round(time.monotonic() - start, 1), **sums})
             sums.clear()
         if (step + 1) % save_every == 0 or step + 1 == config.steps:
-            parts_of = {"model": model, "ema": ema, "muon": muon, "adam": adam}
-            state = {name: part.state_dict() for name, part in parts_of.items()}
+            state: dict[str, Any] = {"model": model.state_dict(), "ema": ema.state_dict()}
+            state |= {"muon": muon.state_dict(), "adam": adam.state_dict()}
             _save(checkpoint, {**state, "step": step + 1, "seconds": time.monotonic() - start})
             _log(log, {"step": step + 1, **save()})
 

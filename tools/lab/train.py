@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,10 @@ def batches(
                 continue
             dropped = torch.rand(config.batch, 1, generator=generator) < config.caption_dropout
             yield images[index].float() / 127.5 - 1, ids[index].masked_fill(dropped, 0)
+
+
+def _predicted(model: DemoModel, ids: Tensor, x: Tensor, timesteps: Tensor) -> Tensor:
+    return model.network(x, timesteps, model.text_encoder(ids))
 
 
 @torch.no_grad()
@@ -196,7 +201,7 @@ def _train_cycle(
     for step, (x_0, tokens) in enumerate(islice(batches(images, ids, config, generator), config.steps)):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, peak, config)
-        loss = loss_of(lambda x, t, ids=tokens: model.network(x, t, model.text_encoder(ids)), x_0, generator)
+        loss = loss_of(partial(_predicted, model, tokens), x_0, generator)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)

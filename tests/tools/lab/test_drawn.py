@@ -123,6 +123,9 @@ def test_the_text_encoder_knows_all_captions_and_all_its_words_occur():
         for caption in (scene.caption, training_caption(scene), scene.said([])):
             tokenize(caption)
             words |= {*caption.split()}
+    for scene in SCENES[:100]:
+        for name in scene.attributes:
+            words |= {word for value in others(scene, name) for word in instruction(scene, name, value).split()}
     assert words == {*VOCABULARY} - {""}
     assert max(len(scene.caption.split()) for scene in SCENES) <= MAX_TOKENS
 
