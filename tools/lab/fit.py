@@ -101,7 +101,7 @@ def fit(
             _log(log, {"step": step + 1, **save()})
 
 
-def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
+def hidden_matrices(model: nn.Module) -> list[Tensor]:
     """The weights that Muon steps: of linear layers and convolutions between more than 16 channels."""
     layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
     return [layer.weight for layer in layers if min(layer.weight.shape[:2]) > 16]
