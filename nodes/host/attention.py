@@ -26,7 +26,7 @@ from . import calls, conds
 from .blocks import Blocks, Key, key_of
 from .conds import Conds
 from .levels import LevelsOfRun
-from .transformers import Attention, OneCall, Site
+from .transformers import Attention, Edit, OneCall, Site
 from .values import Conditioning, Guider
 
 ModelOptions = dict[str, Any]
@@ -100,7 +100,7 @@ class Patches:
         weights = self._weights(step)
         seen = {place for place in self._blocks.places if see is not None and self._is_looked_at(place)}
         if self._blocks.sites:
-            edits = {}
+            edits: dict[Site, Edit] = {}
             for site in self._blocks.sites:
                 here = [share for share, places in shares if site.place in places and site.reads != "text"]
                 cross = weights if site.reads != "itself" else None

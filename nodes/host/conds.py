@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Literal
 
 import comfy.conds
@@ -63,9 +63,9 @@ def joined(a: Conds, b: Conds, rows: int, lengths: Lengths, allowed: Collection[
     """
     if len(a) != 1 or len(b) != 1 or set(a[0]) & PER_CALL or set(b[0]) & PER_CALL - set(allowed):
         return None
-    parts = a[0]["model_conds"], b[0]["model_conds"]
+    parts: Sequence[dict[str, Any]] = [a[0]["model_conds"], b[0]["model_conds"]]
     if lengths == "masked":
-        parts = _masked(*parts)
+        parts = _masked(parts)
     if set(parts[0]) != set(parts[1]):
         return None
     both = {}
@@ -80,7 +80,7 @@ def joined(a: Conds, b: Conds, rows: int, lengths: Lengths, allowed: Collection[
     return [{**b[0], "model_conds": both}]
 
 
-def _masked(*prompts: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+def _masked(prompts: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
     """Texts of one length, whose padding is masked; as they are, where they have one."""
     texts = [prompt["c_crossattn"].cond for prompt in prompts]
     longest = max(text.shape[1] for text in texts)
@@ -97,7 +97,7 @@ def _masked(*prompts: dict[str, Any]) -> tuple[dict[str, Any], ...]:
             "attention_mask": functional.pad(mask, (0, more), value=no),
         }
         padded.append({**prompt, **{name: comfy.conds.CONDRegular(part) for name, part in of_text.items()}})
-    return tuple(padded)
+    return padded
 
 
 def weighted(parts: Collection[tuple[Conds, float]]) -> Conds | None:

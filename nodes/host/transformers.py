@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any, Literal
 
 import comfy.patcher_extension
@@ -46,12 +47,11 @@ def sites_of(network: torch.nn.Module) -> tuple[Site, ...]:
     pairs = [pair for stack in stacks for block in stack if (pair := _pair_of(block)) is not None]
     if pairs:
         places = [Place("all", number, 0, 0) for number in range(len(pairs))]
-        of_pairs = zip(places, pairs, strict=True)
-        return tuple(
-            Site(module, place, reads)
-            for place, (own, text) in of_pairs
-            for module, reads in ((own, "itself"), (text, "text"))
-        )
+        of_pairs = [
+            (Site(own, place, "itself"), Site(text, place, "text"))
+            for place, (own, text) in zip(places, pairs, strict=True)
+        ]
+        return tuple(chain.from_iterable(of_pairs))
     named = dict(network.named_children())
     blocks = [block for name in named if name in _STACKS for block in named[name].children()]
     return tuple(Site(block, Place("all", number, 0, 0), "both") for number, block in enumerate(blocks))

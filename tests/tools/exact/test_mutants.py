@@ -81,7 +81,7 @@ MUTANTS = {
         manipulation._map_tensors, "residuals=change(noise_maps.residuals)", "residuals=noise_maps.residuals", SHIFTED
     ),
     "values of the source": Mutant(cross.cross_attention, "v[target])", "v[source])", WORDS),
-    "maps of the target": Mutant(cross.cross_attention, "q[source]", "q[target]", WORDS),
+    "maps of the target": Mutant(cross.cross_attention, "plain(source,", "plain(target,", WORDS),
     "a window of half the steps": Mutant(windows.is_open, "share * steps", "share * steps / 2", WORDS),
     # statistics
     "correlation of single rows": Mutant(statistics.z_correlation, ".flatten(1)", "", PLANE),
