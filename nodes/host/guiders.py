@@ -263,7 +263,10 @@ class ImagesGuider(comfy.samplers.CFGGuider):
             prompts = [conds[name] for name in names]
             predictions = comfy.samplers.calc_cond_batch(self.inner_model, prompts, x, timestep, options)
             return guidance.combined(dict(zip(names, predictions, strict=True)))
-        if (two := guidance.of_two()) is not None:
+        two = guidance.of_two()
+        if two is not None and not (
+            calls.acts_in_blocks(options) and max(map(len, (two.positives, two.negatives))) > 1
+        ):
             positive, negative = (
                 weighted([(conds[name], weight) for name, weight in side.items()])
                 for side in (two.positives, two.negatives)
