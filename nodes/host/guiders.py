@@ -250,7 +250,8 @@ class ImagesGuider(comfy.samplers.CFGGuider):
         """The guided prediction of some rows, and where its terms act.
 
         Code of other nodes acts in the host's own guidance of two prompts, in their places. So it has all there is to
-        do where that is the guidance, and else that of each term away from what the term is added to.
+        do where that is the guidance, and else that of each term away from what the term is added to. Code in blocks
+        (Normalized Attention Guidance) looks for one positive and one negative prompt in a call.
         """
 
         def hosts(positive: Conds, negative: Conds, scale: float) -> Tensor:
@@ -264,9 +265,8 @@ class ImagesGuider(comfy.samplers.CFGGuider):
             predictions = comfy.samplers.calc_cond_batch(self.inner_model, prompts, x, timestep, options)
             return guidance.combined(dict(zip(names, predictions, strict=True)))
         two = guidance.of_two()
-        if two is not None and not (
-            calls.acts_in_blocks(options) and max(map(len, (two.positives, two.negatives))) > 1
-        ):
+        several = two is not None and len(two.positives) + len(two.negatives) > 2
+        if two is not None and not (several and calls.acts_in_blocks(options)):
             positive, negative = (
                 weighted([(conds[name], weight) for name, weight in side.items()])
                 for side in (two.positives, two.negatives)
