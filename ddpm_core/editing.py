@@ -7,6 +7,8 @@ is Delta Denoising Score (arXiv 2304.07090), on a flow with eta 0 it is FlowEdit
 What eta does: where the two predictions differ by Delta throughout, the state at level s of an edit from level 0 on
 has moved by a_s Delta (1 - (sigma_s / sigma_0)^2) with eta 1 and by a_s Delta (1 - sigma_s / sigma_0) with eta 0
 (sigma = b / a). Both end at Delta, but a lower eta gets there later, in steps that no longer decide on the layout.
+Predictions at the edited state do change, though: exact ones of data N(m, 1) reach 1 - abar_skip of the edit with eta 1
+and 1 - sqrt(abar_skip) with eta 0, which edits less (docs/exact.md, Fig. 14).
 """
 
 from __future__ import annotations

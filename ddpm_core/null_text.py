@@ -4,7 +4,8 @@ Source: arXiv 2211.09794, Alg. 1. The pivots are a DDIM inversion without guidan
 trajectory leaves them; the unconditional embedding of each step is moved until it no longer does.
 
 Deviations: the loss is taken in the scale of unit variance, which is the paper's whatever the model's; the paper's
-learning rate and stopping thresholds, written for 50 steps, are stretched over any number.
+learning rate and stopping thresholds, written for 50 steps, are stretched over any number. A step whose error is small
+enough is left as it is, where the published loop takes one step of Adam before it looks.
 """
 
 from __future__ import annotations

@@ -43,16 +43,18 @@ def size_and_correlation(maps: Mapping[str, NoiseMaps]) -> Figure:
 
 
 def size(axes: Axes, maps: Mapping[str, NoiseMaps]) -> None:
-    """The standard deviation of z over the steps."""
+    """The standard deviation of z over the steps, and that of edit-friendly maps of a perfect predictor."""
     _curves(axes, maps, lambda noise_maps: statistics.z_std(noise_maps).numpy(), first=0, needs=2)
     axes.axhline(1, color="gray", lw=0.8, ls=":")
+    _of_perfect_predictor(axes, maps, first=0)
     axes.set(title="size of z", xlabel="step, 0 is the noisiest", ylabel="standard deviation", ylim=(0, None))
 
 
 def correlation(axes: Axes, maps: Mapping[str, NoiseMaps]) -> None:
-    """The correlation of z with that of the step before."""
+    """The correlation of z with that of the step before, and that of a perfect predictor."""
     _curves(axes, maps, lambda noise_maps: statistics.z_correlation(noise_maps).numpy(), first=1, needs=3)
     axes.axhline(0, color="gray", lw=0.8, ls=":")
+    _of_perfect_predictor(axes, maps, first=1)
     axes.set(title="consecutive z", xlabel="step", ylabel="correlation", ylim=(-1.05, 1.05))
 
 
@@ -90,6 +92,18 @@ def _curves(axes: Axes, maps: Mapping[str, NoiseMaps], curve: Curve, first: int,
             values = curve(noise_maps)
             steps = noise_maps.skipped + first + np.arange(len(values))
             axes.plot(steps, values, label=name, color=f"C{k}", marker="." if len(values) < 8 else None)
+
+
+def _of_perfect_predictor(axes: Axes, maps: Mapping[str, NoiseMaps], first: int) -> None:
+    """What the schedule alone makes of edit-friendly maps, once for each schedule that the maps have."""
+    shown: list[NoiseMaps] = []
+    for noise_maps in maps.values():
+        known = any(noise_maps.schedule.same_levels(other.schedule) for other in shown)
+        if _has_z(noise_maps, 2 + first) and not known:
+            values = statistics.z_of_perfect_predictor(noise_maps.schedule)[first].numpy()
+            label = None if shown else "edit friendly, perfect predictor"
+            axes.plot(noise_maps.skipped + first + np.arange(len(values)), values, "k--", lw=0.9, label=label)
+            shown.append(noise_maps)
 
 
 def _has_z(noise_maps: NoiseMaps, steps: int) -> bool:

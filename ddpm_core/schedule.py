@@ -158,6 +158,8 @@ class NoiseSchedule:
         # sigma_t^2 = eta^2 (b_s / b_t)^2 (b_t^2 - (a_t / a_s)^2 b_s^2), DDIM's variance, written so that no square
         # overflows; with (a, b) = (1, sigma) and eta = 1 it is k-diffusion's ancestral sigma_up. The paper prints
         # eta beta_t (1 - abar_{t-1}) / (1 - abar_t) for sigma_t, below Eq. 4: without the root, it is DDPM's variance.
+        # Its code adds eta times DDPM's deviation but takes eta, not eta^2, times the variance out of the direction, so
+        # with 0 < eta < 1 its states have less noise than their level says; and its last level is alphas_cumprod[0].
         variance = self.eta**2 * max(1 - (a_t / a_s * (b_s / b_t)) ** 2, 0.0)  # in units of b_s^2
         # mu_t = a_s denoised + sqrt(b_s^2 - sigma_t^2) eps_hat with eps_hat = (x_t - a_t denoised) / b_t
         x_weight = b_s / b_t * math.sqrt(1 - variance)

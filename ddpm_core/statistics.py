@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .noise_maps import NoiseMaps
+from .schedule import NoiseSchedule
 
 
 def z_std(noise_maps: NoiseMaps) -> Tensor:
@@ -22,13 +23,30 @@ def z_std(noise_maps: NoiseMaps) -> Tensor:
 
 
 def z_correlation(noise_maps: NoiseMaps) -> Tensor:
-    """(T-2,) the Pearson correlation of z_t and the z of the next step over their elements, averaged over the rows.
+    """(T-2,) the Pearson correlation of z_t and the z of the next step over their elements, pooled over the rows.
 
-    0 for native maps, negative for edit-friendly ones (Figs. 6, 12).
+    0 for native maps, negative for edit-friendly ones (Figs. 6, 12). Pooled, because that of one row with few elements
+    says little: with two it is 1 or -1.
     """
     z = _rows(_z_of_two_steps(noise_maps))
-    z = z - z.mean(dim=-1, keepdim=True)
-    return F.cosine_similarity(z[:-1], z[1:], dim=-1).mean(dim=-1)
+    z = (z - z.mean(dim=-1, keepdim=True)).flatten(1)
+    return F.cosine_similarity(z[:-1], z[1:], dim=-1)
+
+
+def z_of_perfect_predictor(schedule: NoiseSchedule) -> tuple[Tensor, Tensor]:
+    """(T-1,) the deviation of edit-friendly z, and (T-2,) the correlation of neighbours, if D is x_0 at every step.
+
+    z_t = (eps_s - sqrt(1 - v) eps_t) / sqrt(v), with v the share of a step's noise in the noise of the level that it
+    leads to (with eta 1, 1 - SNR_t / SNR_s): numbers of the schedule alone, which any model near to its image has.
+
+    Raises:
+        ValueError: eta 0, whose steps have no noise.
+    """
+    if schedule.eta == 0:
+        raise ValueError("a schedule of eta 0 (DDIM) adds no noise, so there is no z")
+    sigma_t = torch.tensor([step.sigma_t for step in schedule.step_table[:-1]], dtype=torch.float64)
+    v = (sigma_t / schedule.noise[1:-1]) ** 2
+    return ((2 - v) / v).sqrt(), -((1 - v[1:]) / ((2 - v[:-1]) * (2 - v[1:]))).sqrt()
 
 
 def z_angles(noise_maps: NoiseMaps) -> Tensor:
@@ -71,7 +89,11 @@ def latent(noise_maps: NoiseMaps) -> Tensor:
 
 
 def kl_to_standard_normal(x: Tensor) -> Tensor:
-    """(B,) KL(N(mean, var) || N(0, 1)) in nats an element, with the mean and variance over the elements of each row."""
+    """(B,) KL(N(mean, var) || N(0, 1)) in nats an element, with the mean and variance over the elements of each row.
+
+    Deviation: the code of arXiv 2410.23530 has KL(noise, latent) of each element over the set of images, too, which
+    sees a place that is plain in all of them.
+    """
     elements = x.flatten(1).double()
     mean, var = elements.mean(dim=1), elements.var(dim=1)
     return 0.5 * (mean**2 + var - 1 - var.log())

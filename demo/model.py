@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .autoencoder import Autoencoder
+from .flux import Flux, FluxConfig
 from .network import UNet, UNetConfig, denoise, denoise_flow
 from .text import TextEncoder, tokens
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:  # ComfyUI imports this module as part of the pack, where the 
 WEIGHTS = Path(__file__).parent / "weights.safetensors"
 FORMAT = "ddpm-latent-demo-1"
 LatentRgb = list[list[float]]
+LAYOUTS: dict[str, type[UNetConfig] | type[FluxConfig]] = {"unet": UNetConfig, "flux": FluxConfig}
 
 
 class DemoModel(nn.Module):
@@ -37,7 +40,11 @@ class DemoModel(nn.Module):
     """
 
     def __init__(
-        self, network: UNet, text_encoder: TextEncoder, autoencoder: Autoencoder, latent_rgb: LatentRgb | None = None
+        self,
+        network: UNet | Flux,
+        text_encoder: TextEncoder,
+        autoencoder: Autoencoder,
+        latent_rgb: LatentRgb | None = None,
     ):
         super().__init__()
         self.network = network
@@ -46,10 +53,11 @@ class DemoModel(nn.Module):
         self.latent_rgb = latent_rgb
 
     @classmethod
-    def create(cls, config: UNetConfig | None = None, latent_rgb: LatentRgb | None = None) -> DemoModel:
+    def create(cls, config: UNetConfig | FluxConfig | None = None, latent_rgb: LatentRgb | None = None) -> DemoModel:
         """A model with random weights."""
         config = config or UNetConfig()
-        return cls(UNet(config), TextEncoder(config.context_dim), Autoencoder(config.out_channels), latent_rgb)
+        network = Flux(config) if isinstance(config, FluxConfig) else UNet(config)
+        return cls(network, TextEncoder(config.context_width), Autoencoder(config.out_channels), latent_rgb)
 
     @torch.no_grad()
     def encode(self, captions: list[str]) -> Tensor:
@@ -58,8 +66,8 @@ class DemoModel(nn.Module):
 
     @property
     def is_flow(self) -> bool:
-        """Whether it was trained on as a rectified flow."""
-        return self.network.config.prediction == "flow"
+        """Whether it is a rectified flow."""
+        return isinstance(self.network, Flux)
 
     def predict(self, x: Tensor, sigma: Tensor, contexts: Tensor) -> Tensor:
         """Predicted latents x_0: x (B, C, H, W), sigma (B,), contexts (B, L, D) -> (B, C, H, W).
@@ -113,7 +121,8 @@ class DemoModel(nn.Module):
 def save_model(model: DemoModel, path: Path) -> None:
     """Write the weights in float16 beside the target, then rename, so that no half-written file is ever seen."""
     weights = {key: value.half().contiguous() for key, value in model.state_dict().items()}
-    metadata = {"format": FORMAT, "network": json.dumps(model.network.config.to_dict())}
+    (layout,) = (name for name, config in LAYOUTS.items() if isinstance(model.network.config, config))
+    metadata = {"format": FORMAT, "layout": layout, "network": json.dumps(asdict(model.network.config))}
     if model.latent_rgb:
         metadata["latent_rgb"] = json.dumps(model.latent_rgb)
     beside = path.with_suffix(".part")
@@ -140,6 +149,7 @@ def load_model(path: Path | None = None) -> DemoModel:
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{path.name} is not a demo model: its format is {metadata.get('format')!r}, not {FORMAT!r}")
     config, latent_rgb = (json.loads(metadata.get(name, "null")) for name in ("network", "latent_rgb"))
-    model = DemoModel.create(UNetConfig.from_dict(config), latent_rgb)
+    fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in config.items()}
+    model = DemoModel.create(LAYOUTS[metadata["layout"]](**fields), latent_rgb)
     model.load_state_dict(weights)
     return model.eval().requires_grad_(False)

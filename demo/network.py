@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,13 +24,11 @@ from torch import Tensor, nn
 
 GROUPS = 32
 NUM_TIMESTEPS = 1000
-Prediction = Literal["v", "flow"]
-"""v of arXiv 2202.00512 on Stable Diffusion's schedule, or the velocity of a rectified flow (arXiv 2209.03003)."""
 
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """Sizes of the network, and what it predicts.
+    """Sizes of the network.
 
     The depths are the numbers of transformer blocks after each residual block of the way down, in the middle and
     after each residual block of the way up, the last listed first, as the latent-diffusion configs do. Latents of
@@ -47,7 +45,6 @@ class UNetConfig:
     output_depth: tuple[int, ...] = (1, 1, 1, 1)
     head_channels: int = 32
     context_dim: int = 96
-    prediction: Prediction = "v"
 
     def host_config(self) -> dict[str, Any]:
         """The keyword arguments that build the same network as a latent-diffusion `UNetModel`."""
@@ -70,15 +67,10 @@ class UNetConfig:
             "legacy": False,
         }
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> UNetConfig:
-        """The inverse of `to_dict`, after JSON has turned tuples into lists."""
-        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        return cls(**fields)
+    @property
+    def context_width(self) -> int:
+        """The width of a text encoder's output."""
+        return self.context_dim
 
 
 class ResBlock(nn.Module):

@@ -17,6 +17,7 @@ from ..ddpm_core.attention import (
     Share,
     Window,
     align,
+    between,
     check_window,
     coarse,
     shared_by,
@@ -100,7 +101,8 @@ class PromptToPrompt(io.ComfyNode):
                     "self_size",
                     0.25,
                     "At which layers self_steps acts: where the picture is at most this fraction of the latent's "
-                    "side. 0.25 is 16 x 16 of an image of 512 pixels, as in the paper; others use 0.5.",
+                    "side. 0.25 is 16 x 16 of an image of 512 pixels, as in the paper; others use 0.5. All layers of a "
+                    "transformer have one size: 1 is all of them, less is none.",
                     advanced=True,
                     optional=True,
                 ),
@@ -150,10 +152,7 @@ class PromptToPrompt(io.ComfyNode):
     ) -> io.NodeOutput:
         if settings is not None:
             cross_steps, self_steps = settings.preset.cross_steps, settings.preset.self_steps
-        source, target = words.prompt_of(clip, source_text), words.prompt_of(clip, target_text)
-        encoded = words.encode(clip, source_text), words.encode(clip, target_text)
-        for prompt, conditioning in zip((source, target), encoded, strict=True):
-            words.check_fits(prompt, conditioning)
+        (source, of_source), (target, of_target) = words.read(clip, source_text), words.read(clip, target_text)
         alignment = align(source, target, mode, changed_words_share=changed_words == "source map")
         gain = torch.ones(len(target.tokens), dtype=torch.float64)
         for phrase, value in words.parse(reweight, "reweight"):
@@ -174,7 +173,7 @@ class PromptToPrompt(io.ComfyNode):
             ),
             blend=_blend(clip, source, target, blend_words, blend_threshold),
         )
-        return io.NodeOutput(AttentionEdit(encoded[0], source_text, edit), *encoded)
+        return io.NodeOutput(AttentionEdit(of_source, source_text, edit), of_source, of_target)
 
 
 OWN = -1.0
@@ -187,10 +186,17 @@ class ShareAttention(io.ComfyNode):
             node_id="EditFriendlyShareAttention",
             display_name="Share Self-Attention",
             category=f"{CATEGORY}/attention",
-            search_aliases=["plug and play", "PnP", "MasaCtrl", "mutual self-attention", "feature injection"],
+            search_aliases=[
+                "plug and play",
+                "PnP",
+                "MasaCtrl",
+                "mutual self-attention",
+                "feature injection",
+                "KV-Edit",
+            ],
             description="Keeps what the image's own self-attention says: its layout (Plug-and-Play) or its looks "
-            "(MasaCtrl). For the attention input of the samplers from noise maps and of Edit Image; the source prompt "
-            "is that of the inversion, and may be empty.",
+            "(MasaCtrl, values only, keys and values). For the attention input of the samplers from noise maps and of "
+            "Edit Image; the source prompt is that of the inversion, and may be empty.",
             inputs=[
                 io.Conditioning.Input("source", tooltip="The prompt that the image is inverted with."),
                 io.Combo.Input(
@@ -198,7 +204,8 @@ class ShareAttention(io.ComfyNode):
                     options=list(METHODS),
                     tooltip="Plug-and-Play keeps where things are, and lets their looks change. MasaCtrl keeps looks, "
                     "and lets pose and layout change: with few steps skipped. Values only keeps colors and texture of "
-                    "what is in the same place.",
+                    "what is in the same place. Keys and values keeps more, and with a mask leaves what is in it free "
+                    "(KV-Edit). Transformers (Flux, Qwen-Image, ...) take the last two.",
                 ),
                 *(
                     io.Float.Input(
@@ -214,7 +221,7 @@ class ShareAttention(io.ComfyNode):
                     )
                     for name, what, own in (
                         ("start", "From which fraction of the steps on.", "0, for MasaCtrl 0.08 (step 4 of 50)"),
-                        ("end", "Until which fraction.", "0.5 for Plug-and-Play, 1 for MasaCtrl, 0.1 for values only"),
+                        ("end", "Until which fraction.", "0.5 for Plug-and-Play, 0.1 for values only, else 1"),
                         (
                             "features_end",
                             "Plug-and-Play: until which fraction the features of a block are kept too.",
@@ -226,6 +233,30 @@ class ShareAttention(io.ComfyNode):
                     "attention", optional=True, tooltip="Another attention edit of the same source, to have both."
                 ),
                 inputs.settings("start, end and features_end"),
+                *(
+                    io.Float.Input(
+                        name,
+                        default=OWN,
+                        min=OWN,
+                        max=1.0,
+                        step=0.01,
+                        round=0.001,
+                        optional=True,
+                        advanced=True,
+                        tooltip=f"{what} of the model's depth {does}: 0 is its first block, 1 behind its last. -1 is "
+                        "the method's own: all, or a part of a UNet for Plug-and-Play and MasaCtrl.",
+                    )
+                    for name, what, does in (
+                        ("first_block", "From which fraction", "on attention is shared"),
+                        ("last_block", "Until which fraction", "attention is shared"),
+                    )
+                ),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="Where the edit goes: only what is outside is shared, as by KV-Edit. Give it to the "
+                    "sampler too, and the rest stays as it is.",
+                ),
             ],
             outputs=[ATTENTION_EDIT.Output(display_name="attention", tooltip="For the attention input of a sampler.")],
         )
@@ -240,6 +271,9 @@ class ShareAttention(io.ComfyNode):
         features_end: float = OWN,
         attention: AttentionEdit | None = None,
         settings: EditSettings | None = None,
+        first_block: float = OWN,
+        last_block: float = OWN,
+        mask: torch.Tensor | None = None,
     ) -> io.NodeOutput:
         chosen = METHODS[method]
         if settings is not None:
@@ -248,7 +282,12 @@ class ShareAttention(io.ComfyNode):
         window = (chosen.start if start == OWN else start, chosen.end if end == OWN else end)
         check_window(window, method)
         until = chosen.features_end if features_end == OWN else features_end
-        edit = AttentionEdit(source, f"the source of {method}", shared_by(chosen, window, until))
+        where = None
+        if (first_block, last_block) != (OWN, OWN):
+            blocks = (max(first_block, 0.0), 1.0 if last_block == OWN else last_block)
+            check_window(blocks, f"{method}'s blocks")
+            where = between(*blocks)
+        edit = AttentionEdit(source, f"the source of {method}", shared_by(chosen, window, until, where, mask))
         return io.NodeOutput(edit if attention is None else attention.and_also(edit))
 
 

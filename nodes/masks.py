@@ -180,7 +180,8 @@ class WordMask(io.ComfyNode):
             category=f"{CATEGORY}/inspect",
             search_aliases=["automatic mask", "attention map", "segment", "find object"],
             description="Finds words of a caption in the image, by where the model attends to them. For Stable "
-            "Diffusion's UNets; Mask from two Prompts is for any model.",
+            "Diffusion's UNets, and transformers within reach of ComfyUI's hooks, as Flux and Qwen-Image; Mask from "
+            "two Prompts is for any model.",
             inputs=[
                 inputs.model_of_maps(),
                 io.Clip.Input("clip", tooltip="Its text encoder."),
@@ -311,8 +312,7 @@ def tokens_of(clip: Clip, caption: str, phrases: str) -> tuple[Conditioning, Ten
     Raises:
         ValueError: words that the caption does not have, or none.
     """
-    prompt, conditioning = words.prompt_of(clip, caption), words.encode(clip, caption)
-    words.check_fits(prompt, conditioning)
+    prompt, conditioning = words.read(clip, caption)
     tokens = torch.zeros(len(prompt.tokens), dtype=torch.bool)
     for phrase in words.phrases(phrases):
         found = words.positions(clip, prompt, phrase)

@@ -95,7 +95,7 @@ class ZeroShotImageToImage(io.ComfyNode):
             cfg, skip_steps, guidance_weight = preset.target_cfg, preset.skip_steps, preset.guidance_weight
             cfg_schedule = "constant"
         check_same_model(noise_maps, model)
-        Blocks.of(model.get_model_object("diffusion_model"), model.model_options)
+        Blocks.of_unet(model.get_model_object("diffusion_model"), model.model_options)
         if noise_maps.uncond is not None:
             raise ValueError(
                 "the noise maps carry embeddings of null-text inversion, which hold the image by themselves: sample "

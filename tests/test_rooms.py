@@ -39,6 +39,7 @@ TOOLS_MAY_KNOW = {
     "evaluation": set(),
     "batch": {"evaluation"},
     "lab": {"batch", "evaluation"},
+    "exact": {"evaluation", "lab"},
     "templates": {"batch", "lab"},
     "benchmarks": {"batch", "evaluation"},
 }

@@ -1,7 +1,7 @@
 """Attention control: the maps of a source prompt at work under a target prompt.
 
-Sources: Prompt-to-Prompt (arXiv 2208.01626), Plug-and-Play (arXiv 2211.12572), MasaCtrl (arXiv 2304.08465); on
-edit-friendly noise maps arXiv 2304.06140, Sec. 4 and Tab. 3.
+Sources: Prompt-to-Prompt (arXiv 2208.01626), Plug-and-Play (arXiv 2211.12572), MasaCtrl (arXiv 2304.08465), KV-Edit
+(arXiv 2502.17363); on edit-friendly noise maps arXiv 2304.06140, Sec. 4 and Tab. 3.
 
 In every method the source's rows ride beside the target's through one call of the network. `edit` says what is taken
 over; `cross`, `sharing` and `words` are what a layer makes of it, `alignment` which word stands for which, and
@@ -9,7 +9,7 @@ over; `cross`, `sharing` and `words` are what a layer makes of it, `alignment` w
 """
 
 from .alignment import Alignment, Mode, Prompt, align, common_subsequence
-from .cross import Attend, CrossEdit, CrossWeights, Halves, cross_attention
+from .cross import CrossEdit, CrossWeights, Halves, Plain, cross_attention, joint_attention
 from .edit import AttentionControl, shared_by
 from .sharing import (
     METHODS,
@@ -19,9 +19,12 @@ from .sharing import (
     Share,
     ShareFeatures,
     SharingMethod,
+    background_of,
+    between,
     coarse,
     everywhere,
     fine_output,
+    grid_of,
     output_from_second,
     second_output_block,
     take_source,
@@ -31,7 +34,6 @@ from .words import LocalBlend, WordMaps, attention_maps, blend_level, word_heat,
 
 __all__ = [
     "Alignment",
-    "Attend",
     "CrossEdit",
     "CrossWeights",
     "AttentionControl",
@@ -41,6 +43,7 @@ __all__ = [
     "SharingMethod",
     "Mode",
     "Part",
+    "Plain",
     "Place",
     "Prompt",
     "Rule",
@@ -50,6 +53,8 @@ __all__ = [
     "WordMaps",
     "align",
     "attention_maps",
+    "background_of",
+    "between",
     "blend_level",
     "check_window",
     "coarse",
@@ -57,7 +62,9 @@ __all__ = [
     "cross_attention",
     "everywhere",
     "fine_output",
+    "grid_of",
     "is_open",
+    "joint_attention",
     "output_from_second",
     "second_output_block",
     "shared_by",

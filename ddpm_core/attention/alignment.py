@@ -27,16 +27,23 @@ class Prompt:
         words: the positions of each word, in order; what is in none is special (start, end, padding).
         texts: what each word reads, for messages.
         chunk: positions of one chunk (77 of CLIP).
+        encoder: whose tokens they are, of a model with several that cut a text in ways of their own.
     """
 
     tokens: tuple[Hashable, ...]
     words: tuple[tuple[int, ...], ...]
     texts: tuple[str, ...]
     chunk: int
+    encoder: str = ""
 
     def spelling(self, word: int) -> tuple[Hashable, ...]:
         """The tokens of a word."""
         return tuple(self.tokens[position] for position in self.words[word])
+
+    @property
+    def spellings(self) -> list[tuple[Hashable, ...]]:
+        """The tokens of each word."""
+        return [self.spelling(word) for word in range(len(self.words))]
 
     @property
     def text(self) -> str:
@@ -45,10 +52,16 @@ class Prompt:
 
     def find(self, phrase: Prompt) -> list[int]:
         """The positions of the words of a phrase, wherever it stands in this prompt; empty where it does not."""
-        wanted = [phrase.spelling(word) for word in range(len(phrase.words))]
-        here = [self.spelling(word) for word in range(len(self.words))]
+        wanted, here = phrase.spellings, self.spellings
         starts = [i for i in range(len(here) - len(wanted) + 1) if wanted and here[i : i + len(wanted)] == wanted]
         return sorted({p for i in starts for word in self.words[i : i + len(wanted)] for p in word})
+
+    def after(self, position: int) -> Prompt:
+        """Its tokens from a position on, and the words that lie there whole, as one chunk."""
+        kept = [k for k, word in enumerate(self.words) if word[0] >= position]
+        words = tuple(tuple(p - position for p in self.words[k]) for k in kept)
+        texts = tuple(self.texts[k] for k in kept)
+        return Prompt(self.tokens[position:], words, texts, len(self.tokens) - position, self.encoder)
 
     @cached_property
     def content(self) -> tuple[int, ...]:

@@ -8,6 +8,9 @@ A = softmax(q k^T / sqrt(d)), what it makes of a cross-attention is
 where M says which source token a target token takes its map from, r which tokens take one at all, c how much a word
 counts and w whether a word's window is open: two ordinary attentions with changed values, in any kernel.
 
+Where text and picture share one attention, A is the part of its map from the picture to the text, and the rest of the
+map is the target's own: the same two attentions, with values of 0 and its own at the picture's tokens.
+
 Shapes: R rows, N queries (pixels), L_s and L_t tokens of the two prompts, D channels of all heads.
 """
 
@@ -19,11 +22,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from .windows import Window, is_open
-
-Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Attention of queries (R, N, D) over keys and values (R, L, D), all heads side by side -> (R, N, D)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +46,27 @@ class CrossEdit:
     def is_open(self, step: int, steps: int) -> bool:
         """Whether any token's window is open."""
         return any(is_open(window, step, steps) for window in set(self.windows))
+
+    def padded(self, length: int) -> CrossEdit:
+        """The same for contexts that were padded to a length, whose padding is put onto padding.
+
+        Raises:
+            ValueError: a length below that of a prompt.
+        """
+        l_s, l_t = self.matrix.shape
+        if length < max(l_s, l_t):
+            raise ValueError(
+                f"the model reads {length} tokens, the prompts of the attention edit have {l_s} and {l_t}: connect the "
+                "conditionings that Prompt-to-Prompt gives"
+            )
+        more = length - l_t
+        matrix, shared = functional.pad(self.matrix, (0, more, 0, length - l_s)), functional.pad(self.shared, (0, more))
+        if l_s < length:
+            places = torch.arange(l_t, length)
+            matrix[places.clamp(min=l_s), places] = 1
+            shared[l_t:] = True
+        gain = functional.pad(self.gain, (0, more), value=1.0)
+        return CrossEdit(matrix, shared, gain, self.windows + self.windows[-1:] * more)
 
     def at(self, step: int, steps: int, length: int) -> CrossWeights:
         """What to do at a step, for contexts that were repeated to a common length.
@@ -86,23 +108,43 @@ class CrossWeights(NamedTuple):
 
 Halves = Sequence[tuple[slice, slice]]
 """The rows of source and target in each part of a call that is edited."""
+Plain = Callable[[slice, Tensor], Tensor]
+"""Attention to the text alone of the queries and keys of some rows, to other values (r, ..., L, D) -> (r, N, D)."""
 
 
 def cross_attention(
-    attend: Attend, plain: Attend, q: Tensor, k: Tensor, v: Tensor, halves: Halves, weights: CrossWeights
+    attend: Callable[[Tensor], Tensor], plain: Plain, v: Tensor, halves: Halves, weights: CrossWeights
 ) -> Tensor:
     """(R, N, D) a cross-attention in which the target's rows are edited.
 
     Args:
-        attend: the attention of all rows, or what another patch has made of it, as long as it is linear in the values.
-        plain: attention to the text alone.
-        q: (R, N, D); k, v: (R, L, D).
+        attend: the attention of all rows to other values, or what another patch has made of it, as long as it is linear
+            in them.
+        v: (R, ..., L, D).
         weights: beside v.
     """
     values = v.clone()
     for _, target in halves:
         values[target] *= weights.own[:, None]
-    out = attend(q, k, values)
+    out = attend(values)
     for source, target in halves:
-        out[target] += plain(q[source], k[source], weights.mix @ v[target])
+        out[target] += plain(source, weights.mix @ v[target])
     return out
+
+
+def joint_attention(out: Tensor, plain: Plain, v: Tensor, halves: Halves, weights: CrossWeights) -> Tensor:
+    """(R, N, D) an attention of text and picture in which the picture's places read the text as edited.
+
+    Args:
+        out: (R, N, D) the attention as it is.
+        v: (R, ..., N, D), the text's tokens first.
+        weights: of the text's L tokens, beside v.
+    """
+    text = len(weights.own)
+    edited = out.clone()
+    for source, target in halves:
+        own, taken = v[target].clone(), torch.zeros_like(v[target])
+        own[..., :text, :] *= weights.own[:, None]
+        taken[..., :text, :] = weights.mix @ v[target][..., :text, :]
+        edited[target, text:] = (plain(target, own) + plain(source, taken))[:, text:]
+    return edited

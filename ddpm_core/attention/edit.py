@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from .cross import CrossEdit
-from .sharing import Place, Share, ShareFeatures, SharingMethod, second_output_block
+from .sharing import Place, Rule, Share, ShareFeatures, SharingMethod, second_output_block
 from .windows import Window, is_open
 from .words import LocalBlend
 
@@ -74,15 +76,23 @@ class AttentionControl:
         return self.cross is not None or self.blend is not None or any(rule(places) for rule in rules)
 
 
-def shared_by(method: SharingMethod, window: Window, features_end: float | None) -> AttentionControl:
+def shared_by(
+    method: SharingMethod,
+    window: Window,
+    features_end: float | None,
+    where: Rule | None = None,
+    edited: Tensor | None = None,
+) -> AttentionControl:
     """A published method of sharing as an edit.
 
     Args:
         window: when the self-attention is shared.
         features_end: until when features are, for a method that does; else without effect.
+        where: in place of the method's own layers.
+        edited: of a `Share`.
     """
     until = None if method.features_end is None else features_end
     return AttentionControl(
-        shares=(Share(method.takes, method.where, window, all_prompts=True),),
-        features=() if until is None else (ShareFeatures(second_output_block, (0.0, until)),),
+        shares=(Share(method.takes, where or method.where, window, all_prompts=True, edited=edited),),
+        features=() if not until else (ShareFeatures(second_output_block, (0.0, until)),),
     )

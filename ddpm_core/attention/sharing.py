@@ -1,30 +1,33 @@
-"""Self-attention and features of the source in the target's rows, and where in a UNet.
+"""Self-attention and features of the source in the target's rows, and where in a network.
 
-Sources: Prompt-to-Prompt (arXiv 2208.01626), Plug-and-Play (arXiv 2211.12572), MasaCtrl (arXiv 2304.08465).
+Sources: Prompt-to-Prompt (arXiv 2208.01626), Plug-and-Play (arXiv 2211.12572), MasaCtrl (arXiv 2304.08465), KV-Edit
+(arXiv 2502.17363).
 
 Shapes: R rows, N pixels, D channels of all heads.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor
+from torch.nn import functional
 
 from .cross import Halves
 from .windows import Window
 
-Part = Literal["input", "middle", "output"]
+Part = Literal["input", "middle", "output", "all"]
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where in a UNet something stands.
+    """Where in a network something stands.
 
     Args:
-        part: input (the way down), middle or output (the way up).
+        part: input (the way down), middle or output (the way up) of a UNet; all of a transformer.
         block: its number within the part.
         index: which transformer of the block.
         level: how often the picture has been halved there.
@@ -66,6 +69,16 @@ def everywhere(places: Sequence[Place]) -> set[Place]:
     return set(places)
 
 
+def between(first: float, last: float) -> Rule:
+    """From one share of the depth to another, of the transformers in the order in which they run."""
+
+    def rule(places: Sequence[Place]) -> set[Place]:
+        start, stop = (int(share * len(places) + 1e-6) for share in (first, last))
+        return set(places[start:stop])
+
+    return rule
+
+
 def _second_output(places: Sequence[Place]) -> int | None:
     on_the_way_up = [place for place in places if place.part == "output"]
     coarsest = max((place.level for place in on_the_way_up), default=0)
@@ -73,7 +86,7 @@ def _second_output(places: Sequence[Place]) -> int | None:
     return blocks[min(1, len(blocks) - 1)] if blocks else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Share:
     """What of the source's self-attention the target takes over.
 
@@ -82,12 +95,14 @@ class Share:
         where: at which transformers.
         window: when.
         all_prompts: in the rows of every prompt, or in those of the positive one alone.
+        edited: (B or 1, H, W), above 0.5 where the target keeps its own (arXiv 2502.17363); None for nowhere.
     """
 
     takes: frozenset[Literal["queries", "keys", "values"]]
     where: Rule
     window: Window
     all_prompts: bool
+    edited: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -126,12 +141,53 @@ METHODS = {
     # arXiv 2304.08465, Sec. 4.1: from step 4 of 50, layer 10 of 16
     "MasaCtrl": SharingMethod(frozenset(("keys", "values")), fine_output(0.5), 0.08, 1.0),
     "values only": SharingMethod(frozenset(("values",)), everywhere, 0.0, 0.1),
+    # arXiv 2502.17363, under a mask
+    "keys and values": SharingMethod(frozenset(("keys", "values")), everywhere, 0.0, 1.0),
 }
 
 
-def take_source(part: Tensor, halves: Halves) -> Tensor:
-    """Queries, keys, values or features (R, ...) with the source's rows in place of the target's."""
+def take_source(part: Tensor, halves: Halves, tokens: slice = slice(None), background: Tensor | None = None) -> Tensor:
+    """Queries, keys, values (R, ..., N, D) or features with the source's rows in place of the target's.
+
+    Args:
+        tokens: of the picture, among N.
+        background: (B, n) bool, which of them are taken; the rows of a half are B images again and again.
+    """
     taken = part.clone()
     for source, target in halves:
-        taken[target] = part[source]
+        of_source, own = part[source][..., tokens, :], taken[target][..., tokens, :]
+        if background is None:
+            own.copy_(of_source)
+        else:
+            each = background.repeat(len(own) // len(background), 1).to(part.device)
+            each = each.view(len(own), *[1] * (part.ndim - 3), -1, 1)
+            own.copy_(of_source.where(each, own))
     return taken
+
+
+def grid_of(tokens: int, shape: Sequence[int]) -> tuple[int, int, int]:
+    """(frames, h, w) in which a network lays the tokens of a latent (R, C, [T,] H, W), by patches of one size.
+
+    Raises:
+        ValueError: a number of tokens that no patch gives.
+    """
+    *frames, height, width = shape[2:]
+    for patch in range(1, max(height, width) + 1):
+        grid = (math.prod(frames), math.ceil(height / patch), math.ceil(width / patch))
+        if math.prod(grid) == tokens:
+            return grid
+    raise ValueError(
+        f"a layer has {tokens} tokens for a latent of {width} x {height}, which lie in no grid, so a mask has no place "
+        "among them: do without mask and words' places here"
+    )
+
+
+def background_of(edited: Tensor, grid: Sequence[int]) -> Tensor:
+    """(B, n) bool, the tokens of a grid (frames, h, w) in which nothing is to be edited.
+
+    Args:
+        edited: (B, H, W), above 0.5 where something is.
+    """
+    frames, *size = grid
+    touched = functional.adaptive_max_pool2d(edited[:, None].float(), tuple(size)) > 0.5
+    return ~touched.flatten(1).repeat(1, frames)

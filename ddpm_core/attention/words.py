@@ -15,30 +15,35 @@ from torch.nn import functional
 from .sharing import Place
 
 
-def attention_maps(q: Tensor, k: Tensor, heads: int) -> Tensor:
-    """softmax(q k^T / sqrt(D)) of each head, in at least single precision.
+def attention_maps(q: Tensor, k: Tensor, heads: int, bias: Tensor | None = None) -> Tensor:
+    """softmax(q k^T / sqrt(D) + bias) of each head, in at least single precision.
 
     Args:
         q: (B, N, heads * D) of N pixels.
         k: (B, M, heads * D) of M tokens.
+        bias: that goes with (B, heads, N, M).
 
     Returns:
         (B, heads, N, M).
     """
     dtype = torch.promote_types(q.dtype, torch.float32)
     q, k = (part.unflatten(-1, (heads, -1)).transpose(1, 2).to(dtype) for part in (q, k))
-    return torch.softmax(q @ k.mT * q.shape[-1] ** -0.5, dim=-1)
+    scores = q @ k.mT * q.shape[-1] ** -0.5
+    return torch.softmax(scores if bias is None else scores + bias.to(scores), dim=-1)
 
 
-def word_maps(q: Tensor, k: Tensor, tokens: Tensor, heads: int) -> Tensor:
+def word_maps(q: Tensor, k: Tensor, tokens: Tensor, heads: int, bias: Tensor | None = None) -> Tensor:
     """(R, N) how much each pixel attends to some tokens, as a mean over heads of the sum over tokens.
 
     Args:
         q: (R, N, D); k: (R, L, D).
         tokens: (L,) bool.
+        bias: that goes with (R, 1, N, L).
     """
-    maps = attention_maps(q, k, heads)
-    return maps[..., tokens.to(maps.device)].sum(dim=-1).mean(dim=1)
+    tokens = tokens.to(q.device)
+    # by heads, as the maps of a large picture's own tokens are of gigabytes
+    parts = zip(q.chunk(heads, dim=-1), k.chunk(heads, dim=-1), strict=True)
+    return torch.stack([attention_maps(*part, 1, bias)[:, 0, :, tokens].sum(dim=-1) for part in parts]).mean(dim=0)
 
 
 class WordMaps:
@@ -57,18 +62,44 @@ class WordMaps:
         """How many sets of words there are."""
         return len(self._tokens)
 
-    def see(self, q: Tensor, k: Tensor, heads: int, size: Sequence[int], rows: Sequence[slice]) -> None:
+    def see(
+        self,
+        q: Tensor,
+        k: Tensor,
+        heads: int,
+        size: Sequence[int],
+        rows: Sequence[slice],
+        *,
+        padded: bool = False,
+        beside: int = 0,
+        bias: Tensor | None = None,
+    ) -> None:
         """Add the maps of one layer over a picture of h x w places, those of each set of words in rows of its own.
 
         Args:
-            q: (R', h * w, D); k: (R', n * L, D), contexts that were repeated n times.
+            q: (R', h * w, D); k: (R', M, D), of contexts that were repeated to M tokens.
             size: h and w.
             rows: as many as there are sets of words, of one length R.
+            padded: whether the contexts were padded, not repeated.
+            beside: keys that are no text, the last ones.
+            bias: (R', 1, 1, M), or for all rows one.
+
+        Raises:
+            ValueError: padded contexts that are shorter than a prompt with the words.
         """
+        text = k.shape[1] - beside
+        if padded and any(text < len(tokens) for tokens in self._tokens):
+            raise ValueError(
+                f"the model reads {text} tokens, and a prompt with these words has {max(map(len, self._tokens))}: "
+                "connect the CLIP of this model"
+            )
+        times = [1 if padded else text // len(tokens) for tokens in self._tokens]
+        every = [tokens.repeat(n) for n, tokens in zip(times, self._tokens, strict=True)]
+        every = [functional.pad(tokens, (0, k.shape[1] - len(tokens))) for tokens in every]
         maps = torch.stack(
             [
-                word_maps(q[part], k[part], tokens.repeat(k.shape[1] // len(tokens)), heads)
-                for part, tokens in zip(rows, self._tokens, strict=True)
+                word_maps(q[part], k[part], tokens, heads, bias if bias is None or len(bias) == 1 else bias[part])
+                for part, tokens in zip(rows, every, strict=True)
             ]
         ).unflatten(-1, tuple(size))
         if self._sum is None:

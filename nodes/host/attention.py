@@ -13,6 +13,7 @@ from functools import cache, partial
 from typing import Any
 
 import comfy.ldm.modules.attention
+import comfy.model_management
 import comfy.model_patcher
 import comfy.patcher_extension
 import comfy.sampler_helpers
@@ -20,11 +21,12 @@ import torch
 from torch import Tensor
 
 from ...ddpm_core import attention
-from ...ddpm_core.attention import AttentionControl, CrossWeights, Halves, Share, WordMaps
+from ...ddpm_core.attention import AttentionControl, CrossWeights, Halves, Place, Share, WordMaps
 from . import calls, conds
 from .blocks import Blocks, Key, key_of
 from .conds import Conds
 from .levels import LevelsOfRun
+from .transformers import Attention, Edit, OneCall, Site
 from .values import Conditioning, Guider
 
 ModelOptions = dict[str, Any]
@@ -65,6 +67,10 @@ def same_embedding(a: Conditioning, b: Conditioning) -> bool:
     )
 
 
+Weights = Callable[[int, torch.device, torch.dtype], CrossWeights]
+"""Those of an edit at one step, by the number of tokens of text, beside values of a device and dtype."""
+
+
 class Patches:
     """An edit as patches of single calls.
 
@@ -78,6 +84,7 @@ class Patches:
         self.edit = edit
         self.steps = steps
         self._blocks = blocks
+        self._reached: set[Site] = set()
         self._blend_level = attention.blend_level(blocks.places)
 
     def into(self, model_options: ModelOptions, step: int, positive: int, see: WordMaps | None = None) -> ModelOptions:
@@ -89,12 +96,33 @@ class Patches:
         """
         options = comfy.model_patcher.create_model_options_clone(model_options)
         transformer_options = options.setdefault("transformer_options", {})
-        if shares := self.edit.shares_at(step, self.steps):
-            at = [(share, {key_of(place) for place in share.where(self._blocks.places)}) for share in shares]
+        shares = [(share, share.where(self._blocks.places)) for share in self.edit.shares_at(step, self.steps)]
+        weights = self._weights(step)
+        seen = {place for place in self._blocks.places if see is not None and self._is_looked_at(place)}
+        if self._blocks.sites:
+            edits: dict[Site, Edit] = {}
+            for site in self._blocks.sites:
+                here = [share for share, places in shares if site.place in places and site.reads != "text"]
+                cross = weights if site.reads != "itself" else None
+                look = see if site.place in seen and site.reads != "itself" else None
+                if here or cross or look:
+                    edits[site] = partial(_attend, site, here, cross, look, positive)
+            OneCall(edits, self._reached).into(transformer_options)
+            return options
+        if shares:
+            at = [(share, {key_of(place) for place in places}) for share, places in shares]
             patches = transformer_options.setdefault("patches", {})
             # behind those of the MODEL, whose changes of queries, keys and values both halves then share
             patches["attn1_patch"] = [*patches.get("attn1_patch", []), partial(_share, at, positive)]
-        self._cross_into(transformer_options, step, positive, see)
+        if weights is not None or see is not None:
+            replace = dict(transformer_options.get("patches_replace", {}))
+            there = replace.get("attn2", {})
+            replace["attn2"] = dict(there)
+            for place in self._blocks.places if weights is not None else seen:
+                key = key_of(place)
+                before = there.get(key, there.get(key[:2]))
+                replace["attn2"][key] = partial(_cross, weights, before, positive, see if place in seen else None)
+            transformer_options["patches_replace"] = replace
         if features := self.edit.features_at(step, self.steps):
             chosen = {(p.part, p.block) for part in features for p in part.where(self._blocks.places)}
             modules = [self._blocks.branches[name] for name in chosen]
@@ -105,29 +133,20 @@ class Patches:
             )
         return options
 
-    def _cross_into(self, transformer_options: dict[str, Any], step: int, positive: int, see: WordMaps | None) -> None:
+    def _is_looked_at(self, place: Place) -> bool:
+        return place.part != "middle" and place.level == self._blend_level
+
+    def _weights(self, step: int) -> Weights | None:
         edit = self.edit.cross_at(step, self.steps)
-        if edit is None and see is None:
-            return
-        replace = dict(transformer_options.get("patches_replace", {}))
-        there = replace.get("attn2", {})
-        replace["attn2"] = dict(there)
+        if edit is None:
+            return None
 
         @cache
         def weights(length: int, device: torch.device, dtype: torch.dtype) -> CrossWeights:
-            assert edit is not None
-            return edit.at(step, self.steps, length).to(torch.empty(0, device=device, dtype=dtype))
+            fitting = edit.padded(length) if self._blocks.sites else edit
+            return fitting.at(step, self.steps, length).to(torch.empty(0, device=device, dtype=dtype))
 
-        for place in self._blocks.places:
-            key = key_of(place)
-            seen = see is not None and place.part != "middle" and place.level == self._blend_level
-            if edit is None and not seen:
-                continue
-            before = there.get(key, there.get(key[:2]))
-            replace["attn2"][key] = partial(
-                _cross, None if edit is None else weights, before, positive, see if seen else None
-            )
-        transformer_options["patches_replace"] = replace
+        return weights
 
 
 def halves_of(rows: int, extra_options: dict[str, Any], only: int | None) -> Halves:
@@ -141,7 +160,7 @@ def halves_of(rows: int, extra_options: dict[str, Any], only: int | None) -> Hal
     return [(slice(a, a + each // 2), slice(a + each // 2, a + each)) for a in starts]
 
 
-def attend(extra_options: dict[str, Any]) -> attention.Attend:
+def attend(extra_options: dict[str, Any]) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     """The host's own attention, in whatever kernel the user has chosen."""
     return partial(
         comfy.ldm.modules.attention.optimized_attention,
@@ -149,6 +168,35 @@ def attend(extra_options: dict[str, Any]) -> attention.Attend:
         attn_precision=extra_options["attn_precision"],
         transformer_options=extra_options,
     )
+
+
+def _taken(
+    shares: Sequence[Share],
+    parts: tuple[Tensor, Tensor, Tensor],
+    extra_options: dict[str, Any],
+    positive: int,
+    grid: Callable[[], Sequence[int]],
+    tokens: slice = slice(None),
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values with those of the source in the target's rows.
+
+    Args:
+        grid: (frames, h, w) of the picture's tokens.
+    """
+    named = dict(zip(("queries", "keys", "values"), parts, strict=True))
+    for share in shares:
+        background = None if share.edited is None else attention.background_of(share.edited, grid())
+        for name in share.takes:
+            part = named[name]  # of other rows than the others, where another node lays out tiles as rows
+            halves = halves_of(len(part), extra_options, None if share.all_prompts else positive)
+            pictures = {source.stop - source.start for source, _ in halves}
+            if background is not None and any(count % len(background) for count in pictures):
+                raise ValueError(
+                    f"the mask has {len(background)} pictures, and there are {pictures.pop()} that are edited: connect "
+                    "one mask for all, or one for each"
+                )
+            named[name] = attention.take_source(part, halves, tokens, background)
+    return named["queries"], named["keys"], named["values"]
 
 
 def _share(
@@ -160,25 +208,21 @@ def _share(
     extra_options: dict[str, Any],
 ) -> tuple[Tensor, Tensor, Tensor]:
     here = (*extra_options["block"][:2], extra_options.get("block_index", 0))
-    for share, keys in at:
-        if here in keys:
-            rows, pixels = extra_options["activations_shape"][0], math.prod(extra_options["activations_shape"][-2:])
-            if n.shape[:2].numel() != rows * pixels:  # tiles are rows of fewer pixels
-                raise ValueError(
-                    f"another node merges the pixels of each row by themselves ({n.shape[1]} of {pixels} are left, as "
-                    "by Tome Patch Model), so those of source and target no longer match: remove it, or leave the "
-                    "self-attention alone (self_steps 0)"
-                )
-            only = None if share.all_prompts else positive
-            parts = {"queries": n, "keys": context, "values": value}
-            for name in share.takes:
-                parts[name] = attention.take_source(parts[name], halves_of(len(parts[name]), extra_options, only))
-            n, context, value = parts.values()
-    return n, context, value
+    shares = [share for share, keys in at if here in keys]
+    if not shares:
+        return n, context, value
+    rows, size = extra_options["activations_shape"][0], extra_options["activations_shape"][-2:]
+    if n.shape[:2].numel() != rows * math.prod(size):  # tiles are rows of fewer pixels
+        raise ValueError(
+            f"another node merges the pixels of each row by themselves ({n.shape[1]} of {math.prod(size)} are left, as "
+            "by Tome Patch Model), so those of source and target no longer match: remove it, or leave the "
+            "self-attention alone (self_steps 0)"
+        )
+    return _taken(shares, (n, context, value), extra_options, positive, lambda: (1, *size))
 
 
 def _cross(
-    weights: Callable[..., CrossWeights] | None,
+    weights: Weights | None,
     before: Callable[..., Tensor] | None,
     positive: int,
     see: WordMaps | None,
@@ -194,12 +238,43 @@ def _cross(
             see.see(q, k, extra_options["n_heads"], size, rows)
     plain = attend(extra_options)
 
-    def there(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def there(v: Tensor) -> Tensor:
         return plain(q, k, v) if before is None else before(q, k, v, extra_options)
 
     if weights is None or not halves:
-        return there(q, k, v)
-    return attention.cross_attention(there, plain, q, k, v, halves, weights(k.shape[1], v.device, v.dtype))
+        return there(v)
+    of_step = weights(k.shape[1], v.device, v.dtype)
+    return attention.cross_attention(there, lambda rows, v: plain(q[rows], k[rows], v), v, halves, of_step)
+
+
+def _attend(
+    site: Site,
+    shares: Sequence[Share],
+    weights: Weights | None,
+    see: WordMaps | None,
+    positive: int,
+    here: Attention,
+) -> Tensor:
+    """An attention of a transformer, edited."""
+    if shares:
+        taken = _taken(shares, (here.q, here.k, here.v), here.options, positive, lambda: here.grid, here.picture)
+        here = here.with_parts(*taken)
+    halves = halves_of(len(here.q), here.options, positive)
+    joint = site.reads == "both"
+    if see is not None:
+        frames, *size = here.grid
+        if frames > 1:
+            raise ValueError(f"the places of words are found in pictures, and this latent has {frames} frames")
+        q, k = here.flat
+        beside = k.shape[1] - here.text if joint else 0
+        for rows in halves if see.sets > 1 else [(slice(None),)]:
+            see.see(q[:, here.picture], k, here.heads, size, rows, padded=True, beside=beside, bias=here.bias)
+    if weights is None or not halves:
+        return here()
+    of_step = weights(here.text if joint else here.k.shape[-2], here.v.device, here.v.dtype)
+    if joint:
+        return attention.joint_attention(here(), here.of_rows, here.v, halves, of_step)
+    return attention.cross_attention(here, here.of_rows, here.v, halves, of_step)
 
 
 def _take_features(
@@ -237,11 +312,18 @@ class EditedRun:
     def __init__(self, edit: AttentionControl, guider: Guider, model_options: ModelOptions, sigmas: Tensor, steps: int):
         refuse_what_cannot_share(edit, model_options)
         blocks = Blocks.of(guider.inner_model.diffusion_model, model_options)
+        if blocks.sites and edit.features:
+            raise ValueError(
+                "Plug-and-Play keeps features of a UNet's residual blocks, and this model is a transformer "
+                f"({type(guider.inner_model.diffusion_model).__name__}): use values only, or keys and values"
+            )
         if not edit.acts_at(blocks.places):
             raise ValueError(
-                "this attention edit does nothing with this model, which has no attention at the sizes that it acts "
-                "at (MasaCtrl: half the latent's side and more): use another method"
+                f"this attention edit does nothing with this model, none of whose {len(blocks.places)} blocks with "
+                "attention is among those that it acts at (MasaCtrl: on a UNet's way up, at half the latent's side and "
+                "more): use another method, as values only, or other blocks"
             )
+        self.lengths: conds.Lengths = blocks.lengths
         self._patches = Patches(edit, blocks, steps)
         self._levels = LevelsOfRun(sigmas)
         self._maps = None if edit.blend is None else WordMaps(edit.blend.source, edit.blend.target)
@@ -295,7 +377,7 @@ class SharedRun(EditedRun):
         self._source = prepare({"positive": comfy.sampler_helpers.convert_cond(edit.source)})["positive"]
         self._rows: int | None = None  # that the last call had for a prompt
         self._others = calls.code_of_others(guider.model_patcher, extra_args["model_options"])
-        self._ran = False
+        self._ran = self._joined = False
         options = comfy.model_patcher.create_model_options_clone(extra_args["model_options"])
         comfy.patcher_extension.add_wrapper(
             comfy.patcher_extension.WrappersMP.CALC_COND_BATCH, self._call, options, is_model_options=True
@@ -335,7 +417,7 @@ class SharedRun(EditedRun):
         options = self._patches.into(model_options, step, positive, self._maps)
         both = torch.cat([self._source_state(step).to(x), x])
         target = prompts[positive] or []
-        entry = conds.joined(self._source, target, len(x), repeats=True, allowed=conds.CONTROL)
+        entry = conds.joined(self._source, target, len(x), self.lengths, allowed=conds.CONTROL)
         if entry is None:
             raise ValueError(why_not_joined(self._source, target))
         if self._others:
@@ -347,7 +429,16 @@ class SharedRun(EditedRun):
         if apart:
             joined = [entry if i == positive else None for i in range(len(prompts))]
         self._expect(len(both), joined)
-        out = executor(model, joined, both, torch.cat([timestep, timestep]), options)
+        try:
+            out = executor(model, joined, both, torch.cat([timestep, timestep]), options)
+        except RuntimeError as error:
+            if self._joined or comfy.model_management.is_oom(error):
+                raise
+            raise ValueError(
+                f"the network ({type(model.diffusion_model).__name__}) does not take source and target prompt in one "
+                f"call, as attention edits need it: {error}"
+            ) from error
+        self._joined = True
         out = [part[len(x) :] for part in out]
         if apart:
             self._expect(len(x), others)
@@ -438,5 +529,5 @@ def why_not_joined(source: Conds, target: Conds) -> str:
         conds.why_not_plain("source", source, "an attention edit")
         or conds.why_not_plain("target", target, "an attention edit", conds.CONTROL)
         or "source and target prompt cannot share a call of the model: their conditionings are of different kinds or "
-        "lengths; make both with Prompt-to-Prompt"
+        "lengths; make both by the same nodes, as with Prompt-to-Prompt, with the same reference pictures or none"
     )

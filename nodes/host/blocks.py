@@ -1,14 +1,17 @@
-"""A UNet's transformers, by what its modules are."""
+"""A network's transformers, by what its modules are."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import torch
 from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
 
 from ...ddpm_core.attention import Part, Place
+from .conds import Lengths
+from .transformers import Site, places_of, sites_of
 
 Key = tuple[str, int, int]
 """Part, block and transformer, as the host names where it is."""
@@ -44,21 +47,49 @@ def _is_compiled(network: torch.nn.Module, model_options: dict[str, Any]) -> boo
 
 @dataclass(frozen=True)
 class Blocks:
-    """A UNet's transformers, and where they stand."""
+    """A network's transformers, and where they stand."""
 
     places: tuple[Place, ...]
     branches: dict[tuple[str, int], torch.nn.Module]
-    """The end of the residual branch of the block that a transformer stands in, by part and number."""
+    """The end of the residual branch of the block that a transformer stands in, by part and number; in a UNet."""
+    sites: tuple[Site, ...] = ()
+    """Their attentions; in a network that is a transformer."""
+    takes_masks: bool = False
+    """Whether it is told which tokens of a text are padding."""
+
+    @property
+    def lengths(self) -> Lengths:
+        """How texts of two lengths share a call of the network."""
+        if not any(site.reads == "both" for site in self.sites):
+            return "repeated"
+        return "masked" if self.takes_masks else "equal"
 
     @classmethod
     def of(cls, network: torch.nn.Module, model_options: dict[str, Any]) -> Blocks:
-        """Found by what the modules have, not by names or classes, in whose place other packs put their own.
+        """Found by what the modules have, not by classes, in whose place other packs put their own.
 
         Args:
             model_options: of a run.
 
         Raises:
-            ValueError: a network that is compiled, has no cross-attention of its own, or is of video.
+            ValueError: a network that is compiled, whose attention is out of reach, or a UNet of video.
+        """
+        if is_unet(network) or _is_compiled(network, model_options):
+            return cls.of_unet(network, model_options)
+        if sites := sites_of(network):
+            return cls(places_of(sites), {}, sites, "attention_mask" in signature(network.forward).parameters)
+        raise ValueError(
+            f"the attention of this model's network ({type(network).__name__}) is not within reach of ComfyUI's hooks, "
+            "so attention edits and Mask from Words do not work with it. What works here: the edit without them, a "
+            "mask, and Mask from two Prompts"
+        )
+
+    @classmethod
+    def of_unet(cls, network: torch.nn.Module, model_options: dict[str, Any]) -> Blocks:
+        """Those of a UNet alone.
+
+        Raises:
+            ValueError: a network that is compiled, is no UNet, or is of video.
         """
         if _is_compiled(network, model_options):
             raise ValueError(
@@ -67,9 +98,9 @@ class Blocks:
             )
         if not is_unet(network):
             raise ValueError(
-                f"this model's network ({type(network).__name__}) has no cross-attention to a prompt: attention edits, "
-                "Mask from Words and Zero-Shot Image-to-Image are for Stable Diffusion's UNets (1.5, 2, SDXL). What "
-                "works here: the edit without them, a mask, and Mask from two Prompts"
+                f"this model's network ({type(network).__name__}) has no cross-attention to a prompt that Zero-Shot "
+                "Image-to-Image could steer: it is for Stable Diffusion's UNets (1.5, 2, SDXL). What works here: the "
+                "edit without it, a mask, and Mask from two Prompts"
             )
         places: list[Place] = []
         branches: dict[tuple[str, int], torch.nn.Module] = {}

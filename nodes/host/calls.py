@@ -118,6 +118,12 @@ def _holds_code(value: object) -> bool:
     return not isinstance(value, (*_DATA, RowWise))
 
 
+def acts_in_blocks(model_options: Mapping[str, Any]) -> bool:
+    """Whether code of other nodes is in the blocks of a network, where it may look for the two prompts of a call."""
+    inside = model_options.get("transformer_options", {})
+    return any(_holds_code(inside.get(name, {})) for name in ("patches", "patches_replace"))
+
+
 def wraps_guidance(model_options: dict[str, Any]) -> bool:
     """Whether code of other nodes is around a guider's calls, where it may change the scale of a step."""
     kind = comfy.patcher_extension.WrappersMP.PREDICT_NOISE

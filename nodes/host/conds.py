@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from typing import Any
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, Literal
 
 import comfy.conds
 import comfy.controlnet
 import comfy.utils
 import torch
+from torch.nn import functional
 
 from .values import Conditioning
 
@@ -47,17 +48,24 @@ def why_not_plain(which: str, prompt: Conds, what: str, allowed: Collection[str]
     return None
 
 
-def joined(a: Conds, b: Conds, rows: int, repeats: bool, allowed: Collection[str] = ()) -> Conds | None:
+Lengths = Literal["equal", "repeated", "masked"]
+"""How texts of two lengths share a call: not at all; repeated, as the host does it, which changes nothing for a network
+that reads text by cross-attention alone; or padded under a mask, which changes nothing for one that takes a mask.
+"""
+
+
+def joined(a: Conds, b: Conds, rows: int, lengths: Lengths, allowed: Collection[str] = ()) -> Conds | None:
     """Two conditionings as one of 2 * rows rows; None where they cannot be one.
 
     Args:
-        repeats: whether text may be repeated to the length of the other, as the host does it. That changes nothing for
-            a network that reads text by cross-attention alone.
+        lengths: of their texts.
         allowed: what of PER_CALL the second may hold; it goes for both.
     """
     if len(a) != 1 or len(b) != 1 or set(a[0]) & PER_CALL or set(b[0]) & PER_CALL - set(allowed):
         return None
-    parts = a[0]["model_conds"], b[0]["model_conds"]
+    parts: Sequence[dict[str, Any]] = [a[0]["model_conds"], b[0]["model_conds"]]
+    if lengths == "masked":
+        parts = _masked(parts)
     if set(parts[0]) != set(parts[1]):
         return None
     both = {}
@@ -66,10 +74,30 @@ def joined(a: Conds, b: Conds, rows: int, repeats: bool, allowed: Collection[str
         first, second = (part[name].process_cond(batch_size=rows, area=None) for part in parts)
         if type(first) is not type(second) or not first.can_concat(second):
             return None
-        if isinstance(first.cond, torch.Tensor) and first.cond.shape != second.cond.shape and not repeats:
+        if isinstance(first.cond, torch.Tensor) and first.cond.shape != second.cond.shape and lengths != "repeated":
             return None
         both[name] = type(first)(first.concat([second]))
     return [{**b[0], "model_conds": both}]
+
+
+def _masked(prompts: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+    """Texts of one length, whose padding is masked; as they are, where they have one."""
+    texts = [prompt["c_crossattn"].cond for prompt in prompts]
+    longest = max(text.shape[1] for text in texts)
+    if all(text.shape[1] == longest for text in texts):
+        return prompts
+    padded = []
+    for prompt, text in zip(prompts, texts, strict=True):
+        more = longest - text.shape[1]
+        told = prompt.get("attention_mask")
+        mask = torch.ones(text.shape[:2], dtype=torch.long, device=text.device) if told is None else told.cond
+        no = torch.finfo(mask.dtype).min if mask.is_floating_point() else 0  # as the host's networks read a mask
+        of_text = {
+            "c_crossattn": functional.pad(text, (0, 0, 0, more)),
+            "attention_mask": functional.pad(mask, (0, more), value=no),
+        }
+        padded.append({**prompt, **{name: comfy.conds.CONDRegular(part) for name, part in of_text.items()}})
+    return padded
 
 
 def weighted(parts: Collection[tuple[Conds, float]]) -> Conds | None:

@@ -1,7 +1,8 @@
-"""The bundled demo model in the host's own classes.
+"""The demo models in the host's own classes.
 
 The weights of `demo` go, unchanged, into the host's own UNetModel: attention patches, guidance, previews and
-LoRA act on it as on Stable Diffusion.
+LoRA act on it as on Stable Diffusion. Those of the flow model go into its Flux, those of the edit model into its
+InstructPix2Pix.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import comfy.latent_formats
+import comfy.ldm.flux.model
 import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
@@ -37,6 +39,31 @@ class DemoScenes(comfy.supported_models_base.BASE):
 
     def model_type(self, state_dict: dict[str, torch.Tensor], prefix: str = "") -> comfy.model_base.ModelType:
         return comfy.model_base.ModelType.V_PREDICTION
+
+
+class DemoEdits(DemoScenes):
+    """The edit model, shown the picture in further channels, as InstructPix2Pix (arXiv 2211.09800)."""
+
+    def get_model(
+        self, state_dict: dict[str, torch.Tensor], prefix: str = "", device: torch.device | None = None
+    ) -> comfy.model_base.BaseModel:
+        return comfy.model_base.SD15_instructpix2pix(self, self.model_type(state_dict), device=device)
+
+
+class DemoFlow(DemoScenes):
+    """The flow model: a rectified flow whose levels are its timesteps."""
+
+    sampling_settings: dict[str, Any] = {"multiplier": 1.0, "shift": 1.0}  # Flux takes them from 0 to 1
+
+    def model_type(self, state_dict: dict[str, torch.Tensor], prefix: str = "") -> comfy.model_base.ModelType:
+        return comfy.model_base.ModelType.FLOW
+
+    def get_model(
+        self, state_dict: dict[str, torch.Tensor], prefix: str = "", device: torch.device | None = None
+    ) -> comfy.model_base.BaseModel:
+        return comfy.model_base.BaseModel(
+            self, self.model_type(state_dict), device=device, unet_model=comfy.ldm.flux.model.Flux
+        )
 
 
 class DemoTokenizer:
@@ -91,18 +118,28 @@ class DemoTextModel(torch.nn.Module):
 
 def diffusion_model(demo: DemoModel) -> ModelPatcher:
     """The network in the host's own class, as a MODEL."""
-    config = DemoScenes(demo.network.config.host_config())
+    network = demo.network.config
+    family = DemoFlow if demo.is_flow else DemoEdits if network.in_channels > network.out_channels else DemoScenes
+    config = family(network.host_config())
     config.set_inference_dtype(torch.float32, None)
     if demo.latent_rgb:
         *factors, bias = demo.latent_rgb
         config.latent_format.latent_rgb_factors, config.latent_format.latent_rgb_factors_bias = factors, bias
     model = config.get_model({}, "")
-    model.diffusion_model.load_state_dict(demo.network.state_dict(), strict=True)
+    known = model.diffusion_model.state_dict()
+    model.diffusion_model.load_state_dict(
+        {name if name in known else _older(name): value for name, value in demo.network.state_dict().items()}
+    )
     return comfy.model_patcher.ModelPatcher(
         model.eval(),
         load_device=comfy.model_management.get_torch_device(),
         offload_device=comfy.model_management.unet_offload_device(),
     )
+
+
+def _older(name: str) -> str:
+    """A weight's name before ComfyUI's Flux took PyTorch's own norm."""
+    return name.replace("_norm.weight", "_norm.scale")
 
 
 def text_model(demo: DemoModel) -> Clip:

@@ -250,7 +250,8 @@ class ImagesGuider(comfy.samplers.CFGGuider):
         """The guided prediction of some rows, and where its terms act.
 
         Code of other nodes acts in the host's own guidance of two prompts, in their places. So it has all there is to
-        do where that is the guidance, and else that of each term away from what the term is added to.
+        do where that is the guidance, and else that of each term away from what the term is added to. Code in blocks
+        (Normalized Attention Guidance) looks for one positive and one negative prompt in a call.
         """
 
         def hosts(positive: Conds, negative: Conds, scale: float) -> Tensor:
@@ -263,7 +264,9 @@ class ImagesGuider(comfy.samplers.CFGGuider):
             prompts = [conds[name] for name in names]
             predictions = comfy.samplers.calc_cond_batch(self.inner_model, prompts, x, timestep, options)
             return guidance.combined(dict(zip(names, predictions, strict=True)))
-        if (two := guidance.of_two()) is not None:
+        two = guidance.of_two()
+        several = two is not None and len(two.positives) + len(two.negatives) > 2
+        if two is not None and not (several and calls.acts_in_blocks(options)):
             positive, negative = (
                 weighted([(conds[name], weight) for name, weight in side.items()])
                 for side in (two.positives, two.negatives)
@@ -430,7 +433,8 @@ class PairGuider(ImagesGuider):
         if rows not in self._joined:
             pairs = [(self._source[name], self.conds[name]) for name in ("positive", "negative")]
             repeats = calls.reads_text_by_cross_attention_alone(self.inner_model.diffusion_model)
-            self._joined[rows] = joined(*pairs[0], rows, repeats), joined(*pairs[1], rows, repeats)
+            lengths = self.attention.lengths if self.attention else "repeated" if repeats else "equal"
+            self._joined[rows] = joined(*pairs[0], rows, lengths), joined(*pairs[1], rows, lengths)
         return self._joined[rows]
 
 

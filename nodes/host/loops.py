@@ -222,6 +222,16 @@ def both(first: MaskAfter | None, second: MaskAfter | None) -> MaskAfter | None:
     return lambda step, x: intersection(first(step, x), second(step, x))
 
 
+def _shown_state(
+    noise_maps: NoiseMaps, as_shown: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None, first: int, step: int
+) -> Tensor:
+    """(rows, *S) the source's state at a step from the first that runs, as the network was shown it."""
+    x = noise_maps.states[first + step]
+    if as_shown is None:
+        return x
+    return as_shown(x, x.new_full((len(x),), noise_maps.schedule.step(first + step).sigma, dtype=torch.float32))[0]
+
+
 def _later(mask_after: MaskAfter, before: int) -> MaskAfter:
     """A mask of a whole run for one that begins so many steps later."""
     return lambda step, x: mask_after(before + step, x)
@@ -274,7 +284,7 @@ class FixedNoise(LoopSampler):
                 run.extra_args,
                 self.sigmas,
                 noise_maps.full_steps,
-                source_state=lambda step: noise_maps.states[first + step],
+                source_state=partial(_shown_state, noise_maps, run.as_shown(noise_maps.image), first),
                 prepare=run.prepare,
             )
             run = replace(run, extra_args=shared.extra_args)

@@ -85,22 +85,35 @@ class Run:
             return guider
         return partial(calls.Variations(self.guider.model_patcher, self.others), guider, images)
 
-    def showing(self, image: Tensor, denoiser: Denoiser) -> Denoiser:
-        """A denoiser that shows the network the kept part of images (rows, *S) as the host does.
+    def as_shown(self, image: Tensor) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None:
+        """What the network is shown of rows (x, sigma), and what part of it is not kept; None for x itself.
 
-        Most models are shown it noised, as every state of an inversion is. Some have a rule of their own
-        (`scale_latent_inpaint`), such as a first frame without noise. The images are in the model's scaling.
+        Most models are shown the kept part of images (rows, *S) noised, as every state of an inversion is. Some have a
+        rule of their own (`scale_latent_inpaint`), such as a first frame without noise. The images are in the model's
+        scaling.
         """
         model, mask = self.guider.inner_model, self.mask
         if mask is None or type(model).scale_latent_inpaint is BaseModel.scale_latent_inpaint:
-            return denoiser
+            return None
 
-        def shown(x: Tensor, sigma: Tensor) -> Tensor:
+        def shown(x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
             given, kept = (comfy.utils.repeat_to_batch_size(part, len(x)).to(x) for part in (mask, image))
             part = self._mask_at(given, sigma)
             noise = torch.zeros_like(x)  # that the rules of today add none of
             own = model.scale_latent_inpaint(x=x, sigma=sigma, noise=noise, latent_image=kept, denoise_mask=part)
-            return torch.lerp(kept, denoiser(torch.lerp(own, x, part), sigma), part)
+            return torch.lerp(own, x, part), part
+
+        return shown
+
+    def showing(self, image: Tensor, denoiser: Denoiser) -> Denoiser:
+        """A denoiser that shows the network the kept part of images (rows, *S) as the host does."""
+        as_shown = self.as_shown(image)
+        if as_shown is None:
+            return denoiser
+
+        def shown(x: Tensor, sigma: Tensor) -> Tensor:
+            given, part = as_shown(x, sigma)
+            return torch.lerp(comfy.utils.repeat_to_batch_size(image, len(x)).to(x), denoiser(given, sigma), part)
 
         return shown
 

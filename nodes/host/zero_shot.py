@@ -62,7 +62,7 @@ class HostGuidance:
         self._extra_args = extra_args
         self._model = guider.inner_model
         self._options = extra_args["model_options"]
-        self._blocks = Blocks.of(self._model.diffusion_model, self._options).keys
+        self._blocks = Blocks.of_unet(self._model.diffusion_model, self._options).keys
         _check_options(self._options)
         names = (("source", "source"), ("positive", "target"), ("negative", "negative"))  # the host's and the node's
         source, target, negative = (_one(ours, guider.conds[hosts]) for hosts, ours in names)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from itertools import product
 
 import pytest
@@ -12,12 +14,16 @@ from ddpm_core.attention import (
     LocalBlend,
     Place,
     WordMaps,
+    background_of,
+    between,
     check_window,
     coarse,
     cross_attention,
     everywhere,
     fine_output,
+    grid_of,
     is_open,
+    joint_attention,
     output_from_second,
     second_output_block,
     take_source,
@@ -74,6 +80,16 @@ def random_edit() -> CrossEdit:
     return CrossEdit(normal(7, L, L), torch.tensor([1, 0, 1, 1, 1, 0]).bool(), normal(8, L), tuple(windows))
 
 
+def edited(q, k, v, weights, more=0.0) -> torch.Tensor:
+    """A cross-attention to which another patch adds more."""
+    rows = partial(attend_rows, q, k)
+    return cross_attention(lambda v: attend(q, k, v) + more, rows, v, HALVES, weights)
+
+
+def attend_rows(q, k, rows, v) -> torch.Tensor:
+    return attend(q[rows], k[rows], v)
+
+
 def test_changed_values_are_changed_maps(random_edit):
     """The official step written out: A' = f(A_source, A_target) c where a window is open, else A_target."""
     q, k, v = (normal(seed, 4, n, 8) for seed, n in ((1, 5), (2, L), (3, L)))
@@ -86,14 +102,14 @@ def test_changed_values_are_changed_maps(random_edit):
     expected = torch.cat([apply(maps[:2], v[:2]), apply(new, v[2:])])
     weights = random_edit.at(step, steps, L)
     assert weights.own.unique().numel() > 2  # windows open and closed, maps shared and not
-    torch.testing.assert_close(cross_attention(attend, attend, q, k, v, HALVES, weights), expected)
+    torch.testing.assert_close(edited(q, k, v, weights), expected)
 
 
 def test_what_another_patch_adds_stays(random_edit):
     q, k, v = (normal(seed, 4, n, 8) for seed, n in ((1, 5), (2, L), (3, L)))
     weights, picture = random_edit.at(0, 10, L), normal(4, 4, 5, 8)
-    plain = cross_attention(attend, attend, q, k, v, HALVES, weights)
-    added = cross_attention(lambda *x: attend(*x) + picture, attend, q, k, v, HALVES, weights)
+    plain = edited(q, k, v, weights)
+    added = edited(q, k, v, weights, more=picture)
     torch.testing.assert_close(added, plain + picture)
 
 
@@ -108,7 +124,7 @@ def test_prompts_repeated_to_a_common_length_are_the_same(copies_of_source, copi
     expected = apply(maps * edit.gain, v)
     k = torch.cat([k_s.repeat(1, copies_of_source, 1), k_t.repeat(1, copies_of_target, 1)])
     values = torch.cat([normal(5, 2, 6, 8), v.repeat(1, copies_of_target, 1)])
-    out = cross_attention(attend, attend, q, k, values, HALVES, edit.at(0, 10, 6))
+    out = edited(q, k, values, edit.at(0, 10, 6))
     torch.testing.assert_close(out[2:], expected)
     with pytest.raises(ValueError, match=rf"reads 7 tokens.* have {l_s} and {l_t}"):
         edit.at(0, 10, 7)
@@ -117,8 +133,32 @@ def test_prompts_repeated_to_a_common_length_are_the_same(copies_of_source, copi
 def test_the_identity_at_full_strength_leaves_a_layer_as_it_was():
     q, k, v = (normal(seed, 2, n, 8).repeat(2, 1, 1) for seed, n in ((1, 5), (2, L), (3, L)))
     edit = CrossEdit(torch.eye(L).double(), torch.ones(L).bool(), torch.ones(L).double(), ((0.0, 1.0),) * L)
-    out = cross_attention(attend, attend, q, k, v, HALVES, edit.at(0, 10, L))
+    out = edited(q, k, v, edit.at(0, 10, L))
     torch.testing.assert_close(out, attend(q, k, v))
+
+
+def test_an_attention_of_text_and_picture_has_its_map_to_the_text_edited(random_edit):
+    """A' = [f(A_source, A_target) c to the text, A_target to the picture] at the picture's places, A at the text's."""
+    q, k, v = (normal(seed, 4, L + 5, 8) for seed in (1, 2, 3))
+    maps, w = maps_of(q, k, heads=2), torch.tensor([is_open(window, 1, 10) for window in random_edit.windows]).double()
+    r, new = random_edit.shared.double(), maps[2:].clone()
+    of_text = maps[:2, ..., L:, :L] @ random_edit.matrix * r + maps[2:, ..., L:, :L] * (1 - r)
+    new[..., L:, :L] = of_text * random_edit.gain * w + maps[2:, ..., L:, :L] * (1 - w)
+    expected = torch.cat([apply(maps[:2], v[:2]), apply(new, v[2:])])
+    out = joint_attention(attend(q, k, v), partial(attend_rows, q, k), v, HALVES, random_edit.at(1, 10, L))
+    torch.testing.assert_close(out, expected)
+
+
+def test_padding_is_put_onto_padding(random_edit):
+    """Of a source of 4 tokens and a target of 6 in contexts of 8: the places 6 and 7 take the map of the source's."""
+    edit = replace(random_edit, matrix=random_edit.matrix[:4]).padded(8)
+    expected = torch.zeros(8, 2).double()
+    expected[6, 0] = expected[7, 1] = 1
+    assert torch.equal(edit.matrix[:, 6:], expected) and edit.shared[6:].all()
+    assert torch.equal(edit.gain[6:], torch.ones(2).double()) and len(edit.windows) == 8
+    assert not replace(random_edit, matrix=normal(1, 8, 6)).padded(8).shared[6:].any()  # the source has none
+    with pytest.raises(ValueError, match="reads 5 tokens, the prompts of the attention edit have 6 and 6"):
+        random_edit.padded(5)
 
 
 def test_maps_of_words_are_the_mass_on_their_tokens():
@@ -156,6 +196,45 @@ def test_the_target_takes_over_what_the_source_has(shape):
     x = normal(1, *shape)
     assert torch.equal(take_source(x, HALVES), torch.cat([x[:2], x[:2]]))
     assert torch.equal(x, normal(1, *shape))
+
+
+@pytest.mark.parametrize("shape", [(4, 7, 8), (4, 2, 7, 8)], ids=["heads side by side", "heads apart"])
+def test_of_text_and_picture_the_pictures_background_is_taken(shape):
+    x, background = normal(1, *shape), torch.tensor([[1, 0, 1, 1], [0, 0, 1, 0]]).bool()
+    out = take_source(x, HALVES, slice(2, 6), background)
+    expected = x.clone()
+    for row, column in background.nonzero().tolist():
+        expected[2 + row, ..., 2 + column, :] = x[row, ..., 2 + column, :]
+    assert torch.equal(out, expected)
+    one = take_source(x, HALVES, slice(2, 6), background[:1])  # a mask for all rows
+    assert torch.equal(one[3, ..., 2, :], x[1, ..., 2, :]) and torch.equal(one[3, ..., 3, :], x[3, ..., 3, :])
+
+
+def test_tokens_lie_in_the_latents_grid():
+    """Of patches of 2 and of 1, cut off at the edge, and of frames."""
+    assert grid_of(16, (1, 4, 8, 8)) == (1, 4, 4) and grid_of(36, (2, 128, 6, 6)) == (1, 6, 6)
+    assert grid_of(20, (1, 16, 7, 9)) == (1, 4, 5) and grid_of(48, (1, 16, 3, 8, 8)) == (3, 4, 4)
+    with pytest.raises(ValueError, match="17 tokens for a latent of 8 x 8"):
+        grid_of(17, (1, 4, 8, 8))
+
+
+def test_a_token_is_background_where_no_pixel_of_it_is_edited():
+    mask = torch.zeros(1, 16, 16)
+    mask[0, 3, 12] = 1
+    expected = torch.ones(4, 4).bool()
+    expected[0, 3] = False
+    assert torch.equal(background_of(mask, (1, 4, 4)), expected.view(1, 16))
+    assert torch.equal(background_of(mask, (2, 4, 4)), expected.view(1, 16).repeat(1, 2))
+
+
+def test_blocks_are_chosen_by_their_share_of_the_depth():
+    flux = [Place("all", number, 0, 0) for number in range(57)]
+
+    def numbers(first: float, last: float) -> list[int]:
+        return sorted(place.block for place in between(first, last)(flux))
+
+    assert numbers(0, 1) == list(range(57)) and numbers(2 / 3, 1) == list(range(38, 57))
+    assert numbers(0, 19 / 57) == list(range(19)) and numbers(0.5, 0.5) == []
 
 
 def places(levels_in: list[int], middle: int, levels_out: list[tuple[int, int]], depth: int = 1) -> list[Place]:

@@ -33,6 +33,25 @@ def test_size_correlation_and_angle_of_z():
     assert angles.mean(dim=1).tolist() == pytest.approx([180, 90, 45], abs=1.5)
 
 
+def test_the_correlation_of_rows_with_two_elements_is_pooled_over_them():
+    """Row by row it would be the mean sign of two numbers, (2 / pi) arcsin(-1 / 2) = -1/3."""
+    first, second = normal(5000, 2), normal(5000, 2, seed=1)
+    maps = maps_of_z(torch.stack([first, -0.5 * first + 0.75**0.5 * second]))
+    assert statistics.z_correlation(maps).item() == pytest.approx(-0.5, abs=0.03)
+
+
+@pytest.mark.parametrize("eta", [1.0, 0.5])
+def test_size_and_correlation_of_a_perfect_predictor_are_the_schedules_alone(eta):
+    schedule = NoiseSchedule.variance_exploding(torch.linspace(9, 0, 10), eta)
+    x_0 = normal(1, 4, 64, 64)
+    maps = invert(lambda x, sigma: x_0, trajectories.edit_friendly(x_0, schedule, [0]), schedule)
+    deviation, correlation = statistics.z_of_perfect_predictor(schedule)
+    torch.testing.assert_close(statistics.z_std(maps), deviation, rtol=0.03, atol=0)
+    torch.testing.assert_close(statistics.z_correlation(maps), correlation, rtol=0, atol=0.03)
+    with pytest.raises(ValueError, match="so there is no z"):
+        statistics.z_of_perfect_predictor(schedule.with_eta(0))
+
+
 def test_edit_friendly_noise_turns_back_on_itself(gaussian):
     """Fig. 5: on data N((10, 10), I), 40 steps, angles of consecutive z crowd at 180 degrees; native ones do not."""
     schedule = NoiseSchedule.variance_preserving(torch.cat([torch.linspace(0.006, 0.999, 40), torch.ones(1)]))

@@ -166,17 +166,21 @@ def conditioning():
 
 @pytest.fixture(scope="session")
 def random_clip(comfy):
-    """random_clip(family): a CLIP with the host's tokenizers of sd15 or sdxl, and a random vector for each token."""
+    """random_clip(family): a CLIP with the host's tokenizers of sd15, sdxl, or with 32 numbers for each token flux or
+    qwen, and a random vector for each token."""
     import comfy.sd1_clip
     import comfy.sdxl_clip
     import comfy.supported_models_base
+    from comfy.text_encoders import flux, qwen_image
 
     def make(family: str, embedding_directory: str | None = None):
-        tokenizer, width, pooled = {
+        tokenizer, *told = {
             "sd15": (comfy.sd1_clip.SD1Tokenizer, 768, None),
             "sdxl": (comfy.sdxl_clip.SDXLTokenizer, 2048, 1280),
+            "flux": (flux.FluxTokenizer, 32, 32, "t5xxl"),
+            "qwen": (qwen_image.QwenImageTokenizer, 32, None, "qwen25_7b", 34),  # tokens of the template's head
         }[family]
-        target = comfy.supported_models_base.ClipTarget(tokenizer, lambda **_: RandomEncoder(width, pooled))
+        target = comfy.supported_models_base.ClipTarget(tokenizer, lambda **_: RandomEncoder(*told))
         return comfy.sd.CLIP(target, embedding_directory=embedding_directory)
 
     return make

@@ -317,8 +317,8 @@ def test_text_that_is_not_read_by_cross_attention_alone_is_not_repeated(pack, ra
 
     short, long = ([{"model_conds": {"c_crossattn": CONDCrossAttn(torch.randn(1, n, 8))}}] for n in (77, 154))
     joined = pack.host.conds.joined
-    assert joined(short, long, 1, repeats=False) is None
-    assert joined(short, long, 1, repeats=True)[0]["model_conds"]["c_crossattn"].cond.shape == (2, 154, 8)
+    assert joined(short, long, 1, "equal") is None
+    assert joined(short, long, 1, "repeated")[0]["model_conds"]["c_crossattn"].cond.shape == (2, 154, 8)
 
 
 def test_both_prompts_are_told_the_shape_of_the_latent(random_model, latent, edit, monkeypatch):

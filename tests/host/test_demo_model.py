@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from demo.autoencoder import Autoencoder
-from demo.model import DemoModel, load_model
+from demo.flux import FluxConfig
+from demo.model import DemoModel, load_model, save_model
 from demo.network import (
     UNetConfig,
     all_sigmas,
     denoise,
-    denoise_flow,
     flow_sigmas,
     sgm_uniform_flow_sigmas,
     sgm_uniform_sigmas,
@@ -83,27 +83,64 @@ def test_noise_levels_are_the_hosts(comfy, host_sampling):
         torch.testing.assert_close(sgm_uniform_sigmas(steps), host, rtol=1e-6, atol=0)
 
 
-def test_the_flow_is_one_of_the_hosts(comfy):
-    """Levels, timesteps and prediction of a model that is a rectified flow."""
-    from comfy.model_sampling import CONST, ModelSamplingDiscreteFlow
+def test_levels_of_the_flow_are_the_hosts(comfy):
+    from comfy.model_sampling import ModelSamplingDiscreteFlow
 
-    class Sampling(ModelSamplingDiscreteFlow, CONST):
-        pass
-
-    sampling, model = Sampling(), DemoModel.create(UNetConfig(prediction="flow"))
+    sampling = ModelSamplingDiscreteFlow()
     for steps in (4, 5, 50):
         host = comfy.samplers.calculate_sigmas(sampling, "sgm_uniform", steps)
         torch.testing.assert_close(sgm_uniform_flow_sigmas(steps).float(), host, rtol=1e-6, atol=0)
     for steps in (10, 25, 50):
         host = comfy.samplers.calculate_sigmas(sampling, "simple", steps)
         torch.testing.assert_close(flow_sigmas(steps).float(), host, rtol=1e-6, atol=0)
-    x, sigma = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(2)), torch.tensor([0.3, 0.9])
-    context = model.encode(["a boat"] * 2)
+
+
+def shaken(config) -> DemoModel:
+    """A model none of whose weights is 0."""
+    torch.manual_seed(0)
+    model = DemoModel.create(config).eval().requires_grad_(False)
+    for parameter in model.network.parameters():
+        parameter.add_(0.05 * torch.randn_like(parameter))
+    return model
+
+
+@pytest.mark.parametrize("size", [(16, 16), (12, 20)])
+def test_the_flow_model_is_the_hosts(pack, size):
+    """Prediction and network of a rectified flow in the layout of Flux, through the host's MODEL."""
+    demo = shaken(FluxConfig())
+    model, generator = pack.host.demo.diffusion_model(demo).model, torch.Generator().manual_seed(2)
+    x, sigma = torch.randn(2, 4, *size, generator=generator), torch.tensor([0.3, 0.9])
+    context = demo.encode(["a boat", "a red house by the sea"])
     with torch.no_grad():
-        u = model.network(sampling.calculate_input(sigma, x), sampling.timestep(sigma).float(), context)
-        host = sampling.calculate_denoised(sigma, u, x)
-        ours = denoise_flow(model.network, x, sigma, context)
-    torch.testing.assert_close(ours, host, atol=1e-6, rtol=1e-6)
+        ours = demo.predict(x, sigma, context)
+        host = model.apply_model(x, sigma, c_crossattn=context)
+    torch.testing.assert_close(ours, host, atol=1e-5, rtol=1e-4)
+    assert (host - x).std() > 1e-2
+
+
+def test_the_edit_model_is_the_hosts(pack):
+    """It is shown the picture beside x, as the host's InstructPix2Pix shows it."""
+    demo = shaken(UNetConfig(in_channels=8))
+    model, generator = pack.host.demo.diffusion_model(demo).model, torch.Generator().manual_seed(2)
+    x, picture = (torch.randn(2, 4, 16, 16, generator=generator) for _ in range(2))
+    shown = model.extra_conds(noise=x, device=x.device, concat_latent_image=picture)["c_concat"].cond
+    assert torch.equal(shown, picture)
+    sigma, context = torch.tensor([0.5, 3.0]), demo.encode(["make it red", "move it into the sea"])
+    with torch.no_grad():
+        ours = denoise(lambda x, t, c: demo.network(torch.cat([x, picture], dim=1), t, c), x, sigma, context)
+        host = model.apply_model(x, sigma, c_concat=picture, c_crossattn=context)
+    torch.testing.assert_close(ours, host, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("config", [UNetConfig(), UNetConfig(in_channels=8), FluxConfig()])
+def test_a_model_is_read_as_it_was_written(tmp_path, config):
+    torch.manual_seed(0)
+    model = DemoModel.create(config)
+    save_model(model, tmp_path / "model.safetensors")
+    read = load_model(tmp_path / "model.safetensors")
+    assert read.network.config == config
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(read.state_dict()[name], value.half().float())
 
 
 # --- autoencoder ------------------------------------------------------------------------------------------------------

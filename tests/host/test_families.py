@@ -43,6 +43,15 @@ SELECTION = (
 STEPS, SEED = 4, 11
 EXACT, ROUNDING = 1e-5, 1e-4  # of the largest value; the second is what calls of other rows make of it
 CANNOT = "the host cannot"
+WHOLE = ((0.0, 1.0),) * 400  # windows of as many words as any prompt has
+OUT_OF_REACH = (
+    "not within reach of ComfyUI's hooks",
+    "cannot share a call of the model",
+    "does not take source and target prompt in one call",
+    "a model of video frames",
+    "has no attention",
+    "the model reads",
+)
 INVERSIONS = {
     "EditFriendlyInvert": [{"eta": 1.0}, {"eta": 0.5}, {"eta": 1.0, "order": 2}],
     "EditFriendlyCycleDiffusionInvert": [{"eta": 1.0}],
@@ -286,6 +295,28 @@ def test_what_is_kept_is_shown_as_by_the_hosts_own_samplers(family, measured, mo
     assert torch.equal(own_times, times)
     assert clean == torch.equal(pack, pack_again), f"{'without' if clean else 'with'} noise by the host alone"
     measured("kept", relative(pack, host) if clean else 0.0, EXACT, "clean" if clean else "noised")
+
+
+def test_attention_is_edited_or_said_to_be_out_of_reach(family, measured, pack):
+    """With all keys and values of the source, or its maps of words, the image comes back; an edit is another."""
+    told, core, unguided = family.told, pack.core.attention, family.inverted(eta=1.0, cfg=1.0)[0]
+    share = pack.run("EditFriendlyShareAttention", source=family.source, method="keys and values")[0]
+    tokens = told.text[0]
+    maps = core.CrossEdit(
+        torch.eye(tokens).double(), torch.ones(tokens).bool(), torch.ones(tokens).double(), WHOLE[:tokens]
+    )
+    words = pack.host.attention.AttentionEdit(family.source, "the source", core.AttentionControl(maps))
+    errors, works = [], []
+    for name, edit in (("self", share), ("words", words)):
+        try:
+            errors.append(relative(family.sampled(unguided, attention=edit, cfg=1.0), family.samples))
+        except ValueError as refusal:
+            assert any(why in str(refusal) for why in OUT_OF_REACH), refusal
+            continue
+        works.append(name)
+        edited, plain = (family.edited(unguided, family.target, attention=each) for each in (edit, None))
+        assert relative(edited, plain) > 1e-6, f"{name} changes nothing"
+    measured("attention", max(errors, default=0.0), ROUNDING, " and ".join(works) or "refused")
 
 
 def test_a_file_holds_the_maps_bit_for_bit(family, measured, pack, comfy, tmp_path, monkeypatch):

@@ -341,7 +341,7 @@ def test_a_found_mask_is_shown_above_what_it_was_cut_from(pack, maps_of_sound, d
 def test_what_reads_the_attention_of_unets_names_the_way_out(pack, maps_of_sound, conditioning, kind):
     model, noise_maps = maps_of_sound(kind)
     prompts = {"source": conditioning(kind, 1), "target": conditioning(kind, 9), "negative": conditioning(kind, 2)}
-    with pytest.raises(ValueError, match="What works here: the edit without them, a mask, and Mask from two Prompts"):
+    with pytest.raises(ValueError, match="What works here: the edit without it, a mask, and Mask from two Prompts"):
         pack.run(
             "EditFriendlyZeroShotImageToImage",
             **{

@@ -126,7 +126,9 @@ def test_server_worker_and_driver_are_killed_and_each_edit_is_done_once(
     (tmp_path / "models" / "checkpoints").mkdir(parents=True)
     (tmp_path / "models" / "checkpoints" / "of-the-cluster.safetensors").touch()
     first = cluster(arguments)
-    first.wait_for_records(8)  # two of these were there, two are alone in their picture: one at least is the second of its picture
+    first.wait_for_records(
+        8
+    )  # two of these were there, two are alone in their picture: one at least is the second of its picture
     one, other = first.servers()
     assert ComfyClient(url_of(one)).choices("CheckpointLoaderSimple", "ckpt_name") == ["of-the-cluster.safetensors"]
     histories = [history_of(one), history_of(other)]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "families.md"
-COLUMNS = ("replay", "one pass", "longer prompt", "three a call", "mask", "rows", "kept", "file")
+COLUMNS = ("replay", "one pass", "longer prompt", "three a call", "mask", "rows", "kept", "file", "attention")
 BEGIN, END = "<!-- families -->\n", "<!-- end -->\n"
 
 

@@ -11,13 +11,15 @@ class RandomEncoder(torch.nn.Module):
     Args:
         width: of the context.
         pooled: width of the pooled output; None where there is none.
+        stream: whose tokens make the context, of a model with several tokenizers.
+        head: tokens of a template before the text, which are cut off.
     """
 
     dtypes = {torch.float32}
 
-    def __init__(self, width: int, pooled: int | None):
+    def __init__(self, width: int, pooled: int | None, stream: str = "l", head: int = 0):
         super().__init__()
-        self.width, self.pooled = width, pooled
+        self.width, self.pooled, self.stream, self.head = width, pooled, stream, head
 
     def set_clip_options(self, options: dict) -> None:
         pass
@@ -26,8 +28,8 @@ class RandomEncoder(torch.nn.Module):
         pass
 
     def encode_token_weights(self, streams: dict) -> tuple:
-        """(1, tokens, width) context, and (1, pooled) or None, of the tokens under "l"."""
-        tokens = [entry for chunk in streams["l"] for entry in chunk]
+        """(1, tokens, width) context, and (1, pooled) or None."""
+        tokens = [entry for chunk in streams[self.stream] for entry in chunk][self.head :]
         seen = torch.stack([self._vector(k, *entry) for k, entry in enumerate(tokens)])
         earlier = seen.cumsum(dim=0) / torch.arange(1, len(seen) + 1)[:, None]
         context = seen + 0.5 * earlier  # words know the earlier

@@ -7,7 +7,7 @@ import io
 import sys
 
 try:
-    from . import cluster, edit, evaluate
+    from . import check, cluster, edit, evaluate
 except ModuleNotFoundError as missing:
     sys.exit(f"{missing}. Run: python -m pip install requests tqdm pillow")
 
@@ -16,6 +16,7 @@ except ModuleNotFoundError as missing:
 COMMANDS = {
     edit: "edit a folder of pictures, or a list of them",
     cluster: "the same on many GPUs, by Ray",
+    check: "try a checkpoint: exactness, time, memory, edits",
     evaluate: "measure edited pictures against a data set",
 }
 

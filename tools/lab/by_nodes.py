@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import import_module
 from typing import Any, Literal
 
 import torch
@@ -32,9 +31,6 @@ class DemoNodes:
         self.run, self.outputs = host.run, host.outputs
         loader = host.module("nodes.host.demo")
         self.model, self.clip = loader.diffusion_model(demo), loader.text_model(demo)
-        if demo.is_flow:
-            flow = import_module("comfy_extras.nodes_model_advanced").ModelSamplingSD3()
-            (self.model,) = flow.patch(self.model, shift=1.0)
 
     @property
     def network(self) -> nn.Module:

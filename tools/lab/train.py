@@ -1,15 +1,18 @@
-"""Training of the demo model: its scenes drawn once onto the disk, the autoencoder, and the network of its latents.
+"""Training of the demo models: their scenes drawn once onto the disk, the autoencoder, and three networks of latents.
 
-The network predicts v (arXiv 2202.00512) on Stable Diffusion's noise schedule, under captions. In order:
+In order:
 
     python -m tools.lab train scenes         draws, in parts, so that training may begin on the first
     python -m tools.lab train autoencoder
     python -m tools.lab train latents        encodes the scenes
-    python -m tools.lab train weights
-    python -m tools.lab train bundle         puts the weights beside the code
+    python -m tools.lab train weights        the network of the bundled model, which predicts v under captions
+    python -m tools.lab train bundle         puts it beside the code
+    python -m tools.lab train pairs          encodes an edit of each scene
+    python -m tools.lab train edit           the network that is shown a picture and told what to change
+    python -m tools.lab train flow           a transformer as a rectified flow
 
-The two that train go on from their checkpoint after a break. Scene seeds are those below `TUNE_SEED`, without the
-held-out combinations. A log, beside the weights, says what was run and how the loss fell, a line of JSON each.
+What trains goes on from its checkpoint after a break. Scene seeds are those below `TUNE_SEED`, without the held-out
+combinations. A log, beside the weights, says what was run and how the loss fell, a line of JSON each.
 """
 
 from __future__ import annotations
@@ -17,10 +20,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import time
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,20 +31,30 @@ from torch import Tensor, nn
 
 from ddpm_core.contact_sheet import grid
 from demo.autoencoder import FACTOR, Autoencoder, load_autoencoder
+from demo.flux import FluxConfig
 from demo.model import WEIGHTS, DemoModel, LatentRgb, load_model, save_model
-from demo.network import NUM_TIMESTEPS, Prediction, UNetConfig, alphas_cumprod
-from demo.scenes import TEST_SEED, TRAIN_SEED, Scene, render, sample_scene, training_caption
+from demo.network import UNetConfig
+from demo.scenes import (
+    TEST_SEED,
+    TRAIN_SEED,
+    Scene,
+    instruction,
+    render,
+    rng_of,
+    sample_scene,
+    training_caption,
+)
 from demo.text import tokens
 
 from .classifier import WEIGHTS as JUDGE
 from .classifier import pixels_of, train_classifier
+from .fit import FitConfig, fit
+from .losses import Predictor, flow_loss, v_loss
 from .methods import generated
 from .settings import FAST_BFLOAT16, LabSettings
 
 FOLDER = Path("output/train")
 PART = 1000  # scenes in a file
-
-# --- scenes -----------------------------------------------------------------------------------------------------------
 
 
 def draw_parts(folder: Path, parts: int) -> None:
@@ -52,7 +64,7 @@ def draw_parts(folder: Path, parts: int) -> None:
         path = folder / f"{part:03}.npz"
         if path.exists():
             continue
-        start, seed = time.monotonic(), TRAIN_SEED + 2 * PART * part
+        seed = TRAIN_SEED + 2 * PART * part
         scenes: list[Scene] = []
         while len(scenes) < PART:  # of the seeds, an eighth is held out
             scene = sample_scene(seed)
@@ -60,10 +72,7 @@ def draw_parts(folder: Path, parts: int) -> None:
             if not scene.held_out:
                 scenes.append(scene)
         images = np.stack([pixels_of(scene) for scene in scenes])
-        beside = path.with_suffix(".part.npz")
-        np.savez(beside, images=images, seeds=np.array([scene.seed for scene in scenes]))
-        os.replace(beside, path)
-        print(json.dumps({"part": part, "seconds": round(time.monotonic() - start, 1)}), flush=True)
+        _write(path, images=images, seeds=np.array([scene.seed for scene in scenes]))
 
 
 class Pictures:
@@ -99,23 +108,20 @@ class Pictures:
         return torch.stack(made).float() / 127.5 - 1
 
 
-# --- autoencoder ------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
-class AutoencoderConfig:
+class AutoencoderConfig(FitConfig):
     """The settings of the autoencoder."""
 
-    latent_channels: int = 4
     steps: int = 24_000
     batch: int = 8
-    side: int = 64  # of a crop; the network has no normalisation, so what it learns of crops holds for pictures
     learning_rate: float = 6e-4
-    warmup: int = 300
+    warmup: int = 100
+    ema: float = 0.999
+    weight_decay: float = 1e-4
+    latent_channels: int = 4
+    side: int = 64  # of a crop; the network has no normalisation, so what it learns of crops holds for pictures
     noise: float = 0.05  # in the latents, so that the decoder bears a diffusion model's errors
     unit: float = 0.02  # weight of the penalty that holds the latents at zero mean and unit variance
-    ema: float = 0.999
-    seed: int = 0
 
 
 def autoencoder_loss(
@@ -140,91 +146,35 @@ def autoencoder_loss(
 
 
 def train_autoencoder(out: Path, scenes: Path, config: AutoencoderConfig, save_every: int) -> None:
-    """Train from the checkpoint `out` with .checkpoint, if there is one, to `out`, the averaged weights.
-
-    The log, `out` with .jsonl, has a line every hundred steps, and one for each checkpoint with the held-out PSNR.
-    """
-    out.parent.mkdir(parents=True, exist_ok=True)
+    """Train to `out`, the averaged weights in float16; each save logs the held-out PSNR."""
     torch.manual_seed(config.seed)
     pictures = Pictures(scenes)
     pictures.refresh()
     model, ema = (channels_last(Autoencoder(config.latent_channels)) for _ in range(2))
-    ema.load_state_dict(model.state_dict())
-    trained: list[Tensor] = [p for name, p in model.named_parameters() if not name.startswith("vae_")]
-    averaged: list[Tensor] = [p for name, p in ema.named_parameters() if not name.startswith("vae_")]
-    optimizer = torch.optim.AdamW(trained, config.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
-    first, seconds = 0, 0.0
-    checkpoint, log = out.with_suffix(".checkpoint"), out.with_suffix(".jsonl")
-    if checkpoint.exists():
-        found: dict[str, Any] = torch.load(checkpoint, weights_only=True)
-        model.load_state_dict(found["model"])
-        ema.load_state_dict(found["ema"])
-        optimizer.load_state_dict(found["optimizer"])
-        first, seconds = found["step"], found["seconds"]
-    else:
-        _log(log, {"config": asdict(config), "torch": torch.__version__, "bfloat16": FAST_BFLOAT16})
-    generator = torch.Generator().manual_seed(config.seed + first)
-    start, sums = time.monotonic() - seconds, torch.zeros(3)
-    for step in range(first, config.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * falling(step, config.steps, config.warmup)
+    for each in (model, ema):
+        each.vae_scale.requires_grad_(False), each.vae_shift.requires_grad_(False)
+
+    def loss_of(step: int, generator: torch.Generator) -> dict[str, Tensor]:
         images = pictures.crops(config.batch, config.side, generator).contiguous(memory_format=torch.channels_last)
         loss, mse = autoencoder_loss(model, images, config, generator)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
-        with torch.no_grad():
-            torch._foreach_lerp_(averaged, trained, 1 - min(config.ema, (1 + step) / (10 + step)))
-        sums += torch.stack([loss.detach(), mse, torch.ones(())])
-        if (step + 1) % 100 == 0:
-            mean = (sums / sums[2]).tolist()
-            _log(
-                log,
-                {
-                    "step": step + 1,
-                    "seconds": round(time.monotonic() - start, 1),
-                    "loss": mean[0],
-                    "psnr": -10 * np.log10(mean[1]),
-                },
-            )
-            sums.zero_()
-        if (step + 1) % save_every == 0 or step + 1 == config.steps:
-            pictures.refresh()
-            save_weights(ema, out)
-            _save(
-                checkpoint,
-                {
-                    "model": model.state_dict(),
-                    "ema": ema.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "step": step + 1,
-                    "seconds": time.monotonic() - start,
-                },
-            )
-            values, _, _ = held_out(ema, 48)
-            _log(
-                log,
-                {
-                    "step": step + 1,
-                    "scenes": PART * len(pictures.parts),
-                    "held_out_psnr": float(values.mean()),
-                    "lowest": float(values.min()),
-                },
-            )
+        return {"loss": loss, "mse": mse}
+
+    def save() -> dict[str, float]:
+        pictures.refresh()
+        save_weights(ema, out)
+        values, _, _ = held_out(ema, 48)
+        return {
+            "scenes": PART * len(pictures.parts),
+            "held_out_psnr": float(values.mean()),
+            "lowest": float(values.min()),
+        }
+
+    fit(out, model, ema, config, loss_of, save, save_every)
 
 
 def channels_last(model: Autoencoder) -> Autoencoder:
     """The same model with its weights laid out so that a CPU's convolutions are fast."""
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def falling(step: int, steps: int, warmup: int) -> float:
-    """A share of the learning rate: linear up, then level for half the steps, then a cosine down to a fiftieth."""
-    if step < warmup:
-        return (step + 1) / warmup
-    late = max(0.0, (step / steps - 0.4) / 0.6)
-    return 0.02 + 0.98 * 0.5 * (1 + float(np.cos(np.pi * late)))
 
 
 @torch.no_grad()
@@ -243,7 +193,6 @@ def draw_sheet(out: Path, images: Tensor, made: Tensor, columns: int = 8) -> Non
     grid([list(row) for pair in pairs for row in pair], size=(128, 128), margin=4).save(out)
 
 
-@torch.no_grad()
 def encode_parts(autoencoder: Path, scenes: Path, out: Path) -> None:
     """The latents (N, C, 16, 16) float16 of each part of scenes, and of their mirror images; those that are there stay.
 
@@ -257,15 +206,26 @@ def encode_parts(autoencoder: Path, scenes: Path, out: Path) -> None:
             continue
         with np.load(part) as file:
             images, seeds = torch.from_numpy(file["images"]), file["seeds"]
-        made = []
-        for batch in torch.cat([images, images.flip(-1)]).split(16):
-            with torch.autocast("cpu", torch.bfloat16, enabled=FAST_BFLOAT16):
-                latents = model.encode((batch.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last))
-            made.append(latents.half())
-        beside = path.with_suffix(".part.npz")
-        np.savez(beside, latents=torch.cat(made).numpy(), seeds=np.concatenate([seeds, seeds]))
-        os.replace(beside, path)
-        print(json.dumps({"part": part.name, "std": float(torch.cat(made).float().std())}), flush=True)
+        _write(path, latents=encoded(model, torch.cat([images, images.flip(-1)])), seeds=np.concatenate([seeds, seeds]))
+
+
+@torch.no_grad()
+def encoded(model: Autoencoder, images: Tensor) -> np.ndarray:
+    """Images (N, 3, H, W) uint8 -> latents (N, C, H / 8, W / 8) float16."""
+    made = []
+    for batch in images.split(16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=FAST_BFLOAT16):
+            latents = model.encode((batch.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last))
+        made.append(latents.half())
+    return torch.cat(made).numpy()
+
+
+def _write(path: Path, **arrays: np.ndarray) -> None:
+    """A file of arrays, written beside and renamed."""
+    beside = path.with_suffix(".part.npz")
+    np.savez(beside, **arrays)  # type: ignore[arg-type]
+    os.replace(beside, path)
+    print(path.name, flush=True)
 
 
 def fitted_latent_rgb(autoencoder: Autoencoder, count: int = 64) -> LatentRgb:
@@ -278,118 +238,147 @@ def fitted_latent_rgb(autoencoder: Autoencoder, count: int = 64) -> LatentRgb:
     return [[round(value, 4) for value in row] for row in torch.linalg.lstsq(known, colors).solution.tolist()]
 
 
-# --- network ----------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class WeightsConfig(FitConfig):
+    """The settings of the network that predicts v."""
+
+    steps: int = 60_000
+    batch: int = 32
+    learning_rate: float = 8e-4
+    warmup: int = 500
+    ema: float = 0.9995
+    weight_decay: float = 0.01
+    caption_dropout: float = 0.1
+
+
+def train_weights(out: Path, autoencoder: Path, latents: Path, config: WeightsConfig, save_every: int) -> None:
+    """Train network and text encoder to `out`, the averaged weights, which holds the autoencoder too."""
+    torch.manual_seed(config.seed)
+    model, ema = DemoModel.create(), DemoModel.create()
+    for each in (model, ema):
+        each.autoencoder = load_autoencoder(autoencoder)  # which takes no gradients
+    _train_on_captions(out, model, ema, latents, v_loss, config, save_every)
 
 
 @dataclass(frozen=True)
-class WeightsConfig:
-    """The settings of the network."""
+class FlowConfig(WeightsConfig):
+    """The settings of the flow model."""
 
-    steps: int = 60_000
-    batch: int = 64
-    learning_rate: float = 8e-4
-    warmup: int = 500
-    weight_decay: float = 0.01
-    ema: float = 0.9995
-    caption_dropout: float = 0.1
-    prediction: Prediction = "v"
-    seed: int = 0
+    steps: int = 30_000
+    learning_rate: float = 6e-4
 
 
-def v_loss(model: DemoModel, x_0: Tensor, ids: Tensor, generator: torch.Generator) -> Tensor:
-    """Mean squared error of v = a * eps - b * x_0 for x_0 (B, C, H, W) and ids (B, L).
-
-    Timesteps are stratified over the batch, one from each of B equal parts of the schedule: less variance, same mean.
-    """
-    batch = len(x_0)
-    t = ((torch.arange(batch) + torch.rand(batch, generator=generator)) / batch * NUM_TIMESTEPS).long()
-    a2 = alphas_cumprod().float()[t].view(-1, 1, 1, 1)
-    a, b = a2.sqrt(), (1 - a2).sqrt()
-    eps = torch.randn(x_0.shape, generator=generator)
-    with torch.autocast("cpu", torch.bfloat16, enabled=FAST_BFLOAT16):
-        v = model.network(a * x_0 + b * eps, t.float(), model.text_encoder(ids))
-    return (v.float() - (a * eps - b * x_0)).square().mean()
-
-
-def flow_loss(model: DemoModel, x_0: Tensor, ids: Tensor, generator: torch.Generator) -> Tensor:
-    """The same of the velocity u = eps - x_0 (arXiv 2209.03003) at x = (1 - sigma) x_0 + sigma eps, sigma in (0, 1)."""
-    batch = len(x_0)
-    s = (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch
-    sigma, eps = s.view(-1, 1, 1, 1), torch.randn(x_0.shape, generator=generator)
-    with torch.autocast("cpu", torch.bfloat16, enabled=FAST_BFLOAT16):
-        u = model.network((1 - sigma) * x_0 + sigma * eps, s * NUM_TIMESTEPS, model.text_encoder(ids))
-    return (u.float() - (eps - x_0)).square().mean()
-
-
-def train_weights(
-    out: Path, autoencoder: Path, latents: Path, config: WeightsConfig, save_every: int, start: Path | None = None
-) -> None:
-    """Train from the checkpoint `out` with .checkpoint, if there is one, to `out`, the averaged weights.
-
-    The file holds the autoencoder too. The log is `out` with .jsonl, a line every hundred steps.
-
-    Args:
-        start: weights to train on, in place of random ones.
-    """
-    out.parent.mkdir(parents=True, exist_ok=True)
+def train_flow(out: Path, weights: Path, latents: Path, config: FlowConfig, save_every: int) -> None:
+    """Train a transformer as a rectified flow; text encoder and autoencoder begin as those of `weights`."""
     torch.manual_seed(config.seed)
-    x, scenes = _latents(latents)
-    network = UNetConfig(prediction=config.prediction)
-    model, ema = DemoModel.create(network), DemoModel.create(network)
-    if start:
-        model.load_state_dict(load_model(start).state_dict())
-    model.autoencoder.load_state_dict(load_autoencoder(autoencoder).state_dict())
-    ema.load_state_dict(model.state_dict())
-    trained: list[Tensor] = [*model.network.parameters(), *model.text_encoder.parameters()]
-    averaged: list[Tensor] = [*ema.network.parameters(), *ema.text_encoder.parameters()]
-    optimizer = torch.optim.AdamW(
-        trained, config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay, fused=True
-    )
-    first, seconds = 0, 0.0
-    checkpoint, log = out.with_suffix(".checkpoint"), out.with_suffix(".jsonl")
-    if checkpoint.exists():
-        found: dict[str, Any] = torch.load(checkpoint, weights_only=True)
-        for part, name in ((model.network, "network"), (model.text_encoder, "text"), (optimizer, "optimizer")):
-            part.load_state_dict(found[name])
-        ema.network.load_state_dict(found["ema_network"])
-        ema.text_encoder.load_state_dict(found["ema_text"])
-        first, seconds = found["step"], found["seconds"]
-    else:
-        _log(log, {"config": asdict(config), "torch": torch.__version__, "bfloat16": FAST_BFLOAT16, "latents": len(x)})
-    generator = torch.Generator().manual_seed(config.seed + first)
-    began, sums = time.monotonic() - seconds, torch.zeros(2)
-    loss_of = flow_loss if model.is_flow else v_loss
-    for step in range(first, config.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * falling(step, config.steps, config.warmup)
+    model, ema = DemoModel.create(FluxConfig()), DemoModel.create(FluxConfig())
+    for each in (model, ema):
+        beside = load_model(weights)
+        each.text_encoder, each.autoencoder = beside.text_encoder.requires_grad_(True), beside.autoencoder
+    _train_on_captions(out, model, ema, latents, flow_loss, config, save_every)
+
+
+def _train_on_captions(
+    out: Path,
+    model: DemoModel,
+    ema: DemoModel,
+    latents: Path,
+    loss: Callable[[Predictor, Tensor, torch.Generator], Tensor],
+    config: WeightsConfig,
+    save_every: int,
+) -> None:
+    x, scenes = latents_of(latents)
+    model.network.compile()
+
+    def loss_of(step: int, generator: torch.Generator) -> dict[str, Tensor]:
         index = torch.randint(len(x), (config.batch,), generator=generator)
         ids = tokens([training_caption(scenes[i], step) for i in index.tolist()])
         ids = ids.masked_fill(torch.rand(config.batch, 1, generator=generator) < config.caption_dropout, 0)
-        loss = loss_of(model, x[index].float(), ids, generator)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
-        with torch.no_grad():
-            torch._foreach_lerp_(averaged, trained, 1 - min(config.ema, (1 + step) / (10 + step)))
-        sums += torch.stack([loss.detach(), torch.ones(())])
-        if (step + 1) % 100 == 0:
-            seen = round(time.monotonic() - began, 1)
-            _log(log, {"step": step + 1, "seconds": seen, "loss": float(sums[0] / sums[1])})
-            sums.zero_()
-        if (step + 1) % save_every == 0 or step + 1 == config.steps:
-            save_model(ema, out)
-            state = {
-                "network": model.network.state_dict(),
-                "text": model.text_encoder.state_dict(),
-                "ema_network": ema.network.state_dict(),
-                "ema_text": ema.text_encoder.state_dict(),
-                "optimizer": optimizer.state_dict(),
-            }
-            _save(checkpoint, {**state, "step": step + 1, "seconds": time.monotonic() - began})
+        return {"loss": loss(_seen(model, ids), x[index].float(), generator)}
+
+    def save() -> dict[str, float]:
+        save_model(ema, out)
+        return {}
+
+    fit(out, model, ema, config, loss_of, save, save_every)
 
 
-def _latents(folder: Path) -> tuple[Tensor, list[Scene]]:
+def _seen(model: DemoModel, ids: Tensor, *beside: Tensor) -> Predictor:
+    """The network under captions (B, L), shown further channels beside its own."""
+    return lambda x, t: model.network(torch.cat([x, *beside], dim=1), t, model.text_encoder(ids))
+
+
+def asked_edit(scene: Scene) -> tuple[str, Scene]:
+    """An instruction and the scene that it asks for: one edit for each seed, none to a held-out scene."""
+    rng = rng_of(scene.seed, "edit")
+    while True:
+        attribute = str(rng.choice(scene.attributes))
+        value = str(rng.choice([value for value in scene.values[attribute] if value != getattr(scene, attribute)]))
+        edited = scene.edited(attribute, value)
+        if not edited.held_out:
+            return instruction(scene, attribute, value), edited
+
+
+def encode_pairs(autoencoder: Path, latents: Path, out: Path) -> None:
+    """The latents (N, C, 16, 16) float16 of each scene of `latents` with one edit done; mirrored ones as there."""
+    out.mkdir(parents=True, exist_ok=True)
+    model = channels_last(load_autoencoder(autoencoder))
+    for part in sorted(latents.glob("???.npz")):
+        path = out / part.name
+        if path.exists():
+            continue
+        with np.load(part) as file:
+            seeds = file["seeds"][: len(file["seeds"]) // 2]
+        edited = [asked_edit(sample_scene(seed))[1] for seed in seeds.tolist()]
+        images = torch.from_numpy(np.stack([pixels_of(scene) for scene in edited]))
+        _write(path, latents=encoded(model, torch.cat([images, images.flip(-1)])))
+
+
+@dataclass(frozen=True)
+class EditConfig(FitConfig):
+    """The settings of the edit model (arXiv 2211.09800); its dropouts are that paper's."""
+
+    steps: int = 10_000
+    batch: int = 32
+    learning_rate: float = 4e-4
+    warmup: int = 200
+    ema: float = 0.999
+    weight_decay: float = 0.01
+    dropout: float = 0.05  # of the instruction, of the picture, and of both
+
+
+def train_edit(out: Path, weights: Path, latents: Path, pairs: Path, config: EditConfig, save_every: int) -> None:
+    """Train the network of `weights` on, with four channels more, in which it sees the picture to edit."""
+    torch.manual_seed(config.seed)
+    x, scenes = latents_of(latents)
+    y = torch.cat([torch.from_numpy(np.load(path)["latents"]) for path in sorted(pairs.glob("???.npz"))])
+    x, scenes = x[: len(y)], scenes[: len(y)]
+    asked = tokens([asked_edit(scene)[0] for scene in scenes])
+    start = load_model(weights).requires_grad_(True)
+    model, ema = (DemoModel.create(UNetConfig(in_channels=8)) for _ in range(2))
+    found = start.state_dict()
+    first = "network.input_blocks.0.0.weight"
+    found[first] = torch.cat([found[first], torch.zeros_like(found[first])], dim=1)
+    model.load_state_dict(found)
+    for each in (model, ema):
+        each.autoencoder.requires_grad_(False)
+    model.network.compile()
+
+    def loss_of(step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        index = torch.randint(len(x), (config.batch,), generator=generator)
+        share = torch.rand(config.batch, 1, generator=generator) / config.dropout
+        ids = asked[index].masked_fill((share < 1) | ((share >= 2) & (share < 3)), 0)
+        beside = x[index].float() * ((share < 1) | (share >= 3)).float().view(-1, 1, 1, 1)
+        return {"loss": v_loss(_seen(model, ids, beside), y[index].float(), generator)}
+
+    def save() -> dict[str, float]:
+        save_model(ema, out)
+        return {}
+
+    fit(out, model, ema, config, loss_of, save, save_every)
+
+
+def latents_of(folder: Path) -> tuple[Tensor, list[Scene]]:
     """All latents (N, C, 16, 16) float16 of a folder, and their scenes."""
     parts, scenes = [], []
     for path in sorted(folder.glob("???.npz")):
@@ -399,6 +388,16 @@ def _latents(folder: Path) -> tuple[Tensor, list[Scene]]:
     if not parts:
         raise FileNotFoundError(f"no latents in {folder}: encode them with `python -m tools.lab train latents`")
     return torch.cat(parts), scenes
+
+
+def draw_sampled(weights: Path, out: Path, cfg: float, steps: int) -> None:
+    """A sheet of what a model makes of the captions of held-out scenes by DDIM, below the scenes."""
+    model, scenes = load_model(weights), [sample_scene(TEST_SEED + i) for i in range(32)]
+    schedule = LabSettings(steps=steps, eta=0.0, flow=model.is_flow).schedule()
+    made = generated(model, [scene.caption for scene in scenes], [*range(32)], schedule, cfg).image
+    images = torch.stack([torch.from_numpy(render(scene).image) for scene in scenes])
+    draw_sheet(out, images, model.autoencoder.decode(made))
+    print("\n".join(scene.caption for scene in scenes))
 
 
 def bundle(weights: Path, out: Path) -> None:
@@ -411,9 +410,6 @@ def bundle(weights: Path, out: Path) -> None:
         out.with_suffix(".jsonl").write_bytes(log.read_bytes())
 
 
-# --- files ------------------------------------------------------------------------------------------------------------
-
-
 def save_weights(model: nn.Module, out: Path) -> None:
     """Write the weights in float16 beside the target, then rename."""
     beside = out.with_suffix(".part")
@@ -421,58 +417,56 @@ def save_weights(model: nn.Module, out: Path) -> None:
     os.replace(beside, out)
 
 
-def _save(path: Path, values: dict[str, Any]) -> None:
-    beside = path.with_suffix(".part")
-    torch.save(values, beside)
-    os.replace(beside, path)
-
-
-def _log(path: Path, line: dict[str, Any]) -> None:
-    with path.open("a") as file:
-        file.write(json.dumps(line) + "\n")
-    print(json.dumps(line), flush=True)
-
-
 def add_parts(parser: argparse.ArgumentParser) -> None:
     """The arguments of each part of the training."""
     commands = parser.add_subparsers(required=True, dest="part", metavar="part")
-    command = commands.add_parser("scenes", help="draw the training scenes")
-    command.add_argument("--parts", type=int, default=32, help=f"files of {PART}")
-    command.add_argument("--folder", type=Path, default=FOLDER / "scenes")
-    command = commands.add_parser("autoencoder", help="train the autoencoder, or go on")
-    command.add_argument("--out", type=Path, default=FOLDER / "autoencoder.safetensors")
-    command.add_argument("--scenes", type=Path, default=FOLDER / "scenes")
-    command.add_argument("--channels", type=int, default=4, help="of the latents")
-    command.add_argument("--steps", type=int, default=AutoencoderConfig.steps)
-    command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--save-every", type=int, default=500, metavar="STEPS")
-    command = commands.add_parser("decoded", help="measure the autoencoder on held-out scenes, and draw a sheet")
-    command.add_argument("--weights", type=Path, default=FOLDER / "autoencoder.safetensors")
-    command.add_argument("--out", type=Path, default=FOLDER / "decoded.png")
-    command.add_argument("--count", type=int, default=48)
-    command = commands.add_parser("latents", help="encode the training scenes")
-    command.add_argument("--autoencoder", type=Path, default=FOLDER / "autoencoder.safetensors")
-    command.add_argument("--scenes", type=Path, default=FOLDER / "scenes")
-    command.add_argument("--out", type=Path, default=FOLDER / "latents")
-    command = commands.add_parser("weights", help="train the network and its text encoder, or go on")
-    command.add_argument("--out", type=Path, default=FOLDER / "weights.safetensors")
-    command.add_argument("--autoencoder", type=Path, default=FOLDER / "autoencoder.safetensors")
-    command.add_argument("--latents", type=Path, default=FOLDER / "latents")
-    command.add_argument("--start", type=Path, help="weights to train on, in place of random ones")
-    command.add_argument("--flow", action="store_true", help="as a rectified flow")
-    command.add_argument("--steps", type=int, default=WeightsConfig.steps)
-    command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--save-every", type=int, default=500, metavar="STEPS")
-    command = commands.add_parser("sampled", help="draw a sheet of what the network makes of captions")
-    command.add_argument("--weights", type=Path, default=FOLDER / "weights.safetensors")
-    command.add_argument("--out", type=Path, default=FOLDER / "sampled.png")
-    command.add_argument("--cfg", type=float, default=3.0)
-    command.add_argument("--steps", type=int, default=50)
-    command = commands.add_parser("bundle", help="put the weights beside the code")
-    command.add_argument("--weights", type=Path, default=FOLDER / "weights.safetensors")
-    command.add_argument("--out", type=Path, default=WEIGHTS)
-    command = commands.add_parser("classifier", help="train the judge of the evaluation")
-    command.add_argument("--out", type=Path, default=JUDGE)
+
+    def command(name: str, text: str, *folders: str, steps: int = 0) -> argparse.ArgumentParser:
+        """A part that reads folders of `FOLDER`, and, if it trains, how."""
+        made = commands.add_parser(name, help=text)
+        for folder in folders:
+            made.add_argument(f"--{folder}", type=Path, default=FOLDER / folder)
+        if steps:
+            made.add_argument("--out", type=Path, default=FOLDER / f"{name}.safetensors")
+            made.add_argument("--steps", type=int, default=steps)
+            made.add_argument("--seed", type=int, default=0)
+            made.add_argument("--save-every", type=int, default=500, metavar="STEPS")
+        return made
+
+    def takes(parser: argparse.ArgumentParser, name: str) -> None:
+        parser.add_argument(f"--{name}", type=Path, default=FOLDER / f"{name}.safetensors")
+
+    made = commands.add_parser("scenes", help="draw the training scenes")
+    made.add_argument("--parts", type=int, default=32, help=f"files of {PART}")
+    made.add_argument("--folder", type=Path, default=FOLDER / "scenes")
+    made = command("autoencoder", "train the autoencoder, or go on", "scenes", steps=AutoencoderConfig.steps)
+    made.add_argument("--channels", type=int, default=4, help="of the latents")
+    made = commands.add_parser("decoded", help="measure the autoencoder on held-out scenes, and draw a sheet")
+    takes(made, "autoencoder")
+    made.add_argument("--out", type=Path, default=FOLDER / "decoded.png")
+    made.add_argument("--count", type=int, default=48)
+    made = command("latents", "encode the training scenes", "scenes")
+    takes(made, "autoencoder")
+    made.add_argument("--out", type=Path, default=FOLDER / "latents")
+    made = command("weights", "train the network of the bundled model, or go on", "latents", steps=WeightsConfig.steps)
+    takes(made, "autoencoder")
+    made = command("pairs", "encode an edit of each training scene", "latents")
+    takes(made, "autoencoder")
+    made.add_argument("--out", type=Path, default=FOLDER / "pairs")
+    made = command("edit", "train the edit model, or go on", "latents", "pairs", steps=EditConfig.steps)
+    takes(made, "weights")
+    made = command("flow", "train the flow model, or go on", "latents", steps=FlowConfig.steps)
+    takes(made, "weights")
+    made = commands.add_parser("sampled", help="draw a sheet of what a model makes of captions")
+    takes(made, "weights")
+    made.add_argument("--out", type=Path, default=FOLDER / "sampled.png")
+    made.add_argument("--cfg", type=float, default=3.0)
+    made.add_argument("--steps", type=int, default=50)
+    made = commands.add_parser("bundle", help="put the weights beside the code")
+    takes(made, "weights")
+    made.add_argument("--out", type=Path, default=WEIGHTS)
+    made = commands.add_parser("classifier", help="train the judge of the evaluation")
+    made.add_argument("--out", type=Path, default=JUDGE)
 
 
 def run_part(args: argparse.Namespace) -> None:
@@ -483,21 +477,24 @@ def run_part(args: argparse.Namespace) -> None:
         config = AutoencoderConfig(latent_channels=args.channels, steps=args.steps, seed=args.seed)
         train_autoencoder(args.out, args.scenes, config, args.save_every)
     elif args.part == "decoded":
-        values, images, decoded = held_out(load_autoencoder(args.weights), args.count)
+        values, images, decoded = held_out(load_autoencoder(args.autoencoder), args.count)
         draw_sheet(args.out, images, decoded)
         print(json.dumps({"psnr": float(values.mean()), "lowest": float(values.min()), "scenes": args.count}))
     elif args.part == "latents":
         encode_parts(args.autoencoder, args.scenes, args.out)
     elif args.part == "weights":
-        settings = WeightsConfig(steps=args.steps, seed=args.seed, prediction="flow" if args.flow else "v")
-        train_weights(args.out, args.autoencoder, args.latents, settings, args.save_every, args.start)
+        settings = WeightsConfig(steps=args.steps, seed=args.seed)
+        train_weights(args.out, args.autoencoder, args.latents, settings, args.save_every)
+    elif args.part == "pairs":
+        encode_pairs(args.autoencoder, args.latents, args.out)
+    elif args.part == "edit":
+        edit = EditConfig(steps=args.steps, seed=args.seed)
+        train_edit(args.out, args.weights, args.latents, args.pairs, edit, args.save_every)
+    elif args.part == "flow":
+        flow = FlowConfig(steps=args.steps, seed=args.seed)
+        train_flow(args.out, args.weights, args.latents, flow, args.save_every)
     elif args.part == "sampled":
-        model, scenes = load_model(args.weights), [sample_scene(TEST_SEED + i) for i in range(32)]
-        schedule = LabSettings(steps=args.steps, eta=0.0, flow=model.is_flow).schedule()
-        made = generated(model, [scene.caption for scene in scenes], [*range(32)], schedule, args.cfg).image
-        images = torch.stack([torch.from_numpy(render(scene).image) for scene in scenes])
-        draw_sheet(args.out, images, model.autoencoder.decode(made))
-        print("\n".join(scene.caption for scene in scenes))
+        draw_sampled(args.weights, args.out, args.cfg, args.steps)
     elif args.part == "bundle":
         bundle(args.weights, args.out)
     else:

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from demo.autoencoder import FACTOR
+from demo.flux import Flux, FluxConfig
 from demo.model import DemoModel
 from demo.network import UNet, UNetConfig
 from demo.text import TextEncoder
@@ -22,18 +23,21 @@ class Mosaic(torch.nn.Module):
         return F.interpolate(latents[:, :3], scale_factor=FACTOR)
 
 
-def small_model(prediction: str = "v") -> DemoModel:
+def small(network: UNet | Flux) -> DemoModel:
     """Each module has its own: nodes on a model stay, also where a test is to find no ComfyUI."""
-    torch.manual_seed(0)
-    config = UNetConfig(model_channels=32, prediction=prediction)
-    return DemoModel(UNet(config), TextEncoder(config.context_dim), Mosaic()).eval().requires_grad_(False)
+    return DemoModel(network, TextEncoder(network.config.context_width), Mosaic()).eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="module")
 def untrained() -> DemoModel:
-    return small_model()
+    torch.manual_seed(0)
+    return small(UNet(UNetConfig(model_channels=32)))
 
 
 @pytest.fixture(scope="module")
 def flow() -> DemoModel:
-    return small_model("flow")
+    torch.manual_seed(0)
+    network = Flux(FluxConfig(hidden_size=96, num_heads=2, depth=1, depth_single_blocks=1))
+    for parameter in network.parameters():
+        parameter.data.add_(0.1 * torch.randn_like(parameter))  # a new one predicts 0
+    return small(network)

@@ -1,0 +1,34 @@
+"""The same claims by the nodes, on a MODEL whose network is the exact predictor."""
+
+from functools import partial
+
+import pytest
+
+from tools.exact import edits, manipulations, noise_space
+from tools.exact.by_nodes import ByNodes
+from tools.exact.runs import ByCore
+
+FEW = 8
+ORACLES = {
+    "sizes": partial(noise_space.of_a_perfect_predictor, names=["Stable Diffusion, 20 steps"]),
+    "methods": partial(edits.at_the_papers_settings, draws=1, count=FEW),
+    "unguided": partial(edits.without_guidance, count=FEW),
+    "skips": edits.reached,
+    "shifts": partial(manipulations.shifted, count=FEW, by=(2,)),
+    "paint": manipulations.painted,
+    "guidance": partial(edits.way_back_of_ddim, count=FEW, cfgs=(7.5,)),
+}
+
+
+@pytest.mark.parametrize("name", ORACLES)
+def test_nodes_and_core_give_the_same_numbers(comfy, name):
+    by_core = {check.what: check.value for check in ORACLES[name](ByCore)}
+    by_nodes = ORACLES[name](ByNodes)
+    assert by_nodes
+    for check in by_nodes:
+        assert check.value == pytest.approx(by_core[check.what], abs=2e-3), check.what
+
+
+@pytest.mark.parametrize("name", ["sizes", "skips", "paint"])
+def test_what_is_no_mean_over_images_is_within_its_bound_by_the_nodes(comfy, name):
+    assert not [check for check in ORACLES[name](ByNodes) if not check.holds]

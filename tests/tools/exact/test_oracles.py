@@ -1,0 +1,46 @@
+"""The papers' claims on exact scores, with few rows; the full numbers: `python -m tools.exact`."""
+
+from functools import partial
+
+import pytest
+
+from tools.exact import attention, edits, manipulations, noise_space
+
+ORACLES = {
+    "Figs. 5": partial(noise_space.in_the_plane, rows=300),
+    "Figs. 6, 12": noise_space.of_a_perfect_predictor,
+    "There and Back Again, Tabs. 4 to 6, 9": noise_space.latents_of_plain_pixels,
+    "Tab. 1": partial(edits.at_the_papers_settings, draws=1, count=100),
+    "Figs. 2, 4": partial(edits.without_guidance, count=100),
+    "Figs. 2, 4, nothing turned": partial(edits.without_guidance, count=100, turned=0),
+    "Fig. 16": partial(edits.two_seeds, count=100),
+    "Fig. 14": edits.reached,
+    "Fig. 14, the dip": partial(edits.structure_by_skip, count=150),
+    "Fig. 11": partial(manipulations.shifted, count=60, by=(1, 2, 4)),
+    "Fig. 8": manipulations.painted,
+    "the report, Fig. 5": partial(edits.way_back_of_ddim, cfgs=(1.0, 7.5)),
+    "Fig. 9": partial(attention.with_known_maps, count=40, steps=50),
+    "between the constructions": partial(edits.between_constructions, count=100),
+}
+
+
+@pytest.mark.parametrize("name", ORACLES)
+def test_exact_scores_show_what_the_paper_says(name):
+    checks = ORACLES[name]()
+    assert checks and not [check for check in checks if not check.holds]
+
+
+def test_the_order_of_the_methods_is_more_than_chance():
+    """Tab. 1: ours over DDIM, CycleDiffusion and SDEdit, edit by edit on the same images."""
+    checks = edits.at_the_papers_settings(draws=1, count=150)
+    leads = [check for check in checks if check.what.startswith("edit friendly over")]
+    assert len(leads) == 3 and all(check.low > 0.1 for check in leads)
+
+
+def test_a_moved_picture_needs_edit_friendly_maps():
+    """Fig. 11: at the paper's range, ours is several times better than native, and CycleDiffusion is not."""
+    values = {check.what: check for check in manipulations.shifted(count=60, by=(1, 2, 4))}
+    for cells in (1, 2, 4):
+        ours, native = values[f"by {cells}, edit friendly"], values[f"by {cells}, native"]
+        assert ours.high < native.low / 2
+        assert values[f"by {cells}, CycleDiffusion"].low > ours.high

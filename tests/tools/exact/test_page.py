@@ -1,0 +1,84 @@
+"""docs/exact.md shows what was measured, every section within its bounds."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tools.exact import figures
+from tools.exact.__main__ import main
+from tools.exact.oracles import Check
+from tools.lab.figures.results import RESULTS, blocks, filled, read, tables_of
+
+DOCS = Path(__file__).parents[3] / "docs"
+PAGE, KEPT = DOCS / "exact.md", DOCS / "exact"
+
+
+def test_the_page_shows_the_numbers_of_the_results_and_every_section():
+    text, results = PAGE.read_text(encoding="utf-8"), read(KEPT / RESULTS)
+    assert filled(text, results) == text
+    assert blocks(text) == set(figures.FIGURES) == set(results["figures"])
+    shown = re.findall(r"\]\(exact/(\w+\.png)\)", text)
+    assert sorted(shown) == sorted(path.name for path in KEPT.glob("*.png"))
+
+
+def test_every_number_on_the_page_is_within_its_bound():
+    results = read(KEPT / RESULTS)
+    rows = {
+        (name, what): row
+        for name in set(results["figures"]) - {"nodes"}
+        for table in tables_of(results, name)
+        for what, row in table.rows.items()
+    }
+    assert len(rows) > 100
+    assert not [key for key, (value, _, _, expected, within) in rows.items() if abs(value - expected) > within]
+
+
+def test_the_nodes_on_the_page_are_as_the_core():
+    (table,) = tables_of(read(KEPT / RESULTS), "nodes")
+    assert len(table.rows) == len(figures.BY_BOTH) and all(apart < 1e-3 for _, apart in table.rows.values())
+
+
+def numbers_of(name):
+    (table,) = tables_of(read(KEPT / RESULTS), name)
+    return table.rows
+
+
+def test_the_sentences_of_the_page_follow_from_its_numbers():
+    """The order of the methods, CycleDiffusion beside native maps, the fall between the constructions, and the dip."""
+    leads = [row for what, row in numbers_of("methods").items() if what.startswith("edit friendly over")]
+    assert len(leads) == 3 and all(low > 0.3 for _, low, *_ in leads)
+    unguided = numbers_of("unguided")
+    for turned in (2, 4):
+        kept = {
+            method: unguided[f"{turned} of 24 turned, {method}: structure kept"]
+            for method in ("edit friendly", "DDIM", "CycleDiffusion", "native", "SDEdit")
+        }
+        assert abs(kept["native"][0] - kept["CycleDiffusion"][0]) < 0.06
+        assert kept["edit friendly"][1] > max(kept[name][2] for name in kept if name != "edit friendly")
+    between = [value for value, *_ in numbers_of("between").values()]
+    assert between == sorted(between, reverse=True)
+    dip = [value for value, *_ in numbers_of("dip").values()]
+    assert min(dip) in dip[1:-1]
+    shifts = numbers_of("shifts")
+    for cells in (1, 2, 4):
+        assert shifts[f"by {cells}, edit friendly"][2] < shifts[f"by {cells}, native"][1] / 3
+        _, low, high, *_ = shifts[f"by {cells}, CycleDiffusion - native"]
+        assert low < 0.05 and high > -0.05
+
+
+@pytest.fixture
+def one_oracle(monkeypatch):
+    def stand_in(value):
+        checks = [Check("a number", value, 1.0, 0.1)]
+        monkeypatch.setitem(figures.FIGURES, "paint", lambda: figures._result("A title", lambda: checks))
+
+    return stand_in
+
+
+@pytest.mark.parametrize(("value", "status"), [(1.05, 0), (1.2, 1)])
+def test_the_command_fails_where_a_number_is_beyond_its_bound(one_oracle, tmp_path, capsys, value, status):
+    one_oracle(value)
+    assert main(["--only", "paint", "--out", str(tmp_path)]) == status
+    assert "A title" in capsys.readouterr().out
+    assert list(read(tmp_path / RESULTS)["figures"]) == ["paint"]

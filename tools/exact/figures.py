@@ -1,0 +1,146 @@
+"""Each oracle as tables and, where a picture says more, a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ddpm_core import plots
+
+from ..lab.figures.results import Result, Table
+from . import attention, closed_forms, edits, levels, manipulations, noise_space
+from .by_nodes import ByNodes
+from .oracles import Check, as_table
+from .runs import ByCore
+
+Oracle = Callable[..., list[Check]]
+
+
+def _result(title: str, oracle: Oracle, draw: Callable[[Sequence[Check]], Figure] | None = None) -> Result:
+    checks = oracle()
+    return Result((as_table(title, checks),), draw and draw(checks))
+
+
+def figure_of_sizes(checks: Sequence[Check]) -> Figure:
+    """Size and correlation of z of E3's mixture in 50 steps, beside those of a perfect predictor."""
+    scenes = edits.Scenes.draw(1, 200)
+    pack = ByCore(scenes.mixture, levels.stable_diffusion(50))
+    native = pack.generate(scenes.images, scenes.source)
+    maps = {"native": native}
+    for method in ("CycleDiffusion", "edit friendly"):
+        maps[method] = pack.invert(method, native.image, scenes.source)
+    return plots.size_and_correlation(maps)
+
+
+def figure_of_methods(checks: Sequence[Check]) -> Figure:
+    """Structure kept by each method with its interval."""
+    kept = [check for check in checks if check.what.endswith(": structure kept")]
+    figure, axes = _axes(7, 2.6)
+    for row, check in enumerate(reversed(kept)):
+        axes.barh(row, check.value, color="C0", height=0.6)
+        axes.plot([check.low, check.high], [row, row], color="black", lw=1.5)
+    axes.set_yticks(range(len(kept)), [check.what.removesuffix(": structure kept") for check in reversed(kept)])
+    axes.set(xlim=(0, 1), xlabel="structure kept; the line is its 95% interval")
+    return figure
+
+
+def figure_of_shifts(checks: Sequence[Check]) -> Figure:
+    """Error of moved maps over the cells, with intervals."""
+    figure, axes = _axes(6, 3.6)
+    for k, name in enumerate(("native", "CycleDiffusion", "edit friendly")):
+        rows = [check for check in checks if check.what.startswith("by ") and check.what.endswith(f", {name}")]
+        cells = [int(check.what.removeprefix("by ").split(",")[0]) for check in rows]
+        axes.plot(cells, [check.value for check in rows], color=f"C{k}", marker=".", label=name)
+        axes.fill_between(
+            cells, [check.low for check in rows], [check.high for check in rows], color=f"C{k}", alpha=0.25, lw=0
+        )
+    axes.set(xlabel="cells moved, of 64", ylabel="mean squared error", ylim=(0, None))
+    axes.legend(fontsize="small")
+    return figure
+
+
+def figure_of_skips(checks: Sequence[Check]) -> Figure:
+    """How much of an edit is reached by the skip: lines by the closed form, points measured."""
+    figure, axes = _axes(6, 3.6)
+    abar = levels.stable_diffusion(100).numpy()
+    for k, (std, eta) in enumerate((std, eta) for std in edits.GAUSSIAN for eta in edits.ETAS):
+        name = f"N(m, {std:g}^2), eta {eta:g}"
+        curve = [closed_forms.reached(abar, std, skip, eta) for skip in range(100)]
+        axes.plot(range(100), curve, color=f"C{k}", label=name)
+        points = [check for check in checks if check.what.startswith(f"{name},")]
+        axes.plot(
+            [int(p.what.split("skip ")[1].split(":")[0]) for p in points], [p.value for p in points], f"C{k}o", ms=4
+        )
+    axes.set(xlabel="skip_steps of 100", ylabel="share of the edit reached", ylim=(0, 1.05))
+    axes.legend(fontsize="small")
+    return figure
+
+
+def _axes(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
+    return figure, figure.subplots()
+
+
+FEW = 24
+BY_BOTH: dict[str, Oracle] = {
+    "E2": noise_space.of_a_perfect_predictor,
+    "E3, the papers' settings": partial(edits.at_the_papers_settings, draws=1, count=FEW),
+    "E3, without guidance": partial(edits.without_guidance, count=FEW),
+    "E3, two seeds": partial(edits.two_seeds, count=FEW),
+    "E4": partial(manipulations.shifted, count=FEW, by=(1, 2, 4)),
+    "E6, data N(m, s^2)": edits.reached,
+    "E6, mixture": partial(edits.structure_by_skip, count=FEW),
+    "E7": manipulations.painted,
+    "E8": partial(edits.way_back_of_ddim, count=FEW),
+}
+"""The oracles that ask a MODEL, with few rows."""
+
+
+def apart(oracle: Oracle) -> tuple[int, float]:
+    """How many numbers an oracle has by the nodes, and how far the farthest is from the core's.
+
+    Raises:
+        NeedsComfyUI: there is none.
+    """
+    by_nodes, by_core = oracle(ByNodes), {check.what: check.value for check in oracle(ByCore)}
+    return len(by_nodes), max(abs(check.value - by_core[check.what]) for check in by_nodes)
+
+
+def nodes_and_core() -> Result:
+    """The same numbers by the nodes, on a MODEL whose network is the exact predictor."""
+    rows = {name: apart(oracle) for name, oracle in BY_BOTH.items()}
+    return Result((Table("Nodes against core", ("numbers", "largest difference"), rows, (".0f", ".1e")),))
+
+
+SD = "Stable Diffusion's schedule"
+FIGURES: dict[str, Callable[[], Result]] = {
+    "plane": lambda: _result("Data N((10, 10), I), 40 steps, 2000 paths", noise_space.in_the_plane),
+    "sizes": lambda: _result(
+        "z of a model that knows the image, 128 x 128",
+        partial(noise_space.of_a_perfect_predictor, cells=128),
+        figure_of_sizes,
+    ),
+    "methods": lambda: _result(
+        f"{SD}, 100 steps, five draws of 600 edits", edits.at_the_papers_settings, figure_of_methods
+    ),
+    "unguided": lambda: _result(
+        f"{SD}, 50 steps, no skip, cfg 1, 600 edits each",
+        lambda: [check for turned in (0, 2, 4) for check in edits.without_guidance(turned=turned)],
+    ),
+    "seeds": lambda: _result("The same edits with the noise of another seed", edits.two_seeds),
+    "between": lambda: _result("The same edits, noise of neighbours correlated", edits.between_constructions),
+    "shifts": lambda: _result(
+        f"{SD}, 100 steps, 600 signals", partial(manipulations.shifted, count=600), figure_of_shifts
+    ),
+    "plain": lambda: _result("Pixels N(m, s^2), DDIM, 100 steps", noise_space.latents_of_plain_pixels),
+    "skips": lambda: _result(f"{SD}, 100 steps, cfg 3.5 and 15", edits.reached, figure_of_skips),
+    "dip": lambda: _result(f"{SD}, 100 steps, cfg 3.5 and 15, 600 edits", edits.structure_by_skip),
+    "paint": lambda: _result("Data N(m, s^2), strength 0.05, 0.30 to 0.80 of 100 steps", manipulations.painted),
+    "guidance": lambda: _result(f"{SD}, 100 steps, root mean squared error", edits.way_back_of_ddim),
+    "words": lambda: _result("100 steps, skip 12, 200 edits each", attention.with_known_maps),
+    "nodes": nodes_and_core,
+}
+"""The sections of docs/exact.md by name."""
