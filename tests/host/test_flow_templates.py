@@ -1,4 +1,4 @@
-"""The templates for flow models, executed with random weights of SD3's, Flux's, Wan's and ACE-Step's layout.
+"""The templates for flow models and edit models, executed with random weights of the layouts that they are for.
 
 In this process, for their text encoders have one size, of many gigabytes: what the loaders of a graph would give is
 handed to it, and all else is the host's and the pack's own.
@@ -7,19 +7,27 @@ handed to it, and all else is the host's and the pack's own.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
 
 import pytest
 import torch
 
+from support.families import FAMILIES
 from tools.benchmarks.random_weights import randomize
 
 API = Path(__file__).parents[2] / "workflows" / "api"
 KINDS = {"text_edit_sd3": "flow", "text_edit_flux": "flux", "text_edit_video": "wan", "text_edit_sound": "ace"}
+EDIT_MODELS = {
+    "keep_image_flux2_klein": "Flux2 Klein",
+    "keep_image_qwen_edit": "QwenImage",
+    "keep_image_flux_kontext": "Flux",
+}
 CUT = "ImageFromBatch"  # older hosts define it only in a server
 SIDE, FRAMES = 64, 5
 SECONDS = 2
+SMALL = {"1 megapixel": {"megapixels": SIDE * SIDE / 2**20}}
 
 
 class Words:
@@ -28,22 +36,38 @@ class Words:
     def __init__(self, encode):
         self.encode = encode
 
-    def tokenize(self, text: str, lyrics: str = "") -> str:
-        return text + lyrics
+    def tokenize(self, text: str, lyrics: str = "", images: Sequence[torch.Tensor] = (), **_: str) -> str:
+        return text + lyrics + "." * len(images)
 
     def encode_from_tokens_scheduled(self, text: str):
         return self.encode(len(text))
 
 
+class Patches:
+    """A VAE that takes a picture apart into cells; channels that it cannot fill are 0."""
+
+    def __init__(self, channels: int, side: int):
+        self.channels, self.side = channels, side
+
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        cells = torch.nn.functional.pixel_unshuffle(pixels[..., :3].movedim(-1, 1), self.side)
+        return cells[:, :: cells.shape[1] // self.channels][:, : self.channels]
+
+    def decode(self, latent: torch.Tensor) -> torch.Tensor:
+        return latent[:, :3].repeat_interleave(self.side, 2).repeat_interleave(self.side, 3).movedim(1, -1)
+
+
 @pytest.fixture(scope="session")
 def random_vae(comfy):
-    """random_vae(kind): a VAE of 16 channels, of images or of videos."""
+    """random_vae(kind): a VAE of 16 channels, of images or of videos; of Flux 2, one of 128 in cells of 16 pixels."""
 
     @cache
     def make(kind: str):
         import comfy.ldm.wan.vae
         import comfy.taesd.taesd
 
+        if kind == "Flux2 Klein":
+            return Patches(128, 16)
         if kind != "wan":
             vae = comfy.taesd.taesd.TAESD(latent_channels=16)
             for part in (vae.taesd_encoder, vae.taesd_decoder):
@@ -58,12 +82,17 @@ def random_vae(comfy):
 
 
 @pytest.fixture
-def run_template(pack, host_node, random_model, random_vae, sound_vae, conditioning, monkeypatch):
-    """run_template(name): the inputs of each node by its title, the rows of each call of the model, and the guidance
-    that each call is told."""
+def run_template(comfy, pack, host_node, random_model, random_vae, sound_vae, conditioning, monkeypatch):
+    """run_template(name, **changes): the inputs of each node by its title, the rows of each call of the model, and the
+    guidance that each call is told.
+
+    Args:
+        changes: inputs by the titles of their nodes.
+    """
 
     def loaded(kind: str, graph: dict, model) -> dict:
-        clip = Words(lambda seed: conditioning(kind, seed))
+        prompt = FAMILIES[kind].prompt if kind in FAMILIES else partial(conditioning, kind)
+        clip = Words(prompt)
         vae = sound_vae(kind) if kind == "ace" else random_vae(kind)
         pixels = torch.rand((FRAMES if kind == "wan" else 1, 80, 72, 3), generator=torch.Generator().manual_seed(0))
         waveform = torch.randn((1, 2, SECONDS * 44100), generator=torch.Generator().manual_seed(0)) / 4
@@ -71,17 +100,20 @@ def run_template(pack, host_node, random_model, random_vae, sound_vae, condition
             "CheckpointLoaderSimple": (model, clip, vae),
             "UNETLoader": (model,),
             "CLIPLoader": (clip,),
+            "DualCLIPLoader": (clip,),
             "VAELoader": (vae,),
             "LoadImage": (pixels, None),
             "LoadAudio": ({"waveform": waveform, "sample_rate": 44100},),
             "GetVideoComponents": (pixels, None, 16.0),
             CUT: (pixels,),
+            "FluxKontextImageScale": (pixels[:, :SIDE, :SIDE],),  # the host's is of a megapixel
         }
         return {node: given[entry["class_type"]] for node, entry in graph.items() if entry["class_type"] in given}
 
-    def run(name: str):
-        graph, kind = json.loads((API / f"{name}.json").read_text()), KINDS[name]
-        model, rows, told = random_model(kind), [], []
+    def run(name: str, **changes: dict):
+        graph, kind = json.loads((API / f"{name}.json").read_text()), (KINDS | EDIT_MODELS)[name]
+        model = FAMILIES[kind].model(comfy) if kind in FAMILIES else random_model(kind)
+        rows, told = [], []
         apply_model = model.model.apply_model
 
         def counted(x, timestep, **c):
@@ -106,6 +138,7 @@ def run_template(pack, host_node, random_model, random_vae, sound_vae, condition
             title, inputs = graph[node]["_meta"]["title"], dict(graph[node]["inputs"])
             if graph[node]["class_type"] == "ImageScale":
                 inputs |= {"width": SIDE, "height": SIDE}
+            inputs |= changes.get(title, {})
             seen[title] = {key: output_of(value) for key, value in inputs.items()}
             return seen[title]
 
@@ -152,3 +185,29 @@ def test_the_template_of_sound_edits_at_its_settings(run_template):
     sound = seen["Edited"]["audio"]
     assert sound["waveform"].shape == (1, 2, 4096 * cells) and sound["sample_rate"] == 44100
     assert sound["waveform"].isfinite().all() and sound["waveform"].std() > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "calls"),
+    [
+        ("keep_image_flux2_klein", [1] * 4),
+        ("keep_image_qwen_edit", [2] * 20),
+        ("keep_image_flux_kontext", [1] * 20),
+    ],
+)
+def test_a_template_keeps_the_image_while_an_edit_model_works(run_template, name, calls):
+    """At no further call; held everywhere, the image comes out, which the model and Keep have both been told."""
+    seen, called, told = run_template(name, **SMALL)
+    assert called == calls
+    image = seen["Keep"]["latent_image"]["samples"]
+    edited = seen["Decode"]["samples"]["samples"]
+    assert edited.shape == image.shape and edited.isfinite().all()
+    assert (edited - image).abs().max() > 0.1 * image.std()
+    if name == "keep_image_flux_kontext":
+        assert told == [torch.tensor([2.5])] * 20
+    positive = seen["Guider" if "Guider" in seen else "Edit"]["positive"]
+    (reference,) = positive[0][1]["reference_latents"]
+    assert torch.equal(reference, image)
+    held, _, _ = run_template(name, Keep={"where": "everywhere", "amount": 1.0}, **SMALL)
+    held = held["Decode"]["samples"]["samples"]
+    assert (held - image).abs().max() <= 1e-5 * image.abs().max()
