@@ -19,10 +19,15 @@ from tools.benchmarks.random_weights import randomize
 
 API = Path(__file__).parents[2] / "workflows" / "api"
 KINDS = {"text_edit_sd3": "flow", "text_edit_flux": "flux", "text_edit_video": "wan", "text_edit_sound": "ace"}
-EDIT_MODELS = {
+FAMILY = {
     "keep_image_flux2_klein": "Flux2 Klein",
     "keep_image_qwen_edit": "QwenImage",
     "keep_image_flux_kontext": "Flux",
+    "text_edit_qwen_image": "QwenImage",
+    "text_edit_z_image_turbo": "ZImage",
+    "text_edit_flux2_klein": "Flux2 Klein",
+    "text_edit_chroma": "Chroma",
+    "text_edit_anima": "Anima",
 }
 CUT = "ImageFromBatch"  # older hosts define it only in a server
 SIDE, FRAMES = 64, 5
@@ -40,7 +45,23 @@ class Words:
         return text + lyrics + "." * len(images)
 
     def encode_from_tokens_scheduled(self, text: str):
-        return self.encode(len(text))
+        return self.encode(sum(map(ord, text)))
+
+
+class WordsOfAnima:
+    """Stands where a graph has Anima's text encoder: its tokenizer, and vectors that the tokens draw."""
+
+    def __init__(self):
+        from comfy.text_encoders.anima import AnimaTokenizer
+
+        self.tokenizer = AnimaTokenizer()
+        self.tokenize = self.tokenizer.tokenize_with_weights
+
+    def encode_from_tokens_scheduled(self, tokens):
+        qwen, t5 = (torch.tensor([token[0] for token in tokens[name][0]]) for name in ("qwen3_06b", "t5xxl"))
+        generator = torch.Generator().manual_seed(int(qwen.sum()))
+        vectors = torch.randn((1, len(qwen), 1024), generator=generator)
+        return [[vectors, {"t5xxl_ids": t5, "t5xxl_weights": torch.ones(len(t5))}]]
 
 
 class Mosaic:
@@ -65,7 +86,8 @@ class Mosaic:
 @pytest.fixture(scope="session")
 def random_vae(comfy):
     """random_vae(kind): a VAE of 16 channels, of images or of videos; of Flux 2, one of 128 in cells of 16 pixels."""
-    mosaics = {"Flux2 Klein": Mosaic(128, 16), "QwenImage": Mosaic(16, 8, frames=True)}
+    framed = Mosaic(16, 8, frames=True)
+    mosaics = {"Flux2 Klein": Mosaic(128, 16), "QwenImage": framed, "Anima": framed}
 
     @cache
     def make(kind: str):
@@ -98,7 +120,7 @@ def run_template(comfy, pack, host_node, random_model, random_vae, sound_vae, co
 
     def loaded(kind: str, graph: dict, model) -> dict:
         prompt = FAMILIES[kind].prompt if kind in FAMILIES else partial(conditioning, kind)
-        clip = Words(prompt)
+        clip = WordsOfAnima() if kind == "Anima" else Words(prompt)
         vae = sound_vae(kind) if kind == "ace" else random_vae(kind)
         pixels = torch.rand((FRAMES if kind == "wan" else 1, 80, 72, 3), generator=torch.Generator().manual_seed(0))
         waveform = torch.randn((1, 2, SECONDS * 44100), generator=torch.Generator().manual_seed(0)) / 4
@@ -118,7 +140,7 @@ def run_template(comfy, pack, host_node, random_model, random_vae, sound_vae, co
         return {node: given[entry["class_type"]] for node, entry in graph.items() if entry["class_type"] in given}
 
     def run(name: str, **changes: dict):
-        graph, kind = json.loads((API / f"{name}.json").read_text()), (KINDS | EDIT_MODELS)[name]
+        graph, kind = json.loads((API / f"{name}.json").read_text()), (KINDS | FAMILY)[name]
         model = FAMILIES[kind].model(comfy) if kind in FAMILIES else random_model(kind)
         rows, told = [], []
         apply_model = model.model.apply_model
@@ -149,9 +171,10 @@ def run_template(comfy, pack, host_node, random_model, random_vae, sound_vae, co
             seen[title] = {key: output_of(value) for key, value in inputs.items()}
             return seen[title]
 
-        for node, entry in graph.items():
-            if entry["class_type"] in ("SaveImage", "CreateVideo", "SaveAudio"):
-                inputs_of(node)
+        with torch.inference_mode():  # as a server runs a graph
+            for node, entry in graph.items():
+                if entry["class_type"] in ("SaveImage", "CreateVideo", "SaveAudio"):
+                    inputs_of(node)
         return seen, rows, told
 
     return run
@@ -176,6 +199,33 @@ def test_a_template_edits_at_its_settings(run_template, name, steps, rows, setti
     assert edited.isfinite().all() and edited.std() > 0.01
     if name == "text_edit_flux":  # FlowEdit's for Flux, told with each prompt
         assert all(guidance.tolist() == [1.5, 5.5] for guidance in told[len(check) :])
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "cfg", "rows"),
+    [
+        ("text_edit_z_image_turbo", 8, 1.0, 2 + 6 * 2),
+        ("text_edit_flux2_klein", 20, 5.0, 3 + 14 * 4),
+        ("text_edit_chroma", 26, 3.5, 3 + 18 * 4),
+        ("text_edit_qwen_image", 20, 4.0, 20 + 6 * 4 + 8 * 2),
+        ("text_edit_anima", 30, 4.0, 30 + 18 * 3 + 3 * 2),
+    ],
+)
+def test_a_template_of_a_transformer_edits_and_under_its_own_words_gives_the_image_back(
+    run_template, name, steps, cfg, rows
+):
+    seen, called, _ = run_template(name)
+    (invert, edit), held = (seen.get(title, {}) for title in ("Invert", "Edit")), "Invert" in seen
+    assert ((invert or edit)["steps"], edit["cfg" if held else "target_cfg"]) == (steps, cfg)
+    assert ("attention" in edit) == held
+    assert sum(called) == rows, called
+    image, edited = (invert or edit)["latent_image"]["samples"], seen["Decode"]["samples"]["samples"]
+    assert edited.shape == image.shape and edited.isfinite().all()
+    assert (edited - image).abs().max() > 1e-3 * image.std()
+    source = seen["Words"]["source_text"] if "Words" in seen else seen["Source prompt"]["text"]
+    same = {"Words": {"target_text": source}, "Target prompt": {"text": source}}
+    back, _, _ = run_template(name, **same, Edit={"cfg" if held else "target_cfg": 1.0})
+    assert (back["Decode"]["samples"]["samples"] - image).abs().max() <= 1e-5 * image.abs().max()
 
 
 def test_the_template_of_sound_edits_at_its_settings(run_template):

@@ -15,6 +15,13 @@ from .flows import SOUND, VIDEO, text_edit_flux, text_edit_sd3, text_edit_sound,
 from .inversions import compare_inversions, noise_statistics
 from .manipulation import color_edit, sdedit_comparison, shift_and_flip, tour
 from .masks import find_the_mask, local_edit, several_edits
+from .transformers import (
+    text_edit_anima,
+    text_edit_chroma,
+    text_edit_flux2_klein,
+    text_edit_qwen_image,
+    text_edit_z_image_turbo,
+)
 
 __all__ = ["EXAMPLES", "SOUND", "VIDEO", "models_of"]
 
@@ -28,6 +35,11 @@ EXAMPLES: dict[str, Callable[[], Workflow]] = {
         text_edit_turbo,
         text_edit_sd3,
         text_edit_flux,
+        text_edit_qwen_image,
+        text_edit_z_image_turbo,
+        text_edit_flux2_klein,
+        text_edit_chroma,
+        text_edit_anima,
         text_edit_video,
         text_edit_sound,
         keep_image_flux2_klein,

@@ -4,44 +4,38 @@ from __future__ import annotations
 
 from ..blocks import IMAGE, IMAGE_ROOM, RESULT, SAMPLE, TARGET_COLORS, TEXT_ROOM, WORDS, Pipeline, save
 from ..graph import Group, Node, Note, Output, Workflow
-from .checkpoints import HUGGING_FACE
+from .checkpoints import file_of, loaded_apart
 
 INSTRUCTION = "Make it winter: the hill is covered in snow."
 
 
-def _file(directory: str, repository: str, path: str) -> dict[str, str]:
-    """A file of weights in a repository of Hugging Face."""
-    url = f"{HUGGING_FACE}/{repository}/resolve/main/{path}"
-    return {"name": path.rpartition("/")[2], "url": url, "directory": directory}
-
-
-KLEIN_MODEL = _file("diffusion_models", "black-forest-labs/FLUX.2-klein-4b-fp8", "flux-2-klein-4b-fp8.safetensors")
-KLEIN_CLIP = _file("text_encoders", "Comfy-Org/z_image_turbo", "split_files/text_encoders/qwen_3_4b.safetensors")
-KLEIN_VAE = _file("vae", "Comfy-Org/flux2-dev", "split_files/vae/flux2-vae.safetensors")
-QWEN_MODEL = _file(
+KLEIN_MODEL = file_of("diffusion_models", "black-forest-labs/FLUX.2-klein-4b-fp8", "flux-2-klein-4b-fp8.safetensors")
+KLEIN_CLIP = file_of("text_encoders", "Comfy-Org/z_image_turbo", "split_files/text_encoders/qwen_3_4b.safetensors")
+KLEIN_VAE = file_of("vae", "Comfy-Org/flux2-dev", "split_files/vae/flux2-vae.safetensors")
+QWEN_MODEL = file_of(
     "diffusion_models",
     "Comfy-Org/Qwen-Image-Edit_ComfyUI",
     "split_files/diffusion_models/qwen_image_edit_2509_fp8_e4m3fn.safetensors",
 )
-QWEN_CLIP = _file(
+QWEN_CLIP = file_of(
     "text_encoders",
     "Comfy-Org/Qwen-Image_ComfyUI",
     "split_files/text_encoders/qwen_2.5_vl_7b_fp8_scaled.safetensors",
 )
-QWEN_VAE = _file("vae", "Comfy-Org/Qwen-Image_ComfyUI", "split_files/vae/qwen_image_vae.safetensors")
-KONTEXT_MODEL = _file(
+QWEN_VAE = file_of("vae", "Comfy-Org/Qwen-Image_ComfyUI", "split_files/vae/qwen_image_vae.safetensors")
+KONTEXT_MODEL = file_of(
     "diffusion_models",
     "Comfy-Org/flux1-kontext-dev_ComfyUI",
     "split_files/diffusion_models/flux1-dev-kontext_fp8_scaled.safetensors",
 )
-CLIP_L = _file("text_encoders", "comfyanonymous/flux_text_encoders", "clip_l.safetensors")
-T5 = _file("text_encoders", "comfyanonymous/flux_text_encoders", "t5xxl_fp8_e4m3fn_scaled.safetensors")
-KONTEXT_VAE = _file("vae", "Comfy-Org/Lumina_Image_2.0_Repackaged", "split_files/vae/ae.safetensors")
+CLIP_L = file_of("text_encoders", "comfyanonymous/flux_text_encoders", "clip_l.safetensors")
+T5 = file_of("text_encoders", "comfyanonymous/flux_text_encoders", "t5xxl_fp8_e4m3fn_scaled.safetensors")
+KONTEXT_VAE = file_of("vae", "Comfy-Org/Lumina_Image_2.0_Repackaged", "split_files/vae/ae.safetensors")
 
 
 def keep_image_flux2_klein() -> Workflow:
     """Four steps without guidance, by the model's own scheduler."""
-    pipeline, loaders = _loaded(KLEIN_MODEL, KLEIN_CLIP, KLEIN_VAE, "flux2")
+    pipeline, loaders = loaded_apart(KLEIN_MODEL, KLEIN_CLIP, KLEIN_VAE, "flux2")
     image = _image()
     scale = Node(
         "ImageScaleToTotalPixels",
@@ -84,7 +78,7 @@ def keep_image_flux2_klein() -> Workflow:
 
 def keep_image_qwen_edit() -> Workflow:
     """The model's own text encoder reads the image too, and hands it on to the network."""
-    pipeline, loaders = _loaded(QWEN_MODEL, QWEN_CLIP, QWEN_VAE, "qwen_image")
+    pipeline, loaders = loaded_apart(QWEN_MODEL, QWEN_CLIP, QWEN_VAE, "qwen_image")
     shift = Node("ModelSamplingAuraFlow", "Shift", {"model": pipeline.model, "shift": 3.0}, collapsed=True)
     pipeline.model = shift["MODEL"]
     image = _image()
@@ -111,7 +105,7 @@ def keep_image_qwen_edit() -> Workflow:
 
 def keep_image_flux_kontext() -> Workflow:
     """Guidance is told to the model, so a step is one call."""
-    pipeline, loaders = _loaded(KONTEXT_MODEL, CLIP_L, KONTEXT_VAE, "flux", T5)
+    pipeline, loaders = loaded_apart(KONTEXT_MODEL, CLIP_L, KONTEXT_VAE, "flux", T5)
     image = _image()
     scale = Node("FluxKontextImageScale", "Scale", {"image": image["IMAGE"]}, collapsed=True)
     encoded = pipeline.encode(scale["IMAGE"])
@@ -127,24 +121,6 @@ def keep_image_flux_kontext() -> Workflow:
         [[*loaders, image, scale, encoded], [asked, seen, guided, empty], [keep], [edit]],
         edit["LATENT"],
     )
-
-
-def _loaded(
-    model: dict[str, str], clip: dict[str, str], vae: dict[str, str], kind: str, second: dict[str, str] | None = None
-) -> tuple[Pipeline, list[Node]]:
-    """Model, text encoder of one or two files, and VAE; the nodes that load them."""
-    models = [file for file in (clip, second) if file]
-    names = (
-        {"clip_name": clip["name"]} if second is None else {"clip_name1": clip["name"], "clip_name2": second["name"]}
-    )
-    loaders = [
-        Node("UNETLoader", "Model", {"unet_name": model["name"], "weight_dtype": "default"}, models=[model]),
-        Node(
-            "CLIPLoader" if second is None else "DualCLIPLoader", "Text encoder", names | {"type": kind}, models=models
-        ),
-        Node("VAELoader", "VAE", {"vae_name": vae["name"]}, models=[vae]),
-    ]
-    return Pipeline(loaders[0]["MODEL"], loaders[1]["CLIP"], loaders[2]["VAE"]), loaders
 
 
 def _image() -> Node:
