@@ -159,10 +159,10 @@ def test_opens_as_it_is_meant(rendered, definitions, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_shows_all_from_the_templates_dialog(rendered, name):
-    """Newer front ends fit a template into the window, whatever view it has saved."""
-    rendered.open(WORKFLOWS / f"{name}.json", openSource="template")
-    assert_legible(rendered, name)
+def test_shows_all_from_the_templates_dialog(nodes_2, name):
+    """Newer front ends fit a template into the window, whatever view it has saved. In Nodes 2.0, which draws larger."""
+    nodes_2.open(WORKFLOWS / f"{name}.json", openSource="template")
+    assert_legible(nodes_2, name)
 
 
 @pytest.mark.parametrize("rendered", [CANVAS], indirect=True)

@@ -107,14 +107,16 @@ class Family:
         settings |= {"scheduler": self.told.scheduler, "seed": SEED, "skip_steps": 0, "variations": 1}
         return self._run("EditFriendlyEdit", model=self.model, **settings | inputs)[0]["samples"]
 
-    def by_the_hosts_sampler(self, prompt=None, noise_mask: torch.Tensor | None = None, seed: int = 1) -> torch.Tensor:
+    def by_the_hosts_sampler(
+        self, prompt=None, noise_mask: torch.Tensor | None = None, seed: int = 1, cfg: float | None = None
+    ) -> torch.Tensor:
         """A step from the level that a run starts from to 0."""
         import comfy.sample
 
         return comfy.sample.sample_custom(
             self.model,
             comfy.sample.prepare_noise(self.samples, seed),
-            self.told.cfg,
+            cfg or self.told.cfg,
             comfy.samplers.sampler_object("euler"),
             self.first_step,
             prompt or self.source,
@@ -299,6 +301,10 @@ def test_what_is_kept_is_shown_as_by_the_hosts_own_samplers(family, measured, mo
 
 def test_attention_is_edited_or_said_to_be_out_of_reach(family, measured, pack):
     """With all keys and values of the source, or its maps of words, the image comes back; an edit is another."""
+    try:
+        family.by_the_hosts_sampler(cfg=1.0)
+    except ValueError as error:  # Hunyuan3D 2.1 of older hosts
+        pytest.skip(f"the host itself cannot run it without guidance: {error}")
     told, core, unguided = family.told, pack.core.attention, family.inverted(eta=1.0, cfg=1.0)[0]
     share = pack.run("EditFriendlyShareAttention", source=family.source, method="keys and values")[0]
     tokens = told.text[0]

@@ -1,4 +1,4 @@
-"""The templates for flow models, executed with random weights of SD3's, Flux's, Wan's and ACE-Step's layout.
+"""The templates for flow models and edit models, executed with random weights of the layouts that they are for.
 
 In this process, for their text encoders have one size, of many gigabytes: what the loaders of a graph would give is
 handed to it, and all else is the host's and the pack's own.
@@ -7,19 +7,32 @@ handed to it, and all else is the host's and the pack's own.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
 
 import pytest
 import torch
 
+from support.families import FAMILIES
 from tools.benchmarks.random_weights import randomize
 
 API = Path(__file__).parents[2] / "workflows" / "api"
 KINDS = {"text_edit_sd3": "flow", "text_edit_flux": "flux", "text_edit_video": "wan", "text_edit_sound": "ace"}
+FAMILY = {
+    "keep_image_flux2_klein": "Flux2 Klein",
+    "keep_image_qwen_edit": "QwenImage",
+    "keep_image_flux_kontext": "Flux",
+    "text_edit_qwen_image": "QwenImage",
+    "text_edit_z_image_turbo": "ZImage",
+    "text_edit_flux2_klein": "Flux2 Klein",
+    "text_edit_chroma": "Chroma",
+    "text_edit_anima": "Anima",
+}
 CUT = "ImageFromBatch"  # older hosts define it only in a server
 SIDE, FRAMES = 64, 5
 SECONDS = 2
+SMALL = {"1 megapixel": {"megapixels": SIDE * SIDE / 2**20}}
 
 
 class Words:
@@ -28,22 +41,61 @@ class Words:
     def __init__(self, encode):
         self.encode = encode
 
-    def tokenize(self, text: str, lyrics: str = "") -> str:
-        return text + lyrics
+    def tokenize(self, text: str, lyrics: str = "", images: Sequence[torch.Tensor] = (), **_: str) -> str:
+        return text + lyrics + "." * len(images)
 
     def encode_from_tokens_scheduled(self, text: str):
-        return self.encode(len(text))
+        return self.encode(sum(map(ord, text)))
+
+
+class WordsOfAnima:
+    """Stands where a graph has Anima's text encoder: its tokenizer, and vectors that the tokens draw."""
+
+    def __init__(self):
+        from comfy.text_encoders.anima import AnimaTokenizer
+
+        self.tokenizer = AnimaTokenizer()
+        self.tokenize = self.tokenizer.tokenize_with_weights
+
+    def encode_from_tokens_scheduled(self, tokens):
+        qwen, t5 = (torch.tensor([token[0] for token in tokens[name][0]]) for name in ("qwen3_06b", "t5xxl"))
+        generator = torch.Generator().manual_seed(int(qwen.sum()))
+        vectors = torch.randn((1, len(qwen), 1024), generator=generator)
+        return [[vectors, {"t5xxl_ids": t5, "t5xxl_weights": torch.ones(len(t5))}]]
+
+
+class Mosaic:
+    """A VAE whose latents are the mean colors of cells, over and over.
+
+    Of a picture of any size there are as many cells: a text encoder that enlarges one to a megapixel stays fast.
+    """
+
+    def __init__(self, channels: int, cell: int, frames: bool = False):
+        self.channels, self.cell, self.frames = channels, cell, frames
+
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        colors = torch.nn.functional.adaptive_avg_pool2d(pixels[..., :3].movedim(-1, 1), SIDE // self.cell)
+        latent = colors.repeat(1, self.channels // 3 + 1, 1, 1)[:, : self.channels]
+        return latent[:, :, None] if self.frames else latent
+
+    def decode(self, latent: torch.Tensor) -> torch.Tensor:
+        latent = latent[:, :, 0] if self.frames else latent
+        return latent[:, :3].repeat_interleave(self.cell, 2).repeat_interleave(self.cell, 3).movedim(1, -1)
 
 
 @pytest.fixture(scope="session")
 def random_vae(comfy):
-    """random_vae(kind): a VAE of 16 channels, of images or of videos."""
+    """random_vae(kind): a VAE of 16 channels, of images or of videos; of Flux 2, one of 128 in cells of 16 pixels."""
+    framed = Mosaic(16, 8, frames=True)
+    mosaics = {"Flux2 Klein": Mosaic(128, 16), "QwenImage": framed, "Anima": framed}
 
     @cache
     def make(kind: str):
         import comfy.ldm.wan.vae
         import comfy.taesd.taesd
 
+        if kind in mosaics:
+            return mosaics[kind]
         if kind != "wan":
             vae = comfy.taesd.taesd.TAESD(latent_channels=16)
             for part in (vae.taesd_encoder, vae.taesd_decoder):
@@ -58,12 +110,17 @@ def random_vae(comfy):
 
 
 @pytest.fixture
-def run_template(pack, host_node, random_model, random_vae, sound_vae, conditioning, monkeypatch):
-    """run_template(name): the inputs of each node by its title, the rows of each call of the model, and the guidance
-    that each call is told."""
+def run_template(comfy, pack, host_node, random_model, random_vae, sound_vae, conditioning, monkeypatch):
+    """run_template(name, **changes): the inputs of each node by its title, the rows of each call of the model, and the
+    guidance that each call is told.
+
+    Args:
+        changes: inputs by the titles of their nodes.
+    """
 
     def loaded(kind: str, graph: dict, model) -> dict:
-        clip = Words(lambda seed: conditioning(kind, seed))
+        prompt = FAMILIES[kind].prompt if kind in FAMILIES else partial(conditioning, kind)
+        clip = WordsOfAnima() if kind == "Anima" else Words(prompt)
         vae = sound_vae(kind) if kind == "ace" else random_vae(kind)
         pixels = torch.rand((FRAMES if kind == "wan" else 1, 80, 72, 3), generator=torch.Generator().manual_seed(0))
         waveform = torch.randn((1, 2, SECONDS * 44100), generator=torch.Generator().manual_seed(0)) / 4
@@ -71,17 +128,21 @@ def run_template(pack, host_node, random_model, random_vae, sound_vae, condition
             "CheckpointLoaderSimple": (model, clip, vae),
             "UNETLoader": (model,),
             "CLIPLoader": (clip,),
+            "DualCLIPLoader": (clip,),
             "VAELoader": (vae,),
             "LoadImage": (pixels, None),
             "LoadAudio": ({"waveform": waveform, "sample_rate": 44100},),
             "GetVideoComponents": (pixels, None, 16.0),
             CUT: (pixels,),
+            "GetImageSize": (SIDE, SIDE),  # the host's tells it to the page, too
+            "FluxKontextImageScale": (pixels[:, :SIDE, :SIDE],),  # the host's is of a megapixel
         }
         return {node: given[entry["class_type"]] for node, entry in graph.items() if entry["class_type"] in given}
 
-    def run(name: str):
-        graph, kind = json.loads((API / f"{name}.json").read_text()), KINDS[name]
-        model, rows, told = random_model(kind), [], []
+    def run(name: str, **changes: dict):
+        graph, kind = json.loads((API / f"{name}.json").read_text()), (KINDS | FAMILY)[name]
+        model = FAMILIES[kind].model(comfy) if kind in FAMILIES else random_model(kind)
+        rows, told = [], []
         apply_model = model.model.apply_model
 
         def counted(x, timestep, **c):
@@ -106,12 +167,14 @@ def run_template(pack, host_node, random_model, random_vae, sound_vae, condition
             title, inputs = graph[node]["_meta"]["title"], dict(graph[node]["inputs"])
             if graph[node]["class_type"] == "ImageScale":
                 inputs |= {"width": SIDE, "height": SIDE}
+            inputs |= changes.get(title, {})
             seen[title] = {key: output_of(value) for key, value in inputs.items()}
             return seen[title]
 
-        for node, entry in graph.items():
-            if entry["class_type"] in ("SaveImage", "CreateVideo", "SaveAudio"):
-                inputs_of(node)
+        with torch.inference_mode():  # as a server runs a graph
+            for node, entry in graph.items():
+                if entry["class_type"] in ("SaveImage", "CreateVideo", "SaveAudio"):
+                    inputs_of(node)
         return seen, rows, told
 
     return run
@@ -138,6 +201,33 @@ def test_a_template_edits_at_its_settings(run_template, name, steps, rows, setti
         assert all(guidance.tolist() == [1.5, 5.5] for guidance in told[len(check) :])
 
 
+@pytest.mark.parametrize(
+    ("name", "steps", "cfg", "rows"),
+    [
+        ("text_edit_z_image_turbo", 8, 1.0, 2 + 6 * 2),
+        ("text_edit_flux2_klein", 20, 5.0, 3 + 14 * 4),
+        ("text_edit_chroma", 26, 3.5, 3 + 18 * 4),
+        ("text_edit_qwen_image", 20, 4.0, 20 + 6 * 4 + 8 * 2),
+        ("text_edit_anima", 30, 4.0, 30 + 18 * 3 + 3 * 2),
+    ],
+)
+def test_a_template_of_a_transformer_edits_and_under_its_own_words_gives_the_image_back(
+    run_template, name, steps, cfg, rows
+):
+    seen, called, _ = run_template(name)
+    (invert, edit), held = (seen.get(title, {}) for title in ("Invert", "Edit")), "Invert" in seen
+    assert ((invert or edit)["steps"], edit["cfg" if held else "target_cfg"]) == (steps, cfg)
+    assert ("attention" in edit) == held
+    assert sum(called) == rows, called
+    image, edited = (invert or edit)["latent_image"]["samples"], seen["Decode"]["samples"]["samples"]
+    assert edited.shape == image.shape and edited.isfinite().all()
+    assert (edited - image).abs().max() > 1e-3 * image.std()
+    source = seen["Words"]["source_text"] if "Words" in seen else seen["Source prompt"]["text"]
+    same = {"Words": {"target_text": source}, "Target prompt": {"text": source}}
+    back, _, _ = run_template(name, **same, Edit={"cfg" if held else "target_cfg": 1.0})
+    assert (back["Decode"]["samples"]["samples"] - image).abs().max() <= 1e-5 * image.abs().max()
+
+
 def test_the_template_of_sound_edits_at_its_settings(run_template):
     seen, called, _ = run_template("text_edit_sound")
     assert called == [1] * 50 + [2] * 35  # without guidance, then with
@@ -152,3 +242,25 @@ def test_the_template_of_sound_edits_at_its_settings(run_template):
     sound = seen["Edited"]["audio"]
     assert sound["waveform"].shape == (1, 2, 4096 * cells) and sound["sample_rate"] == 44100
     assert sound["waveform"].isfinite().all() and sound["waveform"].std() > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [("keep_image_flux2_klein", 4), ("keep_image_qwen_edit", 2 * 20), ("keep_image_flux_kontext", 20)],
+)
+def test_a_template_keeps_the_image_while_an_edit_model_works(run_template, name, rows):
+    """At no further call; held everywhere, the image comes out, which the model and Keep have both been told."""
+    seen, called, told = run_template(name, **SMALL)
+    assert sum(called) == rows
+    image = seen["Keep"]["latent_image"]["samples"]
+    edited = seen["Decode"]["samples"]["samples"]
+    assert edited.shape == image.shape and edited.isfinite().all()
+    assert (edited - image).abs().max() > 0.1 * image.std()
+    if name == "keep_image_flux_kontext":
+        assert told == [torch.tensor([2.5])] * 20
+    positive = seen["Guider" if "Guider" in seen else "Edit"]["positive"]
+    (reference,) = positive[0][1]["reference_latents"]
+    torch.testing.assert_close(reference, image, atol=0.05, rtol=0)  # Qwen's encoder enlarges it first
+    held, _, _ = run_template(name, Keep={"where": "everywhere", "amount": 1.0}, **SMALL)
+    held = held["Decode"]["samples"]["samples"]
+    assert (held - image).abs().max() <= 1e-5 * image.abs().max()

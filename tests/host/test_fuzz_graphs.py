@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.host_patches import anything, patch_nodes
@@ -48,7 +48,7 @@ def by_ksampler(host_node, conditioning):
 
     def run(model, kind: str, latent: dict) -> torch.Tensor | None:
         prompts = {"positive": conditioning(kind, 1), "negative": conditioning(kind, 2)}
-        settings = {
+        chosen = {
             "seed": 3,
             "steps": STEPS,
             "cfg": 3.5,
@@ -57,7 +57,7 @@ def by_ksampler(host_node, conditioning):
             "denoise": 1.0,
         }
         try:
-            picture = host_node("KSampler", model=model, latent_image=latent, **prompts, **settings)[0]["samples"]
+            picture = host_node("KSampler", model=model, latent_image=latent, **prompts, **chosen)[0]["samples"]
         except Exception:
             return None
         return picture if picture.isfinite().all() else None
@@ -73,6 +73,7 @@ def or_why(run, *args) -> torch.Tensor | str:
         return str(error)
 
 
+@settings(max_examples=settings.default.max_examples // 3)  # each is a run of a model by several nodes
 @given(st.data())
 def test_any_chain_of_patches(
     pack,
@@ -96,14 +97,14 @@ def test_any_chain_of_patches(
     model = chained(data, random_model(kind))
     if model is None or by_ksampler(model, kind, image) is None:
         return
-    settings = {"steps": STEPS, "scheduler": "simple", "skip_steps": 1}
+    chosen = {"steps": STEPS, "scheduler": "simple", "skip_steps": 1}
     target = {"positive": conditioning(kind, 9), "negative": conditioning(kind, 2), "cfg": 7.0, "skip_steps": 1}
 
     def in_two(image: dict) -> torch.Tensor:
-        return sample(model, invert(model, kind, latent_image=image, **settings), kind, **target)
+        return sample(model, invert(model, kind, latent_image=image, **chosen), kind, **target)
 
     def in_one(image: dict) -> torch.Tensor:
-        return edit(model, kind, latent_image=image, **settings)
+        return edit(model, kind, latent_image=image, **chosen)
 
     two, one = or_why(in_two, image), or_why(in_one, image)
     if isinstance(two, str) or isinstance(one, str):
@@ -113,7 +114,7 @@ def test_any_chain_of_patches(
     apart = relative(one, two)
     assert apart <= 1e-6 or apart <= rounding(in_one, image), f"one pass and two are {apart:.2g} apart"
 
-    maps = invert(model, kind, latent_image=image, **settings)
+    maps = invert(model, kind, latent_image=image, **chosen)
     off = (sample(model, maps, kind, skip_steps=1) - image["samples"]).abs().max()
     largest = max(maps.states.abs().max(), maps.residuals.abs().max())
     assert off <= 1e-5 * largest or off <= rounding(in_two, image) * two.abs().max(), f"the image is {off:.2g} off"

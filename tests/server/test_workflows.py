@@ -20,7 +20,7 @@ CHECKPOINTS = {  # tests/host executes the others, whose text encoders have one 
     "text_edit_sdxl": save_sdxl_checkpoint,
     "text_edit_turbo": save_sdxl_checkpoint,
 }
-FILES = {"ckpt_name", "clip_name", "unet_name", "vae_name", "file", "image", "audio"}
+FILES = {"ckpt_name", "clip_name", "clip_name1", "clip_name2", "unet_name", "vae_name", "file", "image", "audio"}
 DEPRECATED_LATER = {"SaveAudio"}  # the only node that keeps sound in a file on all hosts
 VALUES = {"INT": int, "FLOAT": int | float, "STRING": str, "BOOLEAN": bool}
 

@@ -18,7 +18,9 @@ globalThis.templates = {
             graph.add(node)
             for (const [index, widget] of (node.widgets ?? []).entries()) {
                 const value = inputs[widget.name] ?? defaults[index]
-                widget.value = value.node ? defaults[index] : value
+                // A text that has a wire shows none; some front ends remember one of another graph's node.
+                const unused = widget.type === 'customtext' ? '' : defaults[index]
+                widget.value = value.node ? unused : value
                 // The same seed at each Run, so that what changes is what the reader changed.
                 if (widget.name === 'control_after_generate') widget.value = 'fixed'
             }

@@ -9,11 +9,19 @@ from collections.abc import Callable, Mapping
 from ..graph import Workflow
 from .attention import compare_attention, prompt_to_prompt, zero_shot
 from .checkpoints import text_edit_p2p, text_edit_sd15, text_edit_sdxl, text_edit_turbo
+from .edit_models import keep_image_flux2_klein, keep_image_flux_kontext, keep_image_qwen_edit
 from .first import load_and_edit, quick_start, save_and_reuse, settings_grid, variations
 from .flows import SOUND, VIDEO, text_edit_flux, text_edit_sd3, text_edit_sound, text_edit_video
 from .inversions import compare_inversions, noise_statistics
 from .manipulation import color_edit, sdedit_comparison, shift_and_flip, tour
 from .masks import find_the_mask, local_edit, several_edits
+from .transformers import (
+    text_edit_anima,
+    text_edit_chroma,
+    text_edit_flux2_klein,
+    text_edit_qwen_image,
+    text_edit_z_image_turbo,
+)
 
 __all__ = ["EXAMPLES", "SOUND", "VIDEO", "models_of"]
 
@@ -27,8 +35,16 @@ EXAMPLES: dict[str, Callable[[], Workflow]] = {
         text_edit_turbo,
         text_edit_sd3,
         text_edit_flux,
+        text_edit_qwen_image,
+        text_edit_z_image_turbo,
+        text_edit_flux2_klein,
+        text_edit_chroma,
+        text_edit_anima,
         text_edit_video,
         text_edit_sound,
+        keep_image_flux2_klein,
+        keep_image_qwen_edit,
+        keep_image_flux_kontext,
         variations,
         shift_and_flip,
         color_edit,

@@ -18,6 +18,14 @@ from ..blocks import (
 from ..graph import Group, Node, Note, Output, Workflow
 
 HUGGING_FACE = "https://huggingface.co"
+
+
+def file_of(directory: str, repository: str, path: str) -> dict[str, str]:
+    """A file of weights in a repository of Hugging Face."""
+    url = f"{HUGGING_FACE}/{repository}/resolve/main/{path}"
+    return {"name": path.rpartition("/")[2], "url": url, "directory": directory}
+
+
 SD15_MODEL = {
     "name": "v1-5-pruned-emaonly-fp16.safetensors",
     "url": f"{HUGGING_FACE}/Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/v1-5-pruned-emaonly-fp16.safetensors",
@@ -113,6 +121,24 @@ def loaded(model: dict[str, str]) -> tuple[Node, Pipeline]:
     """The loader of a checkpoint, and what is built from it."""
     loader = Node("CheckpointLoaderSimple", "Model", {"ckpt_name": model["name"]}, width=290, models=[model])
     return loader, Pipeline(loader["MODEL"], loader["CLIP"], loader["VAE"])
+
+
+def loaded_apart(
+    model: dict[str, str], clip: dict[str, str], vae: dict[str, str], kind: str, second: dict[str, str] | None = None
+) -> tuple[Pipeline, list[Node]]:
+    """Model, text encoder of one or two files, and VAE; the nodes that load them."""
+    models = [file for file in (clip, second) if file]
+    names = (
+        {"clip_name": clip["name"]} if second is None else {"clip_name1": clip["name"], "clip_name2": second["name"]}
+    )
+    loaders = [
+        Node("UNETLoader", "Model", {"unet_name": model["name"], "weight_dtype": "default"}, models=[model]),
+        Node(
+            "CLIPLoader" if second is None else "DualCLIPLoader", "Text encoder", names | {"type": kind}, models=models
+        ),
+        Node("VAELoader", "VAE", {"vae_name": vae["name"]}, models=[vae]),
+    ]
+    return Pipeline(loaders[0]["MODEL"], loaders[1]["CLIP"], loaders[2]["VAE"]), loaders
 
 
 def cropped(image: Output, width: int, height: int) -> Node:
