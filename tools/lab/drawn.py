@@ -400,58 +400,54 @@ def main() -> None:
     """Run one command."""
     parser = argparse.ArgumentParser(prog="python -m tools.lab.drawn", description=__doc__)
     commands = parser.add_subparsers(required=True, dest="command")
-    command = commands.add_parser("scenes", help="draw the training scenes")
+
+    def add(name: str, text: str, *reads: str, out: str, steps: int = 0) -> argparse.ArgumentParser:
+        """A command that reads what others have written, folders or weights, and, if it trains, how."""
+        command = commands.add_parser(name, help=text)
+        for read in reads:
+            folder = read in ("scenes", "latents", "pairs")
+            command.add_argument(f"--{read}", type=Path, default=FOLDER / (read if folder else f"{read}.safetensors"))
+        command.add_argument("--out", type=Path, default=FOLDER / out)
+        if steps:
+            command.add_argument("--steps", type=int, default=steps)
+            command.add_argument("--seed", type=int, default=0)
+            command.add_argument("--save-every", type=int, default=500, metavar="STEPS")
+        return command
+
+    command = add("scenes", "draw the training scenes", out="scenes")
     command.add_argument("--parts", type=int, default=32, help=f"files of {PART}")
-    command.add_argument("--folder", type=Path, default=FOLDER / "scenes")
-    command = commands.add_parser("autoencoder", help="train the autoencoder, or go on")
-    command.add_argument("--out", type=Path, default=FOLDER / "autoencoder.safetensors")
-    command.add_argument("--scenes", type=Path, default=FOLDER / "scenes")
+    command = add(
+        "autoencoder",
+        "train the autoencoder, or go on",
+        "scenes",
+        out="autoencoder.safetensors",
+        steps=AutoencoderConfig.steps,
+    )
     command.add_argument("--channels", type=int, default=4, help="of the latents")
-    command.add_argument("--steps", type=int, default=AutoencoderConfig.steps)
-    command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--save-every", type=int, default=500, metavar="STEPS")
-    command = commands.add_parser("decoded", help="measure the autoencoder on held-out scenes, and draw a sheet")
-    command.add_argument("--weights", type=Path, default=FOLDER / "autoencoder.safetensors")
-    command.add_argument("--out", type=Path, default=FOLDER / "decoded.png")
+    command = add(
+        "decoded", "measure the autoencoder on held-out scenes, and draw a sheet", "weights", out="decoded.png"
+    )
+    command.set_defaults(weights=FOLDER / "autoencoder.safetensors")
     command.add_argument("--count", type=int, default=48)
-    command = commands.add_parser("latents", help="encode the training scenes")
-    command.add_argument("--autoencoder", type=Path, default=FOLDER / "autoencoder.safetensors")
-    command.add_argument("--scenes", type=Path, default=FOLDER / "scenes")
-    command.add_argument("--out", type=Path, default=FOLDER / "latents")
-    command = commands.add_parser("weights", help="train the network and its text encoder, or go on")
-    command.add_argument("--out", type=Path, default=FOLDER / "weights.safetensors")
-    command.add_argument("--autoencoder", type=Path, default=FOLDER / "autoencoder.safetensors")
-    command.add_argument("--latents", type=Path, default=FOLDER / "latents")
-    command.add_argument("--steps", type=int, default=WeightsConfig.steps)
-    command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--save-every", type=int, default=500, metavar="STEPS")
-    command = commands.add_parser("pairs", help="encode an edit of each training scene")
-    command.add_argument("--autoencoder", type=Path, default=FOLDER / "autoencoder.safetensors")
-    command.add_argument("--latents", type=Path, default=FOLDER / "latents")
-    command.add_argument("--out", type=Path, default=FOLDER / "pairs")
-    command = commands.add_parser("edit", help="train the edit model from the network, or go on")
-    command.add_argument("--out", type=Path, default=FOLDER / "edit.safetensors")
-    command.add_argument("--weights", type=Path, default=FOLDER / "weights.safetensors")
-    command.add_argument("--latents", type=Path, default=FOLDER / "latents")
-    command.add_argument("--pairs", type=Path, default=FOLDER / "pairs")
-    command.add_argument("--steps", type=int, default=EditConfig.steps)
-    command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--save-every", type=int, default=500, metavar="STEPS")
-    command = commands.add_parser("flow", help="train the flow model, or go on")
-    command.add_argument("--out", type=Path, default=FOLDER / "flow.safetensors")
-    command.add_argument("--weights", type=Path, default=FOLDER / "weights.safetensors")
-    command.add_argument("--latents", type=Path, default=FOLDER / "latents")
-    command.add_argument("--steps", type=int, default=FlowConfig.steps)
-    command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--save-every", type=int, default=500, metavar="STEPS")
-    command = commands.add_parser("sampled", help="draw a sheet of what the network makes of captions")
-    command.add_argument("--weights", type=Path, default=FOLDER / "weights.safetensors")
-    command.add_argument("--out", type=Path, default=FOLDER / "sampled.png")
+    add("latents", "encode the training scenes", "autoencoder", "scenes", out="latents")
+    for name, text, reads, steps in (
+        (
+            "weights",
+            "train the network and its text encoder, or go on",
+            ("autoencoder", "latents"),
+            WeightsConfig.steps,
+        ),
+        ("edit", "train the edit model from the network, or go on", ("weights", "latents", "pairs"), EditConfig.steps),
+        ("flow", "train the flow model, or go on", ("weights", "latents"), FlowConfig.steps),
+    ):
+        add(name, text, *reads, out=f"{name}.safetensors", steps=steps)
+    add("pairs", "encode an edit of each training scene", "autoencoder", "latents", out="pairs")
+    command = add("sampled", "draw a sheet of what the network makes of captions", "weights", out="sampled.png")
     command.add_argument("--cfg", type=float, default=3.0)
     command.add_argument("--steps", type=int, default=50)
     args = parser.parse_args()
     if args.command == "scenes":
-        draw_parts(args.folder, args.parts)
+        draw_parts(args.out, args.parts)
     elif args.command == "autoencoder":
         config = AutoencoderConfig(latent_channels=args.channels, steps=args.steps, seed=args.seed)
         train_autoencoder(args.out, args.scenes, config, args.save_every)
