@@ -8,6 +8,7 @@ changed, which gives every edit a ground truth. A caption may say all attributes
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -51,7 +52,7 @@ CLASSIFIER_SEED = 3_000_000_000
 
 
 @dataclass(frozen=True)
-class Scene:
+class Scene(ABC):
     """A scene of one of the three families; `values` are what each attribute can be, `subject` names its object."""
 
     seed: int
@@ -68,9 +69,9 @@ class Scene:
         """The caption that says every attribute."""
         return self.said(self.attributes)
 
+    @abstractmethod
     def said(self, names: Collection[str]) -> str:
         """The caption that says these attributes and no other."""
-        raise NotImplementedError
 
     @property
     def held_out(self) -> bool:

@@ -20,10 +20,11 @@ from ..graph import Group, Node, Note, Output, Workflow
 HUGGING_FACE = "https://huggingface.co"
 
 
-def file_of(directory: str, repository: str, path: str) -> dict[str, str]:
-    """A file of weights in a repository of Hugging Face."""
+def file_of(repository: str, path: str, directory: str = "") -> dict[str, str]:
+    """A file of weights in a repository of Hugging Face; its directory of models is that of its path, or told."""
+    *_, folder, name = f"/{path}".split("/")
     url = f"{HUGGING_FACE}/{repository}/resolve/main/{path}"
-    return {"name": path.rpartition("/")[2], "url": url, "directory": directory}
+    return {"name": name, "url": url, "directory": directory or folder}
 
 
 SD15_MODEL = {

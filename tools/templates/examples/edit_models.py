@@ -9,28 +9,20 @@ from .checkpoints import file_of, loaded_apart
 INSTRUCTION = "Make it winter: the hill is covered in snow."
 
 
-KLEIN_MODEL = file_of("diffusion_models", "black-forest-labs/FLUX.2-klein-4b-fp8", "flux-2-klein-4b-fp8.safetensors")
-KLEIN_CLIP = file_of("text_encoders", "Comfy-Org/z_image_turbo", "split_files/text_encoders/qwen_3_4b.safetensors")
-KLEIN_VAE = file_of("vae", "Comfy-Org/flux2-dev", "split_files/vae/flux2-vae.safetensors")
+KLEIN_MODEL = file_of("black-forest-labs/FLUX.2-klein-4b-fp8", "flux-2-klein-4b-fp8.safetensors", "diffusion_models")
+KLEIN_CLIP = file_of("Comfy-Org/z_image_turbo", "split_files/text_encoders/qwen_3_4b.safetensors")
+KLEIN_VAE = file_of("Comfy-Org/flux2-dev", "split_files/vae/flux2-vae.safetensors")
 QWEN_MODEL = file_of(
-    "diffusion_models",
-    "Comfy-Org/Qwen-Image-Edit_ComfyUI",
-    "split_files/diffusion_models/qwen_image_edit_2509_fp8_e4m3fn.safetensors",
+    "Comfy-Org/Qwen-Image-Edit_ComfyUI", "split_files/diffusion_models/qwen_image_edit_2509_fp8_e4m3fn.safetensors"
 )
-QWEN_CLIP = file_of(
-    "text_encoders",
-    "Comfy-Org/Qwen-Image_ComfyUI",
-    "split_files/text_encoders/qwen_2.5_vl_7b_fp8_scaled.safetensors",
-)
-QWEN_VAE = file_of("vae", "Comfy-Org/Qwen-Image_ComfyUI", "split_files/vae/qwen_image_vae.safetensors")
+QWEN_CLIP = file_of("Comfy-Org/Qwen-Image_ComfyUI", "split_files/text_encoders/qwen_2.5_vl_7b_fp8_scaled.safetensors")
+QWEN_VAE = file_of("Comfy-Org/Qwen-Image_ComfyUI", "split_files/vae/qwen_image_vae.safetensors")
 KONTEXT_MODEL = file_of(
-    "diffusion_models",
-    "Comfy-Org/flux1-kontext-dev_ComfyUI",
-    "split_files/diffusion_models/flux1-dev-kontext_fp8_scaled.safetensors",
+    "Comfy-Org/flux1-kontext-dev_ComfyUI", "split_files/diffusion_models/flux1-dev-kontext_fp8_scaled.safetensors"
 )
-CLIP_L = file_of("text_encoders", "comfyanonymous/flux_text_encoders", "clip_l.safetensors")
-T5 = file_of("text_encoders", "comfyanonymous/flux_text_encoders", "t5xxl_fp8_e4m3fn_scaled.safetensors")
-KONTEXT_VAE = file_of("vae", "Comfy-Org/Lumina_Image_2.0_Repackaged", "split_files/vae/ae.safetensors")
+CLIP_L = file_of("comfyanonymous/flux_text_encoders", "clip_l.safetensors", "text_encoders")
+T5 = file_of("comfyanonymous/flux_text_encoders", "t5xxl_fp8_e4m3fn_scaled.safetensors", "text_encoders")
+FLUX_VAE = file_of("Comfy-Org/Lumina_Image_2.0_Repackaged", "split_files/vae/ae.safetensors")
 
 
 def keep_image_flux2_klein() -> Workflow:
@@ -105,7 +97,7 @@ def keep_image_qwen_edit() -> Workflow:
 
 def keep_image_flux_kontext() -> Workflow:
     """Guidance is told to the model, so a step is one call."""
-    pipeline, loaders = loaded_apart(KONTEXT_MODEL, CLIP_L, KONTEXT_VAE, "flux", T5)
+    pipeline, loaders = loaded_apart(KONTEXT_MODEL, CLIP_L, FLUX_VAE, "flux", T5)
     image = _image()
     scale = Node("FluxKontextImageScale", "Scale", {"image": image["IMAGE"]}, collapsed=True)
     encoded = pipeline.encode(scale["IMAGE"])

@@ -90,7 +90,7 @@ def text_edit_video() -> Workflow:
         "skip_steps": 17,
     }
     prompts = [conditioning(source), conditioning(target)]
-    edit = _edit(pipeline, encoded["LATENT"], prompts, empty, values)
+    edit = edit_in_one_pass(pipeline, encoded["LATENT"], prompts, empty, values)
     edited = pipeline.decode(edit["latent"])
     made = Node("CreateVideo", "Put together", {"images": edited["IMAGE"], "fps": parts["fps"]}, collapsed=True)
     kept = {"video": made["VIDEO"], "filename_prefix": "edit_friendly/text_edit_video"}
@@ -156,7 +156,7 @@ def _text_edit(name: str, model: dict[str, str], preset: str, **values: float) -
     settings = Node("EditFriendlyEditPreset", "Settings", {"model": pipeline.model, "preset": preset})
     prompts = [conditioning(source), conditioning(target)]
     written = {"scheduler": "simple", "eta": 0.0, **values}
-    edit = _edit(pipeline, encoded["LATENT"], prompts, empty, written | {"settings": settings["settings"]})
+    edit = edit_in_one_pass(pipeline, encoded["LATENT"], prompts, empty, written | {"settings": settings["settings"]})
     edited = pipeline.decode(edit["latent"])
     return Workflow(
         [
@@ -169,9 +169,10 @@ def _text_edit(name: str, model: dict[str, str], preset: str, **values: float) -
     )
 
 
-def _edit(
+def edit_in_one_pass(
     pipeline: Pipeline, latent: Output, prompts: Sequence[Output], empty: Node, values: Mapping[str, Any]
 ) -> Node:
+    """Edit Image from a source prompt to a target prompt."""
     source, target = prompts
     links = {
         "model": pipeline.model,

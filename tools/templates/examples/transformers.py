@@ -8,40 +8,23 @@ from typing import Any
 from ..blocks import IMAGE, IMAGE_ROOM, INVERT, RESULT, SAMPLE, WORDS, conditioning, save
 from ..graph import Group, Node, Note, Output, Workflow
 from .checkpoints import GIRL, GIRL_IN_SNOW, cropped, file_of, loaded_apart
-from .edit_models import KLEIN_CLIP, KLEIN_VAE, QWEN_CLIP, QWEN_VAE, T5
+from .edit_models import FLUX_VAE, KLEIN_CLIP, KLEIN_VAE, QWEN_CLIP, QWEN_VAE, T5
+from .flows import edit_in_one_pass
 
 QWEN_MODEL = file_of(
-    "diffusion_models",
-    "Comfy-Org/Qwen-Image_ComfyUI",
-    "split_files/diffusion_models/qwen_image_2512_fp8_e4m3fn.safetensors",
+    "Comfy-Org/Qwen-Image_ComfyUI", "split_files/diffusion_models/qwen_image_2512_fp8_e4m3fn.safetensors"
 )
-Z_MODEL, Z_CLIP, Z_VAE = (
-    file_of(directory, "Comfy-Org/z_image_turbo", f"split_files/{directory}/{name}")
-    for directory, name in (
-        ("diffusion_models", "z_image_turbo_bf16.safetensors"),
-        ("text_encoders", "qwen_3_4b.safetensors"),
-        ("vae", "ae.safetensors"),
-    )
-)
+Z_MODEL = file_of("Comfy-Org/z_image_turbo", "split_files/diffusion_models/z_image_turbo_bf16.safetensors")
+Z_VAE = file_of("Comfy-Org/z_image_turbo", "split_files/vae/ae.safetensors")
 CHROMA_MODEL = file_of(
-    "diffusion_models",
-    "Comfy-Org/Chroma1-HD_repackaged",
-    "split_files/diffusion_models/Chroma1-HD-fp8mixed.safetensors",
+    "Comfy-Org/Chroma1-HD_repackaged", "split_files/diffusion_models/Chroma1-HD-fp8mixed.safetensors"
 )
-CHROMA_VAE = file_of("vae", "Comfy-Org/Lumina_Image_2.0_Repackaged", "split_files/vae/ae.safetensors")
-KLEIN_BASE = file_of(
-    "diffusion_models",
-    "Comfy-Org/flux2-klein",
-    "split_files/diffusion_models/flux-2-klein-base-4b.safetensors",
-)
-ANIMA_MODEL, ANIMA_CLIP, ANIMA_VAE = (
-    file_of(directory, "circlestone-labs/Anima", f"split_files/{directory}/{name}")
-    for directory, name in (
-        ("diffusion_models", "anima-base-v1.0.safetensors"),
-        ("text_encoders", "qwen_3_06b_base.safetensors"),
-        ("vae", "qwen_image_vae.safetensors"),
-    )
-)
+KLEIN_BASE = file_of("Comfy-Org/flux2-klein", "split_files/diffusion_models/flux-2-klein-base-4b.safetensors")
+_ANIMA = "circlestone-labs/Anima"
+ANIMA_MODEL = file_of(_ANIMA, "split_files/diffusion_models/anima-base-v1.0.safetensors")
+ANIMA_CLIP = file_of(_ANIMA, "split_files/text_encoders/qwen_3_06b_base.safetensors")
+ANIMA_VAE = file_of(_ANIMA, "split_files/vae/qwen_image_vae.safetensors")
+SIDE = 1024
 
 
 def text_edit_qwen_image() -> Workflow:
@@ -67,12 +50,12 @@ def text_edit_anima() -> Workflow:
 
 def text_edit_z_image_turbo() -> Workflow:
     """Eight steps without guidance, as the model is distilled for."""
-    graph = _Graph(Z_MODEL, Z_CLIP, Z_VAE, "lumina2", shift=3.0)
+    graph = _Graph(Z_MODEL, KLEIN_CLIP, Z_VAE, "lumina2", shift=3.0)
     return graph.by_words("text_edit_z_image_turbo", steps=8, target_cfg=1.0, skip_steps=2)
 
 
 def text_edit_chroma() -> Workflow:
-    graph = _Graph(CHROMA_MODEL, T5, CHROMA_VAE, "chroma")
+    graph = _Graph(CHROMA_MODEL, T5, FLUX_VAE, "chroma")
     return graph.by_words("text_edit_chroma", steps=26, target_cfg=3.5, skip_steps=8, scheduler="beta")
 
 
@@ -82,9 +65,6 @@ def text_edit_flux2_klein() -> Workflow:
     levels = Node("Flux2Scheduler", "Levels", {"steps": 20, "width": SIDE, "height": SIDE}, collapsed=True)
     graph.before.append(levels)
     return graph.by_words("text_edit_flux2_klein", steps=20, target_cfg=5.0, skip_steps=6, sigmas=levels["SIGMAS"])
-
-
-SIDE = 1024
 
 
 class _Graph:
@@ -113,15 +93,9 @@ class _Graph:
             values: of Edit Image.
         """
         source, target, empty = self.pipeline.source(GIRL), self.pipeline.target(GIRL_IN_SNOW), self.pipeline.empty()
-        links = {
-            "model": self.pipeline.model,
-            "source": conditioning(source),
-            "target": conditioning(target),
-            "negative": conditioning(empty),
-            "latent_image": self.encoded["LATENT"],
-        }
-        settings = {"source_cfg": 1.0, "eta": 0.0, "scheduler": "simple", "seed": 1}
-        edit = Node("EditFriendlyEdit", "Edit", links | settings | values, live_preview=True)
+        prompts = [conditioning(source), conditioning(target)]
+        settings: dict[str, Any] = {"source_cfg": 1.0, "eta": 0.0, "scheduler": "simple", **values}
+        edit = edit_in_one_pass(self.pipeline, self.encoded["LATENT"], prompts, empty, settings)
         return self._shown(name, [source, target, empty], [], edit)
 
     def held(
