@@ -62,6 +62,11 @@ class Autoencoder(nn.Module):
         self.vae_scale = nn.Parameter(torch.tensor(1.0))
         self.vae_shift = nn.Parameter(torch.tensor(0.0))
 
+    @property
+    def channels(self) -> int:
+        """Of the latents."""
+        return self.taesd_encoder[-1].out_channels  # type: ignore[return-value]
+
     def encode(self, images: Tensor) -> Tensor:
         """images (B, 3, H, W) in [-1, 1] -> latents (B, C, H / 8, W / 8)."""
         return self.taesd_encoder(images * 0.5 + 0.5) / self.vae_scale + self.vae_shift

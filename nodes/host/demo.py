@@ -26,7 +26,6 @@ from .values import Clip, ModelPatcher, Vae
 class DemoLatents(comfy.latent_formats.LatentFormat):
     """Latents of about zero mean and unit variance, an eighth of the picture's side."""
 
-    latent_channels = 4
     spacial_downscale_ratio = 8
 
 
@@ -122,6 +121,7 @@ def diffusion_model(demo: DemoModel) -> ModelPatcher:
     family = DemoFlow if demo.is_flow else DemoEdits if network.in_channels > network.out_channels else DemoScenes
     config = family(network.host_config())
     config.set_inference_dtype(torch.float32, None)
+    config.latent_format.latent_channels = network.out_channels
     if demo.latent_rgb:
         *factors, bias = demo.latent_rgb
         config.latent_format.latent_rgb_factors, config.latent_format.latent_rgb_factors_bias = factors, bias

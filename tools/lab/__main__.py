@@ -125,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def run_sheet(args: argparse.Namespace) -> None:
-    """Write the contact sheet, and print where it is and what it shows."""
+    """Write the contact sheet, and its edits alone beside it; print where it is and what it shows."""
     start = time.monotonic()
     comfyui = None if args.core else find_comfyui()
     if comfyui is None:
@@ -135,6 +135,7 @@ def run_sheet(args: argparse.Namespace) -> None:
         rows = sheet.by_comfyui(comfyui, load_model(), _report)
         maker = f"ComfyUI {version_of(comfyui)}, from {sheet.TOUR.name}"
     path = _save(sheet.draw(rows), args.out)
+    _save(sheet.draw_edits(rows), args.out.with_stem(f"{args.out.stem}-edits"))
     print(f"Made by {maker}: {len(rows)} scenes in {time.monotonic() - start:.0f} s.")
     error = max(row.reconstruction_error for row in rows)
     print(f"Largest reconstruction error: {error:.1e} of latents of unit variance.")

@@ -139,8 +139,9 @@ def _roughen(images: Tensor) -> Tensor:
     """Noise, blur, contrast and shifts by some pixels, as a diffusion model may make them; half are mirrored."""
     rows = (len(images), 1, 1, 1)
     images = torch.where(torch.rand(rows) < 0.5, images, images.flip(-1))
-    soft = F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-    images = torch.lerp(images, soft, 0.6 * torch.rand(rows))
+    for side in (3, 5):  # as soft as an autoencoder's pictures, and softer
+        soft = F.avg_pool2d(F.pad(images, (side // 2,) * 4, mode="replicate"), side, stride=1)
+        images = torch.lerp(images, soft, torch.rand(rows))
     noisy = images + 0.10 * torch.rand(rows) * torch.randn_like(images)
     faded = noisy * (0.85 + 0.2 * torch.rand(rows)) + 0.08 * torch.randn(rows)
     x, y = torch.randint(-4, 5, (2,)).tolist()

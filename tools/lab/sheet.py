@@ -177,6 +177,17 @@ def draw(rows: Sequence[Row]) -> Image.Image:
     return grid([row.tiles for row in rows], captions, COLUMNS)
 
 
+def draw_edits(rows: Sequence[Row]) -> Image.Image:
+    """Each scene beside its first edit, two scenes a line, with the words that differ under them."""
+    tiles = []
+    for row in rows:
+        source, target = row.source.split(), row.target.split()
+        for words, others, column in ((source, target, "original"), (target, source, "edit")):
+            differing = " ".join(word for word, other in zip(words, others, strict=True) if word != other)
+            tiles.append(Tile(row.tiles[COLUMNS.index(column)].image, differing))
+    return grid([tiles[k : k + 4] for k in range(0, len(tiles), 4)], size=(192, 192), margin=4, ground=None)
+
+
 def recolored(model: DemoModel, noise_maps: NoiseMaps, mask: Tensor, color: str, edit: ColorEdit) -> NoiseMaps:
     """Maps whose image is drawn towards a color where mask (1, H, W) of pixels is not 0 (Eq. 7)."""
     paint = (torch.tensor(COLORS[color]).view(1, 3, 1, 1) * 2 - 1).expand(1, 3, *mask.shape[-2:])

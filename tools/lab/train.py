@@ -4,6 +4,7 @@ In order:
 
     python -m tools.lab train scenes         draws, in parts, so that training may begin on the first
     python -m tools.lab train autoencoder
+    python -m tools.lab train decoder        trains its decoder on, on what has detail; latents stay as they are
     python -m tools.lab train latents        encodes the scenes
     python -m tools.lab train weights        the network of the bundled model, which predicts v under captions
     python -m tools.lab train bundle         puts it beside the code
@@ -91,21 +92,30 @@ class Pictures:
         if not self.parts:
             raise FileNotFoundError(f"no scenes in {self.folder}: draw them with `python -m tools.lab train scenes`")
 
-    def crops(self, count: int, side: int, generator: torch.Generator) -> Tensor:
-        """Crops (count, 3, side, side) in [-1, 1] of pictures drawn at random, half of them mirrored."""
+    def crops(self, count: int, side: int, generator: torch.Generator, of: int = 1) -> Tensor:
+        """Crops (count, 3, side, side) in [-1, 1] of pictures drawn at random, half of them mirrored.
+
+        Args:
+            of: how many are drawn for each, of which that with the most detail is taken.
+        """
         images = [images for images, _ in self.parts.values()]
 
         def below(high: int) -> int:
             return int(torch.randint(high, (), generator=generator))
 
-        made = []
-        for _ in range(count):
+        def crop() -> Tensor:
             part = images[below(len(images))]
             image = part[below(len(part))]
             y, x = below(image.shape[-2] - side + 1), below(image.shape[-1] - side + 1)
-            crop = image[:, y : y + side, x : x + side]
-            made.append(crop.flip(-1) if below(2) else crop)
-        return torch.stack(made).float() / 127.5 - 1
+            cut = image[:, y : y + side, x : x + side].float() / 127.5 - 1
+            return cut.flip(-1) if below(2) else cut
+
+        return torch.stack([max((crop() for _ in range(of)), key=_detail) for _ in range(count)])
+
+
+def _detail(image: Tensor) -> float:
+    """The mean difference of neighbors in (3, H, W)."""
+    return (image[:, 1:] - image[:, :-1]).abs().mean().item() + (image[..., 1:] - image[..., :-1]).abs().mean().item()
 
 
 @dataclass(frozen=True)
@@ -122,6 +132,7 @@ class AutoencoderConfig(FitConfig):
     side: int = 64  # of a crop; the network has no normalisation, so what it learns of crops holds for pictures
     noise: float = 0.05  # in the latents, so that the decoder bears a diffusion model's errors
     unit: float = 0.02  # weight of the penalty that holds the latents at zero mean and unit variance
+    detailed: int = 1  # of how many crops that with the most detail is taken
 
 
 def autoencoder_loss(
@@ -145,17 +156,42 @@ def autoencoder_loss(
     return sharp + 8 * mse + config.unit * unit, mse.detach()
 
 
-def train_autoencoder(out: Path, scenes: Path, config: AutoencoderConfig, save_every: int) -> None:
-    """Train to `out`, the averaged weights in float16; each save logs the held-out PSNR."""
+@dataclass(frozen=True)
+class DecoderConfig(AutoencoderConfig):
+    """The settings of the decoder alone."""
+
+    steps: int = 3_000
+    learning_rate: float = 4e-4
+    detailed: int = 4
+
+
+def train_autoencoder(
+    out: Path,
+    scenes: Path,
+    config: AutoencoderConfig,
+    save_every: int,
+    start: Path | None = None,
+    decoder_only: bool = False,
+) -> None:
+    """Train to `out`, the averaged weights in float16; each save logs the held-out PSNR.
+
+    Args:
+        start: an autoencoder to begin as, which may have fewer channels; without one, with random weights.
+        decoder_only: whether the latents stay as they are.
+    """
     torch.manual_seed(config.seed)
     pictures = Pictures(scenes)
     pictures.refresh()
     model, ema = (channels_last(Autoencoder(config.latent_channels)) for _ in range(2))
+    if start:
+        copy_smaller(load_autoencoder(start), model)
     for each in (model, ema):
+        each.taesd_encoder.requires_grad_(not decoder_only)
         each.vae_scale.requires_grad_(False), each.vae_shift.requires_grad_(False)
 
     def loss_of(step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        images = pictures.crops(config.batch, config.side, generator).contiguous(memory_format=torch.channels_last)
+        images = pictures.crops(config.batch, config.side, generator, config.detailed)
+        images = images.contiguous(memory_format=torch.channels_last)
         loss, mse = autoencoder_loss(model, images, config, generator)
         return {"loss": loss, "mse": mse}
 
@@ -170,6 +206,17 @@ def train_autoencoder(out: Path, scenes: Path, config: AutoencoderConfig, save_e
         }
 
     fit(out, model, ema, config, loss_of, save, save_every)
+
+
+@torch.no_grad()
+def copy_smaller(start: nn.Module, model: nn.Module) -> None:
+    """Weights of a model into one of more channels; what is new in its inputs counts for nothing at first."""
+    found = start.state_dict()
+    for name, weight in model.state_dict().items():
+        known = found[name]
+        if weight.ndim > 1:
+            weight[:, known.shape[1] :] = 0
+        weight[tuple(slice(size) for size in known.shape)] = known
 
 
 def channels_last(model: Autoencoder) -> Autoencoder:
@@ -251,10 +298,19 @@ class WeightsConfig(FitConfig):
     caption_dropout: float = 0.1
 
 
-def train_weights(out: Path, autoencoder: Path, latents: Path, config: WeightsConfig, save_every: int) -> None:
-    """Train network and text encoder to `out`, the averaged weights, which holds the autoencoder too."""
+def train_weights(
+    out: Path, autoencoder: Path, latents: Path, config: WeightsConfig, save_every: int, start: Path | None = None
+) -> None:
+    """Train network and text encoder to `out`, the averaged weights, which holds the autoencoder too.
+
+    Args:
+        start: a model to begin as, whose latents may have fewer channels; without one, with random weights.
+    """
     torch.manual_seed(config.seed)
-    model, ema = DemoModel.create(), DemoModel.create()
+    channels = load_autoencoder(autoencoder).channels
+    model, ema = (DemoModel.create(UNetConfig(in_channels=channels, out_channels=channels)) for _ in range(2))
+    if start:
+        copy_smaller(load_model(start), model)
     for each in (model, ema):
         each.autoencoder = load_autoencoder(autoencoder)  # which takes no gradients
     _train_on_captions(out, model, ema, latents, v_loss, config, save_every)
@@ -271,7 +327,8 @@ class FlowConfig(WeightsConfig):
 def train_flow(out: Path, weights: Path, latents: Path, config: FlowConfig, save_every: int) -> None:
     """Train a transformer as a rectified flow; text encoder and autoencoder begin as those of `weights`."""
     torch.manual_seed(config.seed)
-    model, ema = DemoModel.create(FluxConfig()), DemoModel.create(FluxConfig())
+    channels = load_model(weights).autoencoder.channels
+    model, ema = (DemoModel.create(FluxConfig(in_channels=channels, out_channels=channels)) for _ in range(2))
     for each in (model, ema):
         beside = load_model(weights)
         each.text_encoder, each.autoencoder = beside.text_encoder.requires_grad_(True), beside.autoencoder
@@ -348,18 +405,16 @@ class EditConfig(FitConfig):
 
 
 def train_edit(out: Path, weights: Path, latents: Path, pairs: Path, config: EditConfig, save_every: int) -> None:
-    """Train the network of `weights` on, with four channels more, in which it sees the picture to edit."""
+    """Train the network of `weights` on, with as many channels more, in which it sees the picture to edit."""
     torch.manual_seed(config.seed)
     x, scenes = latents_of(latents)
     y = torch.cat([torch.from_numpy(np.load(path)["latents"]) for path in sorted(pairs.glob("???.npz"))])
     x, scenes = x[: len(y)], scenes[: len(y)]
     asked = tokens([asked_edit(scene)[0] for scene in scenes])
-    start = load_model(weights).requires_grad_(True)
-    model, ema = (DemoModel.create(UNetConfig(in_channels=8)) for _ in range(2))
-    found = start.state_dict()
-    first = "network.input_blocks.0.0.weight"
-    found[first] = torch.cat([found[first], torch.zeros_like(found[first])], dim=1)
-    model.load_state_dict(found)
+    start = load_model(weights)
+    channels = start.autoencoder.channels
+    model, ema = (DemoModel.create(UNetConfig(in_channels=2 * channels, out_channels=channels)) for _ in range(2))
+    copy_smaller(start, model)
     for each in (model, ema):
         each.autoencoder.requires_grad_(False)
     model.network.compile()
@@ -400,9 +455,10 @@ def draw_sampled(weights: Path, out: Path, cfg: float, steps: int) -> None:
     print("\n".join(scene.caption for scene in scenes))
 
 
-def bundle(weights: Path, out: Path) -> None:
+def bundle(weights: Path, decoder: Path, out: Path) -> None:
     """Put trained weights where the demo model is loaded from, with their preview, and their log beside them."""
     model = load_model(weights)
+    model.autoencoder = load_autoencoder(decoder)
     model.latent_rgb = fitted_latent_rgb(model.autoencoder)
     save_model(model, out)
     log = weights.with_suffix(".jsonl")
@@ -441,6 +497,9 @@ def add_parts(parser: argparse.ArgumentParser) -> None:
     made.add_argument("--folder", type=Path, default=FOLDER / "scenes")
     made = command("autoencoder", "train the autoencoder, or go on", "scenes", steps=AutoencoderConfig.steps)
     made.add_argument("--channels", type=int, default=4, help="of the latents")
+    made.add_argument("--start", type=Path, metavar="FILE", help="weights to begin with, of as many channels or fewer")
+    made = command("decoder", "train the autoencoder's decoder on, or go on", "scenes", steps=DecoderConfig.steps)
+    takes(made, "autoencoder")
     made = commands.add_parser("decoded", help="measure the autoencoder on held-out scenes, and draw a sheet")
     takes(made, "autoencoder")
     made.add_argument("--out", type=Path, default=FOLDER / "decoded.png")
@@ -450,6 +509,7 @@ def add_parts(parser: argparse.ArgumentParser) -> None:
     made.add_argument("--out", type=Path, default=FOLDER / "latents")
     made = command("weights", "train the network of the bundled model, or go on", "latents", steps=WeightsConfig.steps)
     takes(made, "autoencoder")
+    made.add_argument("--start", type=Path, metavar="FILE", help="weights to begin with, of as many channels or fewer")
     made = command("pairs", "encode an edit of each training scene", "latents")
     takes(made, "autoencoder")
     made.add_argument("--out", type=Path, default=FOLDER / "pairs")
@@ -464,6 +524,7 @@ def add_parts(parser: argparse.ArgumentParser) -> None:
     made.add_argument("--steps", type=int, default=50)
     made = commands.add_parser("bundle", help="put the weights beside the code")
     takes(made, "weights")
+    takes(made, "decoder")
     made.add_argument("--out", type=Path, default=WEIGHTS)
     made = commands.add_parser("classifier", help="train the judge of the evaluation")
     made.add_argument("--out", type=Path, default=JUDGE)
@@ -475,7 +536,11 @@ def run_part(args: argparse.Namespace) -> None:
         draw_parts(args.folder, args.parts)
     elif args.part == "autoencoder":
         config = AutoencoderConfig(latent_channels=args.channels, steps=args.steps, seed=args.seed)
-        train_autoencoder(args.out, args.scenes, config, args.save_every)
+        train_autoencoder(args.out, args.scenes, config, args.save_every, args.start)
+    elif args.part == "decoder":
+        channels = load_autoencoder(args.autoencoder).channels
+        decoder = DecoderConfig(latent_channels=channels, steps=args.steps, seed=args.seed)
+        train_autoencoder(args.out, args.scenes, decoder, args.save_every, args.autoencoder, decoder_only=True)
     elif args.part == "decoded":
         values, images, decoded = held_out(load_autoencoder(args.autoencoder), args.count)
         draw_sheet(args.out, images, decoded)
@@ -484,7 +549,7 @@ def run_part(args: argparse.Namespace) -> None:
         encode_parts(args.autoencoder, args.scenes, args.out)
     elif args.part == "weights":
         settings = WeightsConfig(steps=args.steps, seed=args.seed)
-        train_weights(args.out, args.autoencoder, args.latents, settings, args.save_every)
+        train_weights(args.out, args.autoencoder, args.latents, settings, args.save_every, args.start)
     elif args.part == "pairs":
         encode_pairs(args.autoencoder, args.latents, args.out)
     elif args.part == "edit":
@@ -496,6 +561,6 @@ def run_part(args: argparse.Namespace) -> None:
     elif args.part == "sampled":
         draw_sampled(args.weights, args.out, args.cfg, args.steps)
     elif args.part == "bundle":
-        bundle(args.weights, args.out)
+        bundle(args.weights, args.decoder, args.out)
     else:
         print(train_classifier(args.out))

@@ -9,7 +9,7 @@ from tools.lab import __main__ as lab
 from tools.lab.__main__ import main
 from tools.lab.methods import METHODS
 from tools.lab.settings import LabSettings
-from tools.lab.sheet import COLUMNS, EXAMPLES, by_core, draw
+from tools.lab.sheet import COLUMNS, EXAMPLES, by_core, draw, draw_edits
 
 HOUSE, TREE = "a red house by the sea", "a tree by the sea"
 
@@ -28,6 +28,7 @@ def test_the_sheet_has_every_column(untrained, monkeypatch):
     assert len(rows[0].tiles) == len(COLUMNS)
     assert rows[0].reconstruction_error < 1e-5
     assert min(draw(rows).size) > 128
+    assert draw_edits(rows).width > 2 * 192
 
 
 def test_masks_are_measured(capsys):
