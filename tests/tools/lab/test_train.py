@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from demo.autoencoder import Autoencoder
 from demo.model import load_model
@@ -15,7 +16,7 @@ from tools.lab import losses, train
 from tools.lab.__main__ import main
 from tools.lab.classifier import HEADS, IGNORED, labels
 from tools.lab.losses import flow_loss, v_loss
-from tools.lab.train import fitted_latent_rgb, save_weights
+from tools.lab.train import fitted_latent_rgb, held_out, save_weights
 
 
 @pytest.mark.parametrize("loss", [v_loss, flow_loss])
@@ -57,8 +58,8 @@ def test_the_parts_of_a_training_follow_on_each_other(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.nn.Module, "compile", lambda network: None)  # which takes minutes
     monkeypatch.setattr(train, "fitted_latent_rgb", lambda autoencoder: fitted_latent_rgb(autoencoder, 2))
     scenes, latents, pairs = (tmp_path / name for name in ("scenes", "latents", "pairs"))
-    autoencoder, weights, edit, flow, out = (
-        tmp_path / f"{name}.safetensors" for name in ("autoencoder", "weights", "edit", "flow", "out")
+    autoencoder, decoder, weights, edit, flow, out = (
+        tmp_path / f"{name}.safetensors" for name in ("autoencoder", "decoder", "weights", "edit", "flow", "out")
     )
     assert main(["train", "scenes", "--parts", "1", "--folder", str(scenes)]) == 0
     torch.manual_seed(0)
@@ -71,14 +72,32 @@ def test_the_parts_of_a_training_follow_on_each_other(tmp_path, monkeypatch):
             train.train_weights(weights, autoencoder, latents, train.WeightsConfig(steps=steps, batch=2), save_every=1)
         train.train_edit(edit, weights, latents, pairs, train.EditConfig(steps=1, batch=2), save_every=1)
         train.train_flow(flow, weights, latents, train.FlowConfig(steps=1, batch=2), save_every=1)
-    config, *steps = map(json.loads, weights.with_suffix(".jsonl").read_text().splitlines())
-    assert config["config"]["batch"] == 2
-    assert [line["step"] for line in steps] == [1, 2]
+        monkeypatch.setattr(train, "held_out", lambda model, count: held_out(model, 1))
+        train.train_autoencoder(
+            decoder, scenes, train.DecoderConfig(steps=1, batch=2), 1, start=autoencoder, decoder_only=True
+        )
+    lines = [json.loads(line) for line in weights.with_suffix(".jsonl").read_text().splitlines()]
+    assert [line["config"]["steps"] for line in lines if "config" in line] == [1, 2]
+    assert [line["step"] for line in lines if "config" not in line] == [1, 2]
+    held, old, new = ("taesd_encoder.0.weight", load_file(autoencoder), load_file(decoder))
+    assert torch.equal(new[held], old[held])
+    assert not torch.equal(new["taesd_decoder.1.weight"], old["taesd_decoder.1.weight"])
     assert load_model(edit).network.config.in_channels == 8
     assert load_model(flow).is_flow
-    assert main(["train", "bundle", "--weights", str(weights), "--out", str(out)]) == 0
+    assert main(["train", "bundle", "--weights", str(weights), "--decoder", str(decoder), "--out", str(out)]) == 0
     assert load_model(out).latent_rgb is not None
     assert out.with_suffix(".jsonl").read_bytes() == weights.with_suffix(".jsonl").read_bytes()
+
+
+def test_a_model_that_begins_as_a_smaller_one_does_the_same():
+    torch.manual_seed(0)
+    small, wide = Autoencoder(4), Autoencoder(6)
+    train.copy_smaller(small, wide)
+    image, more = torch.rand(1, 3, 16, 16), torch.randn(1, 2, 2, 2)
+    with torch.no_grad():
+        latent = small.encode(image)
+        torch.testing.assert_close(wide.encode(image)[:, :4], latent)
+        torch.testing.assert_close(wide.decode(torch.cat([latent, more], dim=1)), small.decode(latent))
 
 
 def test_a_label_is_ignored_where_the_scene_has_it_not():
