@@ -24,7 +24,7 @@ class LoadDemoModel(io.ComfyNode):
             description="A small text-to-image model that comes with the pack, for drawn scenes of 128 x 128 pixels: "
             "houses, boats, trees, cars, balloons and sheep in a landscape, still lifes with a vessel and fruit, and "
             "portraits. It knows few words and names them when a prompt has another. Invert with cfg 1, edit with "
-            "cfg 2 and skip 6 of 50 steps.",
+            "cfg 2 and skip 3 of 25 steps.",
             inputs=[],
             outputs=[
                 io.Model.Output(display_name="model", tooltip="The diffusion model, in the host's own UNet class."),

@@ -111,7 +111,7 @@ def _word_mask(graphs: Graphs) -> Image.Image:
 
 def _report(graphs: Graphs) -> Image.Image:
     tiles = []
-    for changes in ({}, {"Edit under the mask.mask": None}, {"Edit under the mask.skip_steps": 30}):
+    for changes in ({}, {"Edit under the mask.mask": None}, {"Edit under the mask.skip_steps": 15}):
         shown = graphs.run("find_the_mask", changes)
         inside, outside = re.findall(r"\(([\d.]+) %", shown.texts["In words"])[:2]
         tiles.append(shown.tile("Edited", f"{inside}%, {outside}%"))
@@ -124,7 +124,7 @@ def _measure(graphs: Graphs) -> Image.Image:
     inputs = {name: report[name] for name in ("source", "edited", "mask")}
     measure = {"class_type": "EditFriendlyMeasureEdit", "inputs": inputs, "_meta": {"title": "Measured"}}
     tiles, free = [], {"Edit under the mask.mask": None}
-    for note, changes in (("masked", {}), ("skip 6", free), ("skip 0", free | {"Edit under the mask.skip_steps": 0})):
+    for note, changes in (("masked", {}), ("skip 3", free), ("skip 0", free | {"Edit under the mask.skip_steps": 0})):
         shown = graphs.run("find_the_mask", changes, {"measure": measure})
         published, within = re.findall(r"PSNR dB ([\d.]+|inf)", shown.texts["Measured"])[:2]
         tiles.append(shown.tile("Edited", f"{note}: {published}, {within}"))

@@ -132,7 +132,7 @@ def _one_pass(runs: Runs) -> Image.Image:
 
 def _sampler(runs: Runs) -> Image.Image:
     house = runs.house
-    skips = [Tile(house.edit(NIGHT, skip_steps=skip), f"skip_steps {skip}") for skip in (0, 6, 14, 20)]
+    skips = [Tile(house.edit(NIGHT, skip_steps=skip), f"skip_steps {skip}") for skip in (0, 3, 7, 10)]
     scales = [Tile(house.edit(NIGHT, cfg=cfg), f"cfg {cfg:g}") for cfg in (4, 12)]
     around = house.edit(WINTER, mask=1 - house.mask)
     return strip(*skips, *scales, Tile(house.edit(WINTER), "no mask"), Tile(around, "mask: around it"))

@@ -68,7 +68,7 @@ def settings_grid() -> Workflow:
             "negative": empty["CONDITIONING"],
             "noise_maps": invert["noise_maps"],
             "vae": demo.vae,
-            "skips": "4, 14, 24",
+            "skips": "2, 7, 12",
             "cfgs": "1, 3, 9",
         },
         room=IMAGE_ROOM,  # Nodes 2.0 shows what it gives and its live preview, one below the other
