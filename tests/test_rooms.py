@@ -45,8 +45,7 @@ TOOLS_MAY_KNOW = {
 }
 # ComfyUI loads these as part of the pack, where the core is no module of that name.
 LOADED_BY_NODES = (
-    "__init__", "autoencoder", "landscape", "model", "network", "painting", "place", "portrait", "scenes", "still_life",
-    "text",
+    "__init__", "landscape", "painting", "place", "portrait", "scenes", "still_life", "text", "weights",
 )  # fmt: skip
 
 

@@ -56,7 +56,6 @@ def pack(comfy) -> SimpleNamespace:
         modules=lambda name: sys.modules[f"{root}.nodes.{name}"],
         core=sys.modules[f"{root}.ddpm_core"],
         host=SimpleNamespace(**{name: sys.modules[f"{root}.nodes.host.{name}"] for name in HOST_MODULES}),
-        load_model=sys.modules[f"{root}.demo.model"].load_model,
         run=lambda node_id, **inputs: classes[node_id].execute(**inputs).args,
         **classes,
     )
