@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from support.attention_edits import REPLACED, SOURCE, STEPS
+from support.offline import no_network
 from support.random_encoder import RandomEncoder
 from tools.benchmarks.random_weights import (
     ACE_STEP,
@@ -43,6 +44,14 @@ TALL = {
 SOUND = {"stable_audio": (), "ace": (16,), "ace15": ()}  # axes of a latent before time
 NARROW_LYRICS = {"output_size": 64, "attention_heads": 2, "linear_units": 64, "num_blocks": 1}  # of ACE-Step
 NARROW = {"model_channels": 64}  # a class of the host is named here, not detected, so the width may shrink too
+
+
+@pytest.fixture(autouse=True)
+def reached():
+    """What a test tried of other machines; each attempt is an error, and the test fails also where that is caught."""
+    with no_network() as attempts:
+        yield attempts
+        assert attempts == []
 
 
 @pytest.fixture(scope="session")
