@@ -7,44 +7,12 @@ Shapes: B batch, C channels, H x W cells, L tokens of text, N = H W / 4 of the p
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .network import timestep_embedding
-
-
-@dataclass(frozen=True)
-class FluxConfig:
-    """Sizes of the network; the fields are named as in the host's config."""
-
-    in_channels: int = 4
-    out_channels: int = 4
-    patch_size: int = 2
-    hidden_size: int = 192
-    num_heads: int = 4
-    axes_dim: tuple[int, ...] = (16, 16, 16)
-    theta: int = 10_000
-    mlp_ratio: float = 3.0
-    depth: int = 3
-    depth_single_blocks: int = 5
-    context_in_dim: int = 96
-    vec_in_dim: int = 96
-    qkv_bias: bool = True
-    guidance_embed: bool = False
-    txt_ids_dims: tuple[int, ...] = ()
-
-    def host_config(self) -> dict[str, Any]:
-        """The keyword arguments that build the same network as the host's class."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-
-    @property
-    def context_width(self) -> int:
-        """The width of a text encoder's output."""
-        return self.context_in_dim
+from .weights import FluxConfig
 
 
 class Embedder(nn.Module):

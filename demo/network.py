@@ -15,62 +15,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .weights import UNetConfig
+
 GROUPS = 32
 NUM_TIMESTEPS = 1000
-
-
-@dataclass(frozen=True)
-class UNetConfig:
-    """Sizes of the network.
-
-    The depths are the numbers of transformer blocks after each residual block of the way down, in the middle and
-    after each residual block of the way up, the last listed first, as the latent-diffusion configs do. Latents of
-    128 x 128 pixels have 16 x 16 cells: attention sits there and at 8 x 8.
-    """
-
-    in_channels: int = 4
-    out_channels: int = 4
-    model_channels: int = 64
-    channel_mult: tuple[int, ...] = (1, 2)
-    num_res_blocks: int = 1
-    input_depth: tuple[int, ...] = (1, 1)
-    middle_depth: int = 1
-    output_depth: tuple[int, ...] = (1, 1, 1, 1)
-    head_channels: int = 32
-    context_dim: int = 96
-
-    def host_config(self) -> dict[str, Any]:
-        """The keyword arguments that build the same network as a latent-diffusion `UNetModel`."""
-        return {
-            "image_size": 16,
-            "in_channels": self.in_channels,
-            "out_channels": self.out_channels,
-            "model_channels": self.model_channels,
-            "channel_mult": list(self.channel_mult),
-            "num_res_blocks": [self.num_res_blocks] * len(self.channel_mult),
-            "transformer_depth": list(self.input_depth),
-            "transformer_depth_middle": self.middle_depth,
-            "transformer_depth_output": list(self.output_depth),
-            "num_heads": -1,
-            "num_head_channels": self.head_channels,
-            "context_dim": self.context_dim,
-            "use_spatial_transformer": True,
-            "use_linear_in_transformer": True,
-            "use_scale_shift_norm": True,
-            "legacy": False,
-        }
-
-    @property
-    def context_width(self) -> int:
-        """The width of a text encoder's output."""
-        return self.context_dim
 
 
 class ResBlock(nn.Module):

@@ -8,6 +8,8 @@ Shapes: B batch, L = 20 tokens, D context width.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -69,12 +71,12 @@ def tokens(captions: list[str]) -> Tensor:
 class Layer(nn.Module):
     """Self-attention and a feed-forward part, each normalised before and added after."""
 
-    def __init__(self, width: int, heads: int):
+    def __init__(self, width: int, heads: int, operations: Any):
         super().__init__()
-        self.norm1 = nn.LayerNorm(width)
+        self.norm1 = operations.LayerNorm(width)
         self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
-        self.norm2 = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.norm2 = operations.LayerNorm(width)
+        self.mlp = nn.Sequential(operations.Linear(width, 4 * width), nn.GELU(), operations.Linear(4 * width, width))
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, L, D) -> the same."""
@@ -84,14 +86,18 @@ class Layer(nn.Module):
 
 
 class TextEncoder(nn.Module):
-    """Token and position embeddings, then two transformer layers, so that "red hair" and "red coat" differ."""
+    """Token and position embeddings, then two transformer layers, so that "red hair" and "red coat" differ.
 
-    def __init__(self, width: int = 96, heads: int = 3, layers: int = 2):
+    Args:
+        operations: what has the classes of the layers, by PyTorch's names: a host has its own.
+    """
+
+    def __init__(self, width: int = 96, heads: int = 3, layers: int = 2, operations: Any = nn):
         super().__init__()
-        self.token_embedding = nn.Embedding(len(VOCABULARY), width)
+        self.token_embedding = operations.Embedding(len(VOCABULARY), width)
         self.position_embedding = nn.Parameter(0.02 * torch.randn(MAX_TOKENS, width))
-        self.layers = nn.Sequential(*(Layer(width, heads) for _ in range(layers)))
-        self.final_norm = nn.LayerNorm(width)
+        self.layers = nn.Sequential(*(Layer(width, heads, operations) for _ in range(layers)))
+        self.final_norm = operations.LayerNorm(width)
 
     def forward(self, ids: Tensor) -> Tensor:
         """ids (B, L) int64 -> context (B, L, D)."""

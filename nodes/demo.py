@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ..demo.model import load_model
 from ..demo.scenes import TEST_SEED, render, sample_scene, scene_of_caption
+from ..demo.weights import load_weights
 from .host import demo
 from .sockets import CATEGORY, MAX_SEED
 
@@ -38,7 +38,7 @@ class LoadDemoModel(io.ComfyNode):
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
-        loaded = load_model()
+        loaded = load_weights()
         return io.NodeOutput(demo.diffusion_model(loaded), demo.text_model(loaded), demo.autoencoder(loaded))
 
 

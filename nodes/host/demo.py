@@ -14,12 +14,13 @@ import comfy.ldm.flux.model
 import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
+import comfy.ops
 import comfy.sd
 import comfy.supported_models_base
 import torch
 
-from ...demo.model import DemoModel
 from ...demo.text import VOCABULARY, TextEncoder, tokenize
+from ...demo.weights import Weights
 from .values import Clip, ModelPatcher, Vae
 
 
@@ -111,13 +112,14 @@ class DemoTextModel(torch.nn.Module):
         return self.encoder(torch.tensor([ids], device=device)).cpu(), None
 
     def load_sd(self, state_dict: dict[str, torch.Tensor]) -> Any:
-        self.encoder = TextEncoder(state_dict["position_embedding"].shape[1]).eval()
+        width = state_dict["position_embedding"].shape[1]
+        self.encoder = TextEncoder(width, operations=comfy.ops.disable_weight_init).eval()
         return self.encoder.load_state_dict(state_dict)
 
 
-def diffusion_model(demo: DemoModel) -> ModelPatcher:
+def diffusion_model(demo: Weights) -> ModelPatcher:
     """The network in the host's own class, as a MODEL."""
-    network = demo.network.config
+    network = demo.config
     family = DemoFlow if demo.is_flow else DemoEdits if network.in_channels > network.out_channels else DemoScenes
     config = family(network.host_config())
     config.set_inference_dtype(torch.float32, None)
@@ -128,7 +130,7 @@ def diffusion_model(demo: DemoModel) -> ModelPatcher:
     model = config.get_model({}, "")
     known = model.diffusion_model.state_dict()
     model.diffusion_model.load_state_dict(
-        {name if name in known else _older(name): value for name, value in demo.network.state_dict().items()}
+        {name if name in known else _older(name): value for name, value in demo.network.items()}
     )
     return comfy.model_patcher.ModelPatcher(
         model.eval(),
@@ -142,13 +144,13 @@ def _older(name: str) -> str:
     return name.replace("_norm.weight", "_norm.scale")
 
 
-def text_model(demo: DemoModel) -> Clip:
+def text_model(demo: Weights) -> Clip:
     """The text encoder as a CLIP that CLIPTextEncode accepts."""
     clip = comfy.sd.CLIP(comfy.supported_models_base.ClipTarget(DemoTokenizer, DemoTextModel))
-    clip.load_sd(demo.text_encoder.state_dict())
+    clip.load_sd(demo.text_encoder)
     return clip
 
 
-def autoencoder(demo: DemoModel) -> Vae:
+def autoencoder(demo: Weights) -> Vae:
     """The autoencoder in the host's own class."""
-    return comfy.sd.VAE(sd=demo.autoencoder.state_dict(), dtype=torch.float32)
+    return comfy.sd.VAE(sd=demo.autoencoder, dtype=torch.float32)

@@ -4,10 +4,8 @@ import pytest
 import torch
 
 from demo.autoencoder import Autoencoder
-from demo.flux import FluxConfig
 from demo.model import DemoModel, load_model, save_model
 from demo.network import (
-    UNetConfig,
     all_sigmas,
     denoise,
     flow_sigmas,
@@ -16,6 +14,7 @@ from demo.network import (
     sigma_to_timestep,
     uniform_sigmas,
 )
+from demo.weights import FluxConfig, UNetConfig
 
 
 @pytest.fixture(params=["random", "bundled"])
@@ -108,7 +107,7 @@ def shaken(config) -> DemoModel:
 def test_the_flow_model_is_the_hosts(pack, size):
     """Prediction and network of a rectified flow in the layout of Flux, through the host's MODEL."""
     demo = shaken(FluxConfig())
-    model, generator = pack.host.demo.diffusion_model(demo).model, torch.Generator().manual_seed(2)
+    model, generator = pack.host.demo.diffusion_model(demo.weights()).model, torch.Generator().manual_seed(2)
     x, sigma = torch.randn(2, 4, *size, generator=generator), torch.tensor([0.3, 0.9])
     context = demo.encode(["a boat", "a red house by the sea"])
     with torch.no_grad():
@@ -121,7 +120,7 @@ def test_the_flow_model_is_the_hosts(pack, size):
 def test_the_edit_model_is_the_hosts(pack):
     """It is shown the picture beside x, as the host's InstructPix2Pix shows it."""
     demo = shaken(UNetConfig(in_channels=8))
-    model, generator = pack.host.demo.diffusion_model(demo).model, torch.Generator().manual_seed(2)
+    model, generator = pack.host.demo.diffusion_model(demo.weights()).model, torch.Generator().manual_seed(2)
     x, picture = (torch.randn(2, 4, 16, 16, generator=generator) for _ in range(2))
     shown = model.extra_conds(noise=x, device=x.device, concat_latent_image=picture)["c_concat"].cond
     assert torch.equal(shown, picture)

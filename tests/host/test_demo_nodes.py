@@ -1,10 +1,14 @@
 """The bundled model as MODEL, CLIP and VAE of the host, and its scenes as images; with any weights."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from demo.model import load_model
 from demo.scenes import TEST_SEED, Landscape, Portrait, StillLife, render, sample_scene
+from demo.weights import load_weights
 
 CAPTION = "a red house by the sea on a clear day in summer"
 
@@ -12,7 +16,7 @@ CAPTION = "a red house by the sea on a clear day in summer"
 def test_the_host_predicts_what_the_core_predicts(comfy, pack, demo_model):
     """The same file, the host's UNetModel, text encoding and guidance against the plain network."""
     prompt = demo_model.prompt
-    core = pack.load_model().denoiser(CAPTION, cfg=3.0)
+    core = load_model().denoiser(CAPTION, cfg=3.0)
     x = 5 * torch.randn((2, 4, 16, 16), generator=torch.Generator().manual_seed(0))
     seen = []
 
@@ -27,7 +31,7 @@ def test_the_host_predicts_what_the_core_predicts(comfy, pack, demo_model):
 
 
 def test_the_vae_is_the_models_autoencoder(pack, demo_model, demo_scene):
-    scene, autoencoder = demo_scene(CAPTION, seed=1), pack.load_model().autoencoder
+    scene, autoencoder = demo_scene(CAPTION, seed=1), load_model().autoencoder
     latent = scene.latent["samples"]
     assert scene.image.shape == (1, 128, 128, 3) and latent.shape == (1, 4, 16, 16)
     torch.testing.assert_close(latent, autoencoder.encode(scene.image.movedim(-1, 1) * 2 - 1), atol=1e-4, rtol=1e-4)
@@ -37,10 +41,9 @@ def test_the_vae_is_the_models_autoencoder(pack, demo_model, demo_scene):
 
 def test_the_preview_has_the_colors_of_the_weights(pack):
     colors = [[0.1, 0.2, 0.3], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 0.5], [0.25, 0.0, -0.25]]
-    loaded = pack.load_model()
     for latent_rgb, factors, bias in ((colors, colors[:4], colors[4]), (None, None, None)):
-        loaded.latent_rgb = latent_rgb
-        latent_format = pack.host.demo.diffusion_model(loaded).model.latent_format
+        weights = replace(load_weights(), latent_rgb=latent_rgb)
+        latent_format = pack.host.demo.diffusion_model(weights).model.latent_format
         assert (latent_format.latent_rgb_factors, latent_format.latent_rgb_factors_bias) == (factors, bias)
 
 

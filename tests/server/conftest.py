@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from support.offline import attempts_of, forbid_network
 from tools.batch.server import ComfyServer
 from tools.benchmarks.random_weights import save_sd15_files
 
@@ -23,8 +24,10 @@ def server(comfy, comfyui_path, tmp_path_factory):
     pixels = torch.rand((8, 8, 3), generator=torch.Generator().manual_seed(0)).repeat_interleave(9, 0)
     image_module().fromarray((pixels.repeat_interleave(8, 1) * 255).byte().numpy()).save(base / "input" / "photo.png")
     shutil.copy(comfyui_path / "input" / "example.png", base / "input")
+    forbid_network(base)
     with ComfyServer(comfyui_path, base, log=base / "server.log") as running:
         yield running
+    assert attempts_of(base / "server.log") == []
 
 
 @pytest.fixture(scope="session")

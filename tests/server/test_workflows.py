@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +74,18 @@ def test_the_host_defines_all_that_a_graph_uses(server, name):
         assert set(required) <= set(node["inputs"]) <= {*required, *optional}
         for name, value in node["inputs"].items():
             assert is_valid(name, (required | optional)[name], value), (node["_meta"]["title"], name, value)
+
+
+def test_comfy_lint_misses_nothing_but_files_that_users_bring(server, tmp_path):
+    """Links, their types, and inputs, of all graphs."""
+    schema = tmp_path / "object_info.json"
+    schema.write_text(json.dumps(server.get("/object_info")))
+    command = [sys.executable, "-c", "import sys; from comfy_lint.cli import main; sys.exit(main())", "--json"]
+    command += ["--schema-cache", str(schema), *(str(WORKFLOWS / f"{name}.json") for name in NAMES)]
+    told = json.loads(subprocess.run(command, capture_output=True, encoding="utf-8").stdout)
+    assert len(told["files"]) == len(NAMES)
+    found = [problem for file in told["files"] for problem in file["diagnostics"]]
+    assert not [each for each in found if each["rule"] != "invalid-enum" or each["field"] not in FILES]
 
 
 @pytest.fixture

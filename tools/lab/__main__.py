@@ -19,8 +19,9 @@ from ddpm_core.contact_sheet import to_picture
 from ddpm_core.inversion import invert
 from ddpm_core.sampling import sample
 from demo.autoencoder import FACTOR
-from demo.model import WEIGHTS, DemoModel, load_model
+from demo.model import DemoModel, load_model
 from demo.scenes import TEST_SEED, TUNE_SEED, scene_of_caption
+from demo.weights import WEIGHTS
 
 from ..comfyui import find_comfyui, version_of
 from ..evaluation.pictures import decoded

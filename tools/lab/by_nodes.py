@@ -30,7 +30,8 @@ class DemoNodes:
     def __init__(self, host: Host, demo: DemoModel):
         self.run, self.outputs = host.run, host.outputs
         loader = host.module("nodes.host.demo")
-        self.model, self.clip = loader.diffusion_model(demo), loader.text_model(demo)
+        weights = demo.weights()
+        self.model, self.clip = loader.diffusion_model(weights), loader.text_model(weights)
 
     @property
     def network(self) -> nn.Module:

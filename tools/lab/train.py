@@ -32,9 +32,7 @@ from torch import Tensor, nn
 
 from ddpm_core.contact_sheet import grid
 from demo.autoencoder import FACTOR, Autoencoder, load_autoencoder
-from demo.flux import FluxConfig
-from demo.model import WEIGHTS, DemoModel, LatentRgb, load_model, save_model
-from demo.network import UNetConfig
+from demo.model import DemoModel, load_model, save_model
 from demo.scenes import (
     TEST_SEED,
     TRAIN_SEED,
@@ -46,6 +44,7 @@ from demo.scenes import (
     training_caption,
 )
 from demo.text import tokens
+from demo.weights import WEIGHTS, FluxConfig, LatentRgb, UNetConfig
 
 from .classifier import WEIGHTS as JUDGE
 from .classifier import pixels_of, train_classifier

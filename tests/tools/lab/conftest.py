@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F
 
 from demo.autoencoder import FACTOR
-from demo.flux import Flux, FluxConfig
+from demo.flux import Flux
 from demo.model import DemoModel
-from demo.network import UNet, UNetConfig
+from demo.network import UNet
 from demo.text import TextEncoder
+from demo.weights import FluxConfig, UNetConfig
 
 
 class Mosaic(torch.nn.Module):

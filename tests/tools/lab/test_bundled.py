@@ -14,8 +14,9 @@ import pytest
 import torch
 
 from ddpm_core import invert, sample, statistics, trajectories
-from demo import model as bundled
+from demo.model import load_model
 from demo.scenes import CLASSIFIER_SEED, TEST_SEED, TUNE_SEED, render, scene_of_caption
+from demo.weights import WEIGHTS
 from tools.lab import classifier as judge
 from tools.lab.edits import choose_edits, read_drawn, score, source_images, summary
 from tools.lab.evaluate import evaluate, mask_found, words_find_objects
@@ -32,7 +33,7 @@ SETTINGS = LabSettings(steps=20, skip=0.1)
 
 @pytest.fixture(scope="module")
 def model():
-    return bundled.load_model()
+    return load_model()
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +50,13 @@ def test_the_file_is_the_one_that_was_measured(path):
 
 
 def test_the_files_that_users_get_are_small(model):
-    assert bundled.WEIGHTS.stat().st_size <= 16_000_000
+    assert WEIGHTS.stat().st_size <= 16_000_000
     assert judge.WEIGHTS.stat().st_size <= 1_000_000
     assert len(model.latent_rgb) == 5
 
 
 def test_the_log_is_of_a_whole_training():
-    lines = [json.loads(line) for line in bundled.WEIGHTS.with_suffix(".jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in WEIGHTS.with_suffix(".jsonl").read_text().splitlines()]
     config = [line["config"] for line in lines if "config" in line][-1]
     assert config.keys() <= asdict(WeightsConfig()).keys()
     assert lines[-1]["step"] == config["steps"]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from demo.model import WEIGHTS
+from demo.weights import WEIGHTS
 from tools.host import NeedsComfyUI
 from tools.lab.__main__ import main
 from tools.lab.figures import FIGURES, fill_pages, make_figures

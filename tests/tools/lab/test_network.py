@@ -7,7 +7,6 @@ import torch
 
 from demo.network import (
     UNet,
-    UNetConfig,
     all_sigmas,
     alphas_cumprod,
     denoise,
@@ -16,6 +15,7 @@ from demo.network import (
     timestep_embedding,
     uniform_sigmas,
 )
+from demo.weights import UNetConfig
 
 
 def test_schedule_is_that_of_stable_diffusion():
@@ -103,8 +103,3 @@ def test_time_and_caption_reach_the_output():
         v = network(x, t, context)
         assert (network(x, t + 300, context) - v).abs().max() > 1e-3
         assert (network(x, t, -context) - v).abs().max() > 1e-4
-
-
-def test_config_survives_its_dictionary():
-    config = UNetConfig(channel_mult=(1, 2, 4), input_depth=(0, 0, 1), output_depth=(0, 0, 0, 0, 0, 1))
-    assert UNetConfig.from_dict({**config.to_dict(), "channel_mult": [1, 2, 4]}) == config

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ddpm_core import __version__
 from ddpm_core.contact_sheet import grid
-from demo.model import WEIGHTS
+from demo.weights import WEIGHTS
 
 from .subjects import Sizes, Subjects
 
