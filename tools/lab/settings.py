@@ -116,6 +116,6 @@ class LabSettings:
 class ColorEdit:
     """Strength s and range of Eq. 7 that suit this model with 25 steps; the paper's are 0.05, 0.3 and 0.8 with 100."""
 
-    strength: float = 0.10
+    strength: float = 0.16
     start: float = 0.30
     end: float = 0.80

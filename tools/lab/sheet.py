@@ -75,7 +75,7 @@ EXAMPLES = tuple(
         (HOUSE, "day", "night", "yellow"),
         (BOAT, "summer", "winter", "red"),
         (VASE, "clay", "glass", "green"),
-        (WOMAN, "sad", "smiling", "blue"),
+        (WOMAN, "black", "blond", "blue"),
     )
 )
 
@@ -184,8 +184,9 @@ def draw_edits(rows: Sequence[Row]) -> Image.Image:
         source, target = row.source.split(), row.target.split()
         for words, others, column in ((source, target, "original"), (target, source, "edit")):
             differing = " ".join(word for word, other in zip(words, others, strict=True) if word != other)
-            tiles.append(Tile(row.tiles[COLUMNS.index(column)].image, differing))
-    return grid([tiles[k : k + 4] for k in range(0, len(tiles), 4)], size=(192, 192), margin=4, ground=None)
+            picture = row.tiles[COLUMNS.index(column)].picture.resize((192, 192), Image.Resampling.LANCZOS)
+            tiles.append(Tile(picture, differing))
+    return grid([tiles[k : k + 4] for k in range(0, len(tiles), 4)], margin=4, ground=None)
 
 
 def recolored(model: DemoModel, noise_maps: NoiseMaps, mask: Tensor, color: str, edit: ColorEdit) -> NoiseMaps:
