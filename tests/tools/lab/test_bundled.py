@@ -27,7 +27,7 @@ from tools.lab.settings import VASE, ColorEdit, LabSettings, PromptToPrompt
 from tools.lab.sheet import EXAMPLES, by_core, recolored
 from tools.lab.train import WeightsConfig, held_out
 
-SHA256 = {judge.WEIGHTS: "97e99cf43d103df8c1f2503af4ceb8c604b0aa3b165e45ab9cbfbe5624564eb8"}
+SHA256 = {judge.WEIGHTS: "ee02adc061ddbf2d658e14adba7ca1b9e60d1b2dfd8a3bf005363871631fae1a"}
 SETTINGS = LabSettings(steps=20, skip=0.1)
 
 
