@@ -4,7 +4,7 @@ What the nodes use of it is named here.
 """
 
 from . import demo, files, ids, latents, loops, words
-from .attention import AttentionEdit, same_embedding
+from .attention_runs import AttentionEdit, same_embedding
 from .blocks import Blocks
 from .conds import is_of_one_image
 from .guiders import ImagesGuider, cfg_guide, guider_for

@@ -31,7 +31,8 @@ from ...ddpm_core.attention import AttentionControl, WordMaps
 from ...ddpm_core.sampling import MaskAfter
 from ...ddpm_core.trajectories import Trajectory
 from . import calls, compat, conds, latents
-from .attention import AttentionEdit, PairedRun, Patches, SharedRun, refuse_what_cannot_share
+from .attention_patches import Patches
+from .attention_runs import AttentionEdit, PairedRun, SharedRun, refuse_what_cannot_share
 from .blocks import Blocks
 from .embeddings import OpenGuidance, ReplacingDenoiser
 from .guiders import GuidanceOfRun, Guide, ImagesGuider
