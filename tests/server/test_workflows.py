@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
+from support.needs import needs_nodes_of
 from tools.benchmarks.random_weights import save_sd15_checkpoint, save_sdxl_checkpoint
 from tools.templates.examples import models_of
 
@@ -64,8 +65,9 @@ def is_valid(name: str, spec: list, value: object) -> bool:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_host_defines_all_that_a_graph_uses(server, name):
+def test_the_host_defines_all_that_a_graph_uses(server, comfyui_path, name):
     """Every node, none of them deprecated, every input, and every value that is not a file of the user's."""
+    needs_nodes_of(name, comfyui_path)
     definitions = server.get("/object_info")
     for node in api_form(name).values():
         definition = definitions[node["class_type"]]

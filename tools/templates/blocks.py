@@ -8,7 +8,7 @@ from typing import Any
 from demo.scenes import SIZE
 from tools.lab.settings import ColorEdit, LabSettings
 
-from .graph import Group, Node, Note, Output
+from .graph import Group, Node, Note, Output, Wire
 
 # Frames: what the graph starts from, the words, the inversion, the sampling, the results.
 IMAGE, WORDS, INVERT, SAMPLE, RESULT = "#3f789e", "#88AA88", "#a1309b", "#8888AA", "#b58b2a"
@@ -35,18 +35,18 @@ RECOLOR = {
 class Pipeline:
     """A model, its text encoder and its VAE, with the nodes that are built from them."""
 
-    def __init__(self, model: Output, clip: Output, vae: Output):
+    def __init__(self, model: Wire, clip: Wire, vae: Wire):
         self.model = model
         self.clip = clip
         self.vae = vae
 
-    def prompt(self, title: str, text: str | Output, colors: Mapping[str, str] | None = None) -> Node:
+    def prompt(self, title: str, text: str | Wire, colors: Mapping[str, str] | None = None) -> Node:
         return Node("CLIPTextEncode", title, {"clip": self.clip, "text": text}, room=TEXT_ROOM, colors=colors or {})
 
-    def source(self, text: str | Output) -> Node:
+    def source(self, text: str | Wire) -> Node:
         return self.prompt("Source prompt", text, SOURCE_COLORS)
 
-    def target(self, text: str) -> Node:
+    def target(self, text: str | Wire) -> Node:
         return self.prompt("Target prompt", text, TARGET_COLORS)
 
     def empty(self) -> Node:
@@ -58,7 +58,7 @@ class Pipeline:
         inputs = {"clip": self.clip, "source_text": source, "target_text": target}
         return Node("EditFriendlyPromptToPrompt", title, inputs | values, room=2 * TEXT_ROOM)
 
-    def encode(self, pixels: Output) -> Node:
+    def encode(self, pixels: Wire) -> Node:
         return Node("VAEEncode", "Encode", {"pixels": pixels, "vae": self.vae}, collapsed=True)
 
     def decode(self, samples: Output) -> Node:
@@ -80,7 +80,7 @@ class Pipeline:
         links = {"noise_maps": noise_maps["noise_maps"], **self._conditioned(positive, negative)}
         return Node("FixedNoiseSampler", title, links | values, live_preview=True)
 
-    def _conditioned(self, positive: Node | Output, negative: Node) -> dict[str, Output]:
+    def _conditioned(self, positive: Node | Output, negative: Node) -> dict[str, Wire]:
         return {"model": self.model, "positive": conditioning(positive), "negative": conditioning(negative)}
 
 
@@ -184,6 +184,12 @@ def plain(title: str, color: int) -> Node:
 
 def joined(first: Output, second: Output, dim: str) -> Node:
     return Node("LatentConcat", "Join", {"samples1": first, "samples2": second, "dim": dim}, collapsed=True)
+
+
+def pasted_under(mask: Wire, edited: Output, image: Wire) -> Node:
+    """The edited picture under the mask, and around it the image itself."""
+    inputs = {"destination": image, "source": edited, "x": 0, "y": 0, "resize_source": False, "mask": mask}
+    return Node("ImageCompositeMasked", "Paste", inputs, collapsed=True)
 
 
 def preview(title: str, image: Output, width: int = PREVIEW_WIDTH, room: int = 0) -> Node:
