@@ -1,13 +1,13 @@
-"""Nodes of the bundled demo model and its scenes, so that a template runs before anything is downloaded."""
+"""Nodes of the bundled demo model and its scenes, so that a template runs before anything is downloaded.
+
+What only they need is imported when they run, so that a start of ComfyUI does not wait for it.
+"""
 
 from __future__ import annotations
 
 import torch
 from comfy_api.latest import io
 
-from ..demo.scenes import TEST_SEED, render, sample_scene, scene_of_caption
-from ..demo.weights import load_weights
-from .host import demo
 from .sockets import CATEGORY, MAX_SEED
 
 PARTS = ("object", "color", "sky", "ground", "place", "fruit", "table", "wall", "face", "hair", "wears")
@@ -38,6 +38,9 @@ class LoadDemoModel(io.ComfyNode):
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
+        from ..demo.weights import load_weights
+        from .host import demo
+
         loaded = load_weights()
         return io.NodeOutput(demo.diffusion_model(loaded), demo.text_model(loaded), demo.autoencoder(loaded))
 
@@ -84,6 +87,8 @@ class LoadDemoImage(io.ComfyNode):
 
     @classmethod
     def execute(cls, scene: str, seed: int, part: str = "object") -> io.NodeOutput:
+        from ..demo.scenes import TEST_SEED, render, sample_scene, scene_of_caption
+
         drawn = scene_of_caption(scene, TEST_SEED + seed) if scene.strip() else sample_scene(TEST_SEED + seed)
         rendering = render(drawn)
         if part not in rendering.masks:

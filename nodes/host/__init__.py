@@ -3,7 +3,7 @@
 What the nodes use of it is named here.
 """
 
-from . import demo, files, ids, latents, loops, words
+from . import files, ids, latents, loops, words
 from .attention_runs import AttentionEdit, same_embedding
 from .blocks import Blocks
 from .conds import is_of_one_image
@@ -57,7 +57,6 @@ __all__ = [
     "check_same_model",
     "counted",
     "decode",
-    "demo",
     "edited",
     "files",
     "found_mask",

@@ -62,9 +62,9 @@ def pack(comfy) -> SimpleNamespace:
     assert not hasattr(sys.modules[root], "NODE_CLASS_MAPPINGS"), "it would hide comfy_entrypoint"
     return SimpleNamespace(
         root=root,
-        modules=lambda name: sys.modules[f"{root}.nodes.{name}"],
-        core=sys.modules[f"{root}.ddpm_core"],
-        host=SimpleNamespace(**{name: sys.modules[f"{root}.nodes.host.{name}"] for name in HOST_MODULES}),
+        modules=lambda name: host.module(f"nodes.{name}"),
+        core=host.module("ddpm_core"),
+        host=SimpleNamespace(**{name: host.module(f"nodes.host.{name}") for name in HOST_MODULES}),
         run=lambda node_id, **inputs: classes[node_id].execute(**inputs).args,
         **classes,
     )
