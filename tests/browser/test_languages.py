@@ -37,15 +37,12 @@ POINTS = """name => {
 
 @pytest.fixture(params=["zh", "ja"])
 def language(request, front_end):
-    """One that the front end is opened in, and English again after."""
-
-    def choose(code):
-        front_end.page.evaluate("code => app.ui.settings.setSettingValueAsync('Comfy.Locale', code)", code)
-        open_front_end(front_end.page, front_end.url)
-
-    choose(request.param)
+    """One that the front end is opened in; the next page is in English again."""
+    choose = "code => app.ui.settings.setSettingValueAsync('Comfy.Locale', code)"
+    front_end.page.evaluate(choose, request.param)
+    open_front_end(front_end.page, front_end.url)
     yield request.param
-    choose("en")
+    front_end.page.evaluate(choose, "en")
 
 
 def test_a_node_and_its_help_are_in_the_language(front_end, language):
