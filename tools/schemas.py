@@ -12,8 +12,8 @@ FILES = {("EditFriendlyLoadNoiseMaps", "file")}  # the options of this one are w
 Schemas = dict[str, dict[str, list[Any]]]
 
 
-def schemas_of(classes: Iterable[type], schedulers: list[str]) -> Schemas:
-    """The schemas by node id, without texts, and without options that depend on the host.
+def schemas_of(classes: Iterable[Any], schedulers: list[str]) -> Schemas:
+    """The schemas of node classes by node id, without texts, and without options that depend on the host.
 
     Args:
         schedulers: the names of the host's, which newer hosts have more of.
