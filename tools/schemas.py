@@ -13,10 +13,9 @@ Schemas = dict[str, dict[str, list[Any]]]
 
 
 def schemas_of(classes: Iterable[Any], schedulers: list[str]) -> Schemas:
-    """The schemas by node id, without texts, and without options that depend on the host.
+    """The schemas of node classes by node id, without texts, and without options that depend on the host.
 
     Args:
-        classes: of the nodes.
         schedulers: the names of the host's, which newer hosts have more of.
     """
     found = {}

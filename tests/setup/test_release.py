@@ -91,8 +91,7 @@ def test_graphs_of_the_last_release_break_only_where_the_version_says_so(ready, 
 
 
 def test_the_registry_gets_the_changes_of_the_newest_version_alone(ready, capsys):
-    text = (ready / "CHANGELOG.md").read_text(encoding="utf-8")
-    (ready / "CHANGELOG.md").write_text(f"# Changes\n\n## 9.0.0, 2027-01-01\n\nNew.\n\n{text}", encoding="utf-8")
+    change(ready, "CHANGELOG.md", "^## ", "## 9.0.0, 2027-01-01\n\nNew.\n\n## ")
     assert main(["changes"], ready) == 0
     assert capsys.readouterr().out == "New.\n"
 
