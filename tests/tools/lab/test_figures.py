@@ -128,10 +128,12 @@ def test_the_page_walks_through_every_figure_and_its_picture():
     assert sum(path.stat().st_size for path in KEPT.iterdir()) < 3_000_000
 
 
-def test_the_results_are_of_the_bundled_weights_in_the_sizes_of_the_command():
-    kept = read(KEPT / RESULTS)["made with"]
-    assert kept["weights"] == hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
-    assert kept["sizes"] == made_with(Sizes())["sizes"]
+def test_the_results_are_of_the_weights_that_the_page_names_in_the_sizes_of_the_command():
+    kept, page = read(KEPT / RESULTS)["made with"], PAGES[0].read_text(encoding="utf-8")
+    if kept["weights"] == hashlib.sha256(WEIGHTS.read_bytes()).hexdigest():
+        assert kept["sizes"] == made_with(Sizes())["sizes"]
+    else:
+        assert f"weights {kept['weights'][:12]}" in page
 
 
 def test_the_rows_of_a_network_are_counted(untrained):
