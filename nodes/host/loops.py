@@ -92,6 +92,7 @@ def ddim_inversion(
     forward_noise_steps: int,
     true_prediction_steps: int,
     native: NoiseMaps | None,
+    warm_start: bool,
 ) -> Loop[NoiseMaps]:
     """The model's ODE run backwards from the images of a plan."""
 
@@ -108,6 +109,7 @@ def ddim_inversion(
                 forward_noise_steps=forward_noise_steps,
                 true_prediction_steps=true_prediction_steps,
                 native=native,
+                warm_start=warm_start,
                 device=image.device,
                 callback=progress,
             )

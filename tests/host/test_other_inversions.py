@@ -95,9 +95,10 @@ def test_ddim_drifts_without_residuals_and_says_what_it_is(random_model, latent,
 
 def test_calls_of_ddim(random_model, run_node, count_calls):
     model = random_model("sd15")
-    run_node("EditFriendlyDDIMInvert", model, steps=10, keep_residuals=False)
-    assert len(count_calls) == 10
-    count_calls.clear()
+    for warm_start in (False, True):
+        run_node("EditFriendlyDDIMInvert", model, steps=10, keep_residuals=False, warm_start=warm_start)
+        assert len(count_calls) == 10
+        count_calls.clear()
     run_node("EditFriendlyDDIMInvert", model, steps=10, forward_noise_steps=3, fixed_point_iterations=1)
     assert len(count_calls) == 7 * 2 + 10
 

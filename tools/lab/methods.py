@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -22,6 +22,7 @@ from demo.autoencoder import FACTOR
 from demo.model import DemoModel
 from demo.scenes import SIZE
 
+from . import flow_edits
 from .by_nodes import ByNodes, DemoNodes, nodes_of
 from .edits import Edit, image_of
 from .settings import LabSettings
@@ -131,6 +132,41 @@ def sdedit(model: DemoModel, edits: list[Edit], latents: Tensor, settings: LabSe
     return generate(target_denoiser(model, edits, settings), start, schedule, seeds_of(edits)).image
 
 
+def flow_edit(
+    model: DemoModel,
+    edits: list[Edit],
+    latents: Tensor,
+    settings: LabSettings,
+    lead: Callable[[flow_edits.Predictors, LabSettings], flow_edits.Lead],
+    trajectory: trajectories.Trajectory = trajectories.edit_friendly,
+) -> Tensor:
+    """The pack's equation with another prediction under the target's caption."""
+    predictors, schedule = _predictors(model, edits), settings.levels_to_run()
+    states = trajectory(latents, schedule, seeds_of(edits))
+    return flow_edits.edited(_source_denoiser(model, edits, settings), lead(predictors, settings), states, schedule)
+
+
+def uni_edit(model: DemoModel, edits: list[Edit], latents: Tensor, settings: LabSettings, omega: float = 5.0) -> Tensor:
+    """Both captions at the states that Uni-Inv leads to (arXiv 2504.13109)."""
+    maps = _ddim_maps(model, edits, latents, replace(settings, warm_start=True))
+    return sample(flow_edits.fused(_predictors(model, edits), omega), maps)
+
+
+def chord_edit(
+    model: DemoModel, edits: list[Edit], latents: Tensor, settings: LabSettings, t: float = 0.9, delta: float = 0.15
+) -> Tensor:
+    """One step (arXiv 2602.19083), without the last, which samples under the target alone."""
+    eps = trajectories.standard_normal(latents, seeds_of(edits), 1)
+    return flow_edits.chord(_predictors(model, edits), latents, eps, t, delta)
+
+
+def _predictors(model: DemoModel, edits: list[Edit]) -> flow_edits.Predictors:
+    if not model.is_flow:
+        raise ValueError("this method is of flow models, and these weights are of none: give others by --weights")
+    sources, targets = ([getattr(edit, which).caption for edit in edits] for which in ("source", "target"))
+    return flow_edits.Predictors(model.denoiser(sources), model.denoiser(targets), model.denoiser(""))
+
+
 def difference_heat(model: DemoModel, edits: list[Edit], latents: Tensor, settings: LabSettings) -> Tensor:
     """(B, 1, H, W) in [0, 1], by cells: how far the captions differ, from the states where the edit starts."""
     schedule, chosen = settings.levels_to_run(), settings.mask
@@ -158,7 +194,8 @@ def _maps(
 
 def _ddim_maps(model: DemoModel, edits: list[Edit], latents: Tensor, settings: LabSettings) -> NoiseMaps:
     schedule = settings.levels_to_run()
-    states = trajectories.ddim(_source_denoiser(model, edits, settings), latents, schedule, seeds_of(edits))
+    denoiser, warm = _source_denoiser(model, edits, settings), settings.warm_start
+    states = trajectories.ddim(denoiser, latents, schedule, seeds_of(edits), warm_start=warm)
     return without_residuals(schedule, states, settings.skip_steps)
 
 
@@ -268,4 +305,34 @@ METHODS = (
     ZERO_SHOT,
     ZERO_SHOT_DDIM,
 )
-BY_NAME = {method.name: method for method in METHODS}
+_FLOW_EDIT, _RF = LabSettings(eta=0.0, skip=0.36), LabSettings(eta=0.0)
+FLOW_METHODS = (
+    LabMethod("FlowEdit", edit_friendly, rows={"": _RF}),
+    LabMethod(
+        "rising strength",
+        partial(flow_edit, lead=lambda m, s: flow_edits.rising(m, s.cfg_target, 1 - s.skip)),
+        rows={"": _RF},
+    ),
+    LabMethod(
+        "FlowAlign",
+        partial(flow_edit, lead=lambda m, s: flow_edits.pulled(flow_edits.by_strength(m, s.cfg_target), 0.01)),
+        rows={"": _RF},
+    ),
+    LabMethod(
+        "FlowAlign, one noise",
+        partial(
+            flow_edit,
+            lead=lambda m, s: flow_edits.pulled(flow_edits.by_strength(m, s.cfg_target), 0.01),
+            trajectory=flow_edits.one_noise,
+        ),
+        rows={"": _RF},
+    ),
+    LabMethod(
+        "soft field", partial(flow_edit, lead=lambda m, s: flow_edits.alone(flow_edits.fused(m))), rows={"": _RF}
+    ),
+    LabMethod("VAGS", partial(flow_edit, lead=lambda m, s: flow_edits.adapted(m, s.cfg_target, 0.9)), rows={"": _RF}),
+    LabMethod("Uni-Edit", uni_edit, rows={"": LabSettings(skip=0.4)}),
+    LabMethod("ChordEdit", chord_edit),
+    LabMethod("DDIM, warm start", ddim, rows={"": LabSettings(warm_start=True)}),
+)
+BY_NAME = {method.name: method for method in (*METHODS, *FLOW_METHODS)}

@@ -83,6 +83,7 @@ class LabSettings:
     noise_shift: int = 1
     clip_last: float = 0.121
     flow: bool = False  # of a model that was trained as a rectified flow
+    warm_start: bool = False  # of the steps of DDIM inversion
 
     @property
     def skip_steps(self) -> int:

@@ -11,7 +11,7 @@ from .attention import compare_attention, prompt_to_prompt, zero_shot
 from .blueprints import edit_by_words, edit_inside_a_mask, invert_and_keep, keep_the_image
 from .checkpoints import text_edit_p2p, text_edit_sam3_mask, text_edit_sd15, text_edit_sdxl, text_edit_turbo
 from .edit_models import keep_image_flux2_klein, keep_image_flux_kontext, keep_image_qwen_edit
-from .first import load_and_edit, quick_start, save_and_reuse, settings_grid, variations
+from .first import load_and_edit, quick_start, save_and_reuse, settings_grid, strength_strip, variations
 from .flows import SOUND, VIDEO, text_edit_flux, text_edit_sd3, text_edit_sound, text_edit_video
 from .inversions import compare_inversions, noise_statistics
 from .manipulation import color_edit, sdedit_comparison, shift_and_flip, tour
@@ -59,6 +59,7 @@ EXAMPLES: dict[str, Callable[[], Workflow]] = {
         find_the_mask,
         several_edits,
         settings_grid,
+        strength_strip,
         zero_shot,
         save_and_reuse,
         load_and_edit,

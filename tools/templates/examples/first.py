@@ -10,6 +10,7 @@ from ..blocks import (
     INVERT,
     RESULT,
     SAMPLE,
+    TUNED,
     WORDS,
     DemoPipeline,
     DemoScene,
@@ -58,6 +59,21 @@ def variations() -> Workflow:
 def settings_grid() -> Workflow:
     demo = DemoScene(*HOUSE)
     source, target, empty = demo.words("a red house by the sea on a clear night in summer")
+    chosen = {"skips": "2, 7, 12", "cfgs": "1, 3, 9"}
+    return _on_one_sheet("settings_grid", "4  Every pair", demo, source, target, empty, empty, **chosen)
+
+
+def strength_strip() -> Workflow:
+    demo = DemoScene(*HOUSE)
+    source, target, empty = demo.words("a blue house by the sea on a clear day in summer")
+    chosen = {"skips": str(TUNED.skip_steps), "cfgs": "0, 0.5, 1, 2, 4"}
+    return _on_one_sheet("strength_strip", "4  Five strengths", demo, source, target, empty, source, **chosen)
+
+
+def _on_one_sheet(
+    name: str, what: str, demo: DemoScene, source: Node, target: Node, empty: Node, negative: Node, **chosen: str
+) -> Workflow:
+    """One inversion at several settings."""
     invert = demo.inverted(source, empty)
     grid = Node(
         "EditFriendlyEditGrid",
@@ -65,25 +81,24 @@ def settings_grid() -> Workflow:
         {
             "model": demo.model,
             "positive": target["CONDITIONING"],
-            "negative": empty["CONDITIONING"],
+            "negative": negative["CONDITIONING"],
             "noise_maps": invert["noise_maps"],
             "vae": demo.vae,
-            "skips": "2, 7, 12",
-            "cfgs": "1, 3, 9",
+            **chosen,
         },
         room=IMAGE_ROOM,  # Nodes 2.0 shows what it gives and its live preview, one below the other
         live_preview=True,
     )
-    sheet = save("Sheet", grid["sheet"], "settings_grid", width=480)
+    sheet = save("Sheet", grid["sheet"], name, width=480)
     sheet.room = 580
     return Workflow(
         [
-            *demo.opening("settings_grid", source, target, empty),
+            *demo.opening(name, source, target, empty),
             [
                 Group("3  Invert", INVERT, [[invert]]),
                 Group("Original", RESULT, [[original(demo.image["image"], room=210)]]),
             ],
-            [Group("4  Every pair", SAMPLE, [[grid]])],
+            [Group(what, SAMPLE, [[grid]])],
             [Group("5  Result", RESULT, [[sheet]])],
         ]
     )
