@@ -60,6 +60,8 @@ def import_comfyui() -> ModuleType:
         comfy.cli_args.args.cpu = not torch.cuda.is_available()
         import comfy.utils
 
+        if not hasattr(sys.modules.get("utils"), "__path__"):
+            sys.modules.pop("utils", None)  # a module of this name that others imported
         import_module("utils.extra_config")  # as main.py does, for nodes.py puts the folder of another utils first
         loader = import_module("nodes")
     except ImportError as error:

@@ -45,8 +45,8 @@ def test_a_graph_with_old_ids_gives_the_same_picture(server, old_ids):
     assert {node["class_type"] for node in old.values()} >= {"LoadDemoModel", "LoadDemoImage"}
     pictures = []
     for nodes, name in ((old, "old"), (graph, "new")):  # the old one first: what both have in common is kept
-        nodes["17"] = {"class_type": "SaveImage", "inputs": {"images": ["16", 0], "filename_prefix": name}}
-        pictures.append(np.asarray(Image.open(server.path_of(server.run(nodes)["17"]["images"][0]))))
+        nodes["14"] = {"class_type": "SaveImage", "inputs": {"images": ["13", 0], "filename_prefix": name}}
+        pictures.append(np.asarray(Image.open(server.path_of(server.run(nodes)["14"]["images"][0]))))
     assert pictures[0].std() > 10
     assert np.array_equal(*pictures)
 
