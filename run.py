@@ -25,8 +25,9 @@ SERVER = ["requests", "tqdm"]
 CLUSTER = ["ray", "pyarrow", "pandas", "fsspec", "pathspec"]
 EVALUATION = ["scipy", "torchmetrics", "torchvision", "timm", "transformers", "pyyaml", "scikit-image"]
 OBJECT_STORE = ["moto", "boto3", "flask", "flask-cors"]  # a server of S3 for tests
-OTHERS = ["psutil", "pytest", "pytest-xdist", "hypothesis", "playwright", "mypy", "ruff", "comfy-cli"]
-TEST = [*CLUSTER, *EVALUATION, *OBJECT_STORE, *OTHERS]
+OTHERS = ["psutil", "pytest", "pytest-xdist", "hypothesis", "playwright", "mypy", "ruff"]
+CHECKERS = ["comfy-cli", "comfy-import-guard", "comfy-lint", "comfy-test"]  # of ComfyUI's packs and graphs
+TEST = [*CLUSTER, *EVALUATION, *OBJECT_STORE, *OTHERS, *CHECKERS]
 
 EPILOG = f"""Which ComfyUI: the one in the environment variable COMFYUI_PATH (set to nothing: none), else the one that
 this pack is installed in, else comfy-cli's, else {OLDEST} by git into .comfyui, where the network gives it.

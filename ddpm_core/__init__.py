@@ -21,7 +21,7 @@ from .sampling import generate, intersection, pure_noise, sample
 from .schedule import NoiseSchedule, Step
 from .zero_shot import AttentionGuidance, zero_shot
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "AttentionGuidance",

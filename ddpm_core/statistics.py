@@ -183,11 +183,12 @@ def step_errors(true: Tensor, taken: Tensor, image: Tensor, threshold: float = 0
 
 def _parts(values: Tensor, image: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
     """The values (B, C, H, W) where the image is plain, and the others."""
-    values, plain = values.movedim(1, -1), plain_mask(_in_unit_range(image), threshold)
+    values, plain = values.movedim(1, -1), plain_mask(unit_range(image), threshold)
     return values[plain], values[~plain]
 
 
-def _in_unit_range(image: Tensor) -> Tensor:
+def unit_range(image: Tensor) -> Tensor:
+    """Pixels in [-1, 1] as [0, 1]; each row of a latent of other than three channels by its own range."""
     if image.shape[1] == 3:  # pixels in [-1, 1]
         return (image + 1) / 2
     low, high = (part.view(-1, 1, 1, 1) for part in (image.flatten(1).amin(dim=1), image.flatten(1).amax(dim=1)))

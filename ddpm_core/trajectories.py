@@ -149,14 +149,16 @@ def ddim(
     forward_noise_steps: int = 0,
     true_prediction_steps: int = 0,
     native: NoiseMaps | None = None,
+    warm_start: bool = False,
     device: torch.device | str = "cpu",
     callback: StepCallback | None = None,
 ) -> Tensor:
     """The ODE of the model run backwards, from the image to noise (DDIM inversion, arXiv 2010.02502).
 
     The step of eta 0 from t to s, solved for x_t, needs the prediction at x_t, which is what is sought. The textbook
-    takes the prediction at x_s with the level of t in its place, so a replay misses the image. Fixed-point iterations
-    put the x_t found back into the prediction.
+    takes the prediction at x_s with the level of t in its place, so a replay misses the image, by an error of the first
+    order in the steps. Uni-Inv (arXiv 2504.13109) takes it where the step before it leads on to, at as many calls: then
+    the error is of the second order. Fixed-point iterations put the x_t found back into the prediction.
 
     Args:
         denoiser: the model under the source prompt.
@@ -169,6 +171,7 @@ def ddim(
         true_prediction_steps: so many of the first steps take the true predictions, those of the generation, in place
             of the approximation (arXiv 2410.23530v2, Sec. 5): to measure how much of the error they make.
         native: for them, the maps of eta 0 that generated the images along the same levels.
+        warm_start: whether a step starts from where the one before it leads on to (Uni-Inv), the first from the image.
         device: where the arithmetic and the denoiser run.
         callback: called after each step that the denoiser took.
 
@@ -193,11 +196,13 @@ def ddim(
     states = x_0.new_empty((schedule.steps + 1, *x_0.shape))
     states[-1] = x_0
     x_s = x_0.to(device)
+    along = (torch.zeros_like(x_s), torch.zeros_like(x_s)) if warm_start else None
     for i in reversed(range(schedule.steps)):
         if i in known:
             x_t = known[i].to(device)
         else:
-            x_t, denoised, _ = _ddim_step_back(denoiser, x_s, schedule, i, fixed_point_iterations)
+            x_t, denoised, eps = _ddim_step_back(denoiser, x_s, schedule, i, fixed_point_iterations, along)
+            along = (denoised, eps) if warm_start else None
             if callback is not None:
                 done = schedule.steps - len(known) - i - 1
                 callback({"x": x_t, "i": done, "sigma": schedule.step(i).sigma, "denoised": denoised})
@@ -230,16 +235,31 @@ def _known_states(
 
 
 def _ddim_step_back(
-    denoiser: Denoiser, x_s: Tensor, schedule: NoiseSchedule, i: int, iterations: int
+    denoiser: Denoiser,
+    x_s: Tensor,
+    schedule: NoiseSchedule,
+    i: int,
+    iterations: int,
+    along: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """x_t with mu_t(x_t) = x_s, and the prediction of x_0 that led to it, and of the noise; all (B, *S)."""
+    """x_t with mu_t(x_t) = x_s, and the prediction of x_0 that led to it, and of the noise; all (B, *S).
+
+    Args:
+        along: predictions to take x_s along to begin with; None for the textbook's x_s in the place of x_t.
+    """
     (a_t, a_s), (b_t, b_s) = schedule.signal[i : i + 2].tolist(), schedule.noise[i : i + 2].tolist()
+
+    def ahead(denoised: Tensor, eps: Tensor) -> Tensor:
+        # x_t + (x_s - mu_t(x_t)) of predictions at x_t, which holds at pure noise, a_t = 0, and at the image, b_s = 0
+        return x_s + (a_t - a_s) * denoised + (b_t - b_s) * eps
+
     # x_s in the place of x_t: as large as a state of level t, which is x_s itself where a^2 + b^2 = 1
-    x_t = x_s * (schedule.scale(i) / schedule.scale(i + 1))
-    for _ in range(1 + iterations):
+    x_t = x_s * (schedule.scale(i) / schedule.scale(i + 1)) if along is None else ahead(*along)
+    for k in range(1 + iterations):
         denoised = denoise(denoiser, x_t[None], [schedule.step(i).sigma])[0]
         eps = (x_t - a_t * denoised) / b_t
-        x_t = (a_t / a_s) * x_s + (b_t - a_t * b_s / a_s) * eps
+        is_textbook = along is None and k == 0
+        x_t = (a_t / a_s) * x_s + (b_t - a_t * b_s / a_s) * eps if is_textbook else ahead(denoised, eps)
     return x_t, denoised, eps
 
 

@@ -1,1 +1,1 @@
-"""The bundled tiny model: scenes, network, text encoder and weights."""
+"""The bundled small model: scenes, autoencoder, network, text encoder and weights."""

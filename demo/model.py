@@ -1,44 +1,53 @@
-"""The demo model: network and text encoder in one safetensors file, and the denoiser that the core calls.
+"""The demo model in plain torch: autoencoder, text encoder and network, and the denoiser that the core calls.
 
-The file holds float16 weights, keyed `network.*` and `text_encoder.*`, and is evaluated in float32.
+ComfyUI runs its own classes on the same weights (`nodes/host/demo.py`); this one is for the tools, and for tests that
+hold the two to one function.
 """
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .network import UNet, UNetConfig, denoise, denoise_flow
+from ddpm_core.guidance import guided
+from ddpm_core.null_text import GuidedDenoiser, UncondDenoiser
+
+from .autoencoder import Autoencoder
+from .flux import Flux
+from .network import UNet, denoise, denoise_flow
 from .text import TextEncoder, tokens
-
-if TYPE_CHECKING:  # ComfyUI imports this module as part of the pack, where the core has another name
-    from ddpm_core.null_text import GuidedDenoiser, UncondDenoiser
-
-WEIGHTS = Path(__file__).parent / "weights.safetensors"
-FORMAT = "ddpm-demo-1"
+from .weights import FluxConfig, LatentRgb, UNetConfig, Weights, load_weights, save_weights
 
 
 class DemoModel(nn.Module):
-    """A text-conditional diffusion model of 32 x 32 pixel scenes."""
+    """A text-conditional diffusion model of the latents of 128 x 128 pixel scenes.
 
-    def __init__(self, network: UNet, text_encoder: TextEncoder):
+    Args:
+        latent_rgb: as `Weights` has it.
+    """
+
+    def __init__(
+        self,
+        network: UNet | Flux,
+        text_encoder: TextEncoder,
+        autoencoder: Autoencoder,
+        latent_rgb: LatentRgb | None = None,
+    ):
         super().__init__()
         self.network = network
         self.text_encoder = text_encoder
+        self.autoencoder = autoencoder
+        self.latent_rgb = latent_rgb
 
     @classmethod
-    def create(cls, config: UNetConfig | None = None) -> DemoModel:
+    def create(cls, config: UNetConfig | FluxConfig | None = None, latent_rgb: LatentRgb | None = None) -> DemoModel:
         """A model with random weights."""
         config = config or UNetConfig()
-        return cls(UNet(config), TextEncoder(config.context_dim))
+        network = Flux(config) if isinstance(config, FluxConfig) else UNet(config)
+        return cls(network, TextEncoder(config.context_width), Autoencoder(config.out_channels), latent_rgb)
 
     @torch.no_grad()
     def encode(self, captions: list[str]) -> Tensor:
@@ -47,11 +56,16 @@ class DemoModel(nn.Module):
 
     @property
     def is_flow(self) -> bool:
-        """Whether it was trained on as a rectified flow."""
-        return self.network.config.prediction == "flow"
+        """Whether it is a rectified flow."""
+        return isinstance(self.network, Flux)
+
+    def weights(self) -> Weights:
+        """What its file holds."""
+        parts = {name: module.state_dict() for name, module in self.named_children()}
+        return Weights(self.network.config, **parts, latent_rgb=self.latent_rgb)
 
     def predict(self, x: Tensor, sigma: Tensor, contexts: Tensor) -> Tensor:
-        """Predicted x_0 by what the network predicts: x (B, C, H, W), sigma (B,), contexts (B, L, D) -> (B, C, H, W).
+        """Predicted latents x_0: x (B, C, H, W), sigma (B,), contexts (B, L, D) -> (B, C, H, W).
 
         x is x_0 + sigma * eps; of a flow model, (1 - sigma) x_0 + sigma * eps.
         """
@@ -67,8 +81,6 @@ class DemoModel(nn.Module):
         Returns:
             A function of x (N, C, H, W) and sigma (N,), as `predict` has them.
         """
-        from ddpm_core.guidance import guided  # a host, which calls no denoiser of ours, knows the core by another name
-
         cond = self.encode([captions] if isinstance(captions, str) else captions)
         uncond = self.encode([""])
 
@@ -86,8 +98,6 @@ class DemoModel(nn.Module):
 
     def guided_denoiser(self, captions: list[str], cfg: float) -> GuidedDenoiser:
         """`denoiser` with the unconditional embedding left open, for null-text inversion; it lets gradients through."""
-        from ddpm_core.guidance import guided
-
         contexts = self.encode(captions)
 
         def prepare(x: Tensor, sigma: Tensor) -> UncondDenoiser:
@@ -100,32 +110,14 @@ class DemoModel(nn.Module):
 
 
 def save_model(model: DemoModel, path: Path) -> None:
-    """Write the weights in float16 beside the target, then rename, so that no half-written file is ever seen."""
-    weights = {key: value.half().contiguous() for key, value in model.state_dict().items()}
-    config = json.dumps(model.network.config.to_dict())
-    beside = path.with_suffix(".part")
-    save_file(weights, beside, metadata={"format": FORMAT, "network": config})
-    os.replace(beside, path)
+    """Write its weights in float16."""
+    save_weights(model.weights(), path)
 
 
 def load_model(path: Path | None = None) -> DemoModel:
-    """Read the weights, the bundled ones by default, and cast them up to float32.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is damaged or is not a demo model.
-    """
-    path = path or WEIGHTS
-    if not path.is_file():
-        raise FileNotFoundError(f"the weights of the demo model are missing: {path.name} should lie in {path.parent}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            weights = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 (not a dict)
-    except SafetensorError as error:
-        raise ValueError(f"{path.name} is damaged, fetch it again from the repository: {error}") from error
-    if metadata.get("format") != FORMAT:
-        raise ValueError(f"{path.name} is not a demo model: its format is {metadata.get('format')!r}, not {FORMAT!r}")
-    model = DemoModel.create(UNetConfig.from_dict(json.loads(metadata["network"])))
-    model.load_state_dict(weights)
+    """The model of a file, the bundled one by default, in float32; raises as `load_weights` does."""
+    weights = load_weights(path)
+    model = DemoModel.create(weights.config, weights.latent_rgb)
+    for name, part in model.named_children():
+        part.load_state_dict(getattr(weights, name))
     return model.eval().requires_grad_(False)

@@ -1,40 +1,48 @@
-"""Scenes drawn by code: an integer seed gives an image, its caption and its masks.
+"""Scenes as values: an integer seed and the attributes that words can name.
 
-Two families. Shapes: a coloured circle, square or triangle on a coloured ground. Landscapes: a house or a boat, by
-day, at sunset or at night, in summer or in winter. What the caption says is the scene's attributes; everything
-else (sizes, offsets, stripes, dots, hills, trees, windows, stars, wall and sail colours) is drawn from the seed
-alone and in a fixed order. So `scene.replace(color="blue")` is the SAME scene with one attribute changed, which
-gives every edit a ground truth, and the uncaptioned detail shows whether an edit kept the structure.
-
-Images are drawn at four times their size and averaged down. Shapes: 3 channels first, 32 x 32 pixels.
+Three families. Landscapes: one to three things in a place, by weather, time and season. Still lifes: a vessel and
+fruit on a table. Portraits: a figure in a place. Position, size, camera, shapes, clouds, trees and all else that no
+word names come from the seed, part by part, so `scene.edited("color", "blue")` is the same scene with that attribute
+changed, which gives every edit a ground truth. A caption may say all attributes or few; what it does not say is open.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from dataclasses import replace as with_fields
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 
-SIZE = 32
-OVERSAMPLING = 4
-FINE = SIZE * OVERSAMPLING
+SIZE = 128
 
 COLORS = {
-    "red": (0.86, 0.16, 0.14),
-    "yellow": (0.95, 0.84, 0.16),
-    "green": (0.16, 0.64, 0.22),
-    "blue": (0.16, 0.32, 0.88),
-    "purple": (0.62, 0.22, 0.76),
-    "white": (0.93, 0.93, 0.93),
+    "red": (0.80, 0.15, 0.12),
+    "orange": (0.93, 0.50, 0.12),
+    "yellow": (0.95, 0.79, 0.20),
+    "green": (0.18, 0.55, 0.27),
+    "blue": (0.17, 0.36, 0.76),
+    "purple": (0.50, 0.25, 0.64),
+    "white": (0.93, 0.92, 0.88),
+    "brown": (0.46, 0.29, 0.17),
 }
-SHAPES = ("circle", "square", "triangle")
-POSITIONS = {"left": 0.29, "centre": 0.5, "right": 0.71}
-OBJECTS = ("house", "boat")
-TIMES = {"day": "by day", "sunset": "at sunset", "night": "at night"}
-SEASONS = ("summer", "winter")
+THINGS = {
+    "house": "houses", "boat": "boats", "tree": "trees", "car": "cars", "balloon": "balloons", "sheep": "sheep",
+}  # fmt: skip
+PLACES = ("hills", "mountains", "sea", "forest")
+WEATHERS = ("clear", "cloudy", "rainy", "foggy")
+TIMES = {"day": ("by day", "on a"), "sunset": ("at sunset", "at a"), "night": ("at night", "on a")}
+SEASONS = ("spring", "summer", "autumn", "winter")
+NUMBERS = {"one": "a", "two": "two", "three": "three"}
+VESSELS = ("vase", "cup", "bowl", "jug")
+MATERIALS = ("clay", "glass", "metal")
+FRUITS = {"apple": "apples", "lemon": "lemons", "pear": "pears", "plum": "plums"}
+TABLES = ("wooden", "marble", "checkered")
+PERSONS = ("woman", "man", "girl", "boy")
+EXPRESSIONS = ("smiling", "sad", "surprised", "calm")
+HAIRS = ("black", "brown", "blond", "red", "grey")
+WEARS = ("nothing", "glasses", "hat", "scarf")
 
 # One block of seeds for each use, far enough apart that no use ever reaches another's.
 TRAIN_SEED = 0
@@ -42,387 +50,283 @@ TUNE_SEED = 1_000_000_000
 TEST_SEED = 2_000_000_000
 CLASSIFIER_SEED = 3_000_000_000
 
-_V, _U = np.meshgrid(*[(np.arange(FINE, dtype=np.float32) + 0.5) / FINE] * 2, indexing="ij")
-
 
 @dataclass(frozen=True)
-class ShapeScene:
-    """A coloured shape on a coloured ground."""
+class Scene(ABC):
+    """A scene of one of the three families; `values` are what each attribute can be, `subject` names its object."""
 
     seed: int
-    shape: str
-    color: str
-    ground: str
-    position: str
+    values: ClassVar[Mapping[str, Collection[str]]] = {}
+    subject: ClassVar[str] = ""
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """The names of the attributes that can be seen in this scene."""
+        return tuple(self.values)
 
     @property
     def caption(self) -> str:
-        """The full caption, eight words."""
-        return f"a {self.color} {self.shape} {self.position} on a {self.ground} ground"
+        """The caption that says every attribute."""
+        return self.said(self.attributes)
+
+    @abstractmethod
+    def said(self, names: Collection[str]) -> str:
+        """The caption that says these attributes and no other."""
 
     @property
     def held_out(self) -> bool:
-        """Whether this combination is never trained: one in seven."""
-        colors = list(COLORS)
-        code = colors.index(self.color) + 2 * colors.index(self.ground) + 3 * SHAPES.index(self.shape)
-        return code % 7 == 0
+        """Whether this combination of attributes is never trained: one in eight."""
+        places = [list(self.values[name]).index(getattr(self, name)) for name in self.attributes]
+        return sum((k + 1) * place for k, place in enumerate(places)) % 8 == 0
 
-    def replace(self, **attributes: Any) -> ShapeScene:
-        """The same scene, all uncaptioned detail kept, with other attributes."""
-        return with_fields(self, **attributes)
+    def edited(self, attribute: str, value: str) -> Scene:
+        """The same scene, all else held, with an attribute changed.
+
+        Raises:
+            ValueError: this scene does not show the attribute, or it cannot have the value.
+        """
+        if attribute not in self.attributes:
+            raise ValueError(f"{self.caption!r} has no {attribute}; it has {', '.join(self.attributes)}")
+        if value not in self.values[attribute]:
+            raise ValueError(f"{attribute} is one of {', '.join(self.values[attribute])}, not {value!r}")
+        changed: dict[str, Any] = {attribute: value}
+        return replace(self, **changed)
 
 
 @dataclass(frozen=True)
-class LandscapeScene:
-    """A house on a meadow or a boat on a lake."""
+class Landscape(Scene):
+    """One to three things of a kind in a landscape. A tree's color is its season's."""
 
-    seed: int
-    object: str
+    thing: str
+    number: str
+    color: str
+    place: str
+    weather: str
     time: str
     season: str
+    values: ClassVar[Mapping[str, Collection[str]]] = {
+        "thing": tuple(THINGS), "number": tuple(NUMBERS), "color": tuple(COLORS), "place": PLACES,
+        "weather": WEATHERS, "time": tuple(TIMES), "season": SEASONS,
+    }  # fmt: skip
+    subject = "thing"
 
     @property
-    def caption(self) -> str:
-        """The full caption, six words."""
-        return f"a {self.object} {TIMES[self.time]} in {self.season}"
+    def attributes(self) -> tuple[str, ...]:
+        return tuple(name for name in self.values if not (name == "color" and self.thing == "tree"))
 
-    @property
-    def held_out(self) -> bool:
-        """Whether this combination is never trained: one in twelve."""
-        return (self.object, self.time, self.season) == ("boat", "sunset", "winter")
-
-    def replace(self, **attributes: Any) -> LandscapeScene:
-        """The same scene, all uncaptioned detail kept, with other attributes."""
-        return with_fields(self, **attributes)
-
-
-Scene = ShapeScene | LandscapeScene
+    def said(self, names: Collection[str]) -> str:
+        words = ["a landscape"]
+        if "thing" in names:
+            noun = self.thing if self.number == "one" else THINGS[self.thing]
+            words = [
+                NUMBERS[self.number],
+                *([self.color] if {"color", "thing"} <= {*names} & {*self.attributes} else []),
+                noun,
+            ]
+        if "place" in names:
+            words.append(f"by the {self.place}")
+        words += _when(self.time if "time" in names else "", self.weather if "weather" in names else "")
+        if "season" in names:
+            words.append(f"in {self.season}")
+        return _joined(words)
 
 
 @dataclass(frozen=True)
-class Rendering:
-    """A drawn scene: image (3, 32, 32) in [-1, 1]; masks (32, 32) in [0, 1], the part of a pixel that is covered.
+class StillLife(Scene):
+    """A vessel and fruit on a table before a wall."""
 
-    Masks of a shape scene: object, ground. Of a landscape: object, sky, ground (the meadow or the water).
-    """
+    vessel: str
+    color: str
+    material: str
+    fruit: str
+    number: str
+    table: str
+    time: str
+    values: ClassVar[Mapping[str, Collection[str]]] = {
+        "vessel": VESSELS, "color": tuple(COLORS), "material": MATERIALS, "fruit": tuple(FRUITS),
+        "number": tuple(NUMBERS), "table": TABLES, "time": tuple(TIMES),
+    }  # fmt: skip
+    subject = "vessel"
 
-    image: np.ndarray
-    masks: dict[str, np.ndarray]
+    def said(self, names: Collection[str]) -> str:
+        words = ["a still life"]
+        if "vessel" in names:
+            words = ["a", *(getattr(self, name) for name in ("color", "material") if name in names), self.vessel]
+        if "fruit" in names:
+            words.append(f"with {NUMBERS[self.number]} {self.fruit if self.number == 'one' else FRUITS[self.fruit]}")
+        if "table" in names:
+            words.append(f"on a {self.table} table")
+        return _joined(words + _when(self.time if "time" in names else "", ""))
 
 
-def sample_scene(seed: int) -> Scene:
-    """The scene of a seed: half are shapes, half are landscapes."""
-    rng = np.random.default_rng([seed, 0])
-    return _sample_shape(seed, rng) if rng.random() < 0.5 else _sample_landscape(seed, rng)
+@dataclass(frozen=True)
+class Portrait(Scene):
+    """A figure before a landscape."""
+
+    person: str
+    expression: str
+    hair: str
+    wears: str
+    color: str
+    place: str
+    time: str
+    values: ClassVar[Mapping[str, Collection[str]]] = {
+        "person": PERSONS, "expression": EXPRESSIONS, "hair": HAIRS, "wears": WEARS, "color": tuple(COLORS),
+        "place": PLACES, "time": tuple(TIMES),
+    }  # fmt: skip
+    subject = "person"
+
+    def said(self, names: Collection[str]) -> str:
+        words = ["a portrait"]
+        if "person" in names:
+            words = ["a", *([self.expression] if "expression" in names else []), self.person]
+        worn = {"glasses": "glasses", "hat": "a hat", "scarf": "a scarf"}.get(self.wears if "wears" in names else "")
+        with_ = [*([f"{self.hair} hair"] if "hair" in names else []), *([worn] if worn else [])]
+        if with_:
+            words.append(f"with {' and '.join(with_)}")
+        if "color" in names:
+            words.append(f"in a {self.color} coat")
+        if "place" in names:
+            words.append(f"by the {self.place}")
+        return _joined(words + _when(self.time if "time" in names else "", ""))
 
 
-def _sample_shape(seed: int, rng: np.random.Generator) -> ShapeScene:
-    color, ground = map(str, rng.choice(list(COLORS), 2, replace=False))
-    return ShapeScene(seed, str(rng.choice(SHAPES)), color, ground, str(rng.choice(list(POSITIONS))))
+def _joined(words: list[str]) -> str:
+    """Words with blanks between, and "an" before a vowel."""
+    words = " ".join(words).split()
+    return " ".join("an" if a == "a" and b[:1] in "aeiou" else a for a, b in zip(words, [*words[1:], ""], strict=True))
 
 
-def _sample_landscape(seed: int, rng: np.random.Generator) -> LandscapeScene:
-    return LandscapeScene(seed, str(rng.choice(OBJECTS)), str(rng.choice(list(TIMES))), str(rng.choice(SEASONS)))
+def _when(time: str, weather: str) -> list[str]:
+    """The time, the weather or both."""
+    if time and weather:
+        return [f"{TIMES[time][1]} {weather} {time}"]
+    return [TIMES[time][0]] if time else [f"in {weather} weather"] if weather else []
+
+
+def rng_of(seed: int, part: str) -> np.random.Generator:
+    """The random numbers of one part of a scene, the same whatever the other parts draw."""
+    return np.random.Generator(np.random.PCG64([seed, *part.encode()]))
+
+
+def _draw(rng: np.random.Generator, values: Collection[str], weights: Collection[float] | None = None) -> str:
+    return str(rng.choice(list(values), p=None if weights is None else list(weights)))
+
+
+def sample_scene(seed: int, family: type[Scene] | None = None) -> Scene:
+    """The scene of a seed: half are landscapes, a quarter still lifes, a quarter portraits, if no family is given."""
+    rng = rng_of(seed, "scene")
+    share = rng.random()
+    family = family or (Landscape if share < 0.5 else StillLife if share < 0.75 else Portrait)
+    time = _draw(rng, TIMES, (0.44, 0.28, 0.28))
+    number = _draw(rng, NUMBERS, (0.5, 0.25, 0.25))
+    color = _draw(rng, COLORS)
+    place = _draw(rng, PLACES)
+    if family is Landscape:
+        weather = _draw(rng, WEATHERS, (0.46, 0.2, 0.17, 0.17))
+        return Landscape(seed, _draw(rng, THINGS), number, color, place, weather, time, _draw(rng, SEASONS))
+    if family is StillLife:
+        vessel, material, fruit = _draw(rng, VESSELS), _draw(rng, MATERIALS), _draw(rng, FRUITS)
+        return StillLife(seed, vessel, color, material, fruit, number, _draw(rng, TABLES), time)
+    person, expression, hair = _draw(rng, PERSONS), _draw(rng, EXPRESSIONS), _draw(rng, HAIRS)
+    return Portrait(seed, person, expression, hair, _draw(rng, WEARS), color, place, time)
 
 
 def scene_of_caption(caption: str, seed: int) -> Scene:
     """A scene that the caption describes; what it leaves open, and all detail, comes from the seed.
 
     Raises:
-        ValueError: the caption names none or both of a shape and a landscape object.
+        ValueError: the caption names nothing that a scene shows, or things of two families.
     """
     words = caption.lower().replace(",", " ").replace(".", " ").split()
-    things = [word for word in words if word in SHAPES or word in OBJECTS]
-    if len(things) != 1:
-        raise ValueError(f"a scene shows one of {', '.join((*SHAPES, *OBJECTS))}; {caption!r} names {len(things)}")
-    rng = np.random.default_rng([seed, 4])
-    if things[0] in OBJECTS:
-        landscape = _sample_landscape(seed, rng).replace(object=things[0])
-        return landscape.replace(**_named(words, time=TIMES, season=SEASONS))
-    shape = _sample_shape(seed, rng).replace(shape=things[0], **_named(words, position=POSITIONS))
-    colors = [(word, words[i + 1 : i + 2] == ["ground"]) for i, word in enumerate(words) if word in COLORS]
-    return _with_colors(shape, {"ground" if of_ground else "color": word for word, of_ground in colors})
+    families = {family for family, nouns in _NOUNS.items() if {*words} & nouns}
+    if len(families) != 1:
+        shown = ", ".join((*THINGS, *VESSELS, *PERSONS))
+        raise ValueError(f"a scene shows one of {shown}; {caption!r} names {'none' if not families else 'several'}")
+    scene = sample_scene(seed, families.pop())
+    said: dict[str, Any] = {}
+    for name, values in scene.values.items():
+        forms = {form: value for value in values for form in (value, {**THINGS, **FRUITS}.get(value, value))}
+        said.update((name, forms[word]) for word in words if word in forms)
+    said.update(("number", word) for word in words if word in ("two", "three"))
+    if isinstance(scene, Portrait):  # whose hair and coat have the same words
+        said = {name: value for name, value in said.items() if name not in ("hair", "color")}
+        after = {"hair": "hair", "coat": "color"}
+        said.update((after[word], before) for before, word in zip(words, words[1:], strict=False) if word in after)
+        said.setdefault("wears", "nothing")
+    elif "number" not in said and {"thing", "fruit"} & said.keys():
+        said["number"] = "one"
+    wrong = {name: value for name, value in said.items() if value not in scene.values[name]}
+    if wrong:
+        raise ValueError(f"{caption!r} has {wrong}: use {', '.join(', '.join(scene.values[name]) for name in wrong)}")
+    return replace(scene, **said)
 
 
-def _named(words: list[str], **fields: Iterable[str]) -> dict[str, str]:
-    """For each field, the word of the caption that is one of its values."""
-    return {field: word for field, values in fields.items() for word in words if word in values}
-
-
-def _with_colors(scene: ShapeScene, chosen: dict[str, str]) -> ShapeScene:
-    """The chosen colours; one that was left open gives way where both would be the same."""
-    scene = scene.replace(**chosen)
-    if scene.color == scene.ground and len(chosen) < 2:
-        other = next(color for color in COLORS if color != scene.color)
-        scene = scene.replace(**{"color" if "ground" in chosen else "ground": other})
-    return scene
-
-
-def training_caption(scene: Scene) -> str:
-    """The caption to train with: sometimes silent on one attribute, so that shorter prompts work too."""
-    rng = np.random.default_rng([scene.seed, 1])
-    drop = rng.random()
-    if isinstance(scene, ShapeScene):
-        return scene.caption.replace(f" {scene.position}", "") if drop < 0.5 else scene.caption
-    if drop < 0.1:
-        return f"a {scene.object} {TIMES[scene.time]}"
-    return f"a {scene.object} in {scene.season}" if drop < 0.2 else scene.caption
-
-
-def render(scene: Scene) -> Rendering:
-    """Draw a scene at four times its size and average it down."""
-    rng = np.random.default_rng([scene.seed, 2])
-    canvas, masks = _draw_shape(scene, rng) if isinstance(scene, ShapeScene) else _draw_landscape(scene, rng)
-    image = _average_down(np.clip(canvas, 0, 1)) * 2 - 1
-    return Rendering(
-        image=np.ascontiguousarray(image.transpose(2, 0, 1)).astype(np.float32),
-        masks={name: _average_down(mask.astype(np.float32)) for name, mask in masks.items()},
-    )
-
-
-def _average_down(fine: np.ndarray) -> np.ndarray:
-    """(128, 128, ...) -> (32, 32, ...)."""
-    return fine.reshape(SIZE, OVERSAMPLING, SIZE, OVERSAMPLING, *fine.shape[2:]).mean(axis=(1, 3))
-
-
-def _jitter(rng: np.random.Generator, color: tuple[float, ...], amount: float) -> np.ndarray:
-    """A colour near the given one, (3,)."""
-    return np.array(color, np.float32) + rng.uniform(-amount, amount, 3).astype(np.float32)
-
-
-# --- shapes -----------------------------------------------------------------------------------------------------------
-
-
-def _draw_shape(scene: ShapeScene, rng: np.random.Generator) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    x = POSITIONS[scene.position] + rng.uniform(-0.05, 0.05)
-    y = rng.uniform(0.38, 0.62)
-    radius = rng.uniform(0.17, 0.24)
-    ground_pattern, object_pattern = _pattern(rng), _pattern(rng)
-    color = _jitter(rng, COLORS[scene.color], 0.05)
-    ground = _jitter(rng, COLORS[scene.ground], 0.05)
-
-    inside = _shape_mask(scene.shape, _U - x, _V - y, radius)
-    canvas = np.where(inside[..., None], color * object_pattern, ground * ground_pattern)
-    return canvas, {"object": inside, "ground": ~inside}
-
-
-def _shape_mask(shape: str, u: np.ndarray, v: np.ndarray, radius: float) -> np.ndarray:
-    """(128, 128) bool; the three shapes have about the same area."""
-    if shape == "circle":
-        return u**2 + v**2 < radius**2
-    if shape == "square":
-        return np.maximum(abs(u), abs(v)) < 0.88 * radius
-    height = 1.3 * radius
-    return (abs(v) < height) & (abs(u) < (v + height) * 0.6)
-
-
-def _pattern(rng: np.random.Generator) -> np.ndarray:
-    """Brightness (128, 128, 1) about 1: plain, stripes, dots or shading. Every call draws the same count of numbers."""
-    kind = rng.integers(5)
-    angle, phase, shift = rng.uniform(0, np.pi), rng.uniform(0, 1), rng.uniform(0, 1)
-    period, contrast = rng.uniform(0.16, 0.3), rng.uniform(0.12, 0.22)
-    along = _U * np.cos(angle) + _V * np.sin(angle)
-    if kind in (1, 2):
-        dark = (along / period + phase) % 1 < 0.45
-    elif kind == 3:
-        dark = ((_U / period + phase) % 1 - 0.5) ** 2 + ((_V / period + shift) % 1 - 0.5) ** 2 < 0.08
-    elif kind == 4:
-        dark = np.clip(along, 0, 1)
-    else:
-        dark = np.zeros_like(along)
-    return (1 - contrast * dark)[..., None].astype(np.float32)
-
-
-# --- landscapes -------------------------------------------------------------------------------------------------------
-
-_SKY = {  # top, horizon
-    "day": ((0.36, 0.62, 0.95), (0.74, 0.88, 0.99)),
-    "sunset": ((0.50, 0.32, 0.58), (0.99, 0.62, 0.28)),
-    "night": ((0.12, 0.14, 0.36), (0.24, 0.28, 0.54)),
+_NOUNS: dict[type[Scene], set[str]] = {
+    Landscape: {"landscape", *THINGS, *THINGS.values()},
+    StillLife: {"still", *VESSELS},
+    Portrait: {"portrait", *PERSONS},
 }
-_LIGHT = {"day": (1.0, 1.0, 1.0), "sunset": (1.0, 0.76, 0.62), "night": (0.52, 0.56, 0.80)}
-_WALLS = ((0.90, 0.80, 0.60), (0.78, 0.36, 0.28), (0.62, 0.70, 0.80), (0.85, 0.85, 0.82), (0.80, 0.62, 0.30))
-_ROOFS = ((0.56, 0.20, 0.16), (0.34, 0.26, 0.24), (0.28, 0.34, 0.46))
-_HULLS = ((0.66, 0.22, 0.18), (0.44, 0.28, 0.16), (0.20, 0.30, 0.56), (0.22, 0.44, 0.30))
-_SAILS = ((0.96, 0.94, 0.88), (0.92, 0.56, 0.30), (0.90, 0.78, 0.34), (0.70, 0.80, 0.92))
-_LEAVES = {"summer": (0.20, 0.52, 0.18), "winter": (0.84, 0.90, 0.94)}
-_HILLS = {"summer": (0.30, 0.56, 0.34), "winter": (0.80, 0.86, 0.92)}
-_MEADOW = {"summer": (0.44, 0.72, 0.26), "winter": (0.93, 0.95, 0.98)}
-_WATER = {"summer": (0.16, 0.46, 0.74), "winter": (0.44, 0.60, 0.72)}
-_SNOW = (0.95, 0.97, 1.0)
-_LAMP = (1.0, 0.86, 0.38)
+
+
+def training_caption(scene: Scene, visit: int = 0) -> str:
+    """The caption to train with at a visit: a third say all, the others leave out any share of the attributes."""
+    rng = rng_of(scene.seed, f"caption {visit}")
+    share = rng.uniform(0, 1.5)
+    return scene.said([name for name in scene.attributes if rng.random() < share])
+
+
+def instruction(scene: Scene, attribute: str, value: str) -> str:
+    """The words that ask an edit model for `scene.edited(attribute, value)`."""
+    many = getattr(scene, "number", "one") != "one"
+
+    def form(word: str) -> str:
+        return {**THINGS, **FRUITS}.get(word, word) if many else word
+
+    thing, vessel, person, worn = (getattr(scene, name, "") for name in ("thing", "vessel", "person", "wears"))
+    colored = {Landscape: form(thing), StillLife: vessel, Portrait: "coat"}[type(scene)]
+    noun = {
+        "color": colored, "material": vessel, "table": "table", "expression": person, "hair": "hair",
+    }.get(attribute)  # fmt: skip
+    if noun:
+        said = f"make the {noun} {value}"
+    elif attribute in ("weather", "time", "season"):
+        said = f"make it {value}"
+    elif attribute == "place":
+        said = f"move it to the {value}"
+    elif attribute == "number":
+        kind = thing or getattr(scene, "fruit", "")
+        said = f"show {NUMBERS[value]} {kind if value == 'one' else {**THINGS, **FRUITS}[kind]}"
+    elif attribute == "wears":
+        given = value if value == "glasses" else f"a {value}"
+        said = f"remove the {worn}" if value == "nothing" else f"give the {person} {given}"
+    else:
+        before = form(getattr(scene, attribute))
+        said = f"turn the {before} into {form(value) if many and attribute != 'vessel' else f'a {value}'}"
+    return _joined(said.split())
 
 
 @dataclass(frozen=True)
-class _Detail:
-    """All that the caption does not say of a landscape. The masks are drawn in units of the image size."""
+class Rendering:
+    """A drawn scene: image (3, S, S) in [-1, 1], and masks (S, S) in [0, 1], the covered share of each pixel.
 
-    horizon: float
-    x: float
-    width: float
-    height: float
-    light_x: float
-    light_y: float
-    hill_phase: float
-    hill_height: float
-    hill_waves: float
-    trees: np.ndarray  # (3, 3) x, size, present
-    stars: np.ndarray  # (14, 2) x, y
-    flakes: np.ndarray  # (12, 2) x, y
-    waves: np.ndarray  # (6, 3) x, y, width
-    windows: int
-    door_side: float
-    roof_slope: float
-    mast: float
-    wall: np.ndarray
-    roof: np.ndarray
-    hull: np.ndarray
-    sail: np.ndarray
+    The mask "object" is that of the scene's subject; "color" is what has the color that the caption says.
+    """
 
-    @classmethod
-    def sample(cls, rng: np.random.Generator) -> _Detail:
-        """Draw every number whether or not the scene shows it, so that one attribute never shifts another's detail."""
-        trees = np.stack([rng.uniform(0.04, 0.96, 3), rng.uniform(0.09, 0.15, 3), rng.uniform(0, 1, 3) < 0.7], axis=1)
-        return cls(
-            horizon=rng.uniform(0.52, 0.62),
-            x=rng.uniform(0.36, 0.64),
-            width=rng.uniform(0.30, 0.40),
-            height=rng.uniform(0.20, 0.28),
-            light_x=rng.uniform(0.1, 0.9),
-            light_y=rng.uniform(0.10, 0.22),
-            hill_phase=rng.uniform(0, 1),
-            hill_height=rng.uniform(0.04, 0.12),
-            hill_waves=rng.uniform(0.8, 2.0),
-            trees=trees,
-            stars=rng.uniform((0.02, 0.02), (0.98, 0.42), (14, 2)),
-            flakes=rng.uniform(0.02, 0.98, (12, 2)),
-            waves=rng.uniform((0.0, 0.0, 0.05), (1.0, 1.0, 0.12), (6, 3)),
-            windows=int(rng.integers(1, 4)),
-            door_side=rng.uniform(-1, 1),
-            roof_slope=rng.uniform(0.5, 0.8),
-            mast=rng.uniform(-0.15, 0.15),
-            wall=_jitter(rng, _WALLS[rng.integers(len(_WALLS))], 0.04),
-            roof=_jitter(rng, _ROOFS[rng.integers(len(_ROOFS))], 0.04),
-            hull=_jitter(rng, _HULLS[rng.integers(len(_HULLS))], 0.04),
-            sail=_jitter(rng, _SAILS[rng.integers(len(_SAILS))], 0.03),
-        )
+    image: np.ndarray
+    masks: dict[str, np.ndarray]
 
 
-class _Painter:
-    """A canvas that lays colours over each other, in the light of the hour."""
+def render(scene: Scene, size: int = SIZE) -> Rendering:
+    """Draw a scene on size x size pixels."""
+    from . import landscape, portrait, still_life  # which know the scenes
 
-    def __init__(self, light: tuple[float, ...]):
-        self.canvas = np.zeros((FINE, FINE, 3), np.float32)
-        self.light = np.array(light, np.float32)
-
-    def fill(self, mask: np.ndarray, color: np.ndarray | tuple[float, ...], lit: bool = True) -> None:
-        """Paint the pixels of a mask. Lamps, stars, sun and moon shine by themselves and are not lit."""
-        self.canvas[mask] = np.array(color, np.float32) * self.light if lit else color
-
-
-def _draw_landscape(scene: LandscapeScene, rng: np.random.Generator) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    detail = _Detail.sample(rng)
-    painter = _Painter(_LIGHT[scene.time])
-    below = detail.horizon < _V
-    _draw_sky(painter, scene, detail)
-    _draw_hills(painter, scene, detail)
-    if scene.object == "boat":
-        _draw_trees(painter, scene, detail, detail.horizon, 0.75)
-        _draw_water(painter, scene, detail, below)
-        inside = _draw_boat(painter, scene, detail)
+    if isinstance(scene, Landscape):
+        picture, masks = landscape.draw(scene, size)
+    elif isinstance(scene, StillLife):
+        picture, masks = still_life.draw(scene, size)
+    elif isinstance(scene, Portrait):
+        picture, masks = portrait.draw(scene, size)
     else:
-        painter.fill(below, _MEADOW[scene.season])
-        _draw_trees(painter, scene, detail, detail.horizon + 0.05, 1.15)
-        inside = _draw_house(painter, scene, detail)
-    if scene.season == "winter":
-        for x, y in detail.flakes:
-            painter.fill(_disc(x, y, 0.011), _SNOW)
-    return painter.canvas, {"object": inside, "sky": ~below & ~inside, "ground": below & ~inside}
-
-
-def _disc(x: float, y: float, radius: float) -> np.ndarray:
-    return (_U - x) ** 2 + (_V - y) ** 2 < radius**2
-
-
-def _box(x: float, y: float, half_width: float, half_height: float) -> np.ndarray:
-    return (abs(_U - x) < half_width) & (abs(_V - y) < half_height)
-
-
-def _draw_sky(painter: _Painter, scene: LandscapeScene, detail: _Detail) -> None:
-    top, low = (np.array(c, np.float32) for c in _SKY[scene.time])
-    painter.canvas[:] = top + (low - top) * np.clip(_V / detail.horizon, 0, 1)[..., None]
-    x, y = detail.light_x, detail.light_y
-    if scene.time == "day":
-        painter.fill(_disc(x, y, 0.075), (1.0, 0.93, 0.50), lit=False)
-    elif scene.time == "sunset":
-        painter.fill(_disc(x, detail.horizon - 0.10, 0.10), (1.0, 0.90, 0.52), lit=False)
-    else:
-        for star_x, star_y in detail.stars:
-            painter.fill(_disc(star_x, star_y, 0.010), (1.0, 1.0, 0.92), lit=False)
-        painter.fill(_disc(x, y, 0.075) & ~_disc(x + 0.045, y - 0.02, 0.065), (0.97, 0.96, 0.84), lit=False)
-
-
-def _draw_hills(painter: _Painter, scene: LandscapeScene, detail: _Detail) -> None:
-    wave = 0.5 + 0.5 * np.sin(2 * np.pi * (detail.hill_waves * _U + detail.hill_phase))
-    painter.fill(detail.horizon - detail.hill_height * (0.35 + wave) < _V, _HILLS[scene.season])
-
-
-def _draw_trees(painter: _Painter, scene: LandscapeScene, detail: _Detail, foot: float, scale: float) -> None:
-    for x, size, present in detail.trees:
-        if present:
-            size = size * scale
-            painter.fill(_box(x, foot - 0.4 * size, 0.12 * size, 0.4 * size), (0.36, 0.25, 0.15))
-            painter.fill(_disc(x, foot - 1.2 * size, 0.6 * size), _LEAVES[scene.season])
-
-
-def _draw_water(painter: _Painter, scene: LandscapeScene, detail: _Detail, below: np.ndarray) -> None:
-    painter.fill(below, _WATER[scene.season])
-    depth = 1 - detail.horizon
-    for x, y, width in detail.waves:
-        y = detail.horizon + (0.1 + 0.85 * y) * depth
-        if scene.season == "winter":  # an ice floe where summer has the glint of a wave
-            floe = ((_U - x) / (1.3 * width)) ** 2 + ((_V - y) / 0.026) ** 2 < 1
-            painter.fill(floe, _SNOW)
-        else:
-            painter.fill(_box(x, y, width, 0.009), (0.46, 0.72, 0.90))
-
-
-def _draw_house(painter: _Painter, scene: LandscapeScene, detail: _Detail) -> np.ndarray:
-    """Paint the house and return its mask (128, 128) bool."""
-    half, height = detail.width / 2, detail.height
-    foot = detail.horizon + 0.20
-    eaves = foot - height
-    walls = _box(detail.x, foot - height / 2, half, height / 2)
-    peak = detail.roof_slope * half * 1.2
-    roof = (eaves - peak < _V) & (eaves >= _V) & (abs(_U - detail.x) < (_V - eaves + peak) / detail.roof_slope)
-    painter.fill(walls, detail.wall)
-    painter.fill(roof, _SNOW if scene.season == "winter" else detail.roof)
-
-    door_x = detail.x + detail.door_side * 0.55 * half
-    painter.fill(_box(door_x, foot - 0.065, 0.032, 0.065), (0.32, 0.20, 0.12))
-    night = scene.time == "night"
-    for k in range(detail.windows):
-        window_x = detail.x + (2 * (k + 0.5) / detail.windows - 1) * half
-        window = _box(window_x, eaves + 0.065, 0.033, 0.033)
-        painter.fill(window, _LAMP if night else (0.30, 0.42, 0.54), lit=not night)
-    return walls | roof
-
-
-def _draw_boat(painter: _Painter, scene: LandscapeScene, detail: _Detail) -> np.ndarray:
-    """Paint the boat and return its mask (128, 128) bool."""
-    half = detail.width / 2 * 1.15
-    deck = detail.horizon + 0.10
-    x = detail.x
-    hull = (deck < _V) & (deck + 0.11 > _V) & (abs(_U - x) < half - 0.6 * (_V - deck))
-    mast_x = x + detail.mast * half
-    top = deck - 1.5 * detail.height
-    rise = (_V - top) / (deck - 0.03 - top)
-    sail = (rise > 0) & (rise < 1) & (_U - mast_x > 0.012) & (_U - mast_x < 0.012 + rise * half * 0.85)
-    jib = (rise > 0.25) & (rise < 1) & (mast_x - _U > 0.03) & (mast_x - _U < 0.03 + (rise - 0.25) * half * 0.7)
-    mast = _box(mast_x, (top + deck) / 2, 0.013, (deck - top) / 2 + 0.02)
-    painter.fill(mast, (0.30, 0.20, 0.12))
-    painter.fill(sail | jib, detail.sail)
-    painter.fill(hull, detail.hull)
-    if scene.time == "night":
-        painter.fill(_disc(x - 0.5 * half, deck + 0.035, 0.028), _LAMP, lit=False)
-    return hull | mast | sail | jib
+        raise ValueError(f"a {type(scene).__name__} cannot be drawn: use a Landscape, StillLife or Portrait")
+    return Rendering(np.ascontiguousarray(picture * 2 - 1, np.float32), {"object": masks[scene.subject], **masks})

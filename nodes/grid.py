@@ -24,6 +24,7 @@ from .host import (
     guider_for,
     is_of_one_image,
     latents,
+    made_with,
     sampled_from_maps,
 )
 from .sockets import CATEGORY
@@ -38,7 +39,7 @@ class EditGrid(io.ComfyNode):
             node_id="EditFriendlyEditGrid",
             display_name="Grid of Skips and CFGs",
             category=f"{CATEGORY}/sample",
-            search_aliases=["xy plot", "compare settings", "contact sheet"],
+            search_aliases=["xy plot", "compare settings", "contact sheet", "strength slider"],
             description="Samples noise maps at every pair of several skips and cfgs, as the paper's Fig. 14 does: one "
             "look shows which setting an image wants.",
             is_output_node=True,
@@ -56,7 +57,9 @@ class EditGrid(io.ComfyNode):
                 io.String.Input(
                     "cfgs",
                     default="5, 10, 15",
-                    tooltip="One column for each of these cfgs. Every pair is a whole run of the sampler.",
+                    tooltip="One column for each of these cfgs. Every pair is a whole run of the sampler. If the "
+                    "source prompt is connected to negative and the image inverted with cfg 1, these are strengths: 0 "
+                    "is the image as it is, 1 the edit without guidance, up to 5 more.",
                 ),
                 # One row: a sheet of each would be too small to read.
                 inputs.row(),
@@ -105,7 +108,9 @@ class EditGrid(io.ComfyNode):
             images.append(decode(vae, samples[row - first][None])[:1])
             before += run
         source = decode(vae, noise_maps.space.of_latent(noise_maps.image[row : row + 1]))[:1]
-        sheet = _sheet(all_skips, all_cfgs, images, source)
+        origin = noise_maps.origin
+        from_source = origin is not None and origin.cfg == 1 and made_with(noise_maps, negative)
+        sheet = _sheet(all_skips, all_cfgs, images, source, "strength" if from_source else "cfg")
         return io.NodeOutput(sheet, torch.cat(images), ui=ui.PreviewImage(sheet, cls=cls))
 
 
@@ -131,10 +136,10 @@ def listed(name: str, text: str, kind: Callable[[str], _Number]) -> list[_Number
     return numbers
 
 
-def _sheet(skips: list[int], cfgs: list[float], images: list[Tensor], source: Tensor) -> Tensor:
+def _sheet(skips: list[int], cfgs: list[float], images: list[Tensor], source: Tensor, of: str) -> Tensor:
     """(1, H, W, 3) in [0, 1] the results, a row for each skip and a column for each cfg, and under them the source."""
     tiles = [image[0].movedim(-1, 0) * 2 - 1 for image in [*images, source]]
     rows = [tiles[k : k + len(cfgs)] for k in range(0, len(images), len(cfgs))]
     labels = [f"skip {skip}" for skip in skips]
-    picture = contact_sheet.grid([*rows, tiles[-1:]], [*labels, "image"], [f"cfg {cfg:g}" for cfg in cfgs])
+    picture = contact_sheet.grid([*rows, tiles[-1:]], [*labels, "image"], [f"{of} {cfg:g}" for cfg in cfgs])
     return torch.from_numpy(np.asarray(picture, dtype=np.float32) / 255)[None]

@@ -347,6 +347,15 @@ class DDIMInvert(io.ComfyNode):
                 inputs.cfg_schedule("constant", optional=True),
                 inputs.end_cfg(optional=True),
                 inputs.settings("steps, scheduler, cfg and keep_residuals"),
+                io.Boolean.Input(
+                    "warm_start",
+                    advanced=True,
+                    default=False,
+                    optional=True,
+                    tooltip="Start each step from where the step before it leads on to, as Uni-Inv does. Without "
+                    "residuals the image then comes back several times nearer, at no further call. Off is the "
+                    "textbook's.",
+                ),
             ],
             outputs=[_noise_maps_output("The image as one starting noise, and what the steps miss.")],
         )
@@ -367,6 +376,7 @@ class DDIMInvert(io.ComfyNode):
         cfg_schedule: CFGSchedule = "constant",
         end_cfg: float = 1.0,
         settings: EditSettings | None = None,
+        warm_start: bool = False,
         **chosen: Any,
     ) -> io.NodeOutput:
         if settings is not None:
@@ -381,6 +391,7 @@ class DDIMInvert(io.ComfyNode):
             forward_noise_steps=forward_noise_steps,
             true_prediction_steps=true_prediction_steps,
             native=native_noise_maps,
+            warm_start=warm_start,
         )
         guider = guider_for(model, positive, negative, cfg, cfg_schedule, end_cfg)
         return io.NodeOutput(run_plan(guider, loop, plan))

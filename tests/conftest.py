@@ -47,7 +47,7 @@ def comfyui_path() -> Path:
     path = find_comfyui()
     if path is None and os.environ.get("COMFYUI_PATH") == "":
         pytest.skip("needs ComfyUI, and COMFYUI_PATH is set to nothing: set it to a folder of ComfyUI, or not at all")
-    return path or missing("ComfyUI: set COMFYUI_PATH to its folder, or install it with `comfy install`")
+    return path or missing("ComfyUI: set COMFYUI_PATH to its folder, or run `python run.py test`, which fetches one")
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,11 @@ MAY_KNOW = {
     "tools": {"ddpm_core", "demo", "nodes"},
 }
 ROOMS = {*MAY_KNOW, "tests"}
+# What a pack that sends nothing and fetches nothing has no use for.
+NETWORK = {
+    *("aiohttp", "asyncore", "ftplib", "http", "httpx", "huggingface_hub", "requests", "smtplib", "socket", "ssl"),
+    *("socketserver", "subprocess", "urllib", "urllib3", "webbrowser", "websocket", "websockets", "xmlrpc"),
+}
 # The same within the tools: a room beside its own.
 TOOLS_MAY_KNOW = {
     "evaluation": set(),
@@ -44,7 +49,9 @@ TOOLS_MAY_KNOW = {
     "benchmarks": {"batch", "evaluation"},
 }
 # ComfyUI loads these as part of the pack, where the core is no module of that name.
-LOADED_BY_NODES = ("__init__", "model", "network", "scenes", "text")
+LOADED_BY_NODES = (
+    "__init__", "landscape", "painting", "place", "portrait", "scenes", "still_life", "text", "weights",
+)  # fmt: skip
 
 
 def imports_of(path: Path, at_import: bool = False) -> set[str]:
@@ -109,6 +116,12 @@ def test_nobody_knows_the_tools():
     """They are not in the package that users get."""
     knowing = {path for room in set(MAY_KNOW) - {"tools"} for path in files_of(room) if "tools" in imports_of(path)}
     assert knowing == set()
+
+
+@pytest.mark.parametrize("room", ["ddpm_core", "demo", "nodes"])
+def test_what_users_get_imports_nothing_that_reaches_a_network(room):
+    reaching = {f"{path.name}: {name}" for path in files_of(room) for name in imports_of(path) & NETWORK}
+    assert reaching == set()
 
 
 @pytest.mark.parametrize("room", ["ddpm_core", "demo"])
@@ -202,7 +215,9 @@ def test_without_comfyui_a_room_imports_only_what_is_installed(room):
     assert missing == set()
 
 
-@pytest.mark.parametrize("path", ["run.py", "tools/__init__.py", "tools/comfyui.py"])
+@pytest.mark.parametrize(
+    "path", ["run.py", *(f"tools/{name}.py" for name in ("__init__", "comfyui", "release", "schemas"))]
+)
 def test_setting_up_needs_nothing_installed(path):
     assert imports_of(ROOT / path) - {"tools"} <= set(sys.stdlib_module_names)
 

@@ -30,7 +30,7 @@ class Host:
 
     def module(self, name: str) -> ModuleType:
         """A module of the pack, such as `ddpm_core.attention`."""
-        return sys.modules[f"{self.root}.{name}"]
+        return import_module(f"{self.root}.{name}")
 
     @torch.no_grad()
     def outputs(self, node_id: str, **inputs: Any) -> tuple[Any, ...]:
@@ -42,8 +42,8 @@ class Host:
         return self.outputs(node_id, **inputs)[0]
 
 
-def open_host() -> Host:
-    """ComfyUI imported, on the GPU if there is one, and the pack loaded by its loader; once a process.
+def import_comfyui() -> ModuleType:
+    """ComfyUI imported, on the GPU if there is one, without the pack: its module of nodes, which has the loader.
 
     Raises:
         NeedsComfyUI: none is found, or this Python cannot import it.
@@ -51,11 +51,6 @@ def open_host() -> Host:
     comfyui = find_comfyui()
     if comfyui is None:
         raise NeedsComfyUI("this measures the nodes in ComfyUI, and there is none: set COMFYUI_PATH to its folder")
-    return _opened(comfyui)
-
-
-@cache
-def _opened(comfyui: Path) -> Host:
     # ComfyUI first and the pack last: the pack's folder `nodes` must not hide the host's nodes.py
     others = [entry for entry in sys.path if Path(entry or ".").resolve() not in (PACK, comfyui)]
     sys.path[:] = [str(comfyui), *others, str(PACK)]
@@ -65,12 +60,29 @@ def _opened(comfyui: Path) -> Host:
         comfy.cli_args.args.cpu = not torch.cuda.is_available()
         import comfy.utils
 
+        if not hasattr(sys.modules.get("utils"), "__path__"):
+            sys.modules.pop("utils", None)  # a module of this name that others imported
+        import_module("utils.extra_config")  # as main.py does, for nodes.py puts the folder of another utils first
         loader = import_module("nodes")
     except ImportError as error:
         raise NeedsComfyUI(
             f"the ComfyUI in {comfyui} cannot be imported here ({error}): use the Python that it runs with"
         ) from error
     comfy.utils.PROGRESS_BAR_ENABLED = False
+    return loader
+
+
+def open_host() -> Host:
+    """ComfyUI imported, and the pack loaded by its loader; once a process.
+
+    Raises:
+        NeedsComfyUI: none is found, or this Python cannot import it.
+    """
+    return _opened(import_comfyui())
+
+
+@cache
+def _opened(loader: ModuleType) -> Host:
     root = str(PACK).replace(".", "_x_")  # how the loader names the module
     if not asyncio.run(loader.load_custom_node(str(PACK))):
         raise RuntimeError(f"ComfyUI could not load the pack in {PACK}: its log says why")

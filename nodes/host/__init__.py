@@ -3,8 +3,8 @@
 What the nodes use of it is named here.
 """
 
-from . import demo, files, ids, latents, loops, words
-from .attention import AttentionEdit, same_embedding
+from . import files, ids, latents, loops, words
+from .attention_runs import AttentionEdit, same_embedding
 from .blocks import Blocks
 from .conds import is_of_one_image
 from .guiders import ImagesGuider, cfg_guide, guider_for
@@ -12,7 +12,7 @@ from .keep import KeepImage
 from .levels import gain_of_network, levels, levels_at, schedule_for, sigmas_at
 from .loops import FixedNoise
 from .masks import END, LEVELS, START, found_mask, heat_of_maps, mask_of_edit
-from .model import advise_on_guidance, check_same_model, told_guidance
+from .model import advise_on_guidance, check_same_model, made_with, told_guidance
 from .models import ModelsByLevel
 from .notices import counted, tell
 from .one_pass import edited
@@ -57,7 +57,6 @@ __all__ = [
     "check_same_model",
     "counted",
     "decode",
-    "demo",
     "edited",
     "files",
     "found_mask",
@@ -70,6 +69,7 @@ __all__ = [
     "levels",
     "levels_at",
     "loops",
+    "made_with",
     "mask_of_edit",
     "run_on_maps",
     "run_plan",

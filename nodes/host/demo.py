@@ -1,7 +1,8 @@
-"""The bundled demo model in the host's own classes.
+"""The demo models in the host's own classes.
 
 The weights of `demo` go, unchanged, into the host's own UNetModel: attention patches, guidance, previews and
-LoRA act on it as on Stable Diffusion.
+LoRA act on it as on Stable Diffusion. Those of the flow model go into its Flux, those of the edit model into its
+InstructPix2Pix.
 """
 
 from __future__ import annotations
@@ -9,39 +10,64 @@ from __future__ import annotations
 from typing import Any
 
 import comfy.latent_formats
+import comfy.ldm.flux.model
 import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
+import comfy.ops
 import comfy.sd
 import comfy.supported_models_base
 import torch
 
-from ...demo.model import DemoModel
 from ...demo.text import VOCABULARY, TextEncoder, tokenize
+from ...demo.weights import Weights
 from .values import Clip, ModelPatcher, Vae
 
 
-class DemoPixels(comfy.latent_formats.LatentFormat):
-    """Pixel space: three channels in [-1, 1], one pixel a cell; a preview shows them as they are."""
+class DemoLatents(comfy.latent_formats.LatentFormat):
+    """Latents of about zero mean and unit variance, an eighth of the picture's side."""
 
-    latent_channels = 3
-    spacial_downscale_ratio = 1
-    latent_rgb_factors = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    spacial_downscale_ratio = 8
 
 
 class DemoScenes(comfy.supported_models_base.BASE):
     """The demo model as a family of the host: v-prediction on Stable Diffusion's noise schedule."""
 
     unet_extra_config: dict[str, Any] = {}
-    latent_format = DemoPixels
+    latent_format = DemoLatents
     supported_inference_dtypes = [torch.float32]
 
     def model_type(self, state_dict: dict[str, torch.Tensor], prefix: str = "") -> comfy.model_base.ModelType:
         return comfy.model_base.ModelType.V_PREDICTION
 
 
+class DemoEdits(DemoScenes):
+    """The edit model, shown the picture in further channels, as InstructPix2Pix (arXiv 2211.09800)."""
+
+    def get_model(
+        self, state_dict: dict[str, torch.Tensor], prefix: str = "", device: torch.device | None = None
+    ) -> comfy.model_base.BaseModel:
+        return comfy.model_base.SD15_instructpix2pix(self, self.model_type(state_dict), device=device)
+
+
+class DemoFlow(DemoScenes):
+    """The flow model: a rectified flow whose levels are its timesteps."""
+
+    sampling_settings: dict[str, Any] = {"multiplier": 1.0, "shift": 1.0}  # Flux takes them from 0 to 1
+
+    def model_type(self, state_dict: dict[str, torch.Tensor], prefix: str = "") -> comfy.model_base.ModelType:
+        return comfy.model_base.ModelType.FLOW
+
+    def get_model(
+        self, state_dict: dict[str, torch.Tensor], prefix: str = "", device: torch.device | None = None
+    ) -> comfy.model_base.BaseModel:
+        return comfy.model_base.BaseModel(
+            self, self.model_type(state_dict), device=device, unet_model=comfy.ldm.flux.model.Flux
+        )
+
+
 class DemoTokenizer:
-    """A prompt as eight word ids; stands where the host expects a CLIP tokenizer."""
+    """A prompt as word ids; stands where the host expects a CLIP tokenizer."""
 
     def __init__(self, embedding_directory: str | None = None, tokenizer_data: dict[str, Any] | None = None):
         pass
@@ -86,16 +112,26 @@ class DemoTextModel(torch.nn.Module):
         return self.encoder(torch.tensor([ids], device=device)).cpu(), None
 
     def load_sd(self, state_dict: dict[str, torch.Tensor]) -> Any:
-        self.encoder = TextEncoder(state_dict["position_embedding"].shape[1]).eval()
+        width = state_dict["position_embedding"].shape[1]
+        self.encoder = TextEncoder(width, operations=comfy.ops.disable_weight_init).eval()
         return self.encoder.load_state_dict(state_dict)
 
 
-def diffusion_model(demo: DemoModel) -> ModelPatcher:
+def diffusion_model(demo: Weights) -> ModelPatcher:
     """The network in the host's own class, as a MODEL."""
-    config = DemoScenes(demo.network.config.host_config())
+    network = demo.config
+    family = DemoFlow if demo.is_flow else DemoEdits if network.in_channels > network.out_channels else DemoScenes
+    config = family(network.host_config())
     config.set_inference_dtype(torch.float32, None)
+    config.latent_format.latent_channels = network.out_channels
+    if demo.latent_rgb:
+        *factors, bias = demo.latent_rgb
+        config.latent_format.latent_rgb_factors, config.latent_format.latent_rgb_factors_bias = factors, bias
     model = config.get_model({}, "")
-    model.diffusion_model.load_state_dict(demo.network.state_dict(), strict=True)
+    known = model.diffusion_model.state_dict()
+    model.diffusion_model.load_state_dict(
+        {name if name in known else _older(name): value for name, value in demo.network.items()}
+    )
     return comfy.model_patcher.ModelPatcher(
         model.eval(),
         load_device=comfy.model_management.get_torch_device(),
@@ -103,13 +139,18 @@ def diffusion_model(demo: DemoModel) -> ModelPatcher:
     )
 
 
-def text_model(demo: DemoModel) -> Clip:
+def _older(name: str) -> str:
+    """A weight's name before ComfyUI's Flux took PyTorch's own norm."""
+    return name.replace("_norm.weight", "_norm.scale")
+
+
+def text_model(demo: Weights) -> Clip:
     """The text encoder as a CLIP that CLIPTextEncode accepts."""
     clip = comfy.sd.CLIP(comfy.supported_models_base.ClipTarget(DemoTokenizer, DemoTextModel))
-    clip.load_sd(demo.text_encoder.state_dict())
+    clip.load_sd(demo.text_encoder)
     return clip
 
 
-def pixel_space() -> Vae:
-    """A VAE that leaves pixels as they are."""
-    return comfy.sd.VAE(sd={"pixel_space_vae": torch.tensor(1.0)}, dtype=torch.float32)
+def autoencoder(demo: Weights) -> Vae:
+    """The autoencoder in the host's own class."""
+    return comfy.sd.VAE(sd=demo.autoencoder, dtype=torch.float32)

@@ -6,9 +6,13 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
+from itertools import islice
+from threading import Lock, Thread
 from typing import Any
 
 import folder_paths
@@ -24,6 +28,7 @@ _DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{name}{k}" for name in ("COM", "LPT"
 
 _LONGEST_TICK = 3_000_000_000  # ns, of the clocks that file systems have
 _A_FEW = 1000  # entries of a folder, which take a millisecond to read
+_AT_ONCE = 5 * _A_FEW  # entries of all folders that a page waits for
 _ENTRIES_A_SECOND = 2000  # of larger folders, in the mean: reading them costs a thousandth of the time
 
 
@@ -84,9 +89,7 @@ def place_to_save(prefix: str) -> Iterator[Place]:
         if os.path.getsize(path) == 0:
             os.unlink(path)
         raise
-    finally:
-        for listing in _LISTS.values():
-            listing.read_anew(folder)
+    _OWN.add(os.path.abspath(path))
 
 
 def graph_of(hidden: Any) -> dict[str, str]:
@@ -110,9 +113,7 @@ def path_of(file: str) -> str:
 def saved() -> list[str]:
     """All files of noise maps, by names that the host's annotation understands."""
     folders = {"": folder_paths.get_input_directory(), " [output]": folder_paths.get_output_directory()}
-    return [
-        f"{name}{note}" for note, root in folders.items() for name in _LISTS.setdefault(note, _Listing()).names(root)
-    ]
+    return [f"{name}{note}" for note, root in folders.items() for name in listing(os.path.abspath(root)).names()]
 
 
 @dataclass(frozen=True)
@@ -133,24 +134,33 @@ class _Folder:
 class _Listing:
     """The noise map files below a folder, of which a folder is read again only where it has changed.
 
-    The host asks for the list at every /object_info, validation and execution, below folders of any size. A folder's
-    time of change tells of files that came or went in it. Where pictures are saved all the time that is always so: then
-    a large folder is read again from time to time, and at once when this process has saved maps in it.
+    The host asks for the list at every /object_info, validation and execution, below folders of any size, and a page
+    waits for it. A folder's time of change tells of files that came or went in it. Where pictures are saved all the
+    time that is always so: then a large folder is read again from time to time. What would keep a page waiting is read
+    in a thread, and until that is done the list is the last one, with the files that this process has saved since.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, root: str) -> None:
+        self._root = root
         self._known: dict[str, _Folder] = {}
+        self._read: set[str] = set()
+        self.reader: Thread | None = None
+        self._lock = Lock()
 
-    def names(self, root: str) -> list[str]:
-        known, self._known = self._known, {}
-        return sorted(os.path.relpath(path, root).replace(os.sep, "/") for path in self._walk(root, known))
+    def names(self) -> list[str]:
+        with self._lock:
+            if self.reader is None or not self.reader.is_alive():
+                walk = self._walk()
+                if sum(1 for _ in islice(walk, _AT_ONCE)) == _AT_ONCE:
+                    self.reader = Thread(target=deque, args=(walk, 0), daemon=True)
+                    self.reader.start()
+        own = [path for path in list(_OWN) if path.startswith(self._root + os.sep) and os.path.isfile(path)]
+        return sorted(os.path.relpath(path, self._root).replace(os.sep, "/") for path in self._read.union(own))
 
-    def read_anew(self, folder: str) -> None:
-        """Read a folder for the next list, however large it is."""
-        self._known.pop(os.path.abspath(folder), None)
-
-    def _walk(self, root: str, known: dict[str, _Folder]) -> Iterator[str]:
-        waiting, seen = [os.path.abspath(root)], set()
+    def _walk(self) -> Iterator[None]:
+        """Bring the list up to date, one entry of a folder at a time."""
+        known: dict[str, _Folder] = {}
+        waiting, seen = [self._root], set()
         while waiting:
             path = waiting.pop()
             try:
@@ -160,20 +170,23 @@ class _Listing:
             if (stat.st_dev, stat.st_ino) in seen:  # by another name: links may lead in a circle
                 continue
             seen.add((stat.st_dev, stat.st_ino))
-            folder = known.get(path)
+            folder = self._known.get(path)
             if folder is None or (folder.changed != stat.st_mtime_ns and time.monotonic() >= folder.due):
-                folder = _read(path, stat.st_mtime_ns)
-            self._known[path] = folder
-            yield from (os.path.join(path, name) for name in folder.maps)
+                folder = yield from _entries(path, stat.st_mtime_ns)
+            known[path] = folder
             waiting += [os.path.join(path, name) for name in reversed(folder.folders)]
+        self._known = known
+        self._read = {os.path.join(path, name) for path, folder in known.items() for name in folder.maps}
+        _OWN.difference_update(self._read)
 
 
-def _read(path: str, changed: int) -> _Folder:
-    """The noise map files and the folders of a folder; none of one that may not be read."""
+def _entries(path: str, changed: int) -> Generator[None, None, _Folder]:
+    """The noise map files and the folders of a folder, an entry at a time; none of one that may not be read."""
     maps, folders, count = [], [], 0
     with suppress(OSError), os.scandir(path) as entries:
         for entry in entries:
             count += 1
+            yield
             if _is_folder(entry):
                 folders.append(entry.name)
             elif entry.name.endswith(SUFFIX):
@@ -191,7 +204,8 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-_LISTS: dict[str, _Listing] = {}
+listing = cache(_Listing)  # one for each folder
+_OWN: set[str] = set()  # what this process has saved and no list has found yet
 
 
 def _inside(folder: str, name: str) -> str:

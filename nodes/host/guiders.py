@@ -20,7 +20,7 @@ from .model import advise_on_guidance
 from .values import Conditioning, Guider, ModelPatcher, Sampler
 
 if TYPE_CHECKING:
-    from .attention import PairedRun
+    from .attention_runs import PairedRun
 
 Guide = Callable[[int], Sequence[Guidance]]
 """(steps of a run) -> the guidance of each."""

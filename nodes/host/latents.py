@@ -160,7 +160,7 @@ def mask_rows(shape: torch.Size, cell: int | None, mask: Tensor) -> Tensor:
     if mask.ndim < 2 or not mask.any():
         raise ValueError(
             "the mask is empty, so nothing would be edited: paint one (an image without transparency loads with an "
-            "empty mask)"
+            "empty mask), or lower the threshold of the node that finds it"
         )
     mask = mask.reshape((-1, *mask.shape[-2:])).float().cpu()
     height = 1 if len(shape) == 3 else shape[-2]

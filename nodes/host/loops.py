@@ -31,7 +31,8 @@ from ...ddpm_core.attention import AttentionControl, WordMaps
 from ...ddpm_core.sampling import MaskAfter
 from ...ddpm_core.trajectories import Trajectory
 from . import calls, compat, conds, latents
-from .attention import AttentionEdit, PairedRun, Patches, SharedRun, refuse_what_cannot_share
+from .attention_patches import Patches
+from .attention_runs import AttentionEdit, PairedRun, SharedRun, refuse_what_cannot_share
 from .blocks import Blocks
 from .embeddings import OpenGuidance, ReplacingDenoiser
 from .guiders import GuidanceOfRun, Guide, ImagesGuider
@@ -91,6 +92,7 @@ def ddim_inversion(
     forward_noise_steps: int,
     true_prediction_steps: int,
     native: NoiseMaps | None,
+    warm_start: bool,
 ) -> Loop[NoiseMaps]:
     """The model's ODE run backwards from the images of a plan."""
 
@@ -107,6 +109,7 @@ def ddim_inversion(
                 forward_noise_steps=forward_noise_steps,
                 true_prediction_steps=true_prediction_steps,
                 native=native,
+                warm_start=warm_start,
                 device=image.device,
                 callback=progress,
             )

@@ -114,12 +114,17 @@ def check_same_prompt(noise_maps: NoiseMaps, source: Conditioning, says: str) ->
     Raises:
         ValueError: another prompt, as far as the maps tell.
     """
-    known = noise_maps.origin.prompt if noise_maps.origin else ()
-    if known and not same_signature(known, signature(source)):
+    if made_with(noise_maps, source) is False:
         raise ValueError(
             f"the noise maps were made with another prompt than the attention edit's source ({says}): connect the "
             "source output of Prompt-to-Prompt (or the source of Share Self-Attention) to the inversion too"
         )
+
+
+def made_with(noise_maps: NoiseMaps, prompt: Conditioning) -> bool | None:
+    """Whether a prompt is that which maps were made with; None where they do not tell."""
+    known = noise_maps.origin.prompt if noise_maps.origin else ()
+    return same_signature(known, signature(prompt)) if known else None
 
 
 def signature(prompt: Conditioning) -> tuple[float, ...]:

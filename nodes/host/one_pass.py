@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ...ddpm_core import trajectories
 from . import calls, loops
-from .attention import AttentionEdit
+from .attention_runs import AttentionEdit
 from .guiders import Guide, ImagesGuider, PairGuider, cfg_guide
 from .plan import Plan
 from .run import run_plan, sampled_from_maps, sampled_plan

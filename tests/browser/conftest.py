@@ -10,6 +10,7 @@ import pytest
 
 from support.front_end import FrontEnd
 from support.needs import missing
+from support.offline import attempts_of, forbid_network
 from tools.batch.server import ComfyServer
 from tools.templates.examples import EXAMPLES, models_of
 from tools.templates.page import CANVAS, NODES_2, find_chromium, furnish, launch, new_page
@@ -39,12 +40,14 @@ def server(chromium, comfyui_path, tmp_path_factory):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     furnish(base, comfyui_path)
+    forbid_network(base)
     # One thread: PyTorch's others wait for each other in a loop where the browser takes a core, and runs take minutes.
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         with ComfyServer(comfyui_path, base, log=base / "server.log") as running:
             running.run(json.loads(SAVES_MAPS.read_text()))
             yield running
+    assert attempts_of(base / "server.log") == []
 
 
 # Not for the session: as long as playwright is open its event loop runs in this thread, and other tests run their own.

@@ -37,4 +37,4 @@ def test_an_error_is_said_in_plain_words(empty_page, run):
     graph, named = quick_start()
     graph[named["Edit"]]["inputs"]["skip_steps"] = 60
     run(graph)
-    empty_page.wait_for_error("skip_steps is 60, the noise maps hold steps 0 to 49 of 50: use 0 to 49")
+    empty_page.wait_for_error("skip_steps is 60, the noise maps hold steps 0 to 24 of 25: use 0 to 24")

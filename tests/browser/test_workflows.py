@@ -10,15 +10,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from run import OLDEST
+from run import NEWEST, OLDEST
+from support.needs import needs_nodes_of
 from tools.comfyui import version_of
 from tools.templates import build
-from tools.templates.examples import EXAMPLES, models_of
+from tools.templates.examples import EXAMPLES, NEWER, models_of
 from tools.templates.graph import NOTES
 from tools.templates.page import CANVAS
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
+BLUEPRINTS = sorted((WORKFLOWS.parent / "subgraphs").glob("*.json"))
 OUTSIDE_WEIGHTS = {name for name in NAMES if models_of(name)}  # tests/server and tests/host execute these
 
 
@@ -123,11 +125,14 @@ def definitions(server):
 
 
 def test_the_files_are_what_their_source_generates(front_end, comfyui_path):
-    """On the host whose front end writes them: newer ones have nodes with more outputs and inputs."""
-    if version_of(comfyui_path) != OLDEST:
+    """On the hosts whose front ends write them: newer ones have nodes with more outputs and inputs."""
+    version = version_of(comfyui_path)
+    if version not in (OLDEST, NEWEST):
         pytest.skip(f"the files are generated with ComfyUI {OLDEST}: python run.py test --comfyui {OLDEST}")
-    texts = build.files(front_end.page)
-    assert {path.stem for path in texts} == set(NAMES)
+    newer = version == NEWEST
+    texts = build.files(front_end.page, newer)
+    names = [name for name in NAMES if (name in NEWER) == newer]
+    assert {path.stem for path in texts} == {*names, *(path.stem for path in BLUEPRINTS if not newer)}
     for path, text in texts.items():
         assert path.read_text() == text, f"{path.name} differs: run `python -m tools.templates.build`"
 
@@ -139,7 +144,8 @@ def test_every_text_for_readers_is_in_a_graph():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_opens_as_it_is_meant(rendered, definitions, name):
+def test_opens_as_it_is_meant(rendered, definitions, comfyui_path, name):
+    needs_nodes_of(name, comfyui_path)
     path = WORKFLOWS / f"{name}.json"
     rendered.open(path)
     nodes = rendered.nodes()
@@ -159,8 +165,9 @@ def test_opens_as_it_is_meant(rendered, definitions, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_shows_all_from_the_templates_dialog(nodes_2, name):
+def test_shows_all_from_the_templates_dialog(nodes_2, comfyui_path, name):
     """Newer front ends fit a template into the window, whatever view it has saved. In Nodes 2.0, which draws larger."""
+    needs_nodes_of(name, comfyui_path)
     nodes_2.open(WORKFLOWS / f"{name}.json", openSource="template")
     assert_legible(nodes_2, name)
 

@@ -92,7 +92,7 @@ def test_chunks_are_put_onto_chunks():
 
 
 def test_prompts_without_start_and_end():
-    """The demo model's captions: eight words, or fewer and padding."""
+    """As the demo model's captions: so many words, or fewer and padding."""
     full = Prompt(tuple("abcdefgh"), tuple((i,) for i in range(8)), tuple("abcdefgh"), 8)
     padded = Prompt((*"abcde", 0, 0, 0), tuple((i,) for i in range(5)), tuple("abcde"), 8)
     assert sources(align(padded, padded)) == [{i: 1.0} for i in range(8)]

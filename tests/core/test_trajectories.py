@@ -153,6 +153,50 @@ def test_ddim_without_residuals_misses_and_the_fixed_point_nears(family, gaussia
     assert replay_error(fixed_point_iterations=10) < 0.6 * replay_error()
 
 
+def test_a_warm_start_is_the_loop_of_uni_inv(denoiser):
+    """Z' = Z + h v_last, v = v(Z', t), Z = Z + h v, from v_last = 0 on (arXiv 2504.13109): a flow in velocities."""
+    levels = torch.linspace(1, 0, 13, dtype=torch.float64)
+    x_0 = image(2, 4, 8, 8).double()
+    states = trajectories.ddim(denoiser, x_0, NoiseSchedule.flow(levels), [0, 1], warm_start=True)
+    z, v = x_0, torch.zeros_like(x_0)
+    for i in reversed(range(12)):
+        h = levels[i] - levels[i + 1]
+        ahead = z + h * v
+        v = (ahead - denoiser(ahead, levels[i : i + 1].float())) / levels[i]
+        z = z + h * v
+        torch.testing.assert_close(states[i], z, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("options", "calls", "order"),
+    [({}, 1, 1), ({"fixed_point_iterations": 1}, 2, 2), ({"warm_start": True}, 1, 2)],
+    ids=["textbook", "one iteration", "warm start"],
+)
+@pytest.mark.parametrize("first", [1.0, 0.7])
+def test_order_of_the_way_there_and_back(options, calls, order, first):
+    """The error falls with the power `order` of the steps, from pure noise too, at so many calls a step.
+
+    Data are at -1 and 1, each with a deviation of 0.5, whose prediction has a closed form.
+    """
+    x_0, made = image(1, 4, 8, 8).double(), []
+
+    def denoiser(x, sigma):
+        made.append(len(x))
+        t = sigma.double().view(-1, 1, 1, 1)
+        a, variance = 1 - t, (0.5 * (1 - t)) ** 2 + t**2
+        side = torch.tanh(a * x / variance)
+        return side + a * 0.25 / variance * (x - a * side)
+
+    def error(steps: int) -> float:
+        schedule = NoiseSchedule.flow(torch.linspace(first, 0, steps + 1, dtype=torch.float64))
+        made.clear()
+        states = trajectories.ddim(denoiser, x_0, schedule, [0], **options)
+        assert len(made) == calls * steps
+        return (sample(denoiser, without_residuals(schedule, states)) - x_0).square().mean().sqrt().item()
+
+    assert math.log2(error(40) / error(80)) == pytest.approx(order, abs=0.2)
+
+
 def test_forward_noise_steps_noise_the_image_with_one_eps(family, denoiser):
     schedule, x_0, n = family(10, 1.0), image(2, 4, 8, 8), 4
     states = trajectories.ddim(denoiser, x_0, schedule, [3, 4], forward_noise_steps=n)

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from support.attention_edits import REPLACED, SOURCE, STEPS
+from support.offline import no_network
 from support.random_encoder import RandomEncoder
 from tools.benchmarks.random_weights import (
     ACE_STEP,
@@ -45,6 +46,14 @@ NARROW_LYRICS = {"output_size": 64, "attention_heads": 2, "linear_units": 64, "n
 NARROW = {"model_channels": 64}  # a class of the host is named here, not detected, so the width may shrink too
 
 
+@pytest.fixture(autouse=True)
+def reached():
+    """What a test tried of other machines; each attempt is an error, and the test fails also where that is caught."""
+    with no_network() as attempts:
+        yield attempts
+        assert attempts == []
+
+
 @pytest.fixture(scope="session")
 def pack(comfy) -> SimpleNamespace:
     """The nodes by id, and the modules of the pack as the host loaded them."""
@@ -53,10 +62,9 @@ def pack(comfy) -> SimpleNamespace:
     assert not hasattr(sys.modules[root], "NODE_CLASS_MAPPINGS"), "it would hide comfy_entrypoint"
     return SimpleNamespace(
         root=root,
-        modules=lambda name: sys.modules[f"{root}.nodes.{name}"],
-        core=sys.modules[f"{root}.ddpm_core"],
-        host=SimpleNamespace(**{name: sys.modules[f"{root}.nodes.host.{name}"] for name in HOST_MODULES}),
-        load_model=sys.modules[f"{root}.demo.model"].load_model,
+        modules=lambda name: host.module(f"nodes.{name}"),
+        core=host.module("ddpm_core"),
+        host=SimpleNamespace(**{name: host.module(f"nodes.host.{name}") for name in HOST_MODULES}),
         run=lambda node_id, **inputs: classes[node_id].execute(**inputs).args,
         **classes,
     )

@@ -210,7 +210,7 @@ def test_several_gpus_are_refused_wherever_attention_is_read(pack, prompts, shar
     core = pack.core.attention
     edits = [prompts().edit.edit, share(conditioning("sd15", 1), "Plug-and-Play").edit, core.AttentionControl()]
     for edit in edits:
-        for run in (host.attention.EditedRun, host.attention.PairedRun):
+        for run in (host.attention_runs.EditedRun, host.attention_runs.PairedRun):
             with pytest.raises(ValueError, match="on several GPUs"):
                 run(edit, None, options, torch.ones(2), 1)
     with pytest.raises(ValueError, match="on several GPUs"):

@@ -188,7 +188,7 @@ def edit_of_words(seed: int = 7) -> tuple[torch.Tensor, torch.Tensor, torch.Tens
 def p2p(pack, of: Deep, matrix, shared, gain, **more):
     core = pack.core.attention
     cross = core.CrossEdit(matrix, shared, gain, ((0.0, 1.0),) * len(gain))
-    return pack.host.attention.AttentionEdit(of.source, "the source", core.AttentionControl(cross, **more))
+    return pack.host.attention_runs.AttentionEdit(of.source, "the source", core.AttentionControl(cross, **more))
 
 
 @pytest.mark.parametrize("family", ["Flux", "QwenImage", "CosmosT2IPredict2", "WAN21_T2V"])

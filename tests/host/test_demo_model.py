@@ -1,29 +1,28 @@
-"""Parity: the demo network and the host's own UNetModel are one function of the same state dict."""
+"""Parity: the demo model's network and autoencoder are the host's own classes, each one function of one state dict."""
 
 import pytest
 import torch
 
-from demo.model import WEIGHTS, DemoModel, load_model
+from demo.autoencoder import Autoencoder
+from demo.model import DemoModel, load_model, save_model
 from demo.network import (
     all_sigmas,
     denoise,
-    denoise_flow,
     flow_sigmas,
     sgm_uniform_flow_sigmas,
     sgm_uniform_sigmas,
     sigma_to_timestep,
     uniform_sigmas,
 )
-from tools.lab.settings import FLOW
+from demo.weights import FluxConfig, UNetConfig
 
 
 @pytest.fixture(params=["random", "bundled"])
 def model(request):
     if request.param == "bundled":
-        assert WEIGHTS.is_file()
         return load_model()
     torch.manual_seed(0)
-    return DemoModel.create().eval()
+    return DemoModel.create().eval().requires_grad_(False)
 
 
 @pytest.fixture
@@ -45,12 +44,12 @@ def host_sampling(comfy):
     return Sampling()
 
 
-@pytest.mark.parametrize("size", [(32, 32), (24, 40)])
+@pytest.mark.parametrize("size", [(16, 16), (12, 20)])
 def test_the_network_is_the_hosts(model, host_network, size):
     generator = torch.Generator().manual_seed(1)
-    x = torch.randn(3, 3, *size, generator=generator)
+    x = torch.randn(3, 4, *size, generator=generator)
     timesteps = torch.tensor([0.0, 500.0, 999.0])
-    context = model.encode(["a red circle on a blue ground", "a house at night in winter", ""])
+    context = model.encode(["a red house by the sea on a foggy night in winter", "a smiling man", ""])
     with torch.no_grad():
         ours = model.network(x, timesteps, context)
         host = host_network(x, timesteps=timesteps, context=context)
@@ -60,7 +59,7 @@ def test_the_network_is_the_hosts(model, host_network, size):
 def test_the_denoiser_is_the_hosts(model, host_network, host_sampling):
     generator = torch.Generator().manual_seed(2)
     sigma = torch.tensor([0.03, 1.0, 14.6])
-    x = torch.randn(3, 3, 32, 32, generator=generator) * (1 + sigma.view(-1, 1, 1, 1) ** 2).sqrt()
+    x = torch.randn(3, 4, 16, 16, generator=generator) * (1 + sigma.view(-1, 1, 1, 1) ** 2).sqrt()
     context = model.encode(["a boat"] * 3)
     with torch.no_grad():
         ours = denoise(model.network, x, sigma, context)
@@ -83,24 +82,97 @@ def test_noise_levels_are_the_hosts(comfy, host_sampling):
         torch.testing.assert_close(sgm_uniform_sigmas(steps), host, rtol=1e-6, atol=0)
 
 
-def test_the_flow_is_one_of_the_hosts(comfy):
-    """Levels, timesteps and prediction of the model that was trained on as a rectified flow."""
-    from comfy.model_sampling import CONST, ModelSamplingDiscreteFlow
+def test_levels_of_the_flow_are_the_hosts(comfy):
+    from comfy.model_sampling import ModelSamplingDiscreteFlow
 
-    class Sampling(ModelSamplingDiscreteFlow, CONST):
-        pass
-
-    sampling, model = Sampling(), load_model(FLOW)
+    sampling = ModelSamplingDiscreteFlow()
     for steps in (4, 5, 50):
         host = comfy.samplers.calculate_sigmas(sampling, "sgm_uniform", steps)
         torch.testing.assert_close(sgm_uniform_flow_sigmas(steps).float(), host, rtol=1e-6, atol=0)
     for steps in (10, 25, 50):
         host = comfy.samplers.calculate_sigmas(sampling, "simple", steps)
         torch.testing.assert_close(flow_sigmas(steps).float(), host, rtol=1e-6, atol=0)
-    x, sigma = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(2)), torch.tensor([0.3, 0.9])
-    context = model.encode(["a boat"] * 2)
+
+
+def shaken(config) -> DemoModel:
+    """A model none of whose weights is 0."""
+    torch.manual_seed(0)
+    model = DemoModel.create(config).eval().requires_grad_(False)
+    for parameter in model.network.parameters():
+        parameter.add_(0.05 * torch.randn_like(parameter))
+    return model
+
+
+@pytest.mark.parametrize("size", [(16, 16), (12, 20)])
+def test_the_flow_model_is_the_hosts(pack, size):
+    """Prediction and network of a rectified flow in the layout of Flux, through the host's MODEL."""
+    demo = shaken(FluxConfig())
+    model, generator = pack.host.demo.diffusion_model(demo.weights()).model, torch.Generator().manual_seed(2)
+    x, sigma = torch.randn(2, 4, *size, generator=generator), torch.tensor([0.3, 0.9])
+    context = demo.encode(["a boat", "a red house by the sea"])
     with torch.no_grad():
-        u = model.network(sampling.calculate_input(sigma, x), sampling.timestep(sigma).float(), context)
-        host = sampling.calculate_denoised(sigma, u, x)
-        ours = denoise_flow(model.network, x, sigma, context)
-    torch.testing.assert_close(ours, host, atol=1e-6, rtol=1e-6)
+        ours = demo.predict(x, sigma, context)
+        host = model.apply_model(x, sigma, c_crossattn=context)
+    torch.testing.assert_close(ours, host, atol=1e-5, rtol=1e-4)
+    assert (host - x).std() > 1e-2
+
+
+def test_the_edit_model_is_the_hosts(pack):
+    """It is shown the picture beside x, as the host's InstructPix2Pix shows it."""
+    demo = shaken(UNetConfig(in_channels=8))
+    model, generator = pack.host.demo.diffusion_model(demo.weights()).model, torch.Generator().manual_seed(2)
+    x, picture = (torch.randn(2, 4, 16, 16, generator=generator) for _ in range(2))
+    shown = model.extra_conds(noise=x, device=x.device, concat_latent_image=picture)["c_concat"].cond
+    assert torch.equal(shown, picture)
+    sigma, context = torch.tensor([0.5, 3.0]), demo.encode(["make it red", "move it into the sea"])
+    with torch.no_grad():
+        ours = denoise(lambda x, t, c: demo.network(torch.cat([x, picture], dim=1), t, c), x, sigma, context)
+        host = model.apply_model(x, sigma, c_concat=picture, c_crossattn=context)
+    torch.testing.assert_close(ours, host, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("config", [UNetConfig(), UNetConfig(in_channels=8), FluxConfig()])
+def test_a_model_is_read_as_it_was_written(tmp_path, config):
+    torch.manual_seed(0)
+    model = DemoModel.create(config)
+    save_model(model, tmp_path / "model.safetensors")
+    read = load_model(tmp_path / "model.safetensors")
+    assert read.network.config == config
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(read.state_dict()[name], value.half().float())
+
+
+# --- autoencoder ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=[4, 8])
+def autoencoder(request):
+    torch.manual_seed(0)
+    model = Autoencoder(request.param).eval().requires_grad_(False)
+    for parameter in model.taesd_encoder.parameters():
+        parameter.copy_(0.06 * torch.randn_like(parameter))
+    for parameter in model.taesd_decoder.parameters():
+        parameter.copy_(0.06 * torch.randn_like(parameter))
+    return model
+
+
+@pytest.fixture
+def vae(comfy, autoencoder):
+    return comfy.sd.VAE(sd=autoencoder.state_dict(), dtype=torch.float32)
+
+
+def test_the_host_finds_the_layout_by_its_weights_alone(vae, autoencoder):
+    assert {*vae.first_stage_model.state_dict()} == {*autoencoder.state_dict()}
+    assert vae.latent_channels == autoencoder.taesd_decoder[1].in_channels
+
+
+@pytest.mark.parametrize("size", [(64, 64), (32, 48)])
+def test_the_autoencoder_is_the_hosts(vae, autoencoder, size):
+    images = torch.rand(2, *size, 3, generator=torch.Generator().manual_seed(1))
+    latents = autoencoder.encode(images.movedim(-1, 1) * 2 - 1)
+    torch.testing.assert_close(vae.encode(images), latents, atol=1e-5, rtol=1e-5)
+    assert latents.shape[2:] == (size[0] // 8, size[1] // 8)
+    assert latents.std() > 1e-3
+    decoded = ((autoencoder.decode(latents) + 1) / 2).clamp(0, 1).movedim(1, -1)
+    torch.testing.assert_close(vae.decode(latents), decoded, atol=1e-5, rtol=1e-5)
+    assert 0.01 < decoded.std()

@@ -311,7 +311,7 @@ def test_attention_is_edited_or_said_to_be_out_of_reach(family, measured, pack):
     maps = core.CrossEdit(
         torch.eye(tokens).double(), torch.ones(tokens).bool(), torch.ones(tokens).double(), WHOLE[:tokens]
     )
-    words = pack.host.attention.AttentionEdit(family.source, "the source", core.AttentionControl(maps))
+    words = pack.host.attention_runs.AttentionEdit(family.source, "the source", core.AttentionControl(maps))
     errors, works = [], []
     for name, edit in (("self", share), ("words", words)):
         try:

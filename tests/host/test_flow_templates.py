@@ -1,4 +1,4 @@
-"""The templates for flow models and edit models, executed with random weights of the layouts that they are for.
+"""The templates for flow models and edit models, and that with SAM3, executed with random weights of their layouts.
 
 In this process, for their text encoders have one size, of many gigabytes: what the loaders of a graph would give is
 handed to it, and all else is the host's and the pack's own.
@@ -14,11 +14,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from run import NEWEST
 from support.families import FAMILIES
+from support.family import TOKENS, Family
 from tools.benchmarks.random_weights import randomize
 
 API = Path(__file__).parents[2] / "workflows" / "api"
 KINDS = {"text_edit_sd3": "flow", "text_edit_flux": "flux", "text_edit_video": "wan", "text_edit_sound": "ace"}
+KINDS |= {"text_edit_sam3_mask": "sdxl"}
 FAMILY = {
     "keep_image_flux2_klein": "Flux2 Klein",
     "keep_image_qwen_edit": "QwenImage",
@@ -29,6 +32,14 @@ FAMILY = {
     "text_edit_chroma": "Chroma",
     "text_edit_anima": "Anima",
 }
+SMALL_SAM3 = {"embed_dim": 64, "depth": 1, "global_att_blocks": (), "d_model": 32, "mem_dim": 32, "num_queries": 8}
+SAM3 = Family(  # which has pictures of 1008 x 1008 pixels at any width
+    "SAM31",
+    SMALL_SAM3 | {"image_model": "SAM31"},
+    text=(TOKENS, 64),
+    masked=2,
+    cut="diffusion_model.detector.transformer.encoder.layers",
+)
 CUT = "ImageFromBatch"  # older hosts define it only in a server
 SIDE, FRAMES = 64, 5
 SECONDS = 2
@@ -85,9 +96,10 @@ class Mosaic:
 
 @pytest.fixture(scope="session")
 def random_vae(comfy):
-    """random_vae(kind): a VAE of 16 channels, of images or of videos; of Flux 2, one of 128 in cells of 16 pixels."""
+    """random_vae(kind): a VAE of 16 channels, of images or of videos; of Flux 2, one of 128 in cells of 16 pixels; of
+    SDXL, one of 4."""
     framed = Mosaic(16, 8, frames=True)
-    mosaics = {"Flux2 Klein": Mosaic(128, 16), "QwenImage": framed, "Anima": framed}
+    mosaics = {"Flux2 Klein": Mosaic(128, 16), "QwenImage": framed, "Anima": framed, "sdxl": Mosaic(4, 8)}
 
     @cache
     def make(kind: str):
@@ -137,7 +149,9 @@ def run_template(comfy, pack, host_node, random_model, random_vae, sound_vae, co
             "GetImageSize": (SIDE, SIDE),  # the host's tells it to the page, too
             "FluxKontextImageScale": (pixels[:, :SIDE, :SIDE],),  # the host's is of a megapixel
         }
-        return {node: given[entry["class_type"]] for node, entry in graph.items() if entry["class_type"] in given}
+        outputs = {node: given[entry["class_type"]] for node, entry in graph.items() if entry["class_type"] in given}
+        finder = [node for node, entry in graph.items() if entry["_meta"]["title"] == "SAM3"]
+        return outputs | {node: (SAM3.model(comfy), Words(SAM3.prompt)) for node in finder}
 
     def run(name: str, **changes: dict):
         graph, kind = json.loads((API / f"{name}.json").read_text()), (KINDS | FAMILY)[name]
@@ -173,7 +187,7 @@ def run_template(comfy, pack, host_node, random_model, random_vae, sound_vae, co
 
         with torch.inference_mode():  # as a server runs a graph
             for node, entry in graph.items():
-                if entry["class_type"] in ("SaveImage", "CreateVideo", "SaveAudio"):
+                if entry["class_type"] in ("SaveImage", "CreateVideo", "SaveAudio", "ImageCompare"):
                     inputs_of(node)
         return seen, rows, told
 
@@ -226,6 +240,23 @@ def test_a_template_of_a_transformer_edits_and_under_its_own_words_gives_the_ima
     same = {"Words": {"target_text": source}, "Target prompt": {"text": source}}
     back, _, _ = run_template(name, **same, Edit={"cfg" if held else "target_cfg": 1.0})
     assert (back["Decode"]["samples"]["samples"] - image).abs().max() <= 1e-5 * image.abs().max()
+
+
+def test_a_template_edits_what_sam3_finds_and_nothing_else(run_template, comfy):
+    if not SAM3.is_in(comfy):
+        pytest.skip(f"SAM3 is in newer versions: python run.py test --comfyui {NEWEST}")
+    few = {"Invert": {"steps": 4}, "Edit": {"skip_steps": 1}}
+    seen, _, _ = run_template("text_edit_sam3_mask", Find={"threshold": 0.0, "refine_iterations": 1}, **few)
+    mask = seen["Edit"]["mask"]
+    assert mask.shape == (1, SIDE, SIDE) and 0 < mask.mean() < 1
+    edited, image = seen["Decode"]["samples"]["samples"], seen["Invert"]["latent_image"]["samples"]
+    assert (edited - image).abs().max() > 1e-3 * image.std()
+    before, after = (seen["Before and after"][name] for name in ("image_a", "image_b"))
+    assert torch.equal(after, seen["Edited"]["images"])
+    assert torch.equal(after[mask == 0], before[mask == 0])
+    assert (after - before)[mask > 0].abs().max() > 0.01
+    with pytest.raises(ValueError, match="the mask is empty.*lower the threshold of the node that finds it"):
+        run_template("text_edit_sam3_mask", Find={"threshold": 1.0}, **few)
 
 
 def test_the_template_of_sound_edits_at_its_settings(run_template):

@@ -1,7 +1,10 @@
 """One inversion at several skips and cfgs, on one sheet."""
 
+import numpy as np
 import pytest
 import torch
+
+from ddpm_core import contact_sheet
 
 
 @pytest.fixture
@@ -46,6 +49,28 @@ def test_each_tile_is_what_the_sampler_makes(random_model, invert, sample, condi
         tile = sheet[0, y : y + side, x : x + side].unflatten(0, (8, 14)).unflatten(2, (8, 14))[:, 7, :, 7]
         assert (tile - image.clamp(0, 1)).abs().max() < 0.005
     assert (sheet[0, :, :label] < 0.5).any() and (sheet[0, :top] < 0.5).any()  # the labels
+
+
+def test_the_source_as_negative_makes_a_strip_over_the_strength(
+    random_model, invert, edit, conditioning, latent, grid, sheets_kept
+):
+    """Each tile is Edit Image at that strength, the first is the image itself, and the sheet calls them strengths."""
+    model, image = random_model("sd15"), latent("sd15")
+    strengths = {"skips": "1", "cfgs": "0, 0.5, 1, 2, 5"}
+    levels = {"steps": 5, "scheduler": "simple"}
+    plain, guided = (invert(model, latent_image=image, cfg=cfg, **levels) for cfg in (1.0, 2.0))
+    sheet, images = grid(model, plain, Plain(), negative=conditioning("sd15", 1), **strengths)
+    for shown, strength in zip(images, (0.0, 0.5, 1.0, 2.0, 5.0), strict=True):
+        alone = edit(model, latent_image=image, skip_steps=1, strength=strength)
+        assert (shown - Plain().decode(alone)[0]).abs().max() < 1e-4
+    source = Plain().decode(image["samples"])[0]
+    assert (images[0] - source).abs().max() < 1e-5
+    for maps, negative, word in ((plain, 1, "strength"), (plain, 2, "cfg"), (guided, 1, "cfg")):
+        sheet, images = grid(model, maps, Plain(), negative=conditioning("sd15", negative), **strengths)
+        tiles = [tile.movedim(-1, 0) * 2 - 1 for tile in (*images, source)]
+        columns = [f"{word} {w}" for w in ("0", "0.5", "1", "2", "5")]
+        expected = contact_sheet.grid([tiles[:5], tiles[5:]], ["skip 1", "image"], columns)
+        assert (sheet[0] - torch.from_numpy(np.array(expected)) / 255).abs().max() < 0.005
 
 
 def test_only_the_row_that_is_shown_is_run(

@@ -8,9 +8,9 @@ import torch
 
 @pytest.fixture
 def demo(pack):
-    """The demo model, whose cells are pixels, with prompts."""
+    """The demo model, with prompts."""
     model, clip, _ = pack.run("EditFriendlyLoadDemoModel")
-    tokens = clip.tokenize("a red circle on a blue ground")
+    tokens = clip.tokenize("a red house by the sea")
     return model, {name: [[clip.encode_from_tokens(tokens), {}]] for name in ("positive", "negative")}
 
 
@@ -33,18 +33,29 @@ def test_generated_images_have_the_size_that_ksampler_gives_them(comfy, demo, ru
     assert image["samples"].shape == noise_maps.image.shape == expected["samples"].shape
 
 
-def test_an_empty_latent_of_32_pixels_is_32_pixels(sized_latents, demo, run_node):
-    model, prompts = demo
-    image, _ = run_node("EditFriendlySampleWithNoiseMaps", model, latent_image=sized_latents, steps=2, **prompts)
-    assert image["samples"].shape == (1, 3, 32, 32)
+@pytest.fixture
+def of_pixels(random_model):
+    """A model whose latents are pixels."""
+    from comfy.latent_formats import LatentFormat
+
+    class Pixels(LatentFormat):
+        latent_channels = 3
+        spacial_downscale_ratio = 1
+
+    model = random_model("sd15").clone()
+    model.add_object_patch("latent_format", Pixels())
+    return model
 
 
-def test_a_picture_keeps_its_size_whatever_its_latent_says(sized_latents, demo, invert):
-    model, prompts = demo
+def test_an_empty_latent_of_32_pixels_is_32_pixels(sized_latents, pack, of_pixels):
+    assert pack.host.latents.rows_to_invert(of_pixels, sized_latents, 1).shape == (1, 3, 32, 32)
+
+
+def test_a_picture_keeps_its_size_whatever_its_latent_says(sized_latents, pack, of_pixels):
     painted = sized_latents | {"samples": torch.full((1, 3, 4, 4), 0.1)}
     grey = {"samples": torch.zeros(1, 3, 4, 4)}  # what the pixels of a grey picture are
     for latent in (painted, grey):
-        assert invert(model, latent_image=latent, steps=2, **prompts).image.shape == (1, 3, 4, 4)
+        assert pack.host.latents.rows_to_invert(of_pixels, latent, 1).shape == (1, 3, 4, 4)
 
 
 def test_an_empty_video_takes_the_frames_that_the_hosts_samplers_give_it(sized_latents, pack, random_model):

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from support.node_ids import NODE_IDS
-from support.schemas import as_text, changes, schemas_of
+from tools.schemas import as_text, changes, schemas_of
 
 FROZEN = Path(__file__).parent / "schemas.json"
 RULE = """

@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -118,16 +119,16 @@ def reads(pack, monkeypatch):
     """The folders that are read for lists, and a clock for them that stands still until it is set."""
     clock = SimpleNamespace(monotonic=lambda: clock.now, time_ns=lambda: 2**62, now=0.0)
     files, read = pack.host.files, []
-    real = files._read
+    real = files._entries
     monkeypatch.setattr(files, "time", clock)
-    monkeypatch.setattr(files, "_read", lambda folder, changed: read.append(folder) or real(folder, changed))
-    return SimpleNamespace(of=read, clock=clock)
+    monkeypatch.setattr(files, "_entries", lambda folder, changed: read.append(folder) or real(folder, changed))
+    return SimpleNamespace(of=read, clock=clock, patch=monkeypatch)
 
 
 def test_a_large_folder_that_pictures_are_saved_into_is_read_from_time_to_time(folders, pack, reads):
     """200,000 pictures and more to come: a page does not pay for all of them, each time that it is loaded."""
     output, files = folders / "output", pack.host.files
-    for k in range(5000):
+    for k in range(3000):
         (output / f"{k}.png").touch()
     assert files.saved() == [] and reads.of.count(str(output)) == 1
     for k in range(50):
@@ -141,12 +142,38 @@ def test_a_large_folder_that_pictures_are_saved_into_is_read_from_time_to_time(f
 
 
 def test_maps_that_are_saved_into_a_large_folder_are_listed_at_once(folders, pack, reads, random_model, invert, save):
+    """In the folder, and in a new one below it: both have pictures by others all the time, and are not read again."""
     output, files = folders / "output", pack.host.files
-    for k in range(5000):
+    for k in range(3000):
         (output / f"{k}.png").touch()
     assert files.saved() == []
-    name = save(invert(random_model("sd15"), steps=1), "maps")["filename"]
-    assert files.saved() == [f"{name} [output]"]
+    maps = invert(random_model("sd15"), steps=1)
+    names = {save(maps, "maps")["filename"], f"new/{save(maps, 'new/maps')['filename']}"}
+    assert set(files.saved()) == {f"{name} [output]" for name in names}
+    (output / "new").rename(output / "old")
+    assert not [name for name in files.saved() if name.startswith("new/")]
+
+
+def test_a_page_does_not_wait_for_the_files_of_a_large_folder(folders, pack, reads, random_model, invert, save):
+    """They are read beside it, and listed from then on; what is saved in the meantime is listed at once."""
+    output, files = folders / "output", pack.host.files
+    for k in range(6000):
+        (output / f"{k}.png").touch()
+    (output / "cat.noisemaps.safetensors").touch()
+    go_on, is_folder = threading.Event(), files._is_folder
+
+    def waiting(entry):
+        return (threading.current_thread() is threading.main_thread() or go_on.wait()) and is_folder(entry)
+
+    reads.patch.setattr(files, "_is_folder", waiting)
+    ours = f"new/{save(invert(random_model('sd15'), steps=1), 'new/maps')['filename']} [output]"
+    try:
+        assert [files.saved() for _ in range(3)] == [[ours]] * 3
+    finally:
+        go_on.set()
+    files.listing(str(output)).reader.join()
+    assert files.saved() == sorted(["cat.noisemaps.safetensors [output]", ours])
+    assert reads.of.count(str(output)) == 1
 
 
 def test_a_folder_that_has_not_changed_is_not_read_again(folders, pack, monkeypatch):
@@ -157,8 +184,8 @@ def test_a_folder_that_has_not_changed_is_not_read_again(folders, pack, monkeypa
         os.utime(folders / "output" / f"{k}", (1000, 1000))
     files, read = pack.host.files, []
     os.utime(folders / "output", (1000, 1000))
-    real = files._read
-    monkeypatch.setattr(files, "_read", lambda folder, changed: read.append(folder) or real(folder, changed))
+    real = files._entries
+    monkeypatch.setattr(files, "_entries", lambda folder, changed: read.append(folder) or real(folder, changed))
     first = files.saved()
     assert len(first) == 5 and len(read) >= 6
     read.clear()

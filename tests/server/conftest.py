@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from support.offline import attempts_of, forbid_network
 from tools.batch.server import ComfyServer
 from tools.benchmarks.random_weights import save_sd15_files
 
@@ -23,17 +24,21 @@ def server(comfy, comfyui_path, tmp_path_factory):
     pixels = torch.rand((8, 8, 3), generator=torch.Generator().manual_seed(0)).repeat_interleave(9, 0)
     image_module().fromarray((pixels.repeat_interleave(8, 1) * 255).byte().numpy()).save(base / "input" / "photo.png")
     shutil.copy(comfyui_path / "input" / "example.png", base / "input")
+    forbid_network(base)
     with ComfyServer(comfyui_path, base, log=base / "server.log") as running:
         yield running
+    assert attempts_of(base / "server.log") == []
 
 
 @pytest.fixture(scope="session")
 def demo_graph(tmp_path_factory) -> Path:
     """The quick start with a picture from outside in place of its scene, and few steps."""
     graph = json.loads((ROOT / "workflows" / "api" / "quick_start.json").read_text())
-    graph["2"] = {"class_type": "LoadImage", "inputs": {"image": "none.png"}, "_meta": {"title": "Image"}}
-    graph["7"]["inputs"]["steps"] = 3
-    graph["9"]["inputs"]["skip_steps"] = 1
+    by_title = {node["_meta"]["title"]: name for name, node in graph.items()}
+    image = {"class_type": "LoadImage", "inputs": {"image": "none.png"}, "_meta": {"title": "Image"}}
+    graph[by_title["Image"]] = image
+    graph[by_title["Invert"]]["inputs"]["steps"] = 3
+    graph[by_title["Edit"]]["inputs"]["skip_steps"] = 1
     path = tmp_path_factory.mktemp("graph") / "demo.json"
     path.write_text(json.dumps(graph))
     return path

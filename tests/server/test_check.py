@@ -37,7 +37,7 @@ def pictures_of(page: str) -> list[Image.Image]:
 
 def test_the_demo_model_is_exact_and_edits_by_each_preset(check, demo_graph, tmp_path):
     Image.new("RGB", (32, 32), "red").save(tmp_path / "red.png")
-    prompts = ("--source", "a red circle left on a blue ground", "--target", "a green circle left on a blue ground")
+    prompts = ("--source", "a red house by the sea", "--target", "a green house by the sea")
     status, said, page = check("--graph", demo_graph, "--picture", tmp_path / "red.png", *prompts)
     assert status == 0, said
     assert "the picture came back: the largest difference is 0 of 255" in said

@@ -18,8 +18,8 @@ from tools.batch.__main__ import main
 from tools.batch.client import ComfyClient
 
 ROOT = Path(__file__).parents[2]
-SOURCE = "a red circle left on a blue ground"
-PICTURES, TARGETS = 12, ("a green circle left on a blue ground", "a red circle left on a green ground")
+SOURCE = "a red house by the sea"
+PICTURES, TARGETS = 12, ("a green house by the sea", "a red house by the hills")
 INVERSION = "7"  # of the graph
 
 

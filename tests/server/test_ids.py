@@ -45,8 +45,8 @@ def test_a_graph_with_old_ids_gives_the_same_picture(server, old_ids):
     assert {node["class_type"] for node in old.values()} >= {"LoadDemoModel", "LoadDemoImage"}
     pictures = []
     for nodes, name in ((old, "old"), (graph, "new")):  # the old one first: what both have in common is kept
-        nodes["17"] = {"class_type": "SaveImage", "inputs": {"images": ["16", 0], "filename_prefix": name}}
-        pictures.append(np.asarray(Image.open(server.path_of(server.run(nodes)["17"]["images"][0]))))
+        nodes["14"] = {"class_type": "SaveImage", "inputs": {"images": ["13", 0], "filename_prefix": name}}
+        pictures.append(np.asarray(Image.open(server.path_of(server.run(nodes)["14"]["images"][0]))))
     assert pictures[0].std() > 10
     assert np.array_equal(*pictures)
 
@@ -55,7 +55,7 @@ def test_an_optional_input_is_kept_and_may_be_missing(server, old_ids):
     def graph(**more) -> dict:
         levels = {"class_type": "BasicScheduler", "inputs": {"model": ["1", 0], "scheduler": "simple", "steps": 2}}
         levels["inputs"]["denoise"] = 1.0
-        encode = {"class_type": "CLIPTextEncode", "inputs": {"clip": ["1", 1], "text": "a red circle"}}
+        encode = {"class_type": "CLIPTextEncode", "inputs": {"clip": ["1", 1], "text": "a red house"}}
         settings = {"steps": 3, "cfg": 1.0, "scheduler": "simple", "seed": 0, "skip_steps": 0, "variations": 1}
         links = {"model": ["1", 0], "positive": ["2", 0], "negative": ["2", 0], "latent_image": ["3", 0]}
         own = {"keep_residuals": True, "fixed_point_iterations": 0, "forward_noise_steps": 0}

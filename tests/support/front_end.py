@@ -20,7 +20,7 @@ NOT_THERE_YET = ("/user.css", "/favicon.ico", "/api/userdata")
 # The nodes as the page shows them: a node is an HTML element in the one renderer, and drawn in the other.
 NODES = """() => {
     const {scale, offset} = app.canvas.ds, canvas = app.canvas.canvas.getBoundingClientRect()
-    return app.graph.nodes.map(node => {
+    return app.canvas.graph.nodes.map(node => {
         node.updateArea?.(app.canvas.ctx)
         const element = document.querySelector(`[data-node-id="${node.id}"]`)
         const shown = LiteGraph.vueNodesMode && element?.getBoundingClientRect()

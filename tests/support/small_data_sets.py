@@ -12,7 +12,7 @@ from PIL import Image
 from tools.lab import data_set
 from tools.lab.data_set import Entry, runs_of
 
-KINDS = ("color", "shape")
+KINDS = ("color", "thing")
 
 
 def entries(per_kind: int = 2) -> list[Entry]:

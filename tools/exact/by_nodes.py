@@ -88,11 +88,12 @@ class ByNodes:
         if not torch.equal(abar, levels.stable_diffusion(self._steps)):
             raise ValueError("a MODEL has Stable Diffusion's levels: use those of levels.stable_diffusion")
         self._host, self._model = open_host(), exact_model(mixture)
-        self._empty = _conditioning(mixture.prompt(slice(None) if mixture.empty is None else mixture.empty))
+        self._empty = _conditioning(mixture.empty_prompt)
 
     def invert(self, method: Inversion, images: Tensor, prompt: Tensor, run: Run = PLAIN) -> NoiseMaps:
         """As `runs.Pack` has it."""
-        more: dict[str, Any] = TEXTBOOK | _schedule(run) if method == "DDIM" else CALLS | {"eta": run.eta}
+        of_ddim = TEXTBOOK | _schedule(run) | {"warm_start": run.warm_start}
+        more: dict[str, Any] = of_ddim if method == "DDIM" else CALLS | {"eta": run.eta}
         rows = 1 if method == "DDIM" else len(images)
         given = self._given(images, run) | {"variations": rows, "skip_steps": run.skip, **more}
         maps = self._host.run(NODES[method], positive=_conditioning(prompt), negative=self._empty, **given)

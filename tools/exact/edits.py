@@ -212,6 +212,8 @@ FALLING: dict[CFGSchedule, dict[float, float]] = {
     "cosine": {7.5: 0.227, 15.0: 0.471},
 }
 """Root mean squared errors by cfg, in the review."""
+WARM = 0.005
+"""The same of the loop of Uni-Inv (arXiv 2504.13109), written out apart."""
 
 
 def way_back_of_ddim(make: Make = ByCore, count: int = 600, cfgs: Sequence[float] = tuple(BOTH_WAYS)) -> list[Check]:
@@ -232,6 +234,9 @@ def way_back_of_ddim(make: Make = ByCore, count: int = 600, cfgs: Sequence[float
         checks.append(check(f"cfg {cfg:g} both ways", apart(back, back), BOTH_WAYS[cfg]))
         if cfg in BACK_ALONE:
             checks.append(check(f"inverted at 1, back at {cfg:g}", apart(Run(eta=0.0), back), BACK_ALONE[cfg]))
+        if cfg == 1:
+            warm = replace(back, warm_start=True)
+            checks.append(Check("cfg 1 both ways, warm start", apart(warm, back), WARM, 0.001))
         for kind, errors in FALLING.items():
             if cfg in errors:
                 both = replace(back, cfg_schedule=kind)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from ddpm_core import plots
 
 from ..lab.figures.results import Result, Table
-from . import attention, closed_forms, edits, levels, manipulations, noise_space
+from . import attention, closed_forms, edits, flow, levels, manipulations, noise_space
 from .by_nodes import ByNodes
 from .oracles import Check, as_table
 from .runs import ByCore
@@ -141,6 +141,8 @@ FIGURES: dict[str, Callable[[], Result]] = {
     "paint": lambda: _result("Data N(m, s^2), strength 0.05, 0.30 to 0.80 of 100 steps", manipulations.painted),
     "guidance": lambda: _result(f"{SD}, 100 steps, root mean squared error", edits.way_back_of_ddim),
     "words": lambda: _result("100 steps, skip 12, 200 edits each", attention.with_known_maps),
+    "flow": lambda: Result((flow.beside_known(),), None),
+    "order": lambda: Result((flow.order_of_inversion(),), None),
     "nodes": nodes_and_core,
 }
 """The sections of docs/exact.md by name."""

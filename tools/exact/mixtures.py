@@ -37,29 +37,37 @@ class Mixture:
         prior[components] = 0.0
         return prior
 
-    def predict(self, x: Tensor, sigma: Tensor, prompts: Tensor) -> Tensor:
-        """(N, *S) E[x_0 | x] of x = x_0 + sigma eps.
+    @property
+    def empty_prompt(self) -> Tensor:
+        """(K,) what guidance leads away from."""
+        return self.prompt(slice(None) if self.empty is None else self.empty)
+
+    def predict(self, x: Tensor, sigma: Tensor, prompts: Tensor, flow: bool = False) -> Tensor:
+        """(N, *S) E[x_0 | x] of x = x_0 + sigma eps, or of (1 - sigma) x_0 + sigma eps.
 
         Args:
             x: (N, *S).
             sigma: (N,).
             prompts: (K,), or (N, K).
+            flow: whether it is the latter, a rectified flow.
         """
         means = self.means.flatten(1).to(x)
         rows, std2 = x.flatten(1), self.std.expand(self.means.shape[1:]).flatten().to(x) ** 2
-        variance = std2 + sigma.to(x).view(-1, 1) ** 2
+        b = sigma.to(x).view(-1, 1)
+        a = 1 - b if flow else torch.ones_like(b)
+        variance = (a * a) * std2 + b**2
         # Every component has the same |x|^2 and the same determinant, which cancel.
-        logits = (rows / variance) @ means.T - 0.5 / variance @ (means**2).T
+        logits = (a * rows / variance) @ means.T - 0.5 * (a * a) / variance @ (means**2).T
         mean = (logits + prompts.to(x)).softmax(dim=1) @ means
-        return (mean + std2 / variance * (rows - mean)).view_as(x)
+        return (mean + a * std2 / variance * (rows - a * mean)).view_as(x)
 
-    def denoiser(self, prompt: Tensor, cfg: float = 1.0) -> Denoiser:
-        """The predictor under a prompt with classifier-free guidance, for x = x_0 + sigma eps."""
-        away = self.prompt(slice(None) if self.empty is None else self.empty)
+    def denoiser(self, prompt: Tensor, cfg: float = 1.0, flow: bool = False) -> Denoiser:
+        """The predictor under a prompt with classifier-free guidance, of what `predict` takes."""
+        away = self.empty_prompt
 
         def predict(x: Tensor, sigma: Tensor) -> Tensor:
-            cond = self.predict(x, sigma, prompt)
-            return cond if cfg == 1 else guided(self.predict(x, sigma, away), cond, cfg)
+            cond = self.predict(x, sigma, prompt, flow)
+            return cond if cfg == 1 else guided(self.predict(x, sigma, away, flow), cond, cfg)
 
         return predict
 

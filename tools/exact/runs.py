@@ -25,13 +25,18 @@ Inversion = Literal["edit friendly", "CycleDiffusion", "DDIM"]
 
 @dataclass(frozen=True)
 class Run:
-    """Settings of an inversion or a sampling: guidance, the steps left out (T_skip), eta and the seed of the noise."""
+    """Settings of an inversion or a sampling: guidance, the steps left out (T_skip), eta and the seed of the noise.
+
+    Args:
+        warm_start: of the steps of DDIM.
+    """
 
     cfg: float = 1.0
     skip: int = 0
     eta: float = 1.0
     seed: int = 0
     cfg_schedule: CFGSchedule = "constant"
+    warm_start: bool = False
 
 
 PLAIN = Run()
@@ -44,7 +49,7 @@ class Pack(Protocol):
     abar: Tensor
 
     def invert(self, method: Inversion, images: Tensor, prompt: Tensor, run: Run = PLAIN) -> NoiseMaps:
-        """The maps of an inversion; of DDIM the textbook's, without residuals."""
+        """The maps of an inversion; of DDIM without residuals."""
 
     def generate(self, like: Tensor, prompt: Tensor, run: Run = PLAIN) -> NoiseMaps:
         """The native maps of fresh images in the shape of `like`."""
@@ -73,7 +78,7 @@ class ByCore:
         schedule, seeds = self._schedule(run), _seeds(run, len(images))
         denoiser = self._scheduled(prompt, run)
         if method == "DDIM":
-            states = trajectories.ddim(denoiser, images, schedule, seeds)
+            states = trajectories.ddim(denoiser, images, schedule, seeds, warm_start=run.warm_start)
             return without_residuals(schedule, states, skipped=run.skip)
         follow = {"edit friendly": trajectories.edit_friendly, "CycleDiffusion": trajectories.cycle_diffusion}[method]
         return invert(denoiser, follow(images, schedule, seeds), schedule, skipped=run.skip)

@@ -18,18 +18,20 @@ from ddpm_core import trajectories
 from ddpm_core.contact_sheet import to_picture
 from ddpm_core.inversion import invert
 from ddpm_core.sampling import sample
-from demo.model import WEIGHTS, DemoModel, load_model
-from demo.scenes import TEST_SEED, TUNE_SEED, render, scene_of_caption
+from demo.autoencoder import FACTOR
+from demo.model import DemoModel, load_model
+from demo.scenes import TEST_SEED, TUNE_SEED, scene_of_caption
+from demo.weights import WEIGHTS
 
 from ..comfyui import find_comfyui, version_of
 from ..evaluation.pictures import decoded
 from ..host import NeedsComfyUI
-from . import sheet
+from . import sheet, train
 from .classifier import load_classifier
-from .edits import KINDS, PAIRS, choose_edits, choose_two_edits
+from .edits import KINDS, PAIRS, choose_edits, choose_two_edits, image_of
 from .evaluate import evaluate, mask_found, two_edits, words_find_objects
 from .methods import BY_NAME
-from .settings import FINER, FLOW, LabSettings, PromptToPrompt
+from .settings import LabSettings, PromptToPrompt
 
 S = TypeVar("S", LabSettings, PromptToPrompt)
 
@@ -75,9 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     measuring = argparse.ArgumentParser(add_help=False)
     measuring.add_argument("--per-kind", type=int, default=48, help="edits, or scenes, of each kind")
     measuring.add_argument("--tuning", action="store_true", help="the scenes that settings may be tuned on")
-    other = measuring.add_mutually_exclusive_group()
-    other.add_argument("--finer", action="store_true", help="the model with attention at half the side too")
-    other.add_argument("--flow", action="store_true", help="the model trained on as a rectified flow")
+    measuring.add_argument("--weights", type=Path, default=WEIGHTS, help="of another model of this kind")
 
     def add_measure(name: str, run: Callable[[argparse.Namespace], None], what: str) -> argparse.ArgumentParser:
         measure = commands.add_parser(name, parents=[measuring], help=what)
@@ -89,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--eta", type=float, nargs="+", help="each method once with each of these")
     command.add_argument("--steps", type=int, nargs="+", help="each method once with each of these numbers of steps")
     command.add_argument("--order", type=int, choices=(1, 2), nargs="+", help="each method once with each of these")
-    command.add_argument("--kind", choices=tuple(KINDS), action="append", help="only this kind of edit (repeatable)")
+    command.add_argument("--kind", choices=KINDS, action="append", help="only this kind of edit (repeatable)")
     command.add_argument("--skip", type=float, help="fraction of the steps to skip, for all methods")
     command.add_argument("--cfg", type=float, help="guidance of the target prompt, for all methods")
     command.add_argument("--cross-steps", type=float, help="Prompt-to-Prompt: fraction of the steps for words")
@@ -101,14 +101,14 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--noise-shift", type=int, help="few steps: levels that the model is told above the noise")
     command.add_argument("--clip-last", type=float, help="... the last residual's largest RMS; 0 is off")
     command = add_measure("masks", run_masks, "measure how well the mask from two prompts finds the edit")
-    command.add_argument("--kind", choices=tuple(KINDS), action="append", help="only this kind of edit (repeatable)")
+    command.add_argument("--kind", choices=KINDS, action="append", help="only this kind of edit (repeatable)")
     add_measure("words", run_words, "measure which words of a caption find the object; needs ComfyUI")
     add_measure("two", run_two, "measure two edits of a scene at once")
 
     command = commands.add_parser("dataset", help="write held-out edits as a data set, and graphs that make them")
     command.add_argument("--out", type=Path, default=Path("output/scenes"))
     command.add_argument("--per-kind", type=int, default=12)
-    command.add_argument("--kind", choices=tuple(KINDS), action="append", help="only this kind of edit (repeatable)")
+    command.add_argument("--kind", choices=KINDS, action="append", help="only this kind of edit (repeatable)")
     command.set_defaults(run=run_dataset)
 
     command = commands.add_parser("figures", help="the papers' figures and numbers on this model, some 20 minutes")
@@ -119,31 +119,27 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.set_defaults(run=run_figures)
 
-    command = commands.add_parser("train", help="train the weights again")
-    names = f"{WEIGHTS.name}, {FINER.name} or {FLOW.name}"
-    command.add_argument("--out", type=Path, help=f"default: {names}, beside the code")
-    other = command.add_mutually_exclusive_group()
-    other.add_argument("--finer", action="store_true", help="on from the bundled weights, with finer attention")
-    other.add_argument("--flow", action="store_true", help="on from the bundled weights, as a rectified flow")
-    command.add_argument("--resume", action="store_true", help="go on after the last cycle that the log shows finished")
-    command.add_argument("--no-compile", action="store_true", help="for machines without a C++ compiler; slower")
-    command.add_argument("--classifier", action="store_true", help="the judge of the evaluation instead")
-    command.set_defaults(run=run_train)
+    command = commands.add_parser("train", help="train the weights again, part by part")
+    train.add_parts(command)
+    command.set_defaults(run=train.run_part)
     return parser
 
 
 def run_sheet(args: argparse.Namespace) -> None:
-    """Write the contact sheet, and print where it is and what it shows."""
+    """Write the contact sheet, and its edits alone beside it; print where it is and what it shows."""
     start = time.monotonic()
     comfyui = None if args.core else find_comfyui()
     if comfyui is None:
         maker, rows = "the core alone", sheet.by_core(load_model(), progress=_report)
     else:
         print("Starting ComfyUI ...", flush=True)
-        maker, rows = f"ComfyUI {version_of(comfyui)}, from {sheet.TOUR.name}", sheet.by_comfyui(comfyui, _report)
+        rows = sheet.by_comfyui(comfyui, load_model(), _report)
+        maker = f"ComfyUI {version_of(comfyui)}, from {sheet.TOUR.name}"
     path = _save(sheet.draw(rows), args.out)
+    _save(sheet.draw_edits(rows), args.out.with_stem(f"{args.out.stem}-edits"))
     print(f"Made by {maker}: {len(rows)} scenes in {time.monotonic() - start:.0f} s.")
-    print(f"Largest reconstruction error: {max(row.reconstruction_error for row in rows):.1e} of a range of 2.")
+    error = max(row.reconstruction_error for row in rows)
+    print(f"Largest reconstruction error: {error:.1e} of latents of unit variance.")
     print(f"The sheet: {path.resolve()}")
 
 
@@ -178,15 +174,15 @@ def run_edit(args: argparse.Namespace) -> None:
     settings = LabSettings(steps=args.steps, skip=args.skip, cfg_target=args.cfg)
     schedule, model = settings.schedule(), load_model()
     source, target = model.denoiser(args.prompt, settings.cfg_source), model.denoiser(args.target, settings.cfg_target)
-    if args.image:
-        image = read_picture(args.image)[None]
-    else:
-        image = torch.from_numpy(render(scene_of_caption(args.prompt, TEST_SEED + args.seed)).image)[None]
-    noise_maps = invert(source, trajectories.edit_friendly(image, schedule, [args.seed]), schedule)
-    reconstruction = sample(source, noise_maps)
+    scene = None if args.image else scene_of_caption(args.prompt, TEST_SEED + args.seed)
+    image = image_of(scene) if scene else read_picture(args.image)
+    latent = model.autoencoder.encode(image[None])
+    noise_maps = invert(source, trajectories.edit_friendly(latent, schedule, [args.seed]), schedule)
+    back = sample(source, noise_maps)
     edit = sample(target, noise_maps, skip_steps=settings.skip_steps)
-    path = _save(to_picture(torch.cat([image[0], reconstruction[0], edit[0]], dim=-1), 8), args.out)
-    print(f"{path}: source, reconstruction (largest error {(reconstruction - image).abs().max():.1e}), edit")
+    pictures = [image, *model.autoencoder.decode(torch.cat([back, edit]))]
+    path = _save(to_picture(torch.cat(pictures, dim=-1)), args.out)
+    print(f"{path}: source, reconstruction (largest error of the latent {(back - latent).abs().max():.1e}), edit")
 
 
 def _seed(args: argparse.Namespace) -> tuple[int, str]:
@@ -196,7 +192,7 @@ def _seed(args: argparse.Namespace) -> tuple[int, str]:
 
 def _model(args: argparse.Namespace) -> tuple[DemoModel, LabSettings]:
     """The model to measure, and the settings of its process."""
-    model = load_model(FINER if args.finer else FLOW if args.flow else WEIGHTS)
+    model = load_model(args.weights)
     return model, LabSettings(flow=model.is_flow)
 
 
@@ -208,9 +204,10 @@ def read_picture(path: Path) -> Tensor:
     """
     pixels = decoded(path.read_bytes(), path.name).float()
     height, width = pixels.shape[:2]
-    if height % 8 or width % 8:
+    if height % FACTOR or width % FACTOR:
         raise ValueError(
-            f"{path.name} is {width} x {height} pixels: the demo model takes multiples of 8 and was trained at 32 x 32"
+            f"{path.name} is {width} x {height} pixels: the demo model takes multiples of {FACTOR} and was trained at "
+            "128 x 128"
         )
     return (pixels / 127.5 - 1).movedim(-1, 0)
 
@@ -220,12 +217,11 @@ def run_evaluate(args: argparse.Namespace) -> None:
     (model, _), (seed, scenes) = _model(args), _seed(args)
     chosen = [BY_NAME[name] for name in args.method or BY_NAME]
     if args.method is None:
-        chosen = [method for method in chosen if args.finer or not method.finer]
         if find_comfyui() is None:
             left_out = ", ".join(method.name for method in chosen if method.needs_comfyui)
             print(f"Without ComfyUI (set COMFYUI_PATH to its folder) the table lacks: {left_out}", file=sys.stderr)
             chosen = [method for method in chosen if not method.needs_comfyui]
-    edits = choose_edits(args.per_kind, seed, args.kind or tuple(KINDS))
+    edits = choose_edits(args.per_kind, seed, args.kind or KINDS)
     given = {"skip": args.skip, "cfg_target": args.cfg, "guidance_weight": args.guidance_weight}
     given |= {"noise_shift": args.noise_shift, "clip_last": args.clip_last, "flow": model.is_flow}
     of_p2p = {name: getattr(args, name) for name in ("cross_steps", "self_steps", "own_map", "gain", "blend_threshold")}
@@ -253,7 +249,7 @@ def _changed(settings: S, values: dict[str, Any]) -> S:
 def run_masks(args: argparse.Namespace) -> None:
     """Print the area under the curve of the mask from two prompts, by kind of edit."""
     (model, settings), (seed, scenes) = _model(args), _seed(args)
-    edits = choose_edits(args.per_kind, seed, args.kind or tuple(KINDS))
+    edits = choose_edits(args.per_kind, seed, args.kind or KINDS)
     print(f"{len(edits)} edits, {scenes} scenes", flush=True)
     for kind, area in mask_found(model, edits, settings).items():
         print(f"{kind:20}{area:>6.3f}")
@@ -282,7 +278,7 @@ def run_dataset(args: argparse.Namespace) -> None:
     from . import data_set
 
     args.out.mkdir(parents=True, exist_ok=True)
-    made = data_set.entries(args.per_kind, args.kind or tuple(KINDS))
+    made = data_set.entries(args.per_kind, args.kind or KINDS)
     print(f"{data_set.write(args.out, made)}: {len(made)} edits")
     for path in data_set.write_graphs(args.out / "graphs"):
         print(path)
@@ -297,23 +293,6 @@ def run_figures(args: argparse.Namespace) -> None:
     make_figures(load_model(), args.out, args.only or (), report=lambda text: print(text, flush=True))
     fill_pages(args.out, args.pages)
     print(f"The figures: {args.out}")
-
-
-def run_train(args: argparse.Namespace) -> None:
-    """Train the model, or the classifier."""
-    if args.classifier:
-        from .classifier import train_classifier
-
-        print(train_classifier())
-        return
-    from . import train as training
-
-    out, config, start = WEIGHTS, training.TrainConfig(), None
-    if args.finer:
-        out, config, start = FINER, training.FINER, training.with_finer_attention(load_model().requires_grad_(True))
-    if args.flow:
-        out, config, start = FLOW, training.FLOW, training.as_flow(load_model().requires_grad_(True))
-    training.train(args.out or out, config, args.resume, not args.no_compile, start)
 
 
 def _save(picture: Image.Image, path: Path) -> Path:

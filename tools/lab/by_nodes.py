@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
-from importlib import import_module
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from demo.model import DemoModel
-from demo.scenes import ShapeScene
 
 from ..host import Host, open_host
 from .edits import Edit
@@ -32,11 +30,8 @@ class DemoNodes:
     def __init__(self, host: Host, demo: DemoModel):
         self.run, self.outputs = host.run, host.outputs
         loader = host.module("nodes.host.demo")
-        self.model, self.clip = loader.diffusion_model(demo), loader.text_model(demo)
-        if demo.is_flow:
-            flow = import_module("comfy_extras.nodes_model_advanced").ModelSamplingSD3()
-            (self.model,) = flow.patch(self.model, shift=1.0)
-        self._fine_output = host.module("ddpm_core.attention").fine_output
+        weights = demo.weights()
+        self.model, self.clip = loader.diffusion_model(weights), loader.text_model(weights)
 
     @property
     def network(self) -> nn.Module:
@@ -47,8 +42,8 @@ class DemoNodes:
         """The CONDITIONING of a text."""
         return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))
 
-    def invert(self, edit: Edit, image: Tensor, settings: LabSettings, by: Inversion = "EditFriendlyInvert") -> Any:
-        """NOISE_MAPS of the source's image (3, H, W) under its caption."""
+    def invert(self, edit: Edit, latent: Tensor, settings: LabSettings, by: Inversion = "EditFriendlyInvert") -> Any:
+        """NOISE_MAPS of the source's latent (C, H, W) under its caption."""
         more: dict[str, Any] = {"eta": settings.eta}
         if by == "EditFriendlyDDIMInvert":
             more = {"keep_residuals": False, "fixed_point_iterations": 0, "forward_noise_steps": 0}
@@ -57,7 +52,7 @@ class DemoNodes:
             model=self.model,
             positive=self.prompt(edit.source.caption),
             negative=self.prompt(""),
-            latent_image={"samples": image[None]},
+            latent_image={"samples": latent[None]},
             steps=settings.steps,
             cfg=settings.cfg_source,
             scheduler="simple" if settings.flow else "ddim_uniform",
@@ -69,7 +64,7 @@ class DemoNodes:
         )
 
     def sample(self, edit: Edit, noise_maps: Any, settings: LabSettings, attention: Any = None) -> Tensor:
-        """(1, 3, H, W) under the target's caption."""
+        """(1, C, H, W) under the target's caption."""
         return self.run(
             "FixedNoiseSampler",
             model=self.model,
@@ -101,22 +96,13 @@ class DemoNodes:
         )
         return self.sample(edit, noise_maps, settings, attention)
 
-    def share(
-        self, edit: Edit, noise_maps: Any, settings: LabSettings, *, method: str, fine: float | None = None
-    ) -> Tensor:
-        """The same with the source's self-attention.
-
-        Args:
-            fine: at layers of the way up with at least this fraction of the picture's side, not at the method's own.
-        """
+    def share(self, edit: Edit, noise_maps: Any, settings: LabSettings, *, method: str) -> Tensor:
+        """The same with the source's self-attention."""
         attention = self.run("EditFriendlyShareAttention", source=self.prompt(edit.source.caption), method=method)
-        if fine is not None:
-            shares = tuple(replace(share, where=self._fine_output(fine)) for share in attention.edit.shares)
-            attention = replace(attention, edit=replace(attention.edit, shares=shares))
         return self.sample(edit, noise_maps, settings, attention)
 
     def zero_shot(self, edit: Edit, noise_maps: Any, settings: LabSettings) -> Tensor:
-        """(1, 3, H, W) the same with cross-attention guidance (pix2pix-zero, arXiv 2302.03027)."""
+        """(1, C, H, W) the same with cross-attention guidance (pix2pix-zero, arXiv 2302.03027)."""
         return self.run(
             "EditFriendlyZeroShotImageToImage",
             model=self.model,
@@ -164,19 +150,17 @@ class ByNodes:
     inversion: Inversion
     sampled: Callable[[DemoNodes, Edit, Any, LabSettings], Tensor]
 
-    def __call__(self, model: DemoModel, edits: Sequence[Edit], images: Tensor, settings: LabSettings) -> Tensor:
-        """(B, 3, H, W) edited images of sources (B, 3, H, W)."""
+    def __call__(self, model: DemoModel, edits: Sequence[Edit], latents: Tensor, settings: LabSettings) -> Tensor:
+        """(B, C, H, W) edited latents of sources (B, C, H, W)."""
         nodes = nodes_of(model)
         results = [
-            self.sampled(nodes, edit, nodes.invert(edit, image, settings, self.inversion), settings)
-            for edit, image in zip(edits, images, strict=True)
+            self.sampled(nodes, edit, nodes.invert(edit, latent, settings, self.inversion), settings)
+            for edit, latent in zip(edits, latents, strict=True)
         ]
         return torch.cat(results)
 
 
 def color_words(edit: Edit) -> tuple[str, ...]:
     """The words of the color of what is edited, before and after: the words of a caption whose maps are an object's."""
-    if not isinstance(edit.source, ShapeScene):
-        return ()
-    name = "ground" if edit.kind == "ground" else "color"
-    return getattr(edit.source, name), getattr(edit.target, name)
+    name = "color"
+    return tuple(getattr(scene, name) for scene in (edit.source, edit.target) if name in scene.attributes)

@@ -29,7 +29,11 @@ METHODS = {
     "sdedit": "KSampler",
 }
 # What PIE-Bench calls such edits.
-EDIT_TYPES = {"color": "6", "ground": "8", "shape": "1", "object": "1", "position": "5", "time": "9", "season": "9"}
+EDIT_TYPES = {
+    **dict.fromkeys(("thing", "vessel", "fruit", "person"), "1"), "number": "2", "wears": "2", "expression": "4",
+    "color": "6", "hair": "6", "material": "7", "table": "7", "place": "8",
+    **dict.fromkeys(("time", "weather", "season"), "9"),
+}  # fmt: skip
 Graph = dict[str, dict[str, Any]]
 
 
@@ -58,7 +62,7 @@ def _entry(number: int, edit: Edit) -> Entry:
 
 
 def file_of(scene: Scene) -> bytes:
-    """A scene as a PNG of 32 x 32 pixels."""
+    """A scene as a PNG of 128 x 128 pixels."""
     file = io.BytesIO()
     pixels = np.clip((render(scene).image.transpose(1, 2, 0) + 1) * 127.5, 0, 255).round().astype(np.uint8)
     Image.fromarray(pixels).save(file, "PNG")

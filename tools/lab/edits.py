@@ -2,8 +2,8 @@
 
 An edit is a scene and the same scene with one attribute changed, or two. Of a result:
 
-- success: the attribute reads as asked. Colours are read in the known mask, the position where the object's
-  colour lies; shape, object, time and season by a classifier that was trained apart.
+- success: the attribute reads as asked. Colors and expressions, whose places are known, are those of the drawing that
+  is nearest; all else is read by a classifier that was trained apart.
 - error: mean absolute difference to the source, in units of the full range of a pixel, where the ground truth does
   not change. A change of time changes every pixel, so it has none.
 - structure: correlation of the gradient magnitudes of source and result.
@@ -21,31 +21,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from demo.scenes import (
-    COLORS,
-    OBJECTS,
-    POSITIONS,
-    SEASONS,
-    SHAPES,
-    TEST_SEED,
-    TIMES,
-    Scene,
-    ShapeScene,
-    render,
-    sample_scene,
-)
+from demo.scenes import TEST_SEED, Landscape, Portrait, Scene, StillLife, render, sample_scene
 
-from .classifier import Classifier
+from .classifier import DRAWN, Classifier
 
-KINDS: dict[str, Sequence[str]] = {
-    "color": tuple(COLORS),
-    "ground": tuple(COLORS),
-    "shape": SHAPES,
-    "position": tuple(POSITIONS),
-    "object": OBJECTS,
-    "time": tuple(TIMES),
-    "season": SEASONS,
-}
+KINDS = tuple(dict.fromkeys(name for family in (Landscape, StillLife, Portrait) for name in family.values))
 
 
 @dataclass(frozen=True)
@@ -79,7 +59,7 @@ class Score:
 # --- edits ------------------------------------------------------------------------------------------------------------
 
 
-def choose_edits(per_kind: int, first_seed: int = TEST_SEED, kinds: Sequence[str] = tuple(KINDS)) -> list[Edit]:
+def choose_edits(per_kind: int, first_seed: int = TEST_SEED, kinds: Sequence[str] = KINDS) -> list[Edit]:
     """The first `per_kind` edits of every kind: scenes in the order of their seeds, the new value drawn by the seed."""
     edits = []
     for kind in kinds:
@@ -87,21 +67,28 @@ def choose_edits(per_kind: int, first_seed: int = TEST_SEED, kinds: Sequence[str
         while chosen < per_kind:
             scene, rng = sample_scene(seed), np.random.default_rng([seed, 5])
             seed += 1
-            if not hasattr(scene, kind):
-                continue
-            taken = {getattr(scene, kind), getattr(scene, {"color": "ground", "ground": "color"}.get(kind, kind))}
-            value = str(rng.choice([v for v in KINDS[kind] if v not in taken]))
-            edits.append(Edit(kind, scene, scene.replace(**{kind: value})))
-            chosen += 1
+            if kind in scene.attributes:
+                edits.append(Edit(kind, scene, scene.edited(kind, _other_value(scene, kind, rng))))
+                chosen += 1
     return edits
 
 
+def _other_value(scene: Scene, kind: str, rng: np.random.Generator) -> str:
+    return str(rng.choice([value for value in scene.values[kind] if value != getattr(scene, kind)]))
+
+
+def image_of(scene: Scene) -> Tensor:
+    """(3, 128, 128) in [-1, 1]."""
+    return torch.from_numpy(render(scene).image)
+
+
 def source_images(edits: Sequence[Edit]) -> Tensor:
-    """(B, 3, 32, 32) in [-1, 1]."""
-    return torch.from_numpy(np.stack([render(edit.source).image for edit in edits]))
+    """(B, 3, 128, 128) in [-1, 1]."""
+    return torch.stack([image_of(edit.source) for edit in edits])
 
 
-PAIRS = (("color", "ground"), ("time", "season"), ("color", "shape"))  # the last alone leaves something as it was
+PAIRS = (("color", "expression"), ("time", "season"), ("color", "thing"))
+"""In two places, both everywhere, and both in one place."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +101,7 @@ class TwoEdits:
 
     def alone(self, kind: str) -> Scene:
         """The source with one of the two changed."""
-        return self.source.replace(**{kind: getattr(self.target, kind)})
+        return self.source.edited(kind, getattr(self.target, kind))
 
 
 def choose_two_edits(count: int, first_seed: int, kinds: tuple[str, str]) -> list[TwoEdits]:
@@ -124,51 +111,41 @@ def choose_two_edits(count: int, first_seed: int, kinds: tuple[str, str]) -> lis
     while len(chosen) < count:
         scene, rng = sample_scene(seed), np.random.default_rng([seed, 7])
         seed += 1
-        if not all(hasattr(scene, kind) for kind in kinds):
+        values = {kind: _other_value(scene, kind, rng) for kind in kinds if kind in scene.attributes}
+        if len(values) < len(kinds) or values.get("thing") == "tree":  # whose color is its season's
             continue
-        taken = {getattr(scene, kind) for kind in kinds}  # a circle on a ground of its own color could not be seen
-        values = {}
-        for kind in kinds:
-            values[kind] = str(rng.choice([value for value in KINDS[kind] if value not in taken]))
-            taken.add(values[kind])
-        chosen.append(TwoEdits(kinds, scene, scene.replace(**values)))
+        target = scene
+        for kind, value in values.items():
+            target = target.edited(kind, value)
+        chosen.append(TwoEdits(kinds, scene, target))
     return chosen
 
 
 # --- measures ---------------------------------------------------------------------------------------------------------
 
 
-def read_color(image: Tensor, mask: Tensor) -> str:
-    """The colour word nearest to the mean of image (3, H, W) where mask (H, W) is full."""
-    mean = ((image + 1) / 2)[:, mask > 0.99].mean(dim=1)
-    return min(COLORS, key=lambda name: (torch.tensor(COLORS[name]) - mean).square().sum().item())
+def read_drawn(image: Tensor, scene: Scene, attribute: str) -> str:
+    """The value of an attribute with which the scene, drawn in its own light, comes nearest to image (3, H, W).
 
-
-def read_position(image: Tensor, scene: ShapeScene) -> str:
-    """Where the pixels of image (3, H, W) lie that are nearer to the object's colour than to the ground's."""
-    pixels = (image + 1) / 2
-    to_object, to_ground = (
-        (pixels - torch.tensor(COLORS[name]).view(3, 1, 1)).square().sum(dim=0) for name in (scene.color, scene.ground)
-    )
-    columns = (to_object < to_ground).float().sum(dim=0)
-    width = image.shape[-1]
-    centre = (columns * (torch.arange(width) + 0.5)).sum() / columns.sum().clamp(min=1) / width
-    return min(POSITIONS, key=lambda name: abs(POSITIONS[name] - centre.item()))
+    The drawings differ in what has the color, or in eyes, brows and mouth, and nowhere else.
+    """
+    distances = {
+        value: (image_of(scene.edited(attribute, value)) - image).square().sum().item()
+        for value in scene.values[attribute]
+    }
+    return min(distances, key=lambda value: distances[value])
 
 
 def read_attribute(image: Tensor, edit: Edit, classifier: Classifier) -> str:
     """The value that the edited attribute has in image (3, H, W)."""
-    if edit.kind in ("color", "ground"):
-        mask = render(edit.target).masks["object" if edit.kind == "color" else "ground"]
-        return read_color(image, torch.from_numpy(mask))
-    if isinstance(edit.target, ShapeScene) and edit.kind == "position":
-        return read_position(image, edit.target)
+    if edit.kind in DRAWN:
+        return read_drawn(image, edit.target, edit.kind)
     return classifier.read(image[None], edit.kind)[0]
 
 
 def error_outside(image: Tensor, edit: Edit) -> float:
     """Mean absolute difference to the source in [0, 1] where the ground truth leaves it as it was."""
-    source, kept = torch.from_numpy(render(edit.source).image), kept_by(edit)
+    source, kept = image_of(edit.source), kept_by(edit)
     if not has_outside(kept):
         return math.nan
     return ((image - source).abs() / 2)[:, kept].mean().item()
@@ -181,8 +158,7 @@ def has_outside(kept: Tensor) -> bool:
 
 def kept_by(edit: Edit) -> Tensor:
     """(H, W) True where the ground truth leaves the source as it was."""
-    source, target = (torch.from_numpy(render(scene).image) for scene in (edit.source, edit.target))
-    return (source - target).abs().amax(dim=0) < 0.02
+    return (image_of(edit.source) - image_of(edit.target)).abs().amax(dim=0) < 0.02
 
 
 def area_under_curve(score: Tensor, truth: Tensor) -> float:

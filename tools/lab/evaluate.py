@@ -10,12 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
+import torch.nn.functional as F
 
 from ddpm_core.denoiser import Denoiser
 from ddpm_core.guidance import Guidance, Term
 from ddpm_core.sampling import sample
+from demo.autoencoder import FACTOR
 from demo.model import DemoModel
-from demo.scenes import TEST_SEED, ShapeScene, render
+from demo.scenes import TEST_SEED, THINGS, Landscape, render
 
 from .by_nodes import nodes_of
 from .classifier import Classifier
@@ -99,8 +101,10 @@ def mask_found(
     settings, sources = settings or LabSettings(), source_images(edits)
     areas: dict[str, list[float]] = {}
     for i in range(0, len(edits), batch):
-        maps = difference_heat(model, edits[i : i + batch], sources[i : i + batch], settings)
-        for edit, heat in zip(edits[i : i + batch], maps, strict=True):
+        group = edits[i : i + batch]
+        cells = difference_heat(model, group, model.autoencoder.encode(sources[i : i + batch]), settings)
+        maps = F.interpolate(cells, scale_factor=FACTOR, mode="bilinear")
+        for edit, heat in zip(group, maps, strict=True):
             if has_outside(kept := kept_by(edit)):
                 areas.setdefault(edit.kind, []).append(area_under_curve(heat[0], ~kept))
     found = {kind: sum(row) / len(row) for kind, row in areas.items()}
@@ -115,19 +119,23 @@ def words_find_objects(
     It looks at the states after a fifth, two, three and four fifths of the steps.
 
     Args:
-        count: of the scenes of shapes, in the order of their seeds.
+        count: of the landscapes, in the order of their seeds.
 
     Returns:
         By what the words stand for.
     """
-    edits, nodes = choose_edits(count, first_seed, ("color",)), nodes_of(model)
+    edits, nodes = choose_edits(count, first_seed, ("weather",)), nodes_of(model)
     areas: dict[str, list[float]] = {}
     for edit, image in zip(edits, source_images(edits), strict=True):
-        scene, noise_maps = edit.source, nodes.invert(edit, image, replace(settings, skip=0.0))
-        assert isinstance(scene, ShapeScene)
+        scene = edit.source
+        assert isinstance(scene, Landscape)
+        latent = model.autoencoder.encode(image[None])[0]
+        noise_maps = nodes.invert(edit, latent, replace(settings, skip=0.0))
         inside = torch.from_numpy(render(scene).masks["object"]) > 0.5
-        words = {"color": scene.color, "shape": scene.shape, "position": scene.position, "ground color": scene.ground}
-        for name, word in (words | {word: word for word in ("a", "on", "ground")}).items():
+        words = {name: getattr(scene, name) for name in scene.attributes}
+        words["thing"] = scene.thing if scene.number == "one" else THINGS[scene.thing]
+        words["number"] = scene.caption.split()[0]
+        for name, word in (words | {"by": "by"}).items():
             heat = nodes.word_heat(scene.caption, word, noise_maps, levels=4)
             areas.setdefault(name, []).append(area_under_curve(heat, inside))
     return {name: sum(row) / len(row) for name, row in areas.items()}
@@ -150,13 +158,13 @@ def two_edits(
         group = edits[i : i + batch]
         whole = [Edit(edit.kinds[0], edit.source, edit.target) for edit in group]
         images = source_images(whole)
-        noise_maps = edit_friendly_maps(model, whole, images, settings)
+        noise_maps = edit_friendly_maps(model, whole, model.autoencoder.encode(images), settings)
         denoisers = {
             "a chain of two": _chained(model, group, settings),
             "one prompt": target_denoiser(model, whole, settings),
         }
         for name, denoiser in denoisers.items():
-            results = sample(denoiser, noise_maps)
+            results = model.autoencoder.decode(sample(denoiser, noise_maps))
             both = [
                 score([Edit(kind, edit.source, edit.target) for edit in group], images, results, classifier)
                 for kind in group[0].kinds

@@ -15,10 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .muon import Muon
-
-# bfloat16 doubles the speed of a CPU that has instructions for it and takes ten times as long on one that has not.
-# Weights and loss are float32 either way.
-FAST_BFLOAT16 = torch.backends.cpu.get_cpu_capability() == "AVX512"
+from .settings import FAST_BFLOAT16
 
 
 @dataclass(frozen=True)
@@ -43,8 +40,8 @@ def fit(
     save: Callable[[], dict[str, float]],
     save_every: int,
 ) -> None:
-    """Train from the checkpoint `out` with .checkpoint, if there is one; the log, `out` with .jsonl, has a line every
-    hundred steps.
+    """Train from the checkpoint `out` with .checkpoint, if there is one; the log, `out` with .jsonl, has the settings
+    of each run, and a line every hundred steps.
 
     Args:
         model, ema: of one structure; `ema` becomes the average of the weights of `model`.
@@ -74,7 +71,7 @@ def fit(
         first, seconds = found["step"], found["seconds"]
     else:
         ema.load_state_dict(model.state_dict())
-        _log(log, {"config": asdict(config), "torch": torch.__version__, "bfloat16": FAST_BFLOAT16})
+    _log(log, {"step": first, "config": asdict(config), "torch": torch.__version__, "bfloat16": FAST_BFLOAT16})
     generator = torch.Generator().manual_seed(config.seed + first)
     start = time.monotonic() - seconds
     sums: dict[str, float] = {}

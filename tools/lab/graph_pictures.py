@@ -19,8 +19,7 @@ from ..batch.template import read_graph, with_inputs
 from ..comfyui import PACK
 from .pictures import strip
 
-ENLARGED = 8  # by which the templates show the demo model's pixels
-SQUARE = "a red square left on a blue ground"
+JUG = "a blue clay jug with two lemons on a wooden table by day"
 
 
 @dataclass(frozen=True)
@@ -32,18 +31,13 @@ class Shown:
 
     def tile(self, title: str, note: str) -> Tile:
         """Of a picture of one scene."""
-        return Tile(self.pixels(title), note)
+        return Tile(self.pictures[title], note)
 
     def halves(self, title: str, *notes: str) -> list[Tile]:
         """Of a picture that holds two side by side."""
-        picture = self.pixels(title)
+        picture = self.pictures[title]
         half = picture.width // 2
         return [Tile(picture.crop((k * half, 0, (k + 1) * half, picture.height)), note) for k, note in enumerate(notes)]
-
-    def pixels(self, title: str) -> Image.Image:
-        """A picture as the model has it."""
-        picture = self.pictures[title]
-        return picture.resize((picture.width // ENLARGED, picture.height // ENLARGED), Image.Resampling.NEAREST)
 
 
 class Graphs:
@@ -93,31 +87,31 @@ def _prompt_to_prompt(graphs: Graphs) -> Image.Image:
 def _share_attention(graphs: Graphs) -> Image.Image:
     words = _of_class(graph_of("prompt_to_prompt"), "EditFriendlyPromptToPrompt")
     tiles = []
-    for note, until in (("0.5 and 0.8", -1.0), ("to the end", 1.0)):  # MasaCtrl acts at sizes that this model has not
-        inputs = {"source": [words, 1], "method": "Plug-and-Play", "end": until, "features_end": until}
+    for method in ("Plug-and-Play", "MasaCtrl"):
+        inputs = {"source": [words, 1], "method": method}
         share = {"class_type": "EditFriendlyShareAttention", "inputs": inputs, "_meta": {"title": "Share"}}
         changes = {"Edit with attention.attention": ["share", 0]}
         shown = graphs.run("prompt_to_prompt", changes, {"share": share})
-        tiles.append(shown.tile("With attention", note))
+        tiles.append(shown.tile("With attention", method))
     return strip(shown.tile("Original", "original"), shown.tile("Without attention", "without"), *tiles)
 
 
 def _difference_mask(graphs: Graphs) -> Image.Image:
     title = "Where the prompts differ"
-    color = graphs.run("find_the_mask").halves(title, "the mask", "red to green")
-    shape = graphs.run("find_the_mask", {"Target prompt.text": SQUARE}).halves(title, "the mask", "circle to square")
+    color = graphs.run("find_the_mask").halves(title, "the mask", "blue to green")
+    shape = graphs.run("find_the_mask", {"Target prompt.text": JUG}).halves(title, "the mask", "vase to jug")
     return strip(*color, *shape)
 
 
 def _word_mask(graphs: Graphs) -> Image.Image:
-    shown = {word: graphs.run("find_the_mask", {"Mask from words.words": word}) for word in ("red", "blue")}
+    shown = {word: graphs.run("find_the_mask", {"Mask from words.words": word}) for word in ("blue", "lemons")}
     halves = [each.halves("Where the words are", "the mask", f'"{word}"') for word, each in shown.items()]
     return strip(*halves[0], *halves[1])
 
 
 def _report(graphs: Graphs) -> Image.Image:
     tiles = []
-    for changes in ({}, {"Edit under the mask.mask": None}, {"Edit under the mask.skip_steps": 30}):
+    for changes in ({}, {"Edit under the mask.mask": None}, {"Edit under the mask.skip_steps": 15}):
         shown = graphs.run("find_the_mask", changes)
         inside, outside = re.findall(r"\(([\d.]+) %", shown.texts["In words"])[:2]
         tiles.append(shown.tile("Edited", f"{inside}%, {outside}%"))
@@ -130,7 +124,7 @@ def _measure(graphs: Graphs) -> Image.Image:
     inputs = {name: report[name] for name in ("source", "edited", "mask")}
     measure = {"class_type": "EditFriendlyMeasureEdit", "inputs": inputs, "_meta": {"title": "Measured"}}
     tiles, free = [], {"Edit under the mask.mask": None}
-    for note, changes in (("masked", {}), ("skip 6", free), ("skip 0", free | {"Edit under the mask.skip_steps": 0})):
+    for note, changes in (("masked", {}), ("skip 3", free), ("skip 0", free | {"Edit under the mask.skip_steps": 0})):
         shown = graphs.run("find_the_mask", changes, {"measure": measure})
         published, within = re.findall(r"PSNR dB ([\d.]+|inf)", shown.texts["Measured"])[:2]
         tiles.append(shown.tile("Edited", f"{note}: {published}, {within}"))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
-import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ddpm_core import manipulation, masks, trajectories
@@ -16,16 +16,19 @@ from ddpm_core.editing import PairDenoiser
 from ddpm_core.guidance import Guidance, SourceGuidance, from_source
 from ddpm_core.inversion import invert, without_residuals
 from ddpm_core.noise_maps import NoiseMaps
-from ddpm_core.sampling import generate, sample
+from ddpm_core.sampling import generate, pure_noise, sample
+from ddpm_core.schedule import NoiseSchedule
+from demo.autoencoder import FACTOR
 from demo.model import DemoModel
-from demo.scenes import render
+from demo.scenes import SIZE
 
+from . import flow_edits
 from .by_nodes import ByNodes, DemoNodes, nodes_of
-from .edits import Edit
+from .edits import Edit, image_of
 from .settings import LabSettings
 
 Way = Callable[[DemoModel, list[Edit], Tensor, LabSettings], Tensor]
-"""(model, edits, source images (B, 3, H, W), settings) -> edited images (B, 3, H, W)."""
+"""(model, edits, source latents (B, C, H, W), settings) -> edited latents (B, C, H, W)."""
 
 STRENGTHS = {"weak": (0.3, 1.5), "tuned": (LabSettings.skip, LabSettings.cfg_target), "strong": (0.0, 4.0)}
 """Fraction of the steps that is skipped, and guidance: as tuned on other edits, weaker, stronger."""
@@ -44,7 +47,6 @@ class LabMethod:
         rows: of the table of `evaluate`: its settings by what is added to the name.
         plotted: at which of `strengths` Fig. 15 shows it.
         strengths: skip and guidance by name.
-        finer: whether it acts at finer attention than the bundled model has.
     """
 
     name: str
@@ -53,21 +55,20 @@ class LabMethod:
     rows: Mapping[str, LabSettings] = field(default_factory=lambda: {"": LabSettings()})
     plotted: Sequence[str] = ALL
     strengths: Mapping[str, tuple[float, float]] = field(default_factory=lambda: STRENGTHS)
-    finer: bool = False
 
     @property
     def needs_comfyui(self) -> bool:
         return self.by_core is None
 
     def run(self, model: DemoModel, edits: list[Edit], images: Tensor, settings: LabSettings) -> Tensor:
-        """(B, 3, H, W) edited images of sources (B, 3, H, W).
+        """(B, 3, H, W) edited images of sources (B, 3, H, W), encoded and decoded around the way.
 
         Raises:
             NeedsComfyUI: the core does not have it, and there is no ComfyUI.
         """
         way = self.by_core or self.by_nodes
         assert way is not None
-        return way(model, edits, images, settings)
+        return model.autoencoder.decode(way(model, edits, model.autoencoder.encode(images), settings))
 
     def network(self, model: DemoModel) -> nn.Module:
         """The network that `run` asks."""
@@ -77,88 +78,124 @@ class LabMethod:
 # --- by the core ------------------------------------------------------------------------------------------------------
 
 
-def ground_truth(model: DemoModel, edits: list[Edit], images: Tensor, settings: LabSettings) -> Tensor:
-    """The target scene itself: the best that any method can score."""
-    return torch.from_numpy(np.stack([render(edit.target).image for edit in edits]))
+def ground_truth(model: DemoModel, edits: list[Edit], latents: Tensor, settings: LabSettings) -> Tensor:
+    """The target scene itself, through the autoencoder: the best that any method can score."""
+    return model.autoencoder.encode(torch.stack([image_of(edit.target) for edit in edits]))
 
 
-def edit_friendly(model: DemoModel, edits: list[Edit], images: Tensor, settings: LabSettings) -> Tensor:
+def edit_friendly(model: DemoModel, edits: list[Edit], latents: Tensor, settings: LabSettings) -> Tensor:
     """The paper: independent noise for every step, Eq. 6."""
-    return sample(target_denoiser(model, edits, settings), edit_friendly_maps(model, edits, images, settings))
+    return sample(target_denoiser(model, edits, settings), edit_friendly_maps(model, edits, latents, settings))
 
 
 def guided_by_source(
-    model: DemoModel, edits: list[Edit], images: Tensor, settings: LabSettings, kind: SourceGuidance
+    model: DemoModel, edits: list[Edit], latents: Tensor, settings: LabSettings, kind: SourceGuidance
 ) -> Tensor:
     """Guidance from the source's caption: in place of the empty one (TurboEdit, arXiv 2408.00735), or h-Edit's explicit
     form (arXiv 2503.02187), with two thirds of the target's scale for the source, as 5 of 7.5.
     """
-    return sample(_guided(model, edits, settings, kind), edit_friendly_maps(model, edits, images, settings))
+    return sample(_guided(model, edits, settings, kind), edit_friendly_maps(model, edits, latents, settings))
 
 
-def few_steps(model: DemoModel, edits: list[Edit], images: Tensor, settings: LabSettings) -> Tensor:
+def few_steps(model: DemoModel, edits: list[Edit], latents: Tensor, settings: LabSettings) -> Tensor:
     """TurboEdit (arXiv 2408.00735): shifted states, the last residual clipped, guidance away from the source."""
     schedule = settings.few_levels_to_run()
-    states = trajectories.few_steps(images, schedule, seeds_of(edits), noise_shift=settings.noise_shift)
+    states = trajectories.few_steps(latents, schedule, seeds_of(edits), noise_shift=settings.noise_shift)
     noise_maps = invert(_source_denoiser(model, edits, settings), states, schedule, skipped=settings.skip_steps)
     if settings.clip_last:
         noise_maps = manipulation.clip_last(noise_maps, settings.clip_last)
     return sample(_guided(model, edits, settings, "source as negative"), noise_maps)
 
 
-def edit_friendly_masked(model: DemoModel, edits: list[Edit], images: Tensor, settings: LabSettings) -> Tensor:
+def edit_friendly_masked(model: DemoModel, edits: list[Edit], latents: Tensor, settings: LabSettings) -> Tensor:
     """The same within the mask of the difference of the two prompts (arXiv 2210.11427)."""
-    mask = masks.cut(difference_heat(model, edits, images, settings), settings.mask.threshold)
-    noise_maps = edit_friendly_maps(model, edits, images, settings)
+    mask = masks.cut(difference_heat(model, edits, latents, settings), settings.mask.threshold)
+    noise_maps = edit_friendly_maps(model, edits, latents, settings)
     return sample(target_denoiser(model, edits, settings), noise_maps, mask=mask)
 
 
-def cycle_diffusion(model: DemoModel, edits: list[Edit], images: Tensor, settings: LabSettings) -> Tensor:
+def cycle_diffusion(model: DemoModel, edits: list[Edit], latents: Tensor, settings: LabSettings) -> Tensor:
     """One path of the forward process, as its posteriors draw it (arXiv 2210.05559)."""
-    noise_maps = _maps(trajectories.cycle_diffusion, model, edits, images, settings)
+    noise_maps = _maps(trajectories.cycle_diffusion, model, edits, latents, settings)
     return sample(target_denoiser(model, edits, settings), noise_maps)
 
 
-def ddim(model: DemoModel, edits: list[Edit], images: Tensor, settings: LabSettings) -> Tensor:
+def ddim(model: DemoModel, edits: list[Edit], latents: Tensor, settings: LabSettings) -> Tensor:
     """Textbook DDIM inversion (arXiv 2010.02502)."""
-    return sample(target_denoiser(model, edits, settings), _ddim_maps(model, edits, images, settings))
+    return sample(target_denoiser(model, edits, settings), _ddim_maps(model, edits, latents, settings))
 
 
-def sdedit(model: DemoModel, edits: list[Edit], images: Tensor, settings: LabSettings) -> Tensor:
+def sdedit(model: DemoModel, edits: list[Edit], latents: Tensor, settings: LabSettings) -> Tensor:
     """Noise the source to the level after the skip, then sample with fresh noise (arXiv 2108.01073)."""
     schedule = settings.levels_to_run()
-    start = trajectories.edit_friendly_state(images, schedule, seeds_of(edits), 0)
+    start = trajectories.edit_friendly_state(latents, schedule, seeds_of(edits), 0)
     return generate(target_denoiser(model, edits, settings), start, schedule, seeds_of(edits)).image
 
 
-def difference_heat(model: DemoModel, edits: list[Edit], images: Tensor, settings: LabSettings) -> Tensor:
-    """(B, 1, 32, 32) in [0, 1]: how far the two captions differ, from the states that the edit starts from."""
+def flow_edit(
+    model: DemoModel,
+    edits: list[Edit],
+    latents: Tensor,
+    settings: LabSettings,
+    lead: Callable[[flow_edits.Predictors, LabSettings], flow_edits.Lead],
+    trajectory: trajectories.Trajectory = trajectories.edit_friendly,
+) -> Tensor:
+    """The pack's equation with another prediction under the target's caption."""
+    predictors, schedule = _predictors(model, edits), settings.levels_to_run()
+    states = trajectory(latents, schedule, seeds_of(edits))
+    return flow_edits.edited(_source_denoiser(model, edits, settings), lead(predictors, settings), states, schedule)
+
+
+def uni_edit(model: DemoModel, edits: list[Edit], latents: Tensor, settings: LabSettings, omega: float = 5.0) -> Tensor:
+    """Both captions at the states that Uni-Inv leads to (arXiv 2504.13109)."""
+    maps = _ddim_maps(model, edits, latents, replace(settings, warm_start=True))
+    return sample(flow_edits.fused(_predictors(model, edits), omega), maps)
+
+
+def chord_edit(
+    model: DemoModel, edits: list[Edit], latents: Tensor, settings: LabSettings, t: float = 0.9, delta: float = 0.15
+) -> Tensor:
+    """One step (arXiv 2602.19083), without the last, which samples under the target alone."""
+    eps = trajectories.standard_normal(latents, seeds_of(edits), 1)
+    return flow_edits.chord(_predictors(model, edits), latents, eps, t, delta)
+
+
+def _predictors(model: DemoModel, edits: list[Edit]) -> flow_edits.Predictors:
+    if not model.is_flow:
+        raise ValueError("this method is of flow models, and these weights are of none: give others by --weights")
+    sources, targets = ([getattr(edit, which).caption for edit in edits] for which in ("source", "target"))
+    return flow_edits.Predictors(model.denoiser(sources), model.denoiser(targets), model.denoiser(""))
+
+
+def difference_heat(model: DemoModel, edits: list[Edit], latents: Tensor, settings: LabSettings) -> Tensor:
+    """(B, 1, H, W) in [0, 1], by cells: how far the captions differ, from the states where the edit starts."""
     schedule, chosen = settings.levels_to_run(), settings.mask
     return masks.heat(
         masks.prediction_difference(
             _pair_denoiser(model, edits),
-            lambda i: trajectories.edit_friendly_state(images, schedule, seeds_of(edits), i),
+            lambda i: trajectories.edit_friendly_state(latents, schedule, seeds_of(edits), i),
             schedule,
             masks.levels_between(settings.steps, settings.skip_steps, chosen.levels, chosen.start, chosen.end),
         )
     )
 
 
-def edit_friendly_maps(model: DemoModel, edits: list[Edit], images: Tensor, settings: LabSettings) -> NoiseMaps:
-    return _maps(trajectories.edit_friendly, model, edits, images, settings)
+def edit_friendly_maps(model: DemoModel, edits: list[Edit], latents: Tensor, settings: LabSettings) -> NoiseMaps:
+    return _maps(trajectories.edit_friendly, model, edits, latents, settings)
 
 
 def _maps(
-    trajectory: trajectories.Trajectory, model: DemoModel, edits: list[Edit], images: Tensor, settings: LabSettings
+    trajectory: trajectories.Trajectory, model: DemoModel, edits: list[Edit], latents: Tensor, settings: LabSettings
 ) -> NoiseMaps:
     schedule = settings.levels_to_run()
-    states = trajectory(images, schedule, seeds_of(edits))
+    states = trajectory(latents, schedule, seeds_of(edits))
     return invert(_source_denoiser(model, edits, settings), states, schedule, skipped=settings.skip_steps)
 
 
-def _ddim_maps(model: DemoModel, edits: list[Edit], images: Tensor, settings: LabSettings) -> NoiseMaps:
+def _ddim_maps(model: DemoModel, edits: list[Edit], latents: Tensor, settings: LabSettings) -> NoiseMaps:
     schedule = settings.levels_to_run()
-    states = trajectories.ddim(_source_denoiser(model, edits, settings), images, schedule, seeds_of(edits))
+    denoiser, warm = _source_denoiser(model, edits, settings), settings.warm_start
+    states = trajectories.ddim(denoiser, latents, schedule, seeds_of(edits), warm_start=warm)
     return without_residuals(schedule, states, settings.skip_steps)
 
 
@@ -187,6 +224,24 @@ def _guided(model: DemoModel, edits: list[Edit], settings: LabSettings, kind: So
 def guided_denoiser(denoisers: Mapping[str, Denoiser], guidance: Guidance) -> Denoiser:
     """The predictor by a guidance of the core, from those of its prompts by name."""
     return lambda x, sigma: guidance.combined({name: each(x, sigma) for name, each in denoisers.items()})[0]
+
+
+def cells_of(mask: Tensor) -> Tensor:
+    """The covered share of each cell (B, 1, H / 8, W / 8) by a mask (B, H, W) of pixels."""
+    return F.avg_pool2d(mask[:, None].float(), FACTOR)
+
+
+def empty_latents(model: DemoModel, count: int) -> Tensor:
+    """(count, C, 16, 16) of zeros, for 128 x 128 pixels."""
+    return torch.zeros(count, model.network.config.in_channels, SIZE // FACTOR, SIZE // FACTOR)
+
+
+def generated(
+    model: DemoModel, captions: list[str], seeds: list[int], schedule: NoiseSchedule, cfg: float = 1.0
+) -> NoiseMaps:
+    """The native maps of pictures made from noise under captions."""
+    start = pure_noise(empty_latents(model, len(seeds)), schedule, seeds)
+    return generate(model.denoiser(captions, cfg), start, schedule, seeds)
 
 
 def seeds_of(edits: Sequence[Edit]) -> list[int]:
@@ -240,12 +295,6 @@ METHODS = (
     LabMethod(
         "MasaCtrl + edit friendly",
         by_nodes=ByNodes("EditFriendlyInvert", partial(DemoNodes.share, method="MasaCtrl")),
-        plotted=(),
-        finer=True,
-    ),
-    LabMethod(
-        "MasaCtrl at 1/4 + edit friendly",
-        by_nodes=ByNodes("EditFriendlyInvert", partial(DemoNodes.share, method="MasaCtrl", fine=0.25)),
         plotted=("tuned",),
     ),
     LabMethod(
@@ -256,4 +305,34 @@ METHODS = (
     ZERO_SHOT,
     ZERO_SHOT_DDIM,
 )
-BY_NAME = {method.name: method for method in METHODS}
+_FLOW_EDIT, _RF = LabSettings(eta=0.0, skip=0.36), LabSettings(eta=0.0)
+FLOW_METHODS = (
+    LabMethod("FlowEdit", edit_friendly, rows={"": _RF}),
+    LabMethod(
+        "rising strength",
+        partial(flow_edit, lead=lambda m, s: flow_edits.rising(m, s.cfg_target, 1 - s.skip)),
+        rows={"": _RF},
+    ),
+    LabMethod(
+        "FlowAlign",
+        partial(flow_edit, lead=lambda m, s: flow_edits.pulled(flow_edits.by_strength(m, s.cfg_target), 0.01)),
+        rows={"": _RF},
+    ),
+    LabMethod(
+        "FlowAlign, one noise",
+        partial(
+            flow_edit,
+            lead=lambda m, s: flow_edits.pulled(flow_edits.by_strength(m, s.cfg_target), 0.01),
+            trajectory=flow_edits.one_noise,
+        ),
+        rows={"": _RF},
+    ),
+    LabMethod(
+        "soft field", partial(flow_edit, lead=lambda m, s: flow_edits.alone(flow_edits.fused(m))), rows={"": _RF}
+    ),
+    LabMethod("VAGS", partial(flow_edit, lead=lambda m, s: flow_edits.adapted(m, s.cfg_target, 0.9)), rows={"": _RF}),
+    LabMethod("Uni-Edit", uni_edit, rows={"": LabSettings(skip=0.4)}),
+    LabMethod("ChordEdit", chord_edit),
+    LabMethod("DDIM, warm start", ddim, rows={"": LabSettings(warm_start=True)}),
+)
+BY_NAME = {method.name: method for method in (*METHODS, *FLOW_METHODS)}

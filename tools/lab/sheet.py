@@ -19,13 +19,16 @@ from ddpm_core.denoiser import Denoiser
 from ddpm_core.inversion import invert
 from ddpm_core.noise_maps import NoiseMaps
 from ddpm_core.sampling import sample
+from demo.autoencoder import FACTOR, Autoencoder
 from demo.model import DemoModel
 from demo.scenes import COLORS, TEST_SEED, Scene, render, scene_of_caption
 
 from ..batch.server import ComfyServer
 from ..batch.template import read_graph, with_inputs
 from ..comfyui import PACK
-from .settings import SHIFT, VARIATIONS, ColorEdit, LabSettings
+from .edits import image_of
+from .methods import cells_of
+from .settings import BOAT, HOUSE, SHIFT, VARIATIONS, VASE, WOMAN, ColorEdit, LabSettings
 
 TOUR = PACK / "workflows" / "api" / "tour.json"
 PATIENCE = 3600  # seconds for one graph; a busy machine is slow, not broken
@@ -38,7 +41,7 @@ COLUMNS = (
     "variation 3",
     "shift",
     "flip",
-    "colour edit",
+    "color edit",
 )
 
 
@@ -54,7 +57,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Example:
-    """A scene, the prompt that edits it and the colour that Eq. 7 paints its object with."""
+    """A scene, the prompt that edits it and the color that Eq. 7 paints over the scene's own."""
 
     scene: Scene
     target: str
@@ -67,12 +70,12 @@ class Example:
 
 
 EXAMPLES = tuple(
-    Example(scene_of_caption(source, TEST_SEED + seed), target, color)
-    for seed, source, target, color in (
-        (2, "a red circle left on a blue ground", "a green circle left on a blue ground", "yellow"),
-        (2, "a yellow triangle centre on a purple ground", "a yellow square centre on a purple ground", "white"),
-        (5, "a house by day in summer", "a house at night in summer", "blue"),
-        (6, "a boat by day in summer", "a boat at sunset in summer", "red"),
+    Example(scene_of_caption(source, TEST_SEED + seed), source.replace(before, after), color)
+    for (source, seed), before, after, color in (
+        (HOUSE, "day", "night", "yellow"),
+        (BOAT, "summer", "winter", "red"),
+        (VASE, "clay", "glass", "green"),
+        (WOMAN, "black", "blond", "blue"),
     )
 )
 
@@ -87,15 +90,21 @@ def by_core(
     Args:
         progress: called with the rows done and the rows in all.
     """
-    return _reported(len(examples), progress, (row_of(each, _images(model, each)) for each in examples))
+    rows = (row_of(each, _latents(model, each), model.autoencoder) for each in examples)
+    return _reported(len(examples), progress, rows)
 
 
-def by_comfyui(comfyui: Path, progress: Callable[[int, int], None]) -> list[Row]:
-    """The rows of all examples by TOUR, on a server of the ComfyUI in `comfyui` that starts and stops for it."""
+def by_comfyui(comfyui: Path, model: DemoModel, progress: Callable[[int, int], None]) -> list[Row]:
+    """The rows of all examples by TOUR, on a server of the ComfyUI in `comfyui` that starts and stops for it.
+
+    Args:
+        model: whose autoencoder makes pictures of the latents.
+    """
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)
         with ComfyServer(comfyui, base, log=base / "server.log", timeout=PATIENCE, previews=False) as server:
-            return _reported(len(EXAMPLES), progress, (row_of(each, _latents(server, each)) for each in EXAMPLES))
+            rows = (row_of(each, _saved_latents(server, each), model.autoencoder) for each in EXAMPLES)
+            return _reported(len(EXAMPLES), progress, rows)
 
 
 def _reported(count: int, progress: Callable[[int, int], None], rows: Iterable[Row]) -> list[Row]:
@@ -106,7 +115,7 @@ def _reported(count: int, progress: Callable[[int, int], None], rows: Iterable[R
     return done
 
 
-def _latents(server: ComfyServer, example: Example) -> dict[str, Tensor]:
+def _saved_latents(server: ComfyServer, example: Example) -> dict[str, Tensor]:
     """The latents that TOUR saves for an example, by the titles of their nodes."""
     red, green, blue = (round(255 * channel) for channel in COLORS[example.color])
     graph = with_inputs(
@@ -125,38 +134,37 @@ def _latents(server: ComfyServer, example: Example) -> dict[str, Tensor]:
     }
 
 
-def _images(model: DemoModel, example: Example) -> dict[str, Tensor]:
+def _latents(model: DemoModel, example: Example) -> dict[str, Tensor]:
     """The same by the core."""
     settings = LabSettings()
     drawn = render(example.scene)
-    image = torch.from_numpy(drawn.image)[None]
-    mask = torch.from_numpy(drawn.masks["object"])
+    image, mask = torch.from_numpy(drawn.image)[None], torch.from_numpy(drawn.masks["color"])[None]
+    original = model.autoencoder.encode(image)
     source = model.denoiser(example.scene.caption, settings.cfg_source)
     target = model.denoiser(example.target, settings.cfg_target)
-    noise_maps = _invert(source, image, example.scene.seed, settings, variations=VARIATIONS)
-    # What is moved has no prompt: one that says "left" would draw it back.
-    unconditional = model.denoiser("")
-    bare = _invert(unconditional, image, example.scene.seed, settings, variations=1)
+    noise_maps = _invert(source, original, example.scene.seed, settings, variations=VARIATIONS)
+    unconditional = model.denoiser("")  # what is changed in the maps has no prompt to hold on to
+    bare = _invert(unconditional, original, example.scene.seed, settings, variations=1)
     changed = {
         "Reconstruction": bare,
         "Shifted": manipulation.shift(bare, SHIFT, 0),
         "Flipped": manipulation.flip(bare, horizontal=True),
-        "Recolored": recolored(bare, mask, example.color, ColorEdit()),
+        "Recolored": recolored(model, bare, mask, example.color, ColorEdit()),
     }
-    images = {title: sample(unconditional, maps) for title, maps in changed.items()}
+    latents = {title: sample(unconditional, maps) for title, maps in changed.items()}
     edits = sample(target, noise_maps, skip_steps=settings.skip_steps)
-    return images | {"Original": image, "Edits": edits}
+    return latents | {"Original": original, "Edits": edits}
 
 
-def row_of(example: Example, images: Mapping[str, Tensor]) -> Row:
-    """The row that shows these images (N, 3, H, W): one each, and as many `Edits` as there are variations."""
-    original, reconstruction = images["Original"][0], images["Reconstruction"][0]
-    error = (reconstruction - original).abs().max().item()
+def row_of(example: Example, latents: Mapping[str, Tensor], autoencoder: Autoencoder) -> Row:
+    """The row that shows these latents (N, C, H, W): one each, and as many `Edits` as there are variations."""
+    error = (latents["Reconstruction"] - latents["Original"]).abs().max().item()
+    images = {title: autoencoder.decode(part) for title, part in latents.items()}
     tiles = [
-        Tile(original),
-        Tile(reconstruction, f"error {error:.0e}"),
+        Tile(image_of(example.scene)),
+        Tile(images["Reconstruction"][0], f"error {error:.0e}"),
         *(Tile(edit) for edit in images["Edits"]),
-        Tile(images["Shifted"][0], f"{SHIFT} px right"),
+        Tile(images["Shifted"][0], f"{SHIFT * FACTOR} px right"),
         Tile(images["Flipped"][0], "horizontal"),
         Tile(images["Recolored"][0], example.color),
     ]
@@ -169,16 +177,27 @@ def draw(rows: Sequence[Row]) -> Image.Image:
     return grid([row.tiles for row in rows], captions, COLUMNS)
 
 
-def recolored(noise_maps: NoiseMaps, mask: Tensor, color: str, color_edit: ColorEdit) -> NoiseMaps:
-    """Maps whose image (1, 3, H, W) is drawn towards a colour where mask (H, W) is not 0 (Eq. 7)."""
-    paint = torch.tensor(COLORS[color]).view(1, 3, 1, 1) * 2 - 1
-    return manipulation.recolor(
-        noise_maps, mask, paint.expand_as(noise_maps.image), color_edit.strength, color_edit.start, color_edit.end
-    )
+def draw_edits(rows: Sequence[Row]) -> Image.Image:
+    """Each scene beside its first edit, two scenes a line, with the words that differ under them."""
+    tiles = []
+    for row in rows:
+        source, target = row.source.split(), row.target.split()
+        for words, others, column in ((source, target, "original"), (target, source, "edit")):
+            differing = " ".join(word for word, other in zip(words, others, strict=True) if word != other)
+            picture = row.tiles[COLUMNS.index(column)].picture.resize((192, 192), Image.Resampling.LANCZOS)
+            tiles.append(Tile(picture, differing))
+    return grid([tiles[k : k + 4] for k in range(0, len(tiles), 4)], margin=4, ground=None)
 
 
-def _invert(denoiser: Denoiser, image: Tensor, seed: int, settings: LabSettings, variations: int) -> NoiseMaps:
+def recolored(model: DemoModel, noise_maps: NoiseMaps, mask: Tensor, color: str, edit: ColorEdit) -> NoiseMaps:
+    """Maps whose image is drawn towards a color where mask (1, H, W) of pixels is not 0 (Eq. 7)."""
+    paint = (torch.tensor(COLORS[color]).view(1, 3, 1, 1) * 2 - 1).expand(1, 3, *mask.shape[-2:])
+    painted = model.autoencoder.encode(paint)
+    return manipulation.recolor(noise_maps, cells_of(mask), painted, edit.strength, edit.start, edit.end)
+
+
+def _invert(denoiser: Denoiser, latent: Tensor, seed: int, settings: LabSettings, variations: int) -> NoiseMaps:
     seeds = trajectories.seeds_of_rows(seed, [0], variations)
     schedule = settings.schedule()
-    states = trajectories.edit_friendly(image.expand(variations, -1, -1, -1), schedule, seeds)
+    states = trajectories.edit_friendly(latent.expand(variations, -1, -1, -1), schedule, seeds)
     return invert(denoiser, states, schedule)

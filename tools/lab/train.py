@@ -1,222 +1,565 @@
-"""Training of the demo model: text-conditional v-prediction (arXiv 2202.00512) on Stable Diffusion's noise schedule.
+"""Training of the demo models: their scenes drawn once onto the disk, the autoencoder, and three networks of latents.
 
-The learning rate falls to zero and starts again (warm restarts, arXiv 1608.03983): each cycle takes up the averaged
-weights that the last one saved and sees scenes of its own. So a cycle is also where a broken run can be resumed.
+In order:
 
-Everything random comes from one seed, and scene seeds are those below `TUNE_SEED`, without the held-out combinations.
-The log says what was run and how the loss fell, as JSON.
+    python -m tools.lab train scenes         draws, in parts, so that training may begin on the first
+    python -m tools.lab train autoencoder
+    python -m tools.lab train decoder        trains its decoder on, on what has detail; latents stay as they are
+    python -m tools.lab train latents        encodes the scenes
+    python -m tools.lab train weights        the network of the bundled model, which predicts v under captions
+    python -m tools.lab train bundle         puts it beside the code
+    python -m tools.lab train pairs          encodes an edit of each scene
+    python -m tools.lab train edit           the network that is shown a picture and told what to change
+    python -m tools.lab train flow           a transformer as a rectified flow
+
+What trains goes on from its checkpoint after a break. Scene seeds are those below `TUNE_SEED`, without the held-out
+combinations. A log, beside the weights, says what was run and how the loss fell, a line of JSON each.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import math
-import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
-from functools import partial
-from itertools import islice
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ddpm_core.contact_sheet import grid
+from demo.autoencoder import FACTOR, Autoencoder, load_autoencoder
 from demo.model import DemoModel, load_model, save_model
-from demo.scenes import TRAIN_SEED, render, sample_scene, training_caption
-from demo.text import MAX_TOKENS, tokenize
+from demo.scenes import (
+    TEST_SEED,
+    TRAIN_SEED,
+    Scene,
+    instruction,
+    render,
+    rng_of,
+    sample_scene,
+    training_caption,
+)
+from demo.text import tokens
+from demo.weights import WEIGHTS, FluxConfig, LatentRgb, UNetConfig
 
-from .fit import FAST_BFLOAT16
-from .losses import flow_loss, v_loss
+from .classifier import WEIGHTS as JUDGE
+from .classifier import pixels_of, train_classifier
+from .fit import FitConfig, fit
+from .losses import Predictor, flow_loss, v_loss
+from .methods import generated
+from .settings import FAST_BFLOAT16, LabSettings
+
+FOLDER = Path("output/train")
+PART = 1000  # scenes in a file
+
+
+def draw_parts(folder: Path, parts: int) -> None:
+    """Files of `PART` scenes each: images (N, 3, 128, 128) uint8 and their seeds; those that are there stay."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in range(parts):
+        path = folder / f"{part:03}.npz"
+        if path.exists():
+            continue
+        seed = TRAIN_SEED + 2 * PART * part
+        scenes: list[Scene] = []
+        while len(scenes) < PART:  # of the seeds, an eighth is held out
+            scene = sample_scene(seed)
+            seed += 1
+            if not scene.held_out:
+                scenes.append(scene)
+        images = np.stack([pixels_of(scene) for scene in scenes])
+        _write(path, images=images, seeds=np.array([scene.seed for scene in scenes]))
+
+
+class Pictures:
+    """The pictures that are drawn so far; parts that are drawn while training come in when asked for."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.parts: dict[Path, tuple[Tensor, Tensor]] = {}
+
+    def refresh(self) -> None:
+        """Read the parts that are new."""
+        for path in sorted(self.folder.glob("???.npz")):
+            if path not in self.parts:
+                with np.load(path) as file:
+                    self.parts[path] = torch.from_numpy(file["images"]), torch.from_numpy(file["seeds"])
+        if not self.parts:
+            raise FileNotFoundError(f"no scenes in {self.folder}: draw them with `python -m tools.lab train scenes`")
+
+    def crops(self, count: int, side: int, generator: torch.Generator, of: int = 1) -> Tensor:
+        """Crops (count, 3, side, side) in [-1, 1] of pictures drawn at random, half of them mirrored.
+
+        Args:
+            of: how many are drawn for each, of which that with the most detail is taken.
+        """
+        images = [images for images, _ in self.parts.values()]
+
+        def below(high: int) -> int:
+            return int(torch.randint(high, (), generator=generator))
+
+        def crop() -> Tensor:
+            part = images[below(len(images))]
+            image = part[below(len(part))]
+            y, x = below(image.shape[-2] - side + 1), below(image.shape[-1] - side + 1)
+            cut = image[:, y : y + side, x : x + side].float() / 127.5 - 1
+            return cut.flip(-1) if below(2) else cut
+
+        return torch.stack([max((crop() for _ in range(of)), key=_detail) for _ in range(count)])
+
+
+def _detail(image: Tensor) -> float:
+    """The mean difference of neighbors in (3, H, W)."""
+    return (image[:, 1:] - image[:, :-1]).abs().mean().item() + (image[..., 1:] - image[..., :-1]).abs().mean().item()
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """The settings of the committed weights."""
+class AutoencoderConfig(FitConfig):
+    """The settings of the autoencoder."""
 
-    learning_rates: tuple[float, ...] = (1e-3, 5e-4)  # the peak of each cycle
-    steps: int = 7_500  # of one cycle
-    batch: int = 32
-    scenes: int = 40_000  # of one cycle
-    warmup: int = 200
-    weight_decay: float = 0.01
-    ema: float = 0.9985
-    caption_dropout: float = 0.1
-    seed: int = 0
-    save_every: int = 500
-
-
-def training_set(cycle: int, count: int, workers: int = 2) -> tuple[Tensor, Tensor]:
-    """The first `count` training scenes of a cycle: images (N, 3, 32, 32) uint8 and token ids (N, 8) int64."""
-    chunk = 2000
-    first = TRAIN_SEED + 2 * count * cycle  # of the seeds, fewer than half are held out
-    starts = range(first, first + 2 * count, chunk)
-    images, ids = [], []
-    with ProcessPoolExecutor(workers) as pool:
-        for chunk_images, chunk_ids in pool.map(_render_chunk, starts, [chunk] * len(starts)):
-            images.append(chunk_images)
-            ids.append(chunk_ids)
-            if sum(map(len, images)) >= count:
-                pool.shutdown(cancel_futures=True)
-                break
-    return torch.from_numpy(np.concatenate(images)[:count]), torch.from_numpy(np.concatenate(ids)[:count])
+    steps: int = 24_000
+    batch: int = 8
+    learning_rate: float = 6e-4
+    warmup: int = 100
+    ema: float = 0.999
+    weight_decay: float = 1e-4
+    latent_channels: int = 4
+    side: int = 64  # of a crop; the network has no normalisation, so what it learns of crops holds for pictures
+    noise: float = 0.05  # in the latents, so that the decoder bears a diffusion model's errors
+    unit: float = 0.02  # weight of the penalty that holds the latents at zero mean and unit variance
+    detailed: int = 1  # of how many crops that with the most detail is taken
 
 
-def _render_chunk(start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    scenes = [scene for scene in map(sample_scene, range(start, start + count)) if not scene.held_out]
-    images = np.stack([render(scene).image for scene in scenes])
-    ids = np.array([tokenize(training_caption(scene)) for scene in scenes])
-    return np.round((images + 1) * 127.5).astype(np.uint8), ids
+def autoencoder_loss(
+    model: Autoencoder, images: Tensor, config: AutoencoderConfig, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """The loss of images (B, 3, H, W), and their mean squared error in [0, 1].
+
+    Absolute error, that of gradients and that at a quarter of the size, and squared error.
+    """
+    with torch.autocast("cpu", torch.bfloat16, enabled=FAST_BFLOAT16):
+        latents = model.encode(images).float()
+        noisy = latents + config.noise * torch.randn(latents.shape, generator=generator)
+        decoded = model.decode(noisy)
+    off = (decoded.float() - images) / 2
+    mse = off.square().mean()
+    across, down = off[..., 1:] - off[..., :-1], off[..., 1:, :] - off[..., :-1, :]
+    coarse = nn.functional.avg_pool2d(off, 4)
+    sharp = off.abs().mean() + 0.5 * (across.abs().mean() + down.abs().mean()) + 0.5 * coarse.abs().mean()
+    mean, variance = latents.mean(dim=(0, 2, 3)), latents.var(dim=(0, 2, 3))
+    unit = (mean.square() + variance - 1 - variance.log()).mean()
+    return sharp + 8 * mse + config.unit * unit, mse.detach()
 
 
-def learning_rate(step: int, peak: float, config: TrainConfig) -> float:
-    """Linear warm-up, then a cosine down to zero at the end of the cycle."""
-    if step < config.warmup:
-        return peak * (step + 1) / config.warmup
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - config.warmup) / max(1, config.steps - config.warmup)))
+@dataclass(frozen=True)
+class DecoderConfig(AutoencoderConfig):
+    """The settings of the decoder alone."""
+
+    steps: int = 3_000
+    learning_rate: float = 4e-4
+    detailed: int = 4
 
 
-def batches(
-    images: Tensor, ids: Tensor, config: TrainConfig, generator: torch.Generator
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless shuffled batches: x_0 (B, 3, 32, 32) in [-1, 1], ids (B, 8), some of them emptied."""
-    while True:
-        for index in torch.randperm(len(images), generator=generator).split(config.batch):
-            if len(index) < config.batch:
-                continue
-            dropped = torch.rand(config.batch, 1, generator=generator) < config.caption_dropout
-            yield images[index].float() / 127.5 - 1, ids[index].masked_fill(dropped, 0)
+def train_autoencoder(
+    out: Path,
+    scenes: Path,
+    config: AutoencoderConfig,
+    save_every: int,
+    start: Path | None = None,
+    decoder_only: bool = False,
+) -> None:
+    """Train to `out`, the averaged weights in float16; each save logs the held-out PSNR.
 
+    Args:
+        start: an autoencoder to begin as, which may have fewer channels; without one, with random weights.
+        decoder_only: whether the latents stay as they are.
+    """
+    torch.manual_seed(config.seed)
+    pictures = Pictures(scenes)
+    pictures.refresh()
+    model, ema = (channels_last(Autoencoder(config.latent_channels)) for _ in range(2))
+    if start:
+        copy_smaller(load_autoencoder(start), model)
+    for each in (model, ema):
+        each.taesd_encoder.requires_grad_(not decoder_only)
+        each.vae_scale.requires_grad_(False), each.vae_shift.requires_grad_(False)
 
-def _predicted(model: DemoModel, ids: Tensor, x: Tensor, timesteps: Tensor) -> Tensor:
-    return model.network(x, timesteps, model.text_encoder(ids))
+    def loss_of(step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        images = pictures.crops(config.batch, config.side, generator, config.detailed)
+        images = images.contiguous(memory_format=torch.channels_last)
+        loss, mse = autoencoder_loss(model, images, config, generator)
+        return {"loss": loss, "mse": mse}
+
+    def save() -> dict[str, float]:
+        pictures.refresh()
+        save_weights(ema, out)
+        values, _, _ = held_out(ema, 48)
+        return {
+            "scenes": PART * len(pictures.parts),
+            "held_out_psnr": float(values.mean()),
+            "lowest": float(values.min()),
+        }
+
+    fit(out, model, ema, config, loss_of, save, save_every)
 
 
 @torch.no_grad()
-def update_ema(ema: nn.Module, model: nn.Module, step: int, decay: float) -> None:
-    """Move the averaged weights towards the trained ones; the first steps average over fewer."""
-    decay = min(decay, (1 + step) / (10 + step))
-    torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - decay)
+def copy_smaller(start: nn.Module, model: nn.Module) -> None:
+    """Weights of a model into one of more channels; what is new in its inputs counts for nothing at first."""
+    found = start.state_dict()
+    for name, weight in model.state_dict().items():
+        known = found[name]
+        if weight.ndim > 1:
+            weight[:, known.shape[1] :] = 0
+        weight[tuple(slice(size) for size in known.shape)] = known
 
 
-FINER = TrainConfig(learning_rates=(1e-3,), steps=2_500, seed=2)
-"""From the bundled weights to those with finer attention."""
+def channels_last(model: Autoencoder) -> Autoencoder:
+    """The same model with its weights laid out so that a CPU's convolutions are fast."""
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-FLOW = TrainConfig(learning_rates=(1e-3,), steps=1_500, scenes=20_000, seed=3)
-"""From the bundled weights to those of a rectified flow."""
+@torch.no_grad()
+def held_out(model: Autoencoder, count: int, first: int = TEST_SEED) -> tuple[Tensor, Tensor, Tensor]:
+    """PSNR (N,) in dB, pictures and decoded pictures (N, 3, H, W) in [-1, 1] of held-out scenes, decoded to 8 bits."""
+    images = torch.from_numpy(np.stack([render(sample_scene(first + i)).image for i in range(count)]))
+    decoded = torch.cat([model.decode(model.encode(part)) for part in images.split(8)])
+    decoded = (decoded.clamp(-1, 1) * 127.5).round() / 127.5
+    mse = ((decoded - images) / 2).square().mean(dim=(1, 2, 3))
+    return -10 * mse.log10(), images, decoded
 
 
-def as_flow(model: DemoModel) -> DemoModel:
-    """The same weights in a model that predicts the velocity of a flow, which it has to learn."""
-    flow = DemoModel.create(replace(model.network.config, prediction="flow"))
-    flow.load_state_dict(model.state_dict())
-    return flow
+def draw_sheet(out: Path, images: Tensor, made: Tensor, columns: int = 8) -> None:
+    """Originals above what was made of them, row by row."""
+    pairs = zip(images.split(columns), made.split(columns), strict=True)
+    grid([list(row) for pair in pairs for row in pair], size=(128, 128), margin=4).save(out)
 
 
-def with_finer_attention(model: DemoModel) -> DemoModel:
-    """The same model with transformers at half the picture's side too, which change nothing until they are trained."""
-    torch.manual_seed(0)
-    config = replace(model.network.config, input_depth=(0, 1, 1), output_depth=(0, 0, 1, 1, 0, 1))
-    finer = DemoModel.create(config)
-    # the enlargement that ends a block stands behind its new transformer
-    moved = {
-        name.replace("output_blocks.3.1.conv", "output_blocks.3.2.conv"): value
-        for name, value in model.state_dict().items()
-    }
-    missing, unexpected = finer.load_state_dict(moved, strict=False)
-    assert not unexpected
-    weights = finer.state_dict()
-    for name in missing:
-        if ".proj_out." in name:
-            weights[name].zero_()
-    return finer
+def encode_parts(autoencoder: Path, scenes: Path, out: Path) -> None:
+    """The latents (N, C, 16, 16) float16 of each part of scenes, and of their mirror images; those that are there stay.
+
+    Captions name no side, so a mirrored scene has the caption of the scene.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    model = channels_last(load_autoencoder(autoencoder))
+    for part in sorted(scenes.glob("???.npz")):
+        path = out / part.name
+        if path.exists():
+            continue
+        with np.load(part) as file:
+            images, seeds = torch.from_numpy(file["images"]), file["seeds"]
+        _write(path, latents=encoded(model, torch.cat([images, images.flip(-1)])), seeds=np.concatenate([seeds, seeds]))
 
 
-def train(
-    out: Path,
-    config: TrainConfig | None = None,
-    resume: bool = False,
-    compile: bool = True,
-    start: DemoModel | None = None,
+@torch.no_grad()
+def encoded(model: Autoencoder, images: Tensor) -> np.ndarray:
+    """Images (N, 3, H, W) uint8 -> latents (N, C, H / 8, W / 8) float16."""
+    made = []
+    for batch in images.split(16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=FAST_BFLOAT16):
+            latents = model.encode((batch.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last))
+        made.append(latents.half())
+    return torch.cat(made).numpy()
+
+
+def _write(path: Path, **arrays: np.ndarray) -> None:
+    """A file of arrays, written beside and renamed."""
+    beside = path.with_suffix(".part.npz")
+    np.savez(beside, **arrays)  # type: ignore[arg-type]
+    os.replace(beside, path)
+    print(path.name, flush=True)
+
+
+def fitted_latent_rgb(autoencoder: Autoencoder, count: int = 64) -> LatentRgb:
+    """The colors of latents, as `DemoModel` has them: least squares from latents to the mean colors of cells."""
+    images = torch.stack([torch.from_numpy(render(sample_scene(TRAIN_SEED + i)).image) for i in range(count)])
+    with torch.no_grad():
+        latents = torch.cat([autoencoder.encode(part) for part in images.split(8)])
+    cells, colors = (x.movedim(1, -1).flatten(0, -2) for x in (latents, nn.functional.avg_pool2d(images, FACTOR)))
+    known = torch.cat([cells, torch.ones(len(cells), 1)], dim=1)
+    return [[round(value, 4) for value in row] for row in torch.linalg.lstsq(known, colors).solution.tolist()]
+
+
+@dataclass(frozen=True)
+class WeightsConfig(FitConfig):
+    """The settings of the network that predicts v."""
+
+    steps: int = 60_000
+    batch: int = 32
+    learning_rate: float = 8e-4
+    warmup: int = 500
+    ema: float = 0.9995
+    weight_decay: float = 0.01
+    caption_dropout: float = 0.1
+
+
+def train_weights(
+    out: Path, autoencoder: Path, latents: Path, config: WeightsConfig, save_every: int, start: Path | None = None
 ) -> None:
-    """Train, writing at the end of each cycle `out` (the averaged weights) and `out` with .json (the log).
-
-    Within a cycle the weights so far lie in `out` with .unfinished.safetensors, to be looked at.
+    """Train network and text encoder to `out`, the averaged weights, which holds the autoencoder too.
 
     Args:
-        resume: take up `out` after the last cycle that its log shows finished.
-        compile: a third faster, but it needs a C++ compiler.
-        start: the model that is trained on, in place of a random one.
-
-    Raises:
-        ValueError: the log to resume is of other settings.
+        start: a model to begin as, whose latents may have fewer channels; without one, with random weights.
     """
-    config = config or TrainConfig()
-    log_file = out.with_suffix(".json")
-    log = {
-        "config": json.loads(json.dumps(asdict(config))),
-        "torch": torch.__version__,
-        "bfloat16": FAST_BFLOAT16,
-        "cycles": 0,
-        "loss": [],
-    }
-    if resume:
-        found = json.loads(log_file.read_text())
-        if found["config"] != log["config"]:
-            raise ValueError(f"{log_file} was trained with {found['config']}, this run has {log['config']}: start anew")
-        log = found
-    for cycle in range(log["cycles"], len(config.learning_rates)):
-        _train_cycle(cycle, out, config, log, compile, load_model(out) if cycle else start)
+    torch.manual_seed(config.seed)
+    channels = load_autoencoder(autoencoder).channels
+    model, ema = (DemoModel.create(UNetConfig(in_channels=channels, out_channels=channels)) for _ in range(2))
+    if start:
+        copy_smaller(load_model(start), model)
+    for each in (model, ema):
+        each.autoencoder = load_autoencoder(autoencoder)  # which takes no gradients
+    _train_on_captions(out, model, ema, latents, v_loss, config, save_every)
 
 
-def _train_cycle(
-    cycle: int, out: Path, config: TrainConfig, log: dict[str, Any], compile: bool, trained: DemoModel | None
+@dataclass(frozen=True)
+class FlowConfig(WeightsConfig):
+    """The settings of the flow model."""
+
+    steps: int = 30_000
+    learning_rate: float = 6e-4
+
+
+def train_flow(out: Path, weights: Path, latents: Path, config: FlowConfig, save_every: int) -> None:
+    """Train a transformer as a rectified flow; text encoder and autoencoder begin as those of `weights`."""
+    torch.manual_seed(config.seed)
+    channels = load_model(weights).autoencoder.channels
+    model, ema = (DemoModel.create(FluxConfig(in_channels=channels, out_channels=channels)) for _ in range(2))
+    for each in (model, ema):
+        beside = load_model(weights)
+        each.text_encoder, each.autoencoder = beside.text_encoder.requires_grad_(True), beside.autoencoder
+    _train_on_captions(out, model, ema, latents, flow_loss, config, save_every)
+
+
+def _train_on_captions(
+    out: Path,
+    model: DemoModel,
+    ema: DemoModel,
+    latents: Path,
+    loss: Callable[[Predictor, Tensor, torch.Generator], Tensor],
+    config: WeightsConfig,
+    save_every: int,
 ) -> None:
-    torch.manual_seed(config.seed + cycle)
-    generator = torch.Generator().manual_seed(config.seed + cycle)
-    start = time.monotonic()
-    images, ids = training_set(cycle, config.scenes)
-    assert ids.shape == (config.scenes, MAX_TOKENS)
-    print(f"cycle {cycle + 1}: {len(images)} scenes drawn in {time.monotonic() - start:.0f} s", flush=True)
+    x, scenes = latents_of(latents)
+    model.network.compile()
 
-    network = None if trained is None else trained.network.config
-    model, ema = DemoModel.create(network), DemoModel.create(network)
-    if trained is not None:
-        model.load_state_dict(trained.state_dict())
-    ema.load_state_dict(model.state_dict())
-    log["network"] = model.network.config.to_dict()
-    if compile:
-        model.network.compile()
-    peak = config.learning_rates[cycle]
-    optimizer = torch.optim.AdamW(
-        model.parameters(), peak, weight_decay=config.weight_decay, betas=(0.9, 0.99), fused=True
-    )
-    unfinished = out.with_suffix(".unfinished.safetensors")
-    loss_of = flow_loss if model.network.config.prediction == "flow" else v_loss
-    recent = []
-    start = time.monotonic()
-    for step, (x_0, tokens) in enumerate(islice(batches(images, ids, config, generator), config.steps)):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, peak, config)
-        loss = loss_of(partial(_predicted, model, tokens), x_0, generator)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        update_ema(ema, model, step, config.ema)
+    def loss_of(step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        index = torch.randint(len(x), (config.batch,), generator=generator)
+        ids = tokens([training_caption(scenes[i], step) for i in index.tolist()])
+        ids = ids.masked_fill(torch.rand(config.batch, 1, generator=generator) < config.caption_dropout, 0)
+        return {"loss": loss(_seen(model, ids), x[index].float(), generator)}
 
-        recent.append(loss.item())
-        if (step + 1) % 100 == 0:
-            total, seconds = cycle * config.steps + step + 1, time.monotonic() - start
-            log["loss"].append({"step": total, "loss": sum(recent) / len(recent), "seconds": round(seconds, 1)})
-            print(json.dumps(log["loss"][-1]), flush=True)
-            recent.clear()
-        if (step + 1) % config.save_every == 0:
-            save_model(ema, unfinished)
-    save_model(ema, out)
-    log["cycles"] = cycle + 1
-    out.with_suffix(".json").write_text(json.dumps(log, indent=1) + "\n")
-    unfinished.unlink(missing_ok=True)
+    def save() -> dict[str, float]:
+        save_model(ema, out)
+        return {}
+
+    fit(out, model, ema, config, loss_of, save, save_every)
+
+
+def _seen(model: DemoModel, ids: Tensor, *beside: Tensor) -> Predictor:
+    """The network under captions (B, L), shown further channels beside its own."""
+    return lambda x, t: model.network(torch.cat([x, *beside], dim=1), t, model.text_encoder(ids))
+
+
+def asked_edit(scene: Scene) -> tuple[str, Scene]:
+    """An instruction and the scene that it asks for: one edit for each seed, none to a held-out scene."""
+    rng = rng_of(scene.seed, "edit")
+    while True:
+        attribute = str(rng.choice(scene.attributes))
+        value = str(rng.choice([value for value in scene.values[attribute] if value != getattr(scene, attribute)]))
+        edited = scene.edited(attribute, value)
+        if not edited.held_out:
+            return instruction(scene, attribute, value), edited
+
+
+def encode_pairs(autoencoder: Path, latents: Path, out: Path) -> None:
+    """The latents (N, C, 16, 16) float16 of each scene of `latents` with one edit done; mirrored ones as there."""
+    out.mkdir(parents=True, exist_ok=True)
+    model = channels_last(load_autoencoder(autoencoder))
+    for part in sorted(latents.glob("???.npz")):
+        path = out / part.name
+        if path.exists():
+            continue
+        with np.load(part) as file:
+            seeds = file["seeds"][: len(file["seeds"]) // 2]
+        edited = [asked_edit(sample_scene(seed))[1] for seed in seeds.tolist()]
+        images = torch.from_numpy(np.stack([pixels_of(scene) for scene in edited]))
+        _write(path, latents=encoded(model, torch.cat([images, images.flip(-1)])))
+
+
+@dataclass(frozen=True)
+class EditConfig(FitConfig):
+    """The settings of the edit model (arXiv 2211.09800); its dropouts are that paper's."""
+
+    steps: int = 10_000
+    batch: int = 32
+    learning_rate: float = 4e-4
+    warmup: int = 200
+    ema: float = 0.999
+    weight_decay: float = 0.01
+    dropout: float = 0.05  # of the instruction, of the picture, and of both
+
+
+def train_edit(out: Path, weights: Path, latents: Path, pairs: Path, config: EditConfig, save_every: int) -> None:
+    """Train the network of `weights` on, with as many channels more, in which it sees the picture to edit."""
+    torch.manual_seed(config.seed)
+    x, scenes = latents_of(latents)
+    y = torch.cat([torch.from_numpy(np.load(path)["latents"]) for path in sorted(pairs.glob("???.npz"))])
+    x, scenes = x[: len(y)], scenes[: len(y)]
+    asked = tokens([asked_edit(scene)[0] for scene in scenes])
+    start = load_model(weights)
+    channels = start.autoencoder.channels
+    model, ema = (DemoModel.create(UNetConfig(in_channels=2 * channels, out_channels=channels)) for _ in range(2))
+    copy_smaller(start, model)
+    for each in (model, ema):
+        each.autoencoder.requires_grad_(False)
+    model.network.compile()
+
+    def loss_of(step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        index = torch.randint(len(x), (config.batch,), generator=generator)
+        share = torch.rand(config.batch, 1, generator=generator) / config.dropout
+        ids = asked[index].masked_fill((share < 1) | ((share >= 2) & (share < 3)), 0)
+        beside = x[index].float() * ((share < 1) | (share >= 3)).float().view(-1, 1, 1, 1)
+        return {"loss": v_loss(_seen(model, ids, beside), y[index].float(), generator)}
+
+    def save() -> dict[str, float]:
+        save_model(ema, out)
+        return {}
+
+    fit(out, model, ema, config, loss_of, save, save_every)
+
+
+def latents_of(folder: Path) -> tuple[Tensor, list[Scene]]:
+    """All latents (N, C, 16, 16) float16 of a folder, and their scenes."""
+    parts, scenes = [], []
+    for path in sorted(folder.glob("???.npz")):
+        with np.load(path) as file:
+            parts.append(torch.from_numpy(file["latents"]))
+            scenes += [sample_scene(seed) for seed in file["seeds"].tolist()]
+    if not parts:
+        raise FileNotFoundError(f"no latents in {folder}: encode them with `python -m tools.lab train latents`")
+    return torch.cat(parts), scenes
+
+
+def draw_sampled(weights: Path, out: Path, cfg: float, steps: int) -> None:
+    """A sheet of what a model makes of the captions of held-out scenes by DDIM, below the scenes."""
+    model, scenes = load_model(weights), [sample_scene(TEST_SEED + i) for i in range(32)]
+    schedule = LabSettings(steps=steps, eta=0.0, flow=model.is_flow).schedule()
+    made = generated(model, [scene.caption for scene in scenes], [*range(32)], schedule, cfg).image
+    images = torch.stack([torch.from_numpy(render(scene).image) for scene in scenes])
+    draw_sheet(out, images, model.autoencoder.decode(made))
+    print("\n".join(scene.caption for scene in scenes))
+
+
+def bundle(weights: Path, decoder: Path, out: Path) -> None:
+    """Put trained weights where the demo model is loaded from, with their preview, and their log beside them."""
+    model = load_model(weights)
+    model.autoencoder = load_autoencoder(decoder)
+    model.latent_rgb = fitted_latent_rgb(model.autoencoder)
+    save_model(model, out)
+    log = weights.with_suffix(".jsonl")
+    if log.is_file():
+        out.with_suffix(".jsonl").write_bytes(log.read_bytes())
+
+
+def save_weights(model: nn.Module, out: Path) -> None:
+    """Write the weights in float16 beside the target, then rename."""
+    beside = out.with_suffix(".part")
+    save_file({name: value.half().contiguous() for name, value in model.state_dict().items()}, beside)
+    os.replace(beside, out)
+
+
+def add_parts(parser: argparse.ArgumentParser) -> None:
+    """The arguments of each part of the training."""
+    commands = parser.add_subparsers(required=True, dest="part", metavar="part")
+
+    def command(name: str, text: str, *folders: str, steps: int = 0) -> argparse.ArgumentParser:
+        """A part that reads folders of `FOLDER`, and, if it trains, how."""
+        made = commands.add_parser(name, help=text)
+        for folder in folders:
+            made.add_argument(f"--{folder}", type=Path, default=FOLDER / folder)
+        if steps:
+            made.add_argument("--out", type=Path, default=FOLDER / f"{name}.safetensors")
+            made.add_argument("--steps", type=int, default=steps)
+            made.add_argument("--seed", type=int, default=0)
+            made.add_argument("--save-every", type=int, default=500, metavar="STEPS")
+        return made
+
+    def takes(parser: argparse.ArgumentParser, name: str) -> None:
+        parser.add_argument(f"--{name}", type=Path, default=FOLDER / f"{name}.safetensors")
+
+    made = commands.add_parser("scenes", help="draw the training scenes")
+    made.add_argument("--parts", type=int, default=32, help=f"files of {PART}")
+    made.add_argument("--folder", type=Path, default=FOLDER / "scenes")
+    made = command("autoencoder", "train the autoencoder, or go on", "scenes", steps=AutoencoderConfig.steps)
+    made.add_argument("--channels", type=int, default=4, help="of the latents")
+    made.add_argument("--start", type=Path, metavar="FILE", help="weights to begin with, of as many channels or fewer")
+    made = command("decoder", "train the autoencoder's decoder on, or go on", "scenes", steps=DecoderConfig.steps)
+    takes(made, "autoencoder")
+    made = commands.add_parser("decoded", help="measure the autoencoder on held-out scenes, and draw a sheet")
+    takes(made, "autoencoder")
+    made.add_argument("--out", type=Path, default=FOLDER / "decoded.png")
+    made.add_argument("--count", type=int, default=48)
+    made = command("latents", "encode the training scenes", "scenes")
+    takes(made, "autoencoder")
+    made.add_argument("--out", type=Path, default=FOLDER / "latents")
+    made = command("weights", "train the network of the bundled model, or go on", "latents", steps=WeightsConfig.steps)
+    takes(made, "autoencoder")
+    made.add_argument("--start", type=Path, metavar="FILE", help="weights to begin with, of as many channels or fewer")
+    made = command("pairs", "encode an edit of each training scene", "latents")
+    takes(made, "autoencoder")
+    made.add_argument("--out", type=Path, default=FOLDER / "pairs")
+    made = command("edit", "train the edit model, or go on", "latents", "pairs", steps=EditConfig.steps)
+    takes(made, "weights")
+    made = command("flow", "train the flow model, or go on", "latents", steps=FlowConfig.steps)
+    takes(made, "weights")
+    made = commands.add_parser("sampled", help="draw a sheet of what a model makes of captions")
+    takes(made, "weights")
+    made.add_argument("--out", type=Path, default=FOLDER / "sampled.png")
+    made.add_argument("--cfg", type=float, default=3.0)
+    made.add_argument("--steps", type=int, default=50)
+    made = commands.add_parser("bundle", help="put the weights beside the code")
+    takes(made, "weights")
+    takes(made, "decoder")
+    made.add_argument("--out", type=Path, default=WEIGHTS)
+    made = commands.add_parser("classifier", help="train the judge of the evaluation")
+    made.add_argument("--out", type=Path, default=JUDGE)
+
+
+def run_part(args: argparse.Namespace) -> None:
+    """Run one part of the training."""
+    if args.part == "scenes":
+        draw_parts(args.folder, args.parts)
+    elif args.part == "autoencoder":
+        config = AutoencoderConfig(latent_channels=args.channels, steps=args.steps, seed=args.seed)
+        train_autoencoder(args.out, args.scenes, config, args.save_every, args.start)
+    elif args.part == "decoder":
+        channels = load_autoencoder(args.autoencoder).channels
+        decoder = DecoderConfig(latent_channels=channels, steps=args.steps, seed=args.seed)
+        train_autoencoder(args.out, args.scenes, decoder, args.save_every, args.autoencoder, decoder_only=True)
+    elif args.part == "decoded":
+        values, images, decoded = held_out(load_autoencoder(args.autoencoder), args.count)
+        draw_sheet(args.out, images, decoded)
+        print(json.dumps({"psnr": float(values.mean()), "lowest": float(values.min()), "scenes": args.count}))
+    elif args.part == "latents":
+        encode_parts(args.autoencoder, args.scenes, args.out)
+    elif args.part == "weights":
+        settings = WeightsConfig(steps=args.steps, seed=args.seed)
+        train_weights(args.out, args.autoencoder, args.latents, settings, args.save_every, args.start)
+    elif args.part == "pairs":
+        encode_pairs(args.autoencoder, args.latents, args.out)
+    elif args.part == "edit":
+        edit = EditConfig(steps=args.steps, seed=args.seed)
+        train_edit(args.out, args.weights, args.latents, args.pairs, edit, args.save_every)
+    elif args.part == "flow":
+        flow = FlowConfig(steps=args.steps, seed=args.seed)
+        train_flow(args.out, args.weights, args.latents, flow, args.save_every)
+    elif args.part == "sampled":
+        draw_sampled(args.weights, args.out, args.cfg, args.steps)
+    elif args.part == "bundle":
+        bundle(args.weights, args.decoder, args.out)
+    else:
+        print(train_classifier(args.out))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from demo.scenes import SIZE
 from tools.lab.settings import ColorEdit, LabSettings
 
-from .graph import Group, Node, Note, Output
+from .graph import Group, Node, Note, Output, Wire
 
 # Frames: what the graph starts from, the words, the inversion, the sampling, the results.
 IMAGE, WORDS, INVERT, SAMPLE, RESULT = "#3f789e", "#88AA88", "#a1309b", "#8888AA", "#b58b2a"
@@ -18,9 +19,6 @@ TEXT_ROOM = 8  # for a prompt of two lines
 IMAGE_ROOM = 240
 RESULT_WIDTH = 266
 PREVIEW_WIDTH = 230  # a little more than the least that Nodes 2.0 gives a node
-
-CIRCLE = ("a red circle left on a blue ground", 2)  # a scene and its seed
-HOUSE = ("a house by day in summer", 5)
 
 TUNED, TUNED_COLOR = LabSettings(), ColorEdit()
 DEMO_INVERSION: dict[str, Any] = {"steps": TUNED.steps, "cfg": TUNED.cfg_source, "seed": 1}
@@ -37,18 +35,18 @@ RECOLOR = {
 class Pipeline:
     """A model, its text encoder and its VAE, with the nodes that are built from them."""
 
-    def __init__(self, model: Output, clip: Output, vae: Output):
+    def __init__(self, model: Wire, clip: Wire, vae: Wire):
         self.model = model
         self.clip = clip
         self.vae = vae
 
-    def prompt(self, title: str, text: str | Output, colors: Mapping[str, str] | None = None) -> Node:
+    def prompt(self, title: str, text: str | Wire, colors: Mapping[str, str] | None = None) -> Node:
         return Node("CLIPTextEncode", title, {"clip": self.clip, "text": text}, room=TEXT_ROOM, colors=colors or {})
 
-    def source(self, text: str | Output) -> Node:
+    def source(self, text: str | Wire) -> Node:
         return self.prompt("Source prompt", text, SOURCE_COLORS)
 
-    def target(self, text: str) -> Node:
+    def target(self, text: str | Wire) -> Node:
         return self.prompt("Target prompt", text, TARGET_COLORS)
 
     def empty(self) -> Node:
@@ -60,7 +58,7 @@ class Pipeline:
         inputs = {"clip": self.clip, "source_text": source, "target_text": target}
         return Node("EditFriendlyPromptToPrompt", title, inputs | values, room=2 * TEXT_ROOM)
 
-    def encode(self, pixels: Output) -> Node:
+    def encode(self, pixels: Wire) -> Node:
         return Node("VAEEncode", "Encode", {"pixels": pixels, "vae": self.vae}, collapsed=True)
 
     def decode(self, samples: Output) -> Node:
@@ -82,12 +80,12 @@ class Pipeline:
         links = {"noise_maps": noise_maps["noise_maps"], **self._conditioned(positive, negative)}
         return Node("FixedNoiseSampler", title, links | values, live_preview=True)
 
-    def _conditioned(self, positive: Node | Output, negative: Node) -> dict[str, Output]:
+    def _conditioned(self, positive: Node | Output, negative: Node) -> dict[str, Wire]:
         return {"model": self.model, "positive": conditioning(positive), "negative": conditioning(negative)}
 
 
 class DemoPipeline(Pipeline):
-    """The bundled model, whose pictures of 32 pixels are shown enlarged."""
+    """The bundled model."""
 
     def __init__(self) -> None:
         self.loader = Node("EditFriendlyLoadDemoModel", "Demo model")
@@ -101,34 +99,29 @@ class DemoPipeline(Pipeline):
         """What the noise maps hold, under the prompt that they were made with."""
         return self.sample(title, noise_maps, prompt, empty, **REPLAY)
 
-    def large(self, samples: Output) -> list[Node]:
-        """From a latent to pixels that are large enough to look at."""
-        decoded = self.decode(samples)
-        return [decoded, enlarge(decoded["IMAGE"])]
-
     def shown(self, title: str, samples: Output) -> list[Node]:
         """From a latent to a preview."""
-        large = self.large(samples)
-        return [*large, preview(title, large[-1]["IMAGE"])]
+        decoded = self.decode(samples)
+        return [decoded, preview(title, decoded["IMAGE"])]
 
     def saved(self, title: str, samples: Output, filename_prefix: str, width: int = RESULT_WIDTH) -> list[Node]:
         """From a latent to a file and a large preview: the result of the graph."""
-        large = self.large(samples)
-        return [*large, save(title, large[-1]["IMAGE"], filename_prefix, width)]
+        decoded = self.decode(samples)
+        return [decoded, save(title, decoded["IMAGE"], filename_prefix, width)]
 
     def four_in_one(self, first: Output, second: Output, third: Output, fourth: Output) -> list[Node]:
-        """From four latents to the pixels of one picture, two above two."""
+        """From four latents to one picture, two above two."""
         above, below = joined(first, second, "x"), joined(third, fourth, "x")
         sheet = joined(above["LATENT"], below["LATENT"], "y")
-        return [above, below, sheet, *self.large(sheet["LATENT"])]
+        return [above, below, sheet, self.decode(sheet["LATENT"])]
 
 
 class DemoScene(DemoPipeline):
-    """The bundled model with one of its scenes, encoded."""
+    """The bundled model with one of its scenes, encoded, and the mask of a part of it."""
 
-    def __init__(self, scene: str, seed: int):
+    def __init__(self, scene: str, seed: int, part: str = "object"):
         super().__init__()
-        self.image = Node("EditFriendlyLoadDemoImage", "Image", {"scene": scene, "seed": seed})
+        self.image = Node("EditFriendlyLoadDemoImage", "Image", {"scene": scene, "seed": seed, "part": part})
         self.encoded = self.encode(self.image["image"])
 
     @property
@@ -166,7 +159,7 @@ class DemoScene(DemoPipeline):
         return self.inverted(empty, empty, "Invert without a prompt")
 
     def recolor(self, noise_maps: Node, color: Node) -> Node:
-        """Eq. 7 under the mask of the scene's object."""
+        """Eq. 7 under the mask of the scene's part."""
         links = {
             "noise_maps": noise_maps["noise_maps"],
             "mask": self.image["mask"],
@@ -180,24 +173,23 @@ def conditioning(prompt: Node | Output) -> Output:
     return prompt if isinstance(prompt, Output) else prompt["CONDITIONING"]
 
 
-def shown_original(image: Output, title: str = "Original", room: int = 0) -> list[Node]:
-    large = enlarge(image)
-    return [large, preview(title, large["IMAGE"], room=room)]
-
-
-def enlarge(image: Output) -> Node:
-    """The demo model's 32 pixels as 256, each as a square."""
-    inputs = {"image": image, "upscale_method": "nearest-exact", "scale_by": 8.0}
-    return Node("ImageScaleBy", "Enlarge", inputs, collapsed=True)
+def original(image: Output, room: int = 0) -> Node:
+    return preview("Original", image, room=room)
 
 
 def plain(title: str, color: int) -> Node:
     """An image of one color, in the size of a scene."""
-    return Node("EmptyImage", title, {"width": 32, "height": 32, "color": color})
+    return Node("EmptyImage", title, {"width": SIZE, "height": SIZE, "color": color})
 
 
 def joined(first: Output, second: Output, dim: str) -> Node:
     return Node("LatentConcat", "Join", {"samples1": first, "samples2": second, "dim": dim}, collapsed=True)
+
+
+def pasted_under(mask: Wire, edited: Output, image: Wire) -> Node:
+    """The edited picture under the mask, and around it the image itself."""
+    inputs = {"destination": image, "source": edited, "x": 0, "y": 0, "resize_source": False, "mask": mask}
+    return Node("ImageCompositeMasked", "Paste", inputs, collapsed=True)
 
 
 def preview(title: str, image: Output, width: int = PREVIEW_WIDTH, room: int = 0) -> Node:

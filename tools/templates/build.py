@@ -1,7 +1,8 @@
-"""Write every example graph in both forms: `python -m tools.templates.build`.
+"""Write every example graph in both forms, and every blueprint: `python -m tools.templates.build`.
 
 ComfyUI's own front end makes, measures and writes the graphs. The ComfyUI is to be the oldest that is supported: newer
-ones define more inputs and outputs, which older ones lack, and read what was written for the oldest.
+ones define more inputs and outputs, which older ones lack, and read what was written for the oldest. The newest writes
+the graphs for which the oldest has no nodes.
 """
 
 from __future__ import annotations
@@ -9,34 +10,37 @@ from __future__ import annotations
 import json
 import sys
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from run import OLDEST
+from run import NEWEST, OLDEST
 
 from ..comfyui import PACK, version_of
-from .examples import EXAMPLES
-from .graph import Note, Output, Workflow
+from .examples import BLUEPRINTS, EXAMPLES, NEWER
+from .graph import Blueprint, Entry, Node, Note, Output, Workflow
 from .layout import column_widths, place
 from .page import CANVAS, NODES_2, load, settle, temporary_page, temporary_server, use
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-FOLDER = PACK / "workflows"
+FOLDER, BLUEPRINT_FOLDER = PACK / "workflows", PACK / "subgraphs"
 # What Nodes 2.0 of 0.17.0 draws is larger than what newer front ends draw in the room that a file gives a node, so
 # 0.17.0 enlarges the graph too, by 1.2. This is a little less, for newer ones have nodes with a row more.
 LARGER = 1.15
+LIBRARY = "edit-friendly DDPM"  # the folder of the blueprints in the host's library
 Heights = dict[str, dict[int, int]]  # by renderer and id: of the room that a node takes below its title bar
 SCRIPT = (Path(__file__).parent / "page.js").read_text(encoding="utf-8")
 
 
 def main() -> int:
     with temporary_server() as server:
-        if version_of(server.comfyui) != OLDEST:
-            sys.exit(f"This needs ComfyUI {OLDEST}, not {version_of(server.comfyui)}: set COMFYUI_PATH to its folder.")
+        version = version_of(server.comfyui)
+        if version not in (OLDEST, NEWEST):
+            sys.exit(f"This needs ComfyUI {OLDEST} or {NEWEST}, not {version}: set COMFYUI_PATH to its folder.")
         with temporary_page(server) as page:
-            texts = files(page)
+            texts = files(page, newer=version == NEWEST)
     for path, text in texts.items():
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8", newline="\n")
@@ -44,9 +48,15 @@ def main() -> int:
     return 0
 
 
-def files(page: Page) -> dict[Path, str]:
-    """What is to be in each file, as the front end in `page` writes it."""
-    workflows = {name: example() for name, example in EXAMPLES.items()}
+def files(page: Page, newer: bool = False) -> dict[Path, str]:
+    """What is to be in each file, as the front end in `page` writes it.
+
+    Args:
+        newer: that it is the newest, for what the oldest has no nodes for.
+    """
+    blueprints = [blueprint() for blueprint in BLUEPRINTS if not newer]
+    examples = {name: example() for name, example in EXAMPLES.items() if (name in NEWER) == newer}
+    workflows = examples | {blueprint.name: blueprint.workflow for blueprint in blueprints}
     page.evaluate(SCRIPT)
     use(page, CANVAS)
     made = {
@@ -58,10 +68,15 @@ def files(page: Page) -> dict[Path, str]:
         use(page, renderer)
         for name, workflow in workflows.items():
             heights[name][renderer] = _heights(page, name, made[name]["workflow"], workflow, renderer)
+    graphs = {
+        name: _laid_out(name, workflow, made[name]["workflow"], heights[name]) for name, workflow in workflows.items()
+    }
     texts = {}
-    for name, workflow in workflows.items():
-        texts[FOLDER / f"{name}.json"] = _text(_laid_out(name, workflow, made[name]["workflow"], heights[name]))
+    for name in examples:
+        texts[FOLDER / f"{name}.json"] = _text(graphs[name])
         texts[FOLDER / "api" / f"{name}.json"] = _text(made[name]["output"])
+    for blueprint in blueprints:
+        texts[BLUEPRINT_FOLDER / f"{blueprint.name}.json"] = _enclosed(page, blueprint, graphs[blueprint.name])
     return texts
 
 
@@ -78,10 +93,7 @@ def _made_of(workflow: Workflow) -> list[dict[str, Any]]:
             "collapsed": node.collapsed,
             "colors": dict(node.colors),
             "models": list(node.models),
-            "inputs": {
-                name: {"node": ids[value.node], "output": value.name} if isinstance(value, Output) else value
-                for name, value in node.inputs.items()
-            },
+            "inputs": {name: _input_of(value, ids) for name, value in node.inputs.items()},
         }
         for node in workflow.nodes
     ]
@@ -90,6 +102,51 @@ def _made_of(workflow: Workflow) -> list[dict[str, Any]]:
         plain | {"id": ids[note], "type": "MarkdownNote", "title": note.title, "width": note.width, "text": note.text}
         for note in workflow.notes
     ]
+
+
+def _input_of(value: Any, ids: Mapping[Node | Note, int]) -> Any:
+    if isinstance(value, Entry):
+        return {"entry": value.name, "value": value.value}
+    return {"node": ids[value.node], "output": value.name} if isinstance(value, Output) else value
+
+
+def _enclosed(page: Page, blueprint: Blueprint, graph: dict[str, Any]) -> str:
+    """A blueprint's file: its graph as one node."""
+    load(page, graph, blueprint.name)
+    ids = blueprint.workflow.ids
+    ends = {
+        entry: [
+            {"node": ids[node], "slot": name}
+            for node in blueprint.workflow.nodes
+            for name, value in node.inputs.items()
+            if value == entry
+        ]
+        for entry in blueprint.entries
+    }
+    wanted = {
+        "name": blueprint.name,
+        "width": blueprint.width,
+        "room": blueprint.room,
+        "inputs": [{"name": entry.name, "ends": ends[entry]} for entry in blueprint.entries],
+        "outputs": [
+            {"name": name, "ends": [{"node": ids[output.node], "slot": output.name}]}
+            for name, output in blueprint.outputs.items()
+        ],
+    }
+    made = json.loads(page.evaluate("wanted => templates.enclose(wanted)", wanted))
+    (subgraph,), (node,) = made["definitions"]["subgraphs"], made["nodes"]
+    place = f"subgraphs/{blueprint.name}"
+    node["type"] = subgraph["id"] = _identity(place)
+    for kind in ("inputs", "outputs"):
+        for slot in subgraph[kind]:
+            slot["id"] = _identity(f"{place}/{kind}/{slot['name']}")
+    subgraph["category"] = LIBRARY
+    made |= {"id": _identity(f"{place}.json"), "extra": {"BlueprintDescription": blueprint.description}}
+    return _text(made)
+
+
+def _identity(name: str) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"edit-friendly-ddpm/{name}"))
 
 
 def _heights(page: Page, name: str, graph: dict[str, Any], workflow: Workflow, renderer: str) -> dict[int, int]:
@@ -127,8 +184,7 @@ def _laid_out(name: str, workflow: Workflow, graph: dict[str, Any], heights: Hei
         }
         for number, group in enumerate(workflow.groups, 1)
     ]
-    identity = str(uuid.uuid5(uuid.NAMESPACE_URL, f"edit-friendly-ddpm/{name}"))
-    return graph | {"id": identity, "groups": groups, "extra": {}}
+    return graph | {"id": _identity(name), "groups": groups, "extra": {}}
 
 
 def _text(graph: dict[str, Any]) -> str:

@@ -19,7 +19,8 @@ class Node:
     """A node of the graph.
 
     Args:
-        inputs: by name, a widget's value or the output of another node; the host's defaults for all others.
+        inputs: by name, a widget's value, the output of another node, or an input of the blueprint that the node is in;
+            the host's defaults for all others.
         width: of the node; its column gives it where None.
         room: height beyond the least that the front end gives a node, for an image or a longer text.
         live_preview: it samples, and the front end grows it by a picture of each step where previews are on.
@@ -48,6 +49,17 @@ class Output:
 
     node: Node
     name: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An input of a blueprint by its name: a socket, or a widget with a value."""
+
+    name: str
+    value: Any = None
+
+
+Wire = Output | Entry
 
 
 @dataclass(eq=False)
@@ -95,3 +107,25 @@ class Workflow:
     @property
     def notes(self) -> list[Note]:
         return [item for column in self.columns for item in column if isinstance(item, Note)]
+
+
+@dataclass(eq=False)
+class Blueprint:
+    """A graph as one node, a subgraph.
+
+    Args:
+        name: in the host's library of nodes, and of the file.
+        description: what the library says of it.
+        workflow: the nodes inside.
+        entries: its inputs, in their order.
+        outputs: by name.
+        width, room: of the node.
+    """
+
+    name: str
+    description: str
+    workflow: Workflow
+    entries: Sequence[Entry]
+    outputs: Mapping[str, Output]
+    width: int = 400
+    room: int = 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..comfyui import PACK
@@ -16,7 +16,7 @@ from .page import temporary_server
 
 PAGES = PACK / "web" / "docs"
 BLOCK = re.compile(r"(<!-- (inputs|outputs) -->\n).*?(<!-- end -->)", re.DOTALL)
-NAME = re.compile(r"\b[a-z]{2,}(?:_[a-z]+)+\b")  # skip_steps, not z_t
+NAME = re.compile(r"\b[a-z]{2,}(?:_[a-z]+)+\b", re.ASCII)  # skip_steps, not z_t
 
 
 def main() -> int:
@@ -31,30 +31,45 @@ def main() -> int:
     return 0
 
 
-def filled(page: str, definition: Mapping[str, Any]) -> str:
-    """The page with the tables of a node, by its definition in `/object_info`."""
-    required, optional = (definition["input"].get(part, {}) for part in ("required", "optional"))
-    inputs = [("input", "what it does")]
-    for name, (_, options) in (required | optional).items():
-        optionally = "*Optional.* " if name in optional and "default" not in options else ""
-        inputs.append((f"`{name}`", optionally + _in_cell(options["tooltip"]) + _default(options)))
-    outputs = [("output", "what it holds")]
+def inputs_of(definition: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs of a node in the order of the screen: type and options by name."""
+    return {name: told for part in ("required", "optional") for name, told in definition["input"].get(part, {}).items()}
+
+
+def filled(page: str, definition: Mapping[str, Any], say: Callable[[str], str] = str) -> str:
+    """The page with the tables of a node, by its definition in `/object_info`.
+
+    Args:
+        say: gives an English text in the language of the page.
+    """
+    optional = definition["input"].get("optional", {})
+    inputs = [(say("input"), say("what it does"))]
+    for name, (_, options) in inputs_of(definition).items():
+        optionally = f"{say('*Optional.*')} " if name in optional and "default" not in options else ""
+        inputs.append((_named(name, say), optionally + _in_cell(say(options["tooltip"])) + _default(options, say)))
+    outputs = [(say("output"), say("what it holds"))]
     for name, tooltip in zip(definition["output_name"], definition["output_tooltips"], strict=True):
-        outputs.append((f"`{name}`", _in_cell(tooltip)))
+        outputs.append((_named(name, say), _in_cell(say(tooltip))))
     tables = {"inputs": _table(inputs), "outputs": _table(outputs)}
     return BLOCK.sub(lambda block: f"{block[1]}\n{tables[block[2]]}\n\n{block[3]}", page)
 
 
-def _default(options: Mapping[str, Any]) -> str:
+def _named(name: str, say: Callable[[str], str]) -> str:
+    """A name as the screen shows it, and below it, where that is another, as scripts and English pages have it."""
+    shown = say(name)
+    return f"`{name}`" if shown == name else f"{shown}<br>`{name}`"
+
+
+def _default(options: Mapping[str, Any], say: Callable[[str], str]) -> str:
     """What a widget holds at first; in the same cell, for a third column would not fit beside a graph."""
     default = options.get("default", "")
     if isinstance(default, bool):
-        default = "on" if default else "off"
+        default = say("on" if default else "off")
     elif isinstance(default, str):
         default = default and f"`{default}`"
     else:
         default = f"{default:g}"
-    return default and f" *Default: {default}.*"
+    return default and " " + say("*Default: {}.*").format(default)
 
 
 def _in_cell(tooltip: str) -> str:

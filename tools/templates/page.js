@@ -3,7 +3,8 @@ const OWN = 'edit-friendly-ddpm', HOST = 'comfy-core' // what ComfyUI-Manager ca
 
 globalThis.templates = {
     // Makes a graph; gives it as the front end saves it and as `/prompt` takes it. A node is {id, type, title, width,
-    // room, collapsed, colors, models, text, inputs}; an input is a value, or {node, output} where it has a wire.
+    // room, collapsed, colors, models, text, inputs}; an input is a value, or {node, output} where it has a wire, or
+    // {entry, value} where it is one of the node that is to stand for the graph.
     async make(nodes) {
         const {graph} = app
         app.clean()
@@ -17,7 +18,7 @@ globalThis.templates = {
             const defaults = (node.widgets ?? []).map(widget => widget.value) // else those of the last graph's nodes
             graph.add(node)
             for (const [index, widget] of (node.widgets ?? []).entries()) {
-                const value = inputs[widget.name] ?? defaults[index]
+                const value = inputs[widget.name]?.value ?? inputs[widget.name] ?? defaults[index]
                 // A text that has a wire shows none; some front ends remember one of another graph's node.
                 const unused = widget.type === 'customtext' ? '' : defaults[index]
                 widget.value = value.node ? unused : value
@@ -45,7 +46,8 @@ globalThis.templates = {
         const {workflow, output} = await app.graphToPrompt()
         for (const [id, node] of Object.entries(output)) {
             const {nodeData} = graph.getNodeById(id).constructor, {required = [], optional = []} = nodeData.input_order
-            const open = required.filter(name => !(name in node.inputs))
+            const given = nodes.find(node => node.id === Number(id)).inputs
+            const open = required.filter(name => !(name in node.inputs) && !given[name]?.entry)
             if (open.length) throw Error(`${node.class_type} '${node._meta.title}': connect the input ${open}`)
             const defined = [...required, ...optional].filter(name => name in node.inputs)
             node.inputs = Object.fromEntries(defined.map(name => [name, node.inputs[name]]))
@@ -55,6 +57,37 @@ globalThis.templates = {
             if ([...node.widgets_values ?? []].includes(undefined)) delete node.widgets_values
         }
         return JSON.stringify({workflow, output}) // JSON has no undefined, of which a graph is full
+    },
+
+    // Makes one node of the graph that is open; gives the graph with that node alone. Its inputs and outputs are
+    // {name, ends}, an end an input or an output {node, slot} of a node inside.
+    enclose({name, width, room, inputs, outputs}) {
+        const {graph} = app
+        const {subgraph, node} = graph.convertToSubgraph(new Set([...graph.nodes, ...graph.groups]))
+        for (const widget of [...node.widgets]) node.removeWidget(widget) // what the front end exposes by itself
+        const expose = (add, kind, {name, ends}) => {
+            const found = ends.map(({node, slot}) => {
+                const inner = subgraph.getNodeById(node)
+                return [inner[kind].find(({name}) => name.toLowerCase() === slot.toLowerCase()), inner]
+            })
+            const exposed = subgraph[add](name, found[0][0].type)
+            for (const [slot, inner] of found) {
+                if (slot.widget) slot.label = name // older front ends show that of the widget inside
+                if (!exposed.connect(slot, inner)) throw Error(`${node.title}: ${name} takes no ${slot.type}`)
+            }
+        }
+        for (const input of inputs) expose('addInput', 'inputs', input)
+        for (const output of outputs) expose('addOutput', 'outputs', output)
+        const left = Math.min(...subgraph.groups.map(({pos}) => pos[0]))
+        const right = Math.max(...subgraph.groups.map(({pos, size}) => pos[0] + size[0]))
+        subgraph.inputNode.arrange()
+        subgraph.outputNode.arrange()
+        subgraph.inputNode.pos = [left - 50 - subgraph.inputNode.size[0], 0]
+        subgraph.outputNode.pos = [right + 50, 0]
+        Object.assign(node, {title: name, pos: [0, 0], color: '#323', bgcolor: '#535'})
+        subgraph.name = name
+        node.setSize([width, node.computeSize()[1] + room])
+        return JSON.stringify(graph.serialize())
     },
 
     // Gives nodes the picture that a step of their sampling shows.

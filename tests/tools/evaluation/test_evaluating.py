@@ -178,7 +178,7 @@ def test_what_cannot_be_measured_is_listed_and_the_rest_is(evaluate, data, made,
     summary, said = evaluate("--edited", f"a={folder}", status=1)
     reasons = summary["methods"]["a"]["failed"]
     assert any(f"there is no picture {made[0].path}" in reason for reason in reasons)
-    resize = "the edit is 40 x 40 pixels, its source 32 x 32: --resize crop or --resize stretch makes the source fit"
+    resize = "the edit is 40 x 40 pixels, its source 128 x 128: --resize crop or --resize stretch makes the source fit"
     assert reasons[resize] == ["000000000001"]
     assert any("000000000002.png cannot be read as a picture" in reason for reason in reasons)
     assert summary["methods"]["a"]["cases"] == 1
@@ -206,7 +206,7 @@ def test_pictures_with_alpha_grey_or_turned_by_exif(evaluate, data, made, tmp_pa
 
 def test_cases_without_a_background_are_left_out_of_its_columns_and_counted(evaluate, data, made, tmp_path):
     mapping = json.loads(data.read_text())
-    mapping["000000000001"]["mask"] = [0, 32 * 32]
+    mapping["000000000001"]["mask"] = [0, 128 * 128]
     mapping["000000000003"]["mask"] = []
     data.write_text(json.dumps(mapping))
     summary, said = evaluate("--edited", f"a={mirrored(tmp_path / 'a', made, 0.1)}")
@@ -218,8 +218,8 @@ def test_cases_without_a_background_are_left_out_of_its_columns_and_counted(eval
 def test_a_strip_is_cut_to_its_last_picture(evaluate, made, tmp_path):
     folder = tmp_path / "strips"
     for entry in made:
-        strip = Image.new("RGB", (128, 32), "red")
-        strip.paste(edited(entry.picture, 0.0), (96, 0))
+        strip = Image.new("RGB", (512, 128), "red")
+        strip.paste(edited(entry.picture, 0.0), (384, 0))
         (folder / entry.path).parent.mkdir(parents=True, exist_ok=True)
         strip.save(folder / entry.path)
     summary, _ = evaluate("--edited", f"p2p={folder}")

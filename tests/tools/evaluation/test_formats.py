@@ -35,7 +35,7 @@ def test_each_format_gives_the_same_edits(name, made, tmp_path):
             assert case.mask is None
     types = {case.edit_type for case in data.cases}
     expected_types = {"pie-bench": {"change color", "change object"}, "yaml": {""}, "parquet": {""}}
-    assert types == expected_types.get(name, {"color", "shape"})
+    assert types == expected_types.get(name, {"color", "thing"})
 
 
 def test_the_folder_of_pie_bench_is_as_good_as_its_file(made, tmp_path):

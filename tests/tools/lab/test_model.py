@@ -7,11 +7,13 @@ from safetensors.torch import save_file
 from demo.model import DemoModel, load_model, save_model
 from demo.network import denoise
 
+PREVIEW = [[0.1 * channel, 0.0, -0.25] for channel in range(5)]
+
 
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    return DemoModel.create().eval()
+    return DemoModel.create(latent_rgb=PREVIEW).eval()
 
 
 def test_weights_come_back_in_float32_rounded_to_half(model, tmp_path):
@@ -20,6 +22,7 @@ def test_weights_come_back_in_float32_rounded_to_half(model, tmp_path):
     for (name, kept), (_, back) in zip(model.state_dict().items(), loaded.state_dict().items(), strict=True):
         assert back.dtype == torch.float32, name
         assert torch.equal(kept.half().float(), back), name
+    assert loaded.latent_rgb == PREVIEW
     assert [file.name for file in tmp_path.iterdir()] == ["weights.safetensors"]
 
 
@@ -44,8 +47,8 @@ def test_foreign_weights_are_refused(tmp_path):
 
 
 def test_guidance_is_a_line_through_both_predictions(model):
-    x, sigma = torch.randn((2, 3, 16, 16), generator=torch.Generator().manual_seed(0)), torch.tensor([1.0, 2.0])
-    caption = "a red circle"
+    x, sigma = torch.randn((2, 4, 8, 8), generator=torch.Generator().manual_seed(0)), torch.tensor([1.0, 2.0])
+    caption = "a red house"
     cond, uncond = model.encode([caption, ""])
     with torch.no_grad():
         x_0 = denoise(model.network, x, sigma, cond.expand(2, -1, -1))
@@ -57,7 +60,7 @@ def test_guidance_is_a_line_through_both_predictions(model):
 
 
 def test_a_caption_a_row_is_each_row_alone(model):
-    x, sigma = torch.randn(2, 3, 16, 16), torch.tensor([1.0, 2.0])
+    x, sigma = torch.randn(2, 4, 8, 8), torch.tensor([1.0, 2.0])
     captions = ["a boat", "a house at night"]
     together = model.denoiser(captions, cfg=2.0)(x, sigma)
     for i, caption in enumerate(captions):

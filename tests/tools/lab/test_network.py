@@ -7,7 +7,6 @@ import torch
 
 from demo.network import (
     UNet,
-    UNetConfig,
     all_sigmas,
     alphas_cumprod,
     denoise,
@@ -16,6 +15,7 @@ from demo.network import (
     timestep_embedding,
     uniform_sigmas,
 )
+from demo.weights import UNetConfig
 
 
 def test_schedule_is_that_of_stable_diffusion():
@@ -76,19 +76,19 @@ def test_a_true_v_gives_the_true_image():
     assert seen[0][1].tolist() == [0, 300, 700, 999]
 
 
-@pytest.mark.parametrize("size", [(32, 32), (8, 40), (12, 20), (9, 7)])
+@pytest.mark.parametrize("size", [(16, 16), (8, 20), (9, 7)])
 def test_any_size_comes_back_as_it_was(size):
     torch.manual_seed(0)
     network = UNet(UNetConfig()).eval()
     with torch.no_grad():
-        v = network(torch.randn(2, 3, *size), torch.tensor([3.0, 900.0]), torch.randn(2, 8, 64))
-    assert v.shape == (2, 3, *size)
+        v = network(torch.randn(2, 4, *size), torch.tensor([3.0, 900.0]), torch.randn(2, 20, 96))
+    assert v.shape == (2, 4, *size)
 
 
 def test_rows_do_not_see_each_other():
     torch.manual_seed(0)
     network = UNet(UNetConfig()).eval()
-    x, t, context = torch.randn(3, 3, 16, 16), torch.tensor([0.0, 500.0, 999.0]), torch.randn(3, 8, 64)
+    x, t, context = torch.randn(3, 4, 8, 8), torch.tensor([0.0, 500.0, 999.0]), torch.randn(3, 20, 96)
     with torch.no_grad():
         together = network(x, t, context)
         alone = torch.cat([network(x[i : i + 1], t[i : i + 1], context[i : i + 1]) for i in range(3)])
@@ -98,13 +98,8 @@ def test_rows_do_not_see_each_other():
 def test_time_and_caption_reach_the_output():
     torch.manual_seed(0)
     network = UNet(UNetConfig()).eval()
-    x, t, context = torch.randn(1, 3, 16, 16), torch.tensor([500.0]), torch.randn(1, 8, 64)
+    x, t, context = torch.randn(1, 4, 8, 8), torch.tensor([500.0]), torch.randn(1, 20, 96)
     with torch.no_grad():
         v = network(x, t, context)
         assert (network(x, t + 300, context) - v).abs().max() > 1e-3
         assert (network(x, t, -context) - v).abs().max() > 1e-4
-
-
-def test_config_survives_its_dictionary():
-    config = UNetConfig(channel_mult=(1, 2), input_depth=(0, 1), output_depth=(0, 0, 1, 1))
-    assert UNetConfig.from_dict({**config.to_dict(), "channel_mult": [1, 2]}) == config

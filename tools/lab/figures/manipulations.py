@@ -12,16 +12,19 @@ from torch import Tensor
 from ddpm_core import manipulation, statistics, trajectories
 from ddpm_core.inversion import invert
 from ddpm_core.sampling import generate, sample
-from demo.scenes import COLORS, TEST_SEED, TIMES, LandscapeScene, Scene, ShapeScene, render, sample_scene
+from demo.autoencoder import FACTOR
+from demo.scenes import COLORS, SIZE, TEST_SEED, Scene, render, sample_scene
 
 from ..edits import structure_kept
+from ..methods import cells_of
 from ..settings import ColorEdit, LabSettings
 from .results import Result, Table, mosaic
 from .subjects import SHIFTS, Subjects, generate_pictures
 
-SHIFT = 4  # pixels of Figs. 2 and 13, where the paper moves by 30 of 256
-WIDTH = 32
-FILL_SHIFT = 8
+SHIFT = 2  # cells of Figs. 2 and 13, where the paper moves by 30 of 256 pixels
+WIDTH = SIZE // FACTOR
+FILL_SHIFT = 4
+PIXELS = tuple(by * FACTOR for by in SHIFTS)
 NOISE_SHARES = {"SDEdit, little noise": 0.3, "SDEdit, much noise": 0.7}  # of the steps that SDEdit runs
 METHODS = ("native", "CycleDiffusion", "edit friendly")
 
@@ -35,14 +38,14 @@ def figure_2(subjects: Subjects) -> Result:
     scenes = [sample_scene(TEST_SEED + k) for k in range(sizes.captioned)]
     captioned = generate_pictures(subjects.model, len(scenes), sizes.steps, [scene.caption for scene in scenes])
     target = subjects.model.denoiser([_changed(scene).caption for scene in scenes], LabSettings.cfg_target)
-    edited = {name: sample(target, captioned.maps[name]) for name in names}
+    edited = {name: captioned.decoded(sample(target, captioned.maps[name])) for name in names}
 
     count = min(3, sizes.captioned, sizes.pictures)
     plain = subjects.pictures.images
     rows = {
         "another caption": (captioned.images, edited["native"], edited["edit friendly"]),
         "mirrored": (plain, *(subjects.flips[name] for name in names)),
-        f"moved {SHIFT} pixels": (plain, *(subjects.shifts[name, SHIFT] for name in names)),
+        f"moved {SHIFT} cells": (plain, *(subjects.shifts[name, SHIFT] for name in names)),
     }
     picture = mosaic(
         {name: [part[k] for k in range(count) for part in parts] for name, parts in rows.items()},
@@ -56,38 +59,34 @@ def figure_2(subjects: Subjects) -> Result:
     columns = (
         f"structure under another caption ({sizes.captioned} pictures)",
         f"MSE x 1000, mirrored ({sizes.pictures} pictures)",
-        f"MSE x 1000, moved {SHIFT} pixels",
+        f"MSE x 1000, moved {SHIFT} cells",
     )
     return Result((Table("What is kept", columns, numbers, (".2f", ".1f", ".1f")),), picture)
 
 
 def _changed(scene: Scene) -> Scene:
-    """The scene with another color, or at another time."""
-    if isinstance(scene, ShapeScene):
-        others = [color for color in COLORS if color not in (scene.color, scene.ground)]
-        return scene.replace(color=others[0])
-    assert isinstance(scene, LandscapeScene)
-    times = list(TIMES)
-    return scene.replace(time=times[(times.index(scene.time) + 1) % len(times)])
+    """The scene with another color, or, where it has none, at another time."""
+    kind = "color" if "color" in scene.attributes else "time"
+    return scene.edited(kind, next(value for value in scene.values[kind] if value != getattr(scene, kind)))
 
 
 # --- Figs. 7, 11 and 13 -----------------------------------------------------------------------------------------------
 
 
 def figure_7(subjects: Subjects) -> Result:
-    """One generated picture, its maps moved by each number of pixels, for each method; and the picture moved itself.
+    """One generated picture, its maps moved by each number of cells, for each method; and the picture moved itself.
 
-    It is the one whose native maps, moved by 4 pixels, fare as those of most: the median of the errors.
+    It is the one whose native maps, moved by SHIFT cells, fare as those of most: the median of the errors.
     """
-    native = statistics.shift_errors(subjects.pictures.images, subjects.shifts["native", SHIFT], SHIFT)
+    native = statistics.shift_errors(subjects.pictures.images, subjects.shifts["native", SHIFT], SHIFT * FACTOR)
     row = int(native.argsort()[len(native) // 2])
     image = subjects.pictures.images[row]
-    ideal = [torch.cat([torch.ones_like(image[..., :by]), image[..., :-by]], dim=-1) for by in SHIFTS]
+    ideal = [torch.cat([torch.ones_like(image[..., :by]), image[..., :-by]], dim=-1) for by in PIXELS]
     rows = {"the picture, moved": [image, *ideal]}
     rows |= {name: [image, *(subjects.shifts[name, by][row] for by in SHIFTS)] for name in METHODS}
     mse = {name: [_shift_error(subjects, name, by, row)[0] for by in SHIFTS] for name in METHODS}
     table = Table("MSE x 1000 over the valid pixels of this picture", _shift_names(), mse, (".1f",))
-    return Result((table,), mosaic(rows, ["generated", *(f"{by} px" for by in SHIFTS)]))
+    return Result((table,), mosaic(rows, ["generated", *_shift_names()]))
 
 
 def figure_11(subjects: Subjects) -> Result:
@@ -100,7 +99,7 @@ def figure_11(subjects: Subjects) -> Result:
         axes.plot(SHIFTS, mse, marker="o", ms=4, label=name)
         axes.fill_between(SHIFTS, mse - sem, mse + sem, alpha=0.25)
     axes.axvspan(0, 16 / 256 * WIDTH, color="gray", alpha=0.15, lw=0, label="the paper's shares of the width")
-    axes.set(xlabel=f"shift in pixels of {WIDTH}", ylabel="MSE x 1000 over the valid pixels", ylim=(0, None))
+    axes.set(xlabel=f"shift in cells of {WIDTH}", ylabel="MSE x 1000 over the valid pixels", ylim=(0, None))
     axes.set(xlim=(0, SHIFTS[-1] + 0.5), title=f"shifted maps of {subjects.sizes.pictures} generated pictures")
     axes.legend(fontsize="small")
     with_sem = {
@@ -111,10 +110,8 @@ def figure_11(subjects: Subjects) -> Result:
     fills = {fill: list(_fill_error(subjects, fill)) for fill in get_args(manipulation.Fill)}
     return Result(
         (
-            Table("MSE x 1000 over the valid pixels, and its standard error, by pixels", columns, with_sem, (".1f",)),
-            Table(
-                f"Edit friendly, {FILL_SHIFT} pixels, by what fills the free columns", ("MSE", "+-"), fills, (".1f",)
-            ),
+            Table("MSE x 1000 over the valid pixels, and its standard error, by cells", columns, with_sem, (".1f",)),
+            Table(f"Edit friendly, {FILL_SHIFT} cells, by what fills the free columns", ("MSE", "+-"), fills, (".1f",)),
         ),
         figure,
     )
@@ -126,14 +123,14 @@ def figure_13(subjects: Subjects) -> Result:
     rows = {"generated": list(images[:count]) * 2}
     for name in METHODS[1:]:
         rows[name] = [*subjects.flips[name][:count], *subjects.shifts[name, SHIFT][:count]]
-    columns = ["mirrored"] * count + [f"moved {SHIFT} px"] * count
+    columns = ["mirrored"] * count + [f"moved {SHIFT * FACTOR} px"] * count
     numbers = {name: [*_flip_error(subjects, name), *_shift_error(subjects, name, SHIFT)] for name in METHODS}
     table = Table("MSE x 1000, and its standard error", ("mirrored", "+-", f"moved {SHIFT}", "+-"), numbers, (".1f",))
     return Result((table,), mosaic(rows, columns))
 
 
 def _shift_names() -> tuple[str, ...]:
-    return tuple(f"{by} px" for by in SHIFTS)
+    return tuple(f"{by} px" for by in PIXELS)
 
 
 def _thousandths(errors: Tensor) -> tuple[float, float]:
@@ -141,14 +138,14 @@ def _thousandths(errors: Tensor) -> tuple[float, float]:
 
 
 def _shift_error(subjects: Subjects, method: str, by: int, row: int | None = None) -> tuple[float, float]:
-    errors = statistics.shift_errors(subjects.pictures.images, subjects.shifts[method, by], by)
+    errors = statistics.shift_errors(subjects.pictures.images, subjects.shifts[method, by], by * FACTOR)
     return _thousandths(errors if row is None else errors[row : row + 1])
 
 
 def _fill_error(subjects: Subjects, fill: manipulation.Fill) -> tuple[float, float]:
     pictures = subjects.pictures
     moved = pictures.shifted("edit friendly", FILL_SHIFT, fill)
-    return _thousandths(statistics.shift_errors(pictures.images, moved, FILL_SHIFT))
+    return _thousandths(statistics.shift_errors(pictures.images, moved, FILL_SHIFT * FACTOR))
 
 
 def _flip_error(subjects: Subjects, method: str) -> tuple[float, float]:
@@ -167,14 +164,15 @@ def figure_8(subjects: Subjects) -> Result:
     paints = torch.stack([torch.tensor(COLORS[color]).view(3, 1, 1) * 2 - 1 for color in colors])
     painted = torch.lerp(images, paints.expand_as(images), masks)
     seeds, schedule = [scene.seed for scene in scenes], LabSettings(steps=subjects.sizes.steps).schedule()
-    results = {"painted": painted}
+    autoencoder = subjects.model.autoencoder
+    color, made = autoencoder.encode(painted), {}
     for name, share in NOISE_SHARES.items():
-        results[name] = _sdedit(subjects, painted, seeds, share)
-    denoiser, states = subjects.model.denoiser(""), trajectories.edit_friendly(images, schedule, seeds)
-    noise_maps = invert(denoiser, states, schedule)
-    edit = ColorEdit()
-    changed = manipulation.recolor(noise_maps, masks, painted, edit.strength, edit.start, edit.end)
-    results["Eq. 7"] = sample(denoiser, changed)
+        made[name] = _sdedit(subjects, color, seeds, share)
+    denoiser, edit = subjects.model.denoiser(""), ColorEdit()
+    noise_maps = invert(denoiser, trajectories.edit_friendly(autoencoder.encode(images), schedule, seeds), schedule)
+    changed = manipulation.recolor(noise_maps, cells_of(masks[:, 0]), color, edit.strength, edit.start, edit.end)
+    made["Eq. 7"] = sample(denoiser, changed)
+    results = {"painted": painted} | {name: autoencoder.decode(latents) for name, latents in made.items()}
     count = min(6, len(scenes))
     rows = {"scene": list(images[:count])} | {name: list(part[:count]) for name, part in results.items()}
     numbers = {name: _painting(images, paints, masks, part.clamp(-1, 1)) for name, part in results.items()}
@@ -185,12 +183,11 @@ def figure_8(subjects: Subjects) -> Result:
 
 
 def _paint(scene: Scene) -> str:
-    own = (scene.color, scene.ground) if isinstance(scene, ShapeScene) else ()
-    return [color for color in ("yellow", "blue", "red") if color not in own][0]
+    return "blue" if "yellow" in vars(scene).values() else "yellow"
 
 
 def _sdedit(subjects: Subjects, painted: Tensor, seeds: list[int], share: float) -> Tensor:
-    """(B, 3, H, W) sampled from the painted image, noised so far that `share` of the steps are left."""
+    """(B, C, H, W) sampled from the painted latent, noised so far that `share` of the steps are left."""
     schedule = LabSettings(steps=subjects.sizes.steps, skip=1 - share).levels_to_run()
     start = trajectories.edit_friendly_state(painted, schedule, seeds, 0)
     return generate(subjects.model.denoiser(""), start, schedule, seeds).image

@@ -10,9 +10,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import get_args
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,9 +25,9 @@ from ddpm_core.null_text import GuidedDenoiser, null_text
 from ddpm_core.sampling import sample
 from ddpm_core.schedule import NoiseSchedule
 from demo.model import DemoModel
-from demo.scenes import TEST_SEED, render, sample_scene
+from demo.scenes import TEST_SEED, sample_scene
 
-from ..edits import structure_kept
+from ..edits import image_of, structure_kept
 from ..settings import LabSettings
 from .results import Result, Table, mosaic
 from .subjects import EXACT, Subjects, rows_counted
@@ -43,40 +43,49 @@ class Scenes:
     """Real scenes under their captions.
 
     Args:
-        images: (B, 3, 32, 32).
+        latents: (B, C, 16, 16).
     """
 
     model: DemoModel
     captions: list[str]
     seeds: list[int]
-    images: Tensor
+    latents: Tensor
     schedule: NoiseSchedule
 
     @classmethod
     def of(cls, subjects: Subjects, count: int) -> Scenes:
         """The first held-out ones, in the steps of the edits."""
         scenes = [sample_scene(TEST_SEED + k) for k in range(count)]
-        images = torch.from_numpy(np.stack([render(scene).image for scene in scenes]))
+        latents = subjects.model.autoencoder.encode(torch.stack([image_of(scene) for scene in scenes]))
         schedule = LabSettings(steps=subjects.sizes.edit_steps).schedule()
         return cls(
-            subjects.model, [scene.caption for scene in scenes], [scene.seed for scene in scenes], images, schedule
+            subjects.model, [scene.caption for scene in scenes], [scene.seed for scene in scenes], latents, schedule
         )
 
     def ddim(self, denoiser: Denoiser) -> Tensor:
-        """(T+1, B, 3, 32, 32) textbook inversion."""
-        return trajectories.ddim(denoiser, self.images, self.schedule, self.seeds)
+        """(T+1, B, C, 16, 16) textbook inversion."""
+        return trajectories.ddim(denoiser, self.latents, self.schedule, self.seeds)
 
     def replay(self, denoiser: Denoiser, states: Tensor) -> Tensor:
-        """(B, 3, 32, 32) sampled with eta 0 from the noisiest of the states."""
+        """(B, C, 16, 16) sampled with eta 0 from the noisiest of the states."""
         return sample(denoiser, without_residuals(self.schedule, states))
 
+    def decoded(self, latents: Tensor) -> Tensor:
+        """Pictures (B, 3, 128, 128)."""
+        return self.model.autoencoder.decode(latents).clamp(-1, 1)
+
+    @cached_property
+    def images(self) -> Tensor:
+        """The scenes as the autoencoder gives them: the best that a latent can come back as."""
+        return self.decoded(self.latents)
+
     def error(self, results: Tensor) -> float:
-        """Mean absolute, of a range of 1."""
-        return (results - self.images).abs().mean().item() / 2
+        """Mean absolute of the pictures of latents, of a range of 1."""
+        return (self.decoded(results) - self.images).abs().mean().item() / 2
 
     def structure(self, results: Tensor) -> float:
         """Mean over the scenes."""
-        pairs = zip(results.clamp(-1, 1), self.images, strict=True)
+        pairs = zip(self.decoded(results), self.images, strict=True)
         return torch.tensor([structure_kept(*pair) for pair in pairs]).mean().item()
 
     def under(self, scales: list[float]) -> Denoiser:
@@ -100,13 +109,13 @@ def exactness(subjects: Subjects) -> Result:
     for cfg in SCALES:
         denoiser = scenes.model.denoiser(scenes.captions, cfg)
         for name, trajectory in EXACT.items():
-            maps = invert(denoiser, trajectory(scenes.images, scenes.schedule, scenes.seeds), scenes.schedule)
+            maps = invert(denoiser, trajectory(scenes.latents, scenes.schedule, scenes.seeds), scenes.schedule)
             numbers.setdefault(name, []).append(scenes.error(sample(denoiser, maps)))
         states = scenes.ddim(denoiser)
         exact = invert(denoiser, states, scenes.schedule.with_eta(0.0))
         numbers.setdefault("DDIM with residuals", []).append(scenes.error(sample(denoiser, exact)))
         numbers.setdefault("DDIM, textbook", []).append(scenes.error(scenes.replay(denoiser, states)))
-    title = f"Mean absolute error of {len(scenes.images)} scenes, {scenes.schedule.steps} steps"
+    title = f"Mean absolute error of {len(scenes.latents)} scenes, {scenes.schedule.steps} steps"
     return Result((Table(title, tuple(f"cfg {cfg:g}" for cfg in SCALES), numbers, (".0e",)),))
 
 
@@ -127,7 +136,7 @@ def cfg_schedules(subjects: Subjects) -> Result:
     }
     columns = ("error", "structure", "rows, ratio", "processor time, ratio")
     title = f"Guidance from {CFG:g} to 1, {len(scenes.images)} scenes, {scenes.schedule.steps} steps"
-    shown = {"scene": scenes.images} | results
+    shown = {"scene": scenes.images} | {name: scenes.decoded(back) for name, back in results.items()}
     rows = {f"scene {k + 1}": [part[k] for part in shown.values()] for k in range(min(SHOWN, len(scenes.images)))}
     return Result(
         (Table(title, columns, numbers, (".4f", ".3f", ".1f", ".1f")),),
@@ -147,7 +156,7 @@ def _inverted_likewise(scenes: Scenes, scales: list[float]) -> Tensor:
 def _null_text(scenes: Scenes, scales: list[float]) -> Tensor:
     pivots = scenes.ddim(scenes.model.denoiser(scenes.captions))
     guided = scenes.open_under(scales)
-    found = null_text(guided, pivots, scenes.schedule, scenes.model.encode([""] * len(scenes.images)))
+    found = null_text(guided, pivots, scenes.schedule, scenes.model.encode([""] * len(scenes.latents)))
     return replayed(guided, found)
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ddpm_core import __version__
 from ddpm_core.contact_sheet import grid
-from demo.model import WEIGHTS
+from demo.weights import WEIGHTS
 
 from .subjects import Sizes, Subjects
 
@@ -104,8 +104,8 @@ class Result:
 
 
 def mosaic(rows: Mapping[str, Sequence[Tensor]], columns: Sequence[str] = (), title: str = "") -> Image.Image:
-    """Pictures (3, H, W) in [-1, 1] of one size, by row, every pixel a square of its own."""
-    return grid(list(rows.values()), list(rows), columns, title=title, margin=6)
+    """Pictures (3, H, W) in [-1, 1], by row."""
+    return grid(list(rows.values()), list(rows), columns, title=title, size=(96, 96), margin=6).quantize(256)
 
 
 Make = Callable[[Subjects], Result]

@@ -9,28 +9,27 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ddpm_core import manipulation, trajectories
 from ddpm_core.denoiser import Denoiser
 from ddpm_core.inversion import invert, without_residuals
 from ddpm_core.noise_maps import NoiseMaps
-from ddpm_core.sampling import generate, pure_noise, sample
+from ddpm_core.sampling import sample
 from ddpm_core.schedule import NoiseSchedule
 from demo.model import DemoModel
 from demo.scenes import TEST_SEED
 
 from ..classifier import Classifier, load_classifier
 from ..edits import KINDS, Edit, Score, choose_edits, score, source_images, summary
-from ..methods import LabMethod
+from ..methods import LabMethod, generated
 from ..settings import LabSettings
 
 EXACT = {"CycleDiffusion": trajectories.cycle_diffusion, "edit friendly": trajectories.edit_friendly}
-SHIFTS = (1, 2, 4, 8, 12, 16)
-"""Pixels, as in Fig. 11."""
+SHIFTS = (1, 2, 3, 4, 6, 8)
+"""Cells of latents, where Fig. 11 has pixels."""
 
-VARIED = ("shape", "object", "season")
+VARIED = ("thing", "season", "wears")
 """The kinds of edits of Fig. 16."""
 
 
@@ -54,8 +53,8 @@ class Sizes:
     captioned: int = 12
     latents: int = 128
     latent_steps: int = 20
-    kinds: tuple[str, ...] = tuple(KINDS)
-    per_kind: int = 3
+    kinds: tuple[str, ...] = KINDS
+    per_kind: int = 2
     edit_steps: int = 20
     variations: int = 8
     reconstructed: int = 6
@@ -63,7 +62,7 @@ class Sizes:
 
 @dataclass
 class Pictures:
-    """Images that the model generated, and their maps by each method that gives them back exactly.
+    """Images that the model generated, and the maps of their latents by each method that gives them back exactly.
 
     The maps are under the captions at cfg 1; an empty caption is the model without a condition, as in the paper's
     figures of noise maps.
@@ -74,10 +73,14 @@ class Pictures:
     seeds: list[int]
     maps: dict[str, NoiseMaps]
 
-    @property
+    @cached_property
     def images(self) -> Tensor:
-        """(B, 3, 32, 32)."""
-        return self.maps["native"].image
+        """(B, 3, 128, 128)."""
+        return self.decoded(self.maps["native"].image)
+
+    def decoded(self, latents: Tensor) -> Tensor:
+        """Images (B, 3, 128, 128) of latents (B, C, 16, 16)."""
+        return self.model.autoencoder.decode(latents)
 
     @property
     def schedule(self) -> NoiseSchedule:
@@ -89,12 +92,12 @@ class Pictures:
         return self.model.denoiser(self.captions, cfg)
 
     def shifted(self, method: str, by: int, fill: manipulation.Fill = "copy") -> Tensor:
-        """(B, 3, 32, 32) sampled from the maps of a method, moved `by` pixels to the right."""
-        return sample(self.denoiser(), manipulation.shift(self.maps[method], by, 0, fill))
+        """(B, 3, 128, 128) sampled from the maps of a method, moved `by` cells to the right."""
+        return self.decoded(sample(self.denoiser(), manipulation.shift(self.maps[method], by, 0, fill)))
 
     def flipped(self, method: str) -> Tensor:
-        """(B, 3, 32, 32) sampled from the maps of a method, mirrored left to right."""
-        return sample(self.denoiser(), manipulation.flip(self.maps[method], horizontal=True))
+        """(B, 3, 128, 128) sampled from the maps of a method, mirrored left to right."""
+        return self.decoded(sample(self.denoiser(), manipulation.flip(self.maps[method], horizontal=True)))
 
 
 def generate_pictures(model: DemoModel, count: int, steps: int, captions: Sequence[str] | None = None) -> Pictures:
@@ -109,12 +112,6 @@ def generate_pictures(model: DemoModel, count: int, steps: int, captions: Sequen
         for name, trajectory in EXACT.items()
     }
     return Pictures(model, captions, seeds, {"native": native} | inverted)
-
-
-def generated(model: DemoModel, captions: list[str], seeds: list[int], schedule: NoiseSchedule) -> NoiseMaps:
-    """The native maps of pictures (B, 3, 32, 32)."""
-    start = pure_noise(torch.zeros(len(seeds), 3, 32, 32), schedule, seeds)
-    return generate(model.denoiser(captions), start, schedule, seeds)
 
 
 @dataclass
@@ -171,7 +168,7 @@ class Subjects:
 
     @cached_property
     def shifts(self) -> dict[tuple[str, int], Tensor]:
-        """(B, 3, 32, 32) by method and number of pixels: what the maps of `pictures` sample to, moved to the right."""
+        """(B, 3, 128, 128) by method and number of cells: what the maps of `pictures` sample to, moved to the right."""
         return {(name, by): self.pictures.shifted(name, by) for name in self.pictures.maps for by in SHIFTS}
 
     @cached_property
@@ -235,7 +232,7 @@ class Subjects:
         return [edit for edit in self.shown_edits if edit.kind in VARIED] or self.shown_edits[:1]
 
     def varied(self, method: LabMethod) -> Tensor:
-        """(edits, variations, 3, 32, 32) a method's results of `varied_edits`."""
+        """(edits, variations, 3, 128, 128) a method's results of `varied_edits`."""
         if method not in self._varied:
             edits, count = self.varied_edits, self.sizes.variations
             images = self.run_on([replace(edit, variation=v) for edit in edits for v in range(count)], method).images

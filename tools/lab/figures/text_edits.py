@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -73,15 +74,17 @@ def figure_14(subjects: Subjects) -> Result:
     """One inversion of each scene, edited with each pair of skip and strength."""
     edits, steps = subjects.shown_edits, subjects.sizes.edit_steps
     images, schedule = source_images(edits), LabSettings(steps=steps).schedule()
+    autoencoder = subjects.model.autoencoder
+    latents = autoencoder.encode(images)
     source = subjects.model.denoiser([edit.source.caption for edit in edits], LabSettings.cfg_source)
-    noise_maps = invert(source, trajectories.edit_friendly(images, schedule, [edit.seed for edit in edits]), schedule)
+    noise_maps = invert(source, trajectories.edit_friendly(latents, schedule, [edit.seed for edit in edits]), schedule)
     shown = max(range(len(edits)), key=lambda k: edits[k].kind == "time")
     pictures: dict[str, list[Tensor]] = {}
     numbers = {}
     for skip in SKIPS:
         for cfg in STRENGTHS_OF_CFG:
             target = subjects.model.denoiser([edit.target.caption for edit in edits], cfg)
-            results = sample(target, noise_maps, skip_steps=round(skip * steps))
+            results = autoencoder.decode(sample(target, noise_maps, skip_steps=round(skip * steps)))
             numbers[f"skip {skip:g}, strength {cfg:g}"] = summary(score(edits, images, results, subjects.classifier))
             pictures.setdefault(f"skip {skip:g}", [images[shown]]).append(results[shown])
     caption = f"{edits[shown].source.caption} -> {edits[shown].target.caption}"
@@ -131,7 +134,7 @@ def figure_16(subjects: Subjects) -> Result:
     """Variations of one edit, each by an inversion of its own."""
     edits, found = subjects.varied_edits, subjects.varied(EDIT_FRIENDLY)
     rows = {
-        f"{edit.source.caption}\n-> {edit.target.caption}".replace(" on ", "\non "): [image, *results[:SHOWN]]
+        "\n".join(textwrap.wrap(f"{edit.source.caption} -> {edit.target.caption}", 36)): [image, *results[:SHOWN]]
         for edit, image, results in zip(edits, source_images(edits), found, strict=True)
     }
     picture = mosaic(rows, ["scene", *(f"variation {v + 1}" for v in range(min(SHOWN, found.shape[1])))])

@@ -30,7 +30,7 @@ def latents(subjects: Subjects) -> Result:
     """How the latents differ from the noise: Figs. 2 and 9 and Tabs. 2 to 5 and 8 of the paper."""
     native, found = subjects.latents, subjects.inverted()
     noise, latent, images = statistics.latent(native), statistics.latent(found), native.image
-    plain = statistics.plain_mask((images + 1) / 2)
+    plain = statistics.plain_mask(statistics.unit_range(images))
     numbers = {"noise": _of(native, native), "latent": _of(found, native)}
     numbers["picture"] = [statistics.top_patch_correlation(images), images.var().item(), *[float("nan")] * 5]
     triangles = statistics.triangle_angles(noise, images, latent)
@@ -43,11 +43,11 @@ def latents(subjects: Subjects) -> Result:
         "latent": [statistics.fraction_assigned(images, latent), statistics.fraction_assigned(latent, images)],
     }
     rows = {
-        "picture": images,
-        "plain areas": plain[:, None].expand_as(images) * 2.0 - 1,
-        "noise / 3": noise / 3,
-        "latent / 3": latent / 3,
-        "difference / 3": (latent - noise) / 3,
+        "picture": subjects.model.autoencoder.decode(images[:SHOWN]),
+        "plain cells": plain[:SHOWN, None].expand(-1, 3, -1, -1) * 2.0 - 1,
+        "noise / 3": _colors(noise),
+        "latent / 3": _colors(latent),
+        "difference / 3": _colors(latent - noise),
     }
     sizes = f"{subjects.sizes.latents} pictures, {subjects.sizes.latent_steps} steps"
     columns = (
@@ -72,6 +72,11 @@ def latents(subjects: Subjects) -> Result:
         ),
         mosaic({name: list(part[:SHOWN]) for name, part in rows.items()}),
     )
+
+
+def _colors(noise: Tensor) -> Tensor:
+    """The first of (B, C, H, W), at a third of their size and by their first three channels."""
+    return noise[:SHOWN, :3] / 3
 
 
 def _of(noise_maps: NoiseMaps, native: NoiseMaps) -> list[float]:
@@ -115,11 +120,14 @@ def replaced(subjects: Subjects) -> Result:
     runs |= {f"{n} {NOISED}": subjects.inverted(noised=n) for n in FIRST}
     runs["the noise itself"] = native
     numbers = {name: _replaced(subjects, found) for name, found in runs.items()}
-    shown = {"picture": native.image, "the noise itself": statistics.latent(native) / 3}
-    shown |= {name: statistics.latent(runs[name]) / 3 for name in ("textbook", f"2 {TRUE}", f"2 {NOISED}")}
+    shown = {"picture": subjects.model.autoencoder.decode(native.image[:SHOWN])}
+    shown |= {
+        name: _colors(statistics.latent(runs[name]))
+        for name in ("the noise itself", "textbook", f"2 {TRUE}", f"2 {NOISED}")
+    }
     columns = (
         "top patch correlation",
-        "error of the picture",
+        "error of the latent back",
         "error of the noise",
         "KL to N(0, 1)",
         "deviation, plain",
@@ -140,7 +148,7 @@ def _replaced(subjects: Subjects, found: NoiseMaps) -> list[float]:
     back = sample(subjects.model.denoiser(""), few)
     return [
         statistics.top_patch_correlation(latent),
-        ((back - few.image).abs() / 2).mean().item(),
+        (back - few.image).abs().mean().item(),
         (latent - noise).abs().mean().item(),
         statistics.kl_to_standard_normal(latent).mean().item(),
         *statistics.plain_and_other_std(found),
@@ -160,7 +168,7 @@ def interpolation(subjects: Subjects) -> Result:
     shown = min(SERIES, pairs)
     series = {name: [_between(subjects, start, weight, shown) for weight in WEIGHTS] for name, start in starts.items()}
     rows = {f"{name}, pair {k + 1}": [part[k] for part in series[name]] for k in range(shown) for name in starts}
-    ends = subjects.latents.image[: 2 * pairs]
+    ends = subjects.model.autoencoder.decode(subjects.latents.image[: 2 * pairs]).clamp(-1, 1)
     numbers = {"the pictures themselves": _look(ends)}
     numbers |= {f"half way, {name}": _look(_between(subjects, start, 0.5, pairs)) for name, start in starts.items()}
     columns = ("diversity", "fraction of plain pixels", "mean gradient")
@@ -169,9 +177,10 @@ def interpolation(subjects: Subjects) -> Result:
 
 
 def _between(subjects: Subjects, starts: Tensor, weight: float, pairs: int) -> Tensor:
-    """(pairs, 3, H, W) sampled with eta 0 between rows 2k and 2k + 1 of states (B, 3, H, W)."""
+    """(pairs, 3, 128, 128) sampled with eta 0 between rows 2k and 2k + 1 of states (B, C, 16, 16)."""
     start = slerp(starts[0 : 2 * pairs : 2], starts[1 : 2 * pairs : 2], weight)
-    return generate(subjects.model.denoiser(""), start, subjects.latents.schedule, [0] * pairs).image.clamp(-1, 1)
+    latents = generate(subjects.model.denoiser(""), start, subjects.latents.schedule, [0] * pairs).image
+    return subjects.model.autoencoder.decode(latents).clamp(-1, 1)
 
 
 def _look(images: Tensor) -> list[float]:

@@ -1,16 +1,17 @@
-"""The example graphs, one job each. `EXAMPLES` lists them; a new one is a function in one of these modules and its
-name there.
+"""The example graphs, one job each, and the blueprints. `EXAMPLES` and `BLUEPRINTS` list them; a new one is a function
+in one of these modules and its name there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from ..graph import Workflow
+from ..graph import Blueprint, Workflow
 from .attention import compare_attention, prompt_to_prompt, zero_shot
-from .checkpoints import text_edit_p2p, text_edit_sd15, text_edit_sdxl, text_edit_turbo
+from .blueprints import edit_by_words, edit_inside_a_mask, invert_and_keep, keep_the_image
+from .checkpoints import text_edit_p2p, text_edit_sam3_mask, text_edit_sd15, text_edit_sdxl, text_edit_turbo
 from .edit_models import keep_image_flux2_klein, keep_image_flux_kontext, keep_image_qwen_edit
-from .first import load_and_edit, quick_start, save_and_reuse, settings_grid, variations
+from .first import load_and_edit, quick_start, save_and_reuse, settings_grid, strength_strip, variations
 from .flows import SOUND, VIDEO, text_edit_flux, text_edit_sd3, text_edit_sound, text_edit_video
 from .inversions import compare_inversions, noise_statistics
 from .manipulation import color_edit, sdedit_comparison, shift_and_flip, tour
@@ -23,7 +24,7 @@ from .transformers import (
     text_edit_z_image_turbo,
 )
 
-__all__ = ["EXAMPLES", "SOUND", "VIDEO", "models_of"]
+__all__ = ["BLUEPRINTS", "EXAMPLES", "NEWER", "SOUND", "VIDEO", "models_of"]
 
 EXAMPLES: dict[str, Callable[[], Workflow]] = {
     example.__name__: example
@@ -33,6 +34,7 @@ EXAMPLES: dict[str, Callable[[], Workflow]] = {
         text_edit_sdxl,
         text_edit_p2p,
         text_edit_turbo,
+        text_edit_sam3_mask,
         text_edit_sd3,
         text_edit_flux,
         text_edit_qwen_image,
@@ -57,12 +59,16 @@ EXAMPLES: dict[str, Callable[[], Workflow]] = {
         find_the_mask,
         several_edits,
         settings_grid,
+        strength_strip,
         zero_shot,
         save_and_reuse,
         load_and_edit,
         tour,
     )
 }
+# With nodes that the oldest host lacks, so that the newest writes them.
+NEWER = {text_edit_sam3_mask.__name__}
+BLUEPRINTS: tuple[Callable[[], Blueprint], ...] = (edit_by_words, edit_inside_a_mask, keep_the_image, invert_and_keep)
 
 
 def models_of(name: str) -> list[Mapping[str, str]]:

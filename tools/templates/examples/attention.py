@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from tools.lab.settings import HOUSE, VASE
+
 from ..blocks import (
-    CIRCLE,
     INVERT,
     RESULT,
     SAMPLE,
@@ -12,23 +13,27 @@ from ..blocks import (
     TARGET_COLORS,
     WORDS,
     DemoScene,
+    original,
     preview,
-    shown_original,
 )
 from ..graph import Group, Node, Note, Workflow
 
-THINGS = ("red circle left", "yellow square right", "white triangle centre", "purple circle right", "red square centre")
+MARBLE = "a blue clay vase with two lemons on a marble table by day"
+THINGS = (
+    "a red house by the sea", "a white sheep by the hills", "two blue cars by the forest", "a tree by the mountains",
+    "a yellow boat by the sea",
+)  # fmt: skip
 
 
 def prompt_to_prompt() -> Workflow:
-    demo = DemoScene(*CIRCLE)
-    words = demo.prompt_to_prompt("Words", demo.image["caption"], "a red circle left on a green ground")
+    demo = DemoScene(*VASE)
+    words = demo.prompt_to_prompt("Words", demo.image["caption"], MARBLE)
     empty = demo.empty()
     invert = demo.inverted(words["source"], empty)
     bare = demo.edit("Edit", invert, words["target"], empty, **STRONG_EDIT)
     held = _held_edit(demo, "Edit with attention", invert, words, empty)
     results = [
-        shown_original(demo.image["image"]),
+        [original(demo.image["image"])],
         demo.shown("Without attention", bare["latent"]),
         demo.saved("With attention", held["latent"], "prompt_to_prompt"),
     ]
@@ -43,10 +48,10 @@ def prompt_to_prompt() -> Workflow:
 
 
 def compare_attention() -> Workflow:
-    demo = DemoScene(*CIRCLE)
-    caption, target = demo.image["caption"], "a red circle left on a green ground"
-    on_ddim = demo.prompt_to_prompt("P2P for DDIM", caption, target, cross_steps=0.8, self_steps=0.4)
-    on_maps = demo.prompt_to_prompt("P2P for these maps", caption, target, cross_steps=0.6, self_steps=0.2)
+    demo = DemoScene(*VASE)
+    caption = demo.image["caption"]
+    on_ddim = demo.prompt_to_prompt("P2P for DDIM", caption, MARBLE, cross_steps=0.8, self_steps=0.4)
+    on_maps = demo.prompt_to_prompt("P2P for these maps", caption, MARBLE, cross_steps=0.6, self_steps=0.2)
     empty = demo.empty()
     ddim = demo.inverted(on_ddim["source"], empty, "DDIM", "EditFriendlyDDIMInvert", keep_residuals=False)
     maps = demo.inverted(on_maps["source"], empty, "Edit friendly")
@@ -56,8 +61,8 @@ def compare_attention() -> Workflow:
         _held_edit(demo, "c  P2P with these maps", maps, on_maps, empty),
         demo.edit("d  These maps alone", maps, on_maps["target"], empty),
     ]
-    *joins, decoded, large = demo.four_in_one(*(edit["latent"] for edit in edits))
-    result = preview("a and b, below c and d", large["IMAGE"], 468, room=425)
+    *joins, decoded = demo.four_in_one(*(edit["latent"] for edit in edits))
+    result = preview("a and b, below c and d", decoded["IMAGE"], 468, room=425)
     for node in (on_ddim, on_maps, ddim, maps, *edits):
         node.width = 218  # so that the edits end left of the minimap
     ddim.width = 236  # the least that its longest name takes
@@ -65,7 +70,7 @@ def compare_attention() -> Workflow:
     return Workflow(
         [
             [Note("compare_attention", width=290), demo.group(empty)],
-            [Group("2  Words", WORDS, [[on_ddim], [on_maps]]), Group("6  Results", RESULT, [[large, result]])],
+            [Group("2  Words", WORDS, [[on_ddim], [on_maps]]), Group("6  Results", RESULT, [[result]])],
             [
                 Group("3  Invert", INVERT, [[ddim], [maps]]),
                 Group("5  Side by side", RESULT, [[*joins, decoded]]),
@@ -76,15 +81,15 @@ def compare_attention() -> Workflow:
 
 
 def zero_shot() -> Workflow:
-    demo = DemoScene(*CIRCLE)
+    demo = DemoScene(*HOUSE)
     empty = demo.empty()
     sentences = [
         Node("EditFriendlyEncodeSentences", title, {"clip": demo.clip, "text": text}, room=38, colors=colors)
-        for title, ground, colors in (
-            ("What it shows", "blue", SOURCE_COLORS),
-            ("What it is to show", "green", TARGET_COLORS),
+        for title, time, colors in (
+            ("What it shows", "day", SOURCE_COLORS),
+            ("What it is to show", "night", TARGET_COLORS),
         )
-        for text in ["\n".join(f"a {thing} on a {ground} ground" for thing in THINGS)]
+        for text in ["\n".join(f"{thing} on a clear {time}" for thing in THINGS)]
     ]
     caption = demo.caption()
     direction = Node(
@@ -113,7 +118,7 @@ def zero_shot() -> Workflow:
         live_preview=True,
     )
     results = [
-        shown_original(demo.image["image"]),
+        [original(demo.image["image"])],
         demo.shown("Edit without it", plain["latent"]),
         demo.saved("Zero-shot edit", held["latent"], "zero_shot"),
     ]

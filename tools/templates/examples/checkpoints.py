@@ -13,6 +13,7 @@ from ..blocks import (
     TEXT_ROOM,
     WORDS,
     Pipeline,
+    pasted_under,
     save,
 )
 from ..graph import Group, Node, Note, Output, Workflow
@@ -42,6 +43,7 @@ TURBO_MODEL = {
     "url": f"{HUGGING_FACE}/stabilityai/sdxl-turbo/resolve/main/sd_xl_turbo_1.0_fp16.safetensors",
     "directory": "checkpoints",
 }
+SAM3_MODEL = file_of("Comfy-Org/sam3.1", "checkpoints/sam3.1_multiplex_fp16.safetensors")
 
 
 GIRL = "a drawing of a girl with yellow hair in a pink dress on a green hill"  # ComfyUI's example.png
@@ -91,6 +93,41 @@ def text_edit_p2p() -> Workflow:
     )
 
 
+def text_edit_sam3_mask() -> Workflow:
+    """Under a mask that SAM3 finds from words; outside it, the image itself and not what the VAE makes of it."""
+    loader, pipeline = loaded(SDXL_MODEL)
+    image = Node("LoadImage", "Image", {"image": "example.png"}, room=IMAGE_ROOM)
+    scale = cropped(image["IMAGE"], 1024, 1024)
+    encoded = pipeline.encode(scale["IMAGE"])
+    finder, of_finder = loaded(SAM3_MODEL, "SAM3")
+    words = of_finder.prompt("What to change", "dress", TARGET_COLORS)
+    links = {"model": of_finder.model, "image": scale["IMAGE"], "conditioning": words["CONDITIONING"]}
+    found = Node("SAM3_Detect", "Find", links)
+    shown = Node("MaskPreview", "Where", {"mask": found["masks"]}, room=IMAGE_ROOM)
+    source, target, empty = pipeline.source(GIRL), pipeline.target(GIRL.replace("pink", "blue")), pipeline.empty()
+    invert = pipeline.invert("Invert", encoded["LATENT"], source, empty, seed=1)
+    edit = pipeline.sample("Edit", invert, target, empty, mask=found["masks"])
+    edited = pipeline.decode(edit["latent"])
+    pasted = pasted_under(found["masks"], edited["IMAGE"], scale["IMAGE"])
+    both = {"image_a": scale["IMAGE"], "image_b": pasted["IMAGE"]}
+    results = [
+        edited,
+        pasted,
+        save("Edited", pasted["IMAGE"], "text_edit_sam3_mask", width=420),
+        Node("ImageCompare", "Before and after", both, width=420, room=IMAGE_ROOM),
+    ]
+    return Workflow(
+        [
+            [Note("text_edit_sam3_mask")],
+            [Group("1  Image and model", IMAGE, [[loader, image, scale, encoded]])],
+            [Group("2  Where", WORDS, [[finder, words, found, shown]])],
+            [Group("3  Words", WORDS, [[source, target, empty]]), Group("4  Invert", INVERT, [[invert]])],
+            [Group("5  Edit", SAMPLE, [[edit]])],
+            [Group("6  Result", RESULT, [results])],
+        ]
+    )
+
+
 def _text_edit(name: str, model: dict[str, str], side: int, few_steps: bool = False) -> Workflow:
     """At the paper's settings, which are the defaults of the nodes, or in few steps at TurboEdit's."""
     loader, pipeline = loaded(model)
@@ -118,9 +155,9 @@ def _text_edit(name: str, model: dict[str, str], side: int, few_steps: bool = Fa
     )
 
 
-def loaded(model: dict[str, str]) -> tuple[Node, Pipeline]:
+def loaded(model: dict[str, str], title: str = "Model") -> tuple[Node, Pipeline]:
     """The loader of a checkpoint, and what is built from it."""
-    loader = Node("CheckpointLoaderSimple", "Model", {"ckpt_name": model["name"]}, width=290, models=[model])
+    loader = Node("CheckpointLoaderSimple", title, {"ckpt_name": model["name"]}, width=290, models=[model])
     return loader, Pipeline(loader["MODEL"], loader["CLIP"], loader["VAE"])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..blocks import IMAGE, IMAGE_ROOM, RESULT, SAMPLE, TARGET_COLORS, TEXT_ROOM, WORDS, Pipeline, save
-from ..graph import Group, Node, Note, Output, Workflow
+from ..graph import Group, Node, Note, Output, Wire, Workflow
 from .checkpoints import file_of, loaded_apart
 
 INSTRUCTION = "Make it winter: the hill is covered in snow."
@@ -26,7 +26,6 @@ FLUX_VAE = file_of("Comfy-Org/Lumina_Image_2.0_Repackaged", "split_files/vae/ae.
 
 
 def keep_image_flux2_klein() -> Workflow:
-    """Four steps without guidance, by the model's own scheduler."""
     pipeline, loaders = loaded_apart(KLEIN_MODEL, KLEIN_CLIP, KLEIN_VAE, "flux2")
     image = _image()
     scale = Node(
@@ -35,15 +34,30 @@ def keep_image_flux2_klein() -> Workflow:
         {"image": image["IMAGE"], "upscale_method": "lanczos", "megapixels": 1.0, "resolution_steps": 16},
         collapsed=True,
     )
-    size = Node("GetImageSize", "Size", {"image": scale["IMAGE"]}, collapsed=True)
-    encoded = pipeline.encode(scale["IMAGE"])
-    asked = pipeline.prompt("Instruction", INSTRUCTION, TARGET_COLORS)
+    (of_image, *others), edited = edited_by_klein(pipeline, scale["IMAGE"], INSTRUCTION)
+    return _workflow("keep_image_flux2_klein", pipeline, [[*loaders, image, scale, *of_image], *others], edited)
+
+
+def edited_by_klein(
+    pipeline: Pipeline, image: Wire, instruction: str | Wire, seed: int | Wire = 1, **kept: float | Wire
+) -> tuple[list[list[Node]], Output]:
+    """Four steps without guidance, by the model's own scheduler.
+
+    Args:
+        kept: inputs of Keep Image.
+
+    Returns:
+        the nodes of image, words, Keep and edit, and the edited latent
+    """
+    size = Node("GetImageSize", "Size", {"image": image}, collapsed=True)
+    encoded = pipeline.encode(image)
+    asked = pipeline.prompt("Instruction", instruction, TARGET_COLORS)
     seen = _seen("The image, to the model", asked, encoded)
     empty = Node("ConditioningZeroOut", "Empty prompt", {"conditioning": seen["CONDITIONING"]}, collapsed=True)
-    keep = _keep(pipeline, encoded)
+    keep = _keep(pipeline, encoded, **kept)
     links = {"model": keep["model"], "positive": seen["CONDITIONING"], "negative": empty["CONDITIONING"]}
     guider = Node("CFGGuider", "Guider", links | {"cfg": 1.0}, collapsed=True)
-    noise = Node("RandomNoise", "Noise", {"noise_seed": 1})
+    noise = Node("RandomNoise", "Noise", {"noise_seed": seed})
     sampler = Node("KSamplerSelect", "Sampler", {"sampler_name": "euler"}, collapsed=True)
     levels = {"steps": 4, "width": size["width"], "height": size["height"]}
     sigmas = Node("Flux2Scheduler", "Levels", levels, collapsed=True)
@@ -60,12 +74,7 @@ def keep_image_flux2_klein() -> Workflow:
         live_preview=True,
     )
     steps = [guider, noise, sampler, sigmas, edit]
-    return _workflow(
-        "keep_image_flux2_klein",
-        pipeline,
-        [[*loaders, image, scale, size, encoded], [asked, seen, empty], [keep], steps],
-        edit["output"],
-    )
+    return [[size, encoded], [asked, seen, empty], [keep], steps], edit["output"]
 
 
 def keep_image_qwen_edit() -> Workflow:
@@ -124,9 +133,10 @@ def _seen(title: str, prompt: Node, encoded: Node) -> Node:
     return Node("ReferenceLatent", title, links, collapsed=True)
 
 
-def _keep(pipeline: Pipeline, encoded: Node) -> Node:
+def _keep(pipeline: Pipeline, encoded: Node, **values: float | Wire) -> Node:
     links = {"model": pipeline.model, "latent_image": encoded["LATENT"]}
-    return Node("EditFriendlyKeepImage", "Keep", links | {"where": "where it agrees", "amount": 1.0, "tolerance": 0.15})
+    settings = {"where": "where it agrees", "amount": 1.0, "tolerance": 0.15}
+    return Node("EditFriendlyKeepImage", "Keep", links | settings | values)
 
 
 def _ksampler(keep: Node, positive: Node, negative: Node, encoded: Node, **values: float) -> Node:

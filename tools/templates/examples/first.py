@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
+from tools.lab.settings import BOAT, HOUSE
+
 from ..blocks import (
-    CIRCLE,
     IMAGE,
     IMAGE_ROOM,
     INVERT,
     RESULT,
     SAMPLE,
+    TUNED,
     WORDS,
     DemoPipeline,
     DemoScene,
+    original,
     save,
-    shown_original,
 )
 from ..graph import Group, Node, Note, Workflow
 
 
 def quick_start() -> Workflow:
-    demo = DemoScene(*CIRCLE)
-    source, target, empty = demo.words("a green circle left on a blue ground")
+    demo = DemoScene(*HOUSE)
+    source, target, empty = demo.words("a blue house by the sea on a clear day in summer")
     invert = demo.inverted(source, empty)
     back = demo.replay("Reconstruct", invert, source, empty)
     edit = demo.edit("Edit", invert, target, empty)
     results = [
-        shown_original(demo.image["image"]),
+        [original(demo.image["image"])],
         demo.shown("Reconstruction", back["latent"]),
         demo.saved("Edited", edit["latent"], "quick_start"),
     ]
@@ -40,23 +42,38 @@ def quick_start() -> Workflow:
 
 
 def variations() -> Workflow:
-    demo = DemoScene(*CIRCLE)
-    source, target, empty = demo.words("a yellow square right on a green ground")
+    demo = DemoScene(*HOUSE)
+    source, target, empty = demo.words("a red house by the mountains on a clear day in winter")
     invert = demo.inverted(source, empty, "Invert four times", variations=4)
     edit = demo.edit("Edit all four", invert, target, empty)
     return Workflow(
         [
             *demo.opening("variations", source, target, empty),
             [Group("3  Four noise maps", INVERT, [[invert]])],
-            [Group("4  Four edits", SAMPLE, [[edit, *shown_original(demo.image["image"])]])],
+            [Group("4  Four edits", SAMPLE, [[edit, original(demo.image["image"])]])],
             [Group("5  Results", RESULT, [demo.saved("Variations", edit["latent"], "variations", width=390)])],
         ]
     )
 
 
 def settings_grid() -> Workflow:
-    demo = DemoScene(*CIRCLE)
-    source, target, empty = demo.words("a red circle left on a green ground")
+    demo = DemoScene(*HOUSE)
+    source, target, empty = demo.words("a red house by the sea on a clear night in summer")
+    chosen = {"skips": "2, 7, 12", "cfgs": "1, 3, 9"}
+    return _on_one_sheet("settings_grid", "4  Every pair", demo, source, target, empty, empty, **chosen)
+
+
+def strength_strip() -> Workflow:
+    demo = DemoScene(*HOUSE)
+    source, target, empty = demo.words("a blue house by the sea on a clear day in summer")
+    chosen = {"skips": str(TUNED.skip_steps), "cfgs": "0, 0.5, 1, 2, 4"}
+    return _on_one_sheet("strength_strip", "4  Five strengths", demo, source, target, empty, source, **chosen)
+
+
+def _on_one_sheet(
+    name: str, what: str, demo: DemoScene, source: Node, target: Node, empty: Node, negative: Node, **chosen: str
+) -> Workflow:
+    """One inversion at several settings."""
     invert = demo.inverted(source, empty)
     grid = Node(
         "EditFriendlyEditGrid",
@@ -64,33 +81,31 @@ def settings_grid() -> Workflow:
         {
             "model": demo.model,
             "positive": target["CONDITIONING"],
-            "negative": empty["CONDITIONING"],
+            "negative": negative["CONDITIONING"],
             "noise_maps": invert["noise_maps"],
             "vae": demo.vae,
-            "skips": "4, 14, 24",
-            "cfgs": "1, 3, 9",
+            **chosen,
         },
         room=IMAGE_ROOM,  # Nodes 2.0 shows what it gives and its live preview, one below the other
         live_preview=True,
     )
-    original = shown_original(demo.image["image"], room=210)
-    sheet = save("Sheet", grid["sheet"], "settings_grid", width=480)
+    sheet = save("Sheet", grid["sheet"], name, width=480)
     sheet.room = 580
     return Workflow(
         [
-            *demo.opening("settings_grid", source, target, empty, beside=[original[0]]),
+            *demo.opening(name, source, target, empty),
             [
                 Group("3  Invert", INVERT, [[invert]]),
-                Group("Original", RESULT, [original[1:]]),
+                Group("Original", RESULT, [[original(demo.image["image"], room=210)]]),
             ],
-            [Group("4  Every pair", SAMPLE, [[grid]])],
+            [Group(what, SAMPLE, [[grid]])],
             [Group("5  Result", RESULT, [[sheet]])],
         ]
     )
 
 
 def save_and_reuse() -> Workflow:
-    demo = DemoScene("a boat by day in summer", seed=6)
+    demo = DemoScene(*BOAT)
     source, empty = demo.caption(), demo.empty()
     invert = demo.inverted(source, empty)
     keep = Node(
@@ -113,7 +128,8 @@ def load_and_edit() -> Workflow:
     demo = DemoPipeline()
     file = "edit_friendly/boat_00001_.noisemaps.safetensors [output]"  # the first that save_and_reuse writes
     load = Node("EditFriendlyLoadNoiseMaps", "Load noise maps", {"file": file})
-    sunset, winter = demo.target("a boat at sunset in summer"), demo.target("a boat by day in winter")
+    whens = ("at a clear sunset in summer", "on a clear day in winter")
+    sunset, winter = (demo.target(f"a yellow boat by the mountains {when}") for when in whens)
     empty = demo.empty()
     first = demo.edit("Edit to sunset", load, sunset, empty)
     second = demo.edit("Edit to winter", load, winter, empty)

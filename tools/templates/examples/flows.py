@@ -181,7 +181,7 @@ def edit_in_one_pass(
         "negative": conditioning(empty),
         "latent_image": latent,
     }
-    return Node("EditFriendlyEdit", "Edit", links | dict(values) | {"seed": 1}, live_preview=True)
+    return Node("EditFriendlyEdit", "Edit", links | {"seed": 1} | dict(values), live_preview=True)
 
 
 def _saved_video(title: str, inputs: dict[str, object]) -> Node:

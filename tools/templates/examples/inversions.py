@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from ..blocks import HOUSE, INVERT, RESULT, SAMPLE, TEXT_ROOM, WORDS, DemoScene
+from tools.lab.settings import HOUSE
+
+from ..blocks import INVERT, RESULT, SAMPLE, TEXT_ROOM, WORDS, DemoScene
 from ..graph import Group, Node, Note, Workflow
 
 
 def compare_inversions() -> Workflow:
     demo = DemoScene(*HOUSE)
-    source, target, empty = demo.words("a house at night in summer")
+    source, target, empty = demo.words("a red house by the sea on a clear night in summer")
     inversions = _three_inversions(demo, source, empty)
     edits = [
         demo.edit(f"Edit {letter}", invert, target, empty) for letter, invert in zip("abc", inversions, strict=True)

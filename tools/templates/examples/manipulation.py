@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from tools.lab.settings import SHIFT
+from demo.autoencoder import FACTOR
+from tools.lab.settings import HOUSE, SHIFT, VASE
 
 from ..blocks import (
-    CIRCLE,
-    HOUSE,
     IMAGE,
     INVERT,
     RESULT,
     SAMPLE,
     WORDS,
     DemoScene,
+    original,
     plain,
     preview,
-    shown_original,
 )
 from ..graph import Group, Node, Note, Output, Workflow
 
-YELLOW, RED = 0xE6D21E, 0xDB2924
+YELLOW, BLUE = 0xF2C933, 0x2B5CC2  # those of the scenes
 
 
 def shift_and_flip() -> Workflow:
@@ -34,7 +33,7 @@ def shift_and_flip() -> Workflow:
     return Workflow(
         [
             [Note("shift_and_flip")],
-            [demo.group(empty), Group("Original", RESULT, [shown_original(demo.image["image"])])],
+            [demo.group(empty), Group("Original", RESULT, [[original(demo.image["image"])]])],
             [Group("2  Invert", INVERT, [[invert]])],
             [Group("3  Shift and flip", WORDS, [[shift, flip]])],
             [Group("4  Sample", SAMPLE, [[shifted, flipped]])],
@@ -44,7 +43,7 @@ def shift_and_flip() -> Workflow:
 
 
 def color_edit() -> Workflow:
-    demo = DemoScene(*CIRCLE)
+    demo = DemoScene(*VASE, part="color")
     empty = demo.empty()
     paint = plain("Paint", YELLOW)
     color = demo.encode(paint["IMAGE"])
@@ -53,8 +52,8 @@ def color_edit() -> Workflow:
     sample = demo.replay("Sample", recolor, empty, empty)
     mask = Node("MaskToImage", "Mask to image", {"mask": demo.image["mask"]}, collapsed=True)
     results = [
-        shown_original(demo.image["image"]),
-        [mask, *shown_original(mask["IMAGE"], "Mask")],
+        [original(demo.image["image"])],
+        [mask, preview("Mask", mask["IMAGE"])],
         demo.saved("Recolored", sample["latent"], "color_edit"),
     ]
     return Workflow(
@@ -71,7 +70,7 @@ def color_edit() -> Workflow:
 def sdedit_comparison() -> Workflow:
     demo = DemoScene(*HOUSE)
     empty = demo.empty()
-    paint = plain("Color", RED)
+    paint = plain("Color", BLUE)
     strokes = Node(
         "ImageCompositeMasked",
         "Paint on the image",
@@ -98,16 +97,16 @@ def sdedit_comparison() -> Workflow:
     invert = demo.inverted_without_prompt(empty)
     recolor = demo.recolor(invert, color)
     sample = demo.replay("Sample", recolor, empty, empty)
-    before = [*shown_original(demo.image["image"]), *shown_original(strokes["IMAGE"], "Painted")]
-    sdedit_large, sample_large = demo.large(sdedit["LATENT"]), demo.large(sample["latent"])
-    after = [preview("SDEdit result", sdedit_large[-1]["IMAGE"]), preview("Color edit", sample_large[-1]["IMAGE"])]
+    before = [original(demo.image["image"]), preview("Painted", strokes["IMAGE"])]
+    by_sdedit, by_maps = demo.decode(sdedit["LATENT"]), demo.decode(sample["latent"])
+    after = [preview("SDEdit result", by_sdedit["IMAGE"]), preview("Color edit", by_maps["IMAGE"])]
     return Workflow(
         [
             [Note("sdedit_comparison")],
             [demo.group(empty), Group("2  Paint", WORDS, [[paint, strokes, color]])],
             [Group("3a  Invert", INVERT, [[invert]])],
-            [Group("4a  Recolor", SAMPLE, [[recolor, sample, *sample_large]])],
-            [Group("3b  SDEdit", INVERT, [[*sdedit_large, sdedit]])],
+            [Group("4a  Recolor", SAMPLE, [[recolor, sample, by_maps]])],
+            [Group("3b  SDEdit", INVERT, [[by_sdedit, sdedit]])],
             [Group("5  Results", RESULT, [before, after])],
         ]
     )
@@ -115,8 +114,8 @@ def sdedit_comparison() -> Workflow:
 
 def tour() -> Workflow:
     """Everything on one scene; `demo.tour` sets the scene, the target prompt and the paint by their titles."""
-    demo = DemoScene(*CIRCLE)
-    source, target, empty = demo.words("a green circle left on a blue ground")
+    demo = DemoScene(*HOUSE, part="color")
+    source, target, empty = demo.words("a red house by the sea on a clear night in summer")
     paint = plain("Paint", YELLOW)
     color = demo.encode(paint["IMAGE"])
     invert = demo.inverted(source, empty, variations=4)
@@ -149,7 +148,7 @@ def tour() -> Workflow:
 
 
 def _shift(noise_maps: Node) -> Node:
-    return Node("LatentShift", "Shift", {"noise_maps": noise_maps["noise_maps"], "x": SHIFT})
+    return Node("LatentShift", "Shift", {"noise_maps": noise_maps["noise_maps"], "x": SHIFT * FACTOR})
 
 
 def _save_latent(title: str, samples: Output) -> Node:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from tools.lab.settings import HOUSE, VASE
+
 from ..blocks import (
-    CIRCLE,
     DEMO_EDIT,
-    HOUSE,
     INVERT,
     PREVIEW_WIDTH,
     RESULT,
@@ -14,9 +14,8 @@ from ..blocks import (
     TEXT_ROOM,
     WORDS,
     DemoScene,
-    enlarge,
+    original,
     preview,
-    shown_original,
 )
 from ..graph import Group, Node, Note, Workflow
 
@@ -26,13 +25,13 @@ REPORT_ROOM = 30
 
 def local_edit() -> Workflow:
     demo = DemoScene(*HOUSE)
-    source, target, empty = demo.words("a house at night in summer")
+    source, target, empty = demo.words("a red house by the sea on a clear day in winter")
     outside = Node("InvertMask", "All but the house", {"mask": demo.image["mask"]})
     invert = demo.inverted(source, empty)
     everywhere = demo.edit("Edit everywhere", invert, target, empty)
     local = demo.edit("Edit under the mask", invert, target, empty, mask=outside["MASK"])
     results = [
-        shown_original(demo.image["image"]),
+        [original(demo.image["image"])],
         demo.shown("Without the mask", everywhere["latent"]),
         demo.saved("Under the mask", local["latent"], "local_edit"),
     ]
@@ -47,8 +46,8 @@ def local_edit() -> Workflow:
 
 
 def find_the_mask() -> Workflow:
-    demo = DemoScene(*CIRCLE)
-    source, target, empty = demo.words("a green circle left on a blue ground")
+    demo = DemoScene(*VASE)
+    source, target, empty = demo.words("a green clay vase with two lemons on a wooden table by day")
     invert = demo.inverted(source, empty)
     links = {"model": demo.model, "noise_maps": invert["noise_maps"], "image": demo.image["image"]}
     prompts = {"source": source["CONDITIONING"], "target": target["CONDITIONING"]}
@@ -56,18 +55,16 @@ def find_the_mask() -> Workflow:
     words = Node(
         "EditFriendlyWordMask",
         "Mask from words",
-        links | {"clip": demo.clip, "caption": demo.image["caption"], "words": "red"},
+        links | {"clip": demo.clip, "caption": demo.image["caption"], "words": "blue"},
         room=TEXT_ROOM,
         live_preview=True,
     )
     found = [
-        [node, large, preview(title, large["IMAGE"], 250, room=MASK_ROOM)]
+        [node, preview(title, node["preview"], 250, room=MASK_ROOM)]
         for node, title in ((difference, "Where the prompts differ"), (words, "Where the words are"))
-        for large in [enlarge(node["preview"])]
     ]
     edit = demo.edit("Edit under the mask", invert, target, empty, mask=difference["mask"])
-    decoded, large, edited = demo.saved("Edited", edit["latent"], "find_the_mask", PREVIEW_WIDTH)
-    original = shown_original(demo.image["image"])
+    decoded, edited = demo.saved("Edited", edit["latent"], "find_the_mask", PREVIEW_WIDTH)
     report = Node(
         "EditFriendlyEditReport",
         "How far did it go",
@@ -84,55 +81,53 @@ def find_the_mask() -> Workflow:
     return Workflow(
         [
             [Note("find_the_mask", width=290)],
-            [demo.group(original[0]), Group("2  Words", WORDS, [[source, target, empty]])],
+            [demo.group(), Group("2  Words", WORDS, [[source, target, empty]])],
             [Group("3  Invert", INVERT, [[invert]])],
             [Group("4  Find", WORDS, found)],
             [Group("5  Edit", SAMPLE, [[edit]]), Group("7  How far", RESULT, [[report, said]])],
-            [Group("6  Results", RESULT, [[original[1], decoded, large, edited]])],
+            [Group("6  Results", RESULT, [[original(demo.image["image"]), decoded, edited]])],
         ]
     )
 
 
 def several_edits() -> Workflow:
-    demo = DemoScene(*CIRCLE)
+    demo = DemoScene(*VASE)
     source, empty = demo.caption(), demo.empty()
     prompts = [
         demo.prompt(title, text, TARGET_COLORS)
         for title, text in (
-            ("First edit", "a green circle left on a blue ground"),
-            ("Second edit", "a red circle left on a yellow ground"),
+            ("First edit", "a green clay vase with two lemons on a wooden table by day"),
+            ("Second edit", "a blue clay vase with two lemons on a marble table by day"),
         )
     ]
     invert = demo.inverted(source, empty)
-    circle, ground = (
+    vase, table = (
         Node("EditFriendlyAddEdit", title, {"prompt": prompt["CONDITIONING"], "scale": 2.0, "quantile": quantile})
-        for title, prompt, quantile in zip(("The circle", "The ground"), prompts, (0.8, 0.2), strict=True)
+        for title, prompt, quantile in zip(("The vase", "The table"), prompts, (0.8, 0.5), strict=True)
     )
-    ground.inputs["edits"] = circle["edits"]
+    table.inputs["edits"] = vase["edits"]
     both = Node(
         "EditFriendlySampleEdits",
         "Both at once",
         {
             "model": demo.model,
             "source": source["CONDITIONING"],
-            "edits": ground["edits"],
+            "edits": table["edits"],
             "noise_maps": invert["noise_maps"],
             "skip_steps": DEMO_EDIT["skip_steps"],
         },
         live_preview=True,
     )
-    original = shown_original(demo.image["image"], room=210)
     as_image = Node("MaskToImage", "Masks", {"mask": both["masks"]}, collapsed=True)
-    large = enlarge(as_image["IMAGE"])
-    acted = [as_image, large, preview("Where each has acted", large["IMAGE"])]
+    acted = [as_image, preview("Where each has acted", as_image["IMAGE"])]
     return Workflow(
         [
-            *demo.opening("several_edits", source, *prompts, empty, beside=[original[0]]),
+            *demo.opening("several_edits", source, *prompts, empty),
             [
                 Group("3  Invert", INVERT, [[invert]]),
-                Group("Original", RESULT, [original[1:]]),
+                Group("Original", RESULT, [[original(demo.image["image"], room=210)]]),
             ],
-            [Group("4  Edits", SAMPLE, [[circle, ground, both]])],
+            [Group("4  Edits", SAMPLE, [[vase, table, both]])],
             [Group("5  Result", RESULT, [[*demo.saved("Edited", both["latent"], "several_edits"), *acted]])],
         ]
     )

@@ -1,1 +1,0 @@
-"""Scenes of 128 x 128 pixels drawn by code: landscapes, still lifes and portraits, with their captions and masks."""
