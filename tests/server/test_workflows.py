@@ -86,7 +86,7 @@ def test_comfy_lint_misses_nothing_but_files_that_users_bring(server, tmp_path):
     names = [
         name
         for name in NAMES
-        if {node["class_type"] for node in json.loads((WORKFLOWS / "api" / f"{name}.json").read_text()).values()}
+        if {node["class_type"] for node in json.loads((WORKFLOWS / f"{name}.json").read_text()).values()}
         <= known.keys()
     ]
     command = [sys.executable, "-c", "import sys; from comfy_lint.cli import main; sys.exit(main())", "--json"]
