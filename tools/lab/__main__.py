@@ -30,7 +30,7 @@ from . import sheet, train
 from .classifier import load_classifier
 from .edits import KINDS, PAIRS, choose_edits, choose_two_edits, image_of
 from .evaluate import evaluate, mask_found, two_edits, words_find_objects
-from .methods import BY_NAME
+from .methods import BY_NAME, FLOW_METHODS, METHODS
 from .settings import LabSettings, PromptToPrompt
 
 S = TypeVar("S", LabSettings, PromptToPrompt)
@@ -215,8 +215,10 @@ def read_picture(path: Path) -> Tensor:
 def run_evaluate(args: argparse.Namespace) -> None:
     """Print the table of methods by kinds of edit."""
     (model, _), (seed, scenes) = _model(args), _seed(args)
-    chosen = [BY_NAME[name] for name in args.method or BY_NAME]
-    if args.method is None:
+    if args.method:
+        chosen = [BY_NAME[name] for name in args.method]
+    else:
+        chosen = [*METHODS, *(FLOW_METHODS if model.is_flow else ())]
         if find_comfyui() is None:
             left_out = ", ".join(method.name for method in chosen if method.needs_comfyui)
             print(f"Without ComfyUI (set COMFYUI_PATH to its folder) the table lacks: {left_out}", file=sys.stderr)

@@ -288,6 +288,7 @@ METHODS = (
     ),
     CYCLE_DIFFUSION,
     DDIM,
+    LabMethod("DDIM, warm start", ddim, rows={"": LabSettings(warm_start=True)}, plotted=()),
     LabMethod("SDEdit", sdedit, rows={"": LabSettings(), ", skip 0.28": LabSettings(skip=0.28)}),
     P2P,
     P2P_DDIM,
@@ -333,6 +334,5 @@ FLOW_METHODS = (
     LabMethod("VAGS", partial(flow_edit, lead=lambda m, s: flow_edits.adapted(m, s.cfg_target, 0.9)), rows={"": _RF}),
     LabMethod("Uni-Edit", uni_edit, rows={"": LabSettings(skip=0.4)}),
     LabMethod("ChordEdit", chord_edit),
-    LabMethod("DDIM, warm start", ddim, rows={"": LabSettings(warm_start=True)}),
 )
 BY_NAME = {method.name: method for method in (*METHODS, *FLOW_METHODS)}
