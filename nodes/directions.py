@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..ddpm_core import directions
+from . import inputs
 from .host import Clip, Conditioning, counted, words
 from .sockets import CATEGORY
 
@@ -71,11 +72,11 @@ class EditDirection(io.ComfyNode):
                 io.Conditioning.Input(
                     "target", tooltip="Sentences about what it is to show, such as dogs: the same kind of sentences."
                 ),
-                io.Float.Input(
+                inputs.slider(
                     "strength",
-                    default=1.0,
-                    min=-10.0,
-                    max=10.0,
+                    1.0,
+                    minimum=-10.0,
+                    maximum=10.0,
                     step=0.05,
                     tooltip="How far to go. 1 is the paper's; below 0 goes the other way.",
                 ),

@@ -63,12 +63,10 @@ class EditFriendlyEdit(io.ComfyNode):
                 inputs.sigmas(),
                 inputs.cfg_schedule("constant", optional=True),
                 inputs.end_cfg(optional=True),
-                io.Float.Input(
+                inputs.slider(
                     "auto_mask",
-                    default=0.0,
-                    min=0.0,
-                    max=0.99,
-                    step=0.01,
+                    0.0,
+                    maximum=0.99,
                     optional=True,
                     tooltip="Finds by itself where to edit: where the prompts differ by more than this fraction of the "
                     "largest difference. 0 is off, 0.15 is ordinary; lower for a larger mask. Takes 7 more calls.",
@@ -77,13 +75,12 @@ class EditFriendlyEdit(io.ComfyNode):
                 inputs.order(),
                 inputs.settings("steps, scheduler, skip_steps, eta and both cfgs"),
                 inputs.source_prediction("half the rows, and source and source_cfg are not used"),
-                io.Float.Input(
+                inputs.slider(
                     "strength",
-                    default=-1.0,
-                    min=-1.0,
-                    max=5.0,
+                    -1.0,
+                    minimum=-1.0,
+                    maximum=5.0,
                     step=0.05,
-                    round=0.001,
                     optional=True,
                     tooltip="The edit as a slider, in place of both cfgs and the negative prompt: 0 is the image as it "
                     "is, 1 the edit without guidance, up to 5 more than that. Below 0 is off.",

@@ -81,7 +81,7 @@ def end_cfg(optional: bool = False) -> io.Input:
 
 
 def eta(minimum: float, tooltip: str) -> io.Input:
-    return io.Float.Input("eta", default=1.0, min=minimum, max=1.0, step=0.01, tooltip=tooltip)
+    return slider("eta", 1.0, tooltip, minimum=minimum, advanced=True)
 
 
 def eta_of_edit(minimum: float, at_minimum: str = "") -> io.Input:
@@ -188,15 +188,24 @@ def fraction(
     name: str, default: float, tooltip: str, *, optional: bool = False, advanced: bool = False, step: float = 0.05
 ) -> io.Input:
     """A fraction of the steps, of a side or of a largest value: 0 to 1."""
+    return slider(name, default, tooltip, step=step, optional=optional, advanced=advanced)
+
+
+def slider(
+    name: str, default: float, tooltip: str, *, minimum: float = 0.0, maximum: float = 1.0, step: float = 0.01,
+    optional: bool = False, advanced: bool = False,
+) -> io.Input:  # fmt: skip
+    """A number between two ends that mean something."""
     return io.Float.Input(
         name,
         default=default,
-        min=0.0,
-        max=1.0,
+        min=minimum,
+        max=maximum,
         step=step,
-        round=0.001,
+        round=step / 10,
         optional=optional,
         advanced=advanced,
+        display_mode=io.NumberDisplay.slider,
         tooltip=tooltip,
     )
 

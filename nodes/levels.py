@@ -70,6 +70,7 @@ class SwitchModels(io.ComfyNode):
                     0.875,
                     "Share of noise in a state at which the first model acts for the last time. Wan 2.2's is 0.875, "
                     "and 0.9 for video from an image.",
+                    step=0.025,
                 ),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="Both as one, for inversion and sampling.")],

@@ -154,13 +154,11 @@ class MaskColorEdit(io.ComfyNode):
                 io.Latent.Input(
                     "color", tooltip="The image with the colors painted on, from the VAE Encode that encoded the image."
                 ),
-                io.Float.Input(
+                inputs.slider(
                     "strength",
-                    default=0.05,
-                    min=-1.0,
-                    max=1.0,
+                    0.05,
+                    minimum=-1.0,
                     step=0.005,
-                    round=0.0001,
                     tooltip="How far each step is drawn. The paper's 0.05 is for 51 drawn steps of a model of pixels; "
                     "with fewer steps, more.",
                 ),
@@ -168,12 +166,14 @@ class MaskColorEdit(io.ComfyNode):
                     "start_percent",
                     0.30,
                     "Where in the steps the drawing starts, 0 at the noisiest. The paper: 0.30.",
+                    advanced=True,
                     step=0.01,
                 ),
                 inputs.fraction(
                     "end_percent",
                     0.80,
                     "Where in the steps the drawing ends. The paper: 0.80; the steps after it add texture.",
+                    advanced=True,
                     step=0.01,
                 ),
             ],
@@ -208,9 +208,7 @@ class NoiseMapsInterpolate(io.ComfyNode):
             inputs=[
                 NOISE_MAPS.Input("noise_maps_a", tooltip="What weight 0 gives."),
                 NOISE_MAPS.Input("noise_maps_b", tooltip="What weight 1 gives."),
-                io.Float.Input(
-                    "weight", default=0.5, min=0.0, max=1.0, step=0.01, round=0.0001, tooltip="Fraction of the second."
-                ),
+                inputs.slider("weight", 0.5, "Fraction of the second."),
                 io.Combo.Input(
                     "kind",
                     options=list(get_args(Interpolation)),

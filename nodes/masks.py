@@ -44,14 +44,7 @@ def search_inputs(threshold: float, above: str, cost: str, start: float, end: fl
         cost: of a level.
     """
     return [
-        io.Float.Input(
-            "threshold",
-            default=threshold,
-            min=0.0,
-            max=0.99,
-            step=0.01,
-            tooltip=f"Takes in {above}: lower for a larger mask.",
-        ),
+        inputs.slider("threshold", threshold, f"Takes in {above}: lower for a larger mask.", maximum=0.99),
         io.Int.Input(
             "levels",
             advanced=True,

@@ -12,7 +12,6 @@ from support.front_end import FrontEnd
 from support.needs import missing
 from support.offline import attempts_of, forbid_network
 from tools.batch.server import ComfyServer
-from tools.templates.examples import EXAMPLES, models_of
 from tools.templates.page import CANVAS, NODES_2, find_chromium, furnish, launch, new_page
 
 SAVES_MAPS = Path(__file__).parents[2] / "workflows" / "api" / "save_and_reuse.json"
@@ -30,15 +29,8 @@ def chromium() -> str:
 
 @pytest.fixture(scope="session")
 def server(chromium, comfyui_path, tmp_path_factory):
-    """A server that lists every file which the graphs name, before a page reads the lists.
-
-    Those with weights are empty: tests/server and tests/host execute the graphs that load them.
-    """
+    """A server that lists every file which the graphs name; tests/server and tests/host execute those with weights."""
     base = tmp_path_factory.mktemp("comfyui")
-    for model in (model for name in EXAMPLES for model in models_of(name)):
-        path = base / "models" / model["directory"] / model["name"]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
     furnish(base, comfyui_path)
     forbid_network(base)
     # One thread: PyTorch's others wait for each other in a loop where the browser takes a core, and runs take minutes.

@@ -14,7 +14,7 @@ from run import NEWEST, OLDEST
 from support.needs import needs_nodes_of
 from tools.comfyui import version_of
 from tools.templates import build
-from tools.templates.examples import EXAMPLES, NEWER, models_of
+from tools.templates.examples import EXAMPLES, NEWER, SCRIPTS, models_of
 from tools.templates.graph import NOTES
 from tools.templates.page import CANVAS
 
@@ -132,7 +132,8 @@ def test_the_files_are_what_their_source_generates(front_end, comfyui_path):
     newer = version == NEWEST
     texts = build.files(front_end.page, newer)
     names = [name for name in NAMES if (name in NEWER) == newer]
-    assert {path.stem for path in texts} == {*names, *(path.stem for path in BLUEPRINTS if not newer)}
+    scripts = {*SCRIPTS, *(path.stem for path in BLUEPRINTS)}
+    assert {path.stem for path in texts} == ({*names} if newer else {*names, *scripts})
     for path, text in texts.items():
         assert path.read_text() == text, f"{path.name} differs: run `python -m tools.templates.build`"
 
@@ -160,6 +161,7 @@ def test_opens_as_it_is_meant(rendered, definitions, comfyui_path, name):
     assert rendered.exported().keys() == api_form(name).keys()
     assert as_defined(rendered.exported(), definitions, api_form(name)) == api_form(name)
     if rendered.renderer() == CANVAS:  # Nodes 2.0 gives nodes sizes of its own
+        assert rendered.crossed() == []
         assert_saved_as_it_was(rendered.saved(), graph_file(name))
     assert rendered.errors == []
 
@@ -175,11 +177,11 @@ def test_shows_all_from_the_templates_dialog(nodes_2, comfyui_path, name):
 @pytest.mark.parametrize("rendered", [CANVAS], indirect=True)
 def test_opens_from_the_templates_dialog(rendered):
     rendered.clear()
-    rendered.open(WORKFLOWS / "tour.json", openSource="template")
+    rendered.open(WORKFLOWS / "color_edit.json", openSource="template")
     view = rendered.view()
     rendered.clear()
-    rendered.open_template("tour")
-    assert {node["title"] for node in rendered.nodes()} >= {"Read me", "Recolor", "All"}
+    rendered.open_template("color_edit")
+    assert {node["title"] for node in rendered.nodes()} >= {"Read me", "Recolor", "Mask"}
     assert rendered.view() == view  # so the test above sees what the dialog gives
     assert rendered.errors == []
 

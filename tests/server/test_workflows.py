@@ -25,7 +25,7 @@ CHECKPOINTS = {  # tests/host executes the others, whose text encoders have one 
 }
 FILES = {"ckpt_name", "clip_name", "clip_name1", "clip_name2", "unet_name", "vae_name", "file", "image", "audio"}
 DEPRECATED_LATER = {"SaveAudio"}  # the only node that keeps sound in a file on all hosts
-VALUES = {"INT": int, "FLOAT": int | float, "STRING": str, "BOOLEAN": bool}
+VALUES = {"INT": int, "FLOAT": int | float, "STRING": str, "BOOLEAN": bool, "IMAGECOMPARE": dict}  # the host's widgets
 
 
 def api_form(name: str) -> dict:

@@ -71,6 +71,30 @@ COVERED = """step => {
     })
     return [...groups, ...nodes].filter(covered).map(item => item.name)
 }"""
+# Where nodes are, they hide the wires.
+CROSSED = """() => {
+    const context = app.canvas.ctx, boxes = app.graph.nodes.map(node => {
+        node.updateArea?.(context)
+        return node.boundingRect
+    })
+    const hidden = (px, py) => boxes.some(([x, y, width, height]) =>
+        px > x && px < x + width && py > y && py < y + height)
+    const wires = [...app.graph.links.values()].map(link => link.path)
+    if (!wires.every(Boolean)) throw Error('a wire is not drawn')
+    context.save()
+    context.setTransform(1, 0, 0, 1, 0, 0)
+    context.lineWidth = 3
+    const crossed = app.graph.groups.filter(({pos: [left, top], title, font_size}) => {
+        context.font = `${font_size || 24}px ${LiteGraph.GROUP_FONT}`
+        const right = left + 8 + context.measureText(title).width
+        for (let x = left + 8; x < right; x += 3)
+            for (let y = top + 6; y < top + 32; y += 3)
+                if (!hidden(x, y) && wires.some(wire => context.isPointInStroke(wire, x, y))) return true
+        return false
+    })
+    context.restore()
+    return crossed.map(group => group.title)
+}"""
 GROUPS = """() => app.graph.groups.map(group => {
     const context = app.canvas.ctx
     context.save()
@@ -142,9 +166,8 @@ class FrontEnd:
             self.page.mouse.wheel(0, 1000)
             self.page.wait_for_timeout(100)
         entry.first.click()
-        opened = (
-            "name => app.extensionManager.workflow.activeWorkflow.filename.startsWith(name)"  # "tour (2)" the next time
-        )
+        # "color_edit (2)" the next time
+        opened = "name => app.extensionManager.workflow.activeWorkflow.filename.startsWith(name)"
         self.page.wait_for_function(opened, arg=name)
         dialog.first.wait_for(state="hidden")
         self.page.unroute(moving)
@@ -157,6 +180,10 @@ class FrontEnd:
     def covered(self) -> list[str]:
         """Nodes and titles of groups that are partly outside the canvas, or under a bar or the minimap."""
         return self.page.evaluate(COVERED, 12)
+
+    def crossed(self) -> list[str]:
+        """Titles of groups over which a wire runs; of a graph on the canvas."""
+        return self.page.evaluate(CROSSED)
 
     def view(self) -> dict[str, Any]:
         """Scale and offset of the canvas, and whether it is so small that titles and values are left out."""

@@ -123,7 +123,9 @@ def graph_of(class_type: str) -> Graph:
         inversion = next(name for name, node in graph.items() if node["class_type"] == class_type)
         sampler = _reader(graph, inversion)
         graph[sampler]["_meta"]["title"], graph[inversion]["_meta"]["title"] = "Edit", "Invert"
-    graph["save"] = _node("SaveImage", "Edited", images=[_reader(graph, sampler), 0], filename_prefix="edited")
+    vae = graph[by_title["Encode"]]["inputs"]["vae"]
+    graph["decode"] = _node("VAEDecode", "Decode", samples=[sampler, 0], vae=vae)
+    graph["save"] = _node("SaveImage", "Edited", images=["decode", 0], filename_prefix="edited")
     return leading_to(graph, "save")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from demo.scenes import SIZE
@@ -80,6 +80,14 @@ class Pipeline:
         links = {"noise_maps": noise_maps["noise_maps"], **self._conditioned(positive, negative)}
         return Node("FixedNoiseSampler", title, links | values, live_preview=True)
 
+    def in_one_pass(
+        self, latent: Output, source: Node | Output, target: Node | Output, negative: Node, **values: Any
+    ) -> Node:
+        """Edit Image from a source prompt to a target prompt."""
+        links = {"model": self.model, "source": conditioning(source), "target": conditioning(target)}
+        links |= {"negative": conditioning(negative), "latent_image": latent}
+        return Node("EditFriendlyEdit", "Edit", links | {"seed": 1} | values, live_preview=True)
+
     def _conditioned(self, positive: Node | Output, negative: Node) -> dict[str, Wire]:
         return {"model": self.model, "positive": conditioning(positive), "negative": conditioning(negative)}
 
@@ -137,12 +145,27 @@ class DemoScene(DemoPipeline):
         return self.caption(), self.target(target), self.empty()
 
     def group(self, *more: Node) -> Group:
-        """The frame that a graph with a scene starts with."""
-        return Group("1  Image", IMAGE, [[self.loader, self.image, self.encoded, *more]])
+        """The frame that a graph with a scene starts with: the image, what is made of it, and the words."""
+        title = "1  Image and words" if more else "1  Image"
+        return Group(title, IMAGE, [[self.loader, self.image, self.encoded, *more]])
 
-    def opening(self, note: str, *words: Node, beside: Sequence[Node] = ()) -> list[list[Group | Note]]:
-        """The first two columns of a graph: what it is for, the image and what is made of it, and the words."""
-        return [[Note(note)], [self.group(*beside), Group("2  Words", WORDS, [words])]]
+    def opening(self, note: str, *more: Node) -> list[list[Group | Note]]:
+        """The first two columns of a graph: what it is for; the image with what is made of it and the words."""
+        return [[Note(note)], [self.group(*more)]]
+
+    def two_results(
+        self, number: int, first: tuple[str, Node], second: tuple[str, Node], filename_prefix: str
+    ) -> list[list[Group | Note]]:
+        """The last columns of a graph that samples twice: the samplers, given with titles for their pictures; these.
+
+        Args:
+            number: of the first column.
+        """
+        shown = self.shown(first[0], first[1]["latent"])
+        saved = self.saved(second[0], second[1]["latent"], filename_prefix, PREVIEW_WIDTH)
+        sampled = Group(f"{number}  Sample", SAMPLE, [[first[1]], [second[1]]])
+        results = [[original(self.image["image"]), *shown], saved]
+        return [[sampled], [Group(f"{number + 1}  Results", RESULT, results)]]
 
     def inverted(
         self,

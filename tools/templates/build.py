@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from run import NEWEST, OLDEST
 
 from ..comfyui import PACK, version_of
-from .examples import BLUEPRINTS, EXAMPLES, NEWER
+from .examples import BLUEPRINTS, EXAMPLES, NEWER, SCRIPTS
 from .graph import Blueprint, Entry, Node, Note, Output, Workflow
 from .layout import column_widths, place
 from .page import CANVAS, NODES_2, load, settle, temporary_page, temporary_server, use
@@ -56,25 +56,27 @@ def files(page: Page, newer: bool = False) -> dict[Path, str]:
     """
     blueprints = [blueprint() for blueprint in BLUEPRINTS if not newer]
     examples = {name: example() for name, example in EXAMPLES.items() if (name in NEWER) == newer}
+    scripts = {name: script() for name, script in SCRIPTS.items() if not newer}
     workflows = examples | {blueprint.name: blueprint.workflow for blueprint in blueprints}
     page.evaluate(SCRIPT)
     use(page, CANVAS)
     made = {
         name: json.loads(page.evaluate("nodes => templates.make(nodes)", _made_of(workflow)))
-        for name, workflow in workflows.items()
+        for name, workflow in (workflows | scripts).items()
     }
-    heights: dict[str, Heights] = {name: {} for name in made}
+    heights: dict[str, Heights] = {name: {} for name in workflows}
     for renderer in (NODES_2, CANVAS):
         use(page, renderer)
         for name, workflow in workflows.items():
             heights[name][renderer] = _heights(page, name, made[name]["workflow"], workflow, renderer)
+    larger = 1.0 if newer else LARGER
     graphs = {
-        name: _laid_out(name, workflow, made[name]["workflow"], heights[name]) for name, workflow in workflows.items()
+        name: _laid_out(name, workflow, made[name]["workflow"], heights[name], larger)
+        for name, workflow in workflows.items()
     }
-    texts = {}
-    for name in examples:
-        texts[FOLDER / f"{name}.json"] = _text(graphs[name])
-        texts[FOLDER / "api" / f"{name}.json"] = _text(made[name]["output"])
+    texts: dict[Path, str] = {}
+    texts |= {FOLDER / f"{name}.json": _text(graphs[name]) for name in examples}
+    texts |= {FOLDER / "api" / f"{name}.json": _text(made[name]["output"]) for name in (*examples, *scripts)}
     for blueprint in blueprints:
         texts[BLUEPRINT_FOLDER / f"{blueprint.name}.json"] = _enclosed(page, blueprint, graphs[blueprint.name])
     return texts
@@ -161,13 +163,13 @@ def _heights(page: Page, name: str, graph: dict[str, Any], workflow: Workflow, r
     return dict(page.evaluate("templates.heights()"))
 
 
-def _laid_out(name: str, workflow: Workflow, graph: dict[str, Any], heights: Heights) -> dict[str, Any]:
+def _laid_out(name: str, workflow: Workflow, graph: dict[str, Any], heights: Heights, larger: float) -> dict[str, Any]:
     """The graph with everything in its place. It saves no view: the front end then fits it into the window."""
     ids = workflow.ids
     by_id = {node["id"]: node for node in graph["nodes"]}
     boxes = place(
         workflow,
-        {item: max(heights[CANVAS][number], round(heights[NODES_2][number] / LARGER)) for item, number in ids.items()},
+        {item: max(heights[CANVAS][number], round(heights[NODES_2][number] / larger)) for item, number in ids.items()},
     )
     for item, number in ids.items():
         by_id[number]["pos"] = [boxes[item].x, boxes[item].y]

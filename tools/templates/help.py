@@ -46,7 +46,10 @@ def filled(page: str, definition: Mapping[str, Any], say: Callable[[str], str] =
     inputs = [(say("input"), say("what it does"))]
     for name, (_, options) in inputs_of(definition).items():
         optionally = f"{say('*Optional.*')} " if name in optional and "default" not in options else ""
-        inputs.append((_named(name, say), optionally + _in_cell(say(options["tooltip"])) + _default(options, say)))
+        folded = f"{say('*Advanced.*')} " if options.get("advanced") else ""
+        inputs.append(
+            (_named(name, say), optionally + folded + _in_cell(say(options["tooltip"])) + _default(options, say))
+        )
     outputs = [(say("output"), say("what it holds"))]
     for name, tooltip in zip(definition["output_name"], definition["output_tooltips"], strict=True):
         outputs.append((_named(name, say), _in_cell(say(tooltip))))

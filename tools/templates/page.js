@@ -26,6 +26,9 @@ globalThis.templates = {
                 if (widget.name === 'control_after_generate') widget.value = 'fixed'
             }
             if (text) node.widgets[0].value = text
+            // What a graph sets otherwise than the node is not to be folded away.
+            const set = node.widgets?.some(({options, value}, index) => options?.advanced && value !== defaults[index])
+            if (set && !collapsed) node.showAdvanced = true
             node.pos = [200, 100] // all in one place, for the canvas draws and measures what is in view
             node.setSize([width, node.computeSize()[1] + room])
             if (collapsed) node.flags.collapsed = true

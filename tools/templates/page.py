@@ -15,7 +15,7 @@ import numpy as np
 
 from ..batch.server import ComfyServer
 from ..comfyui import find_comfyui
-from .examples import SOUND, VIDEO
+from .examples import EXAMPLES, SOUND, VIDEO, models_of
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Playwright
@@ -89,7 +89,11 @@ def temporary_page(server: ComfyServer) -> Iterator[Page]:
 
 
 def furnish(base: Path, comfyui: Path) -> None:
-    """Write SETTINGS, and picture, video and sound that the graphs name, where a server with that base looks."""
+    """Write SETTINGS, and each file that graphs name, those of models empty, where a server with that base looks."""
+    for model in (model for name in EXAMPLES for model in models_of(name)):
+        path = base / "models" / model["directory"] / model["name"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
     for folder in ("input", "user/default"):
         (base / folder).mkdir(parents=True, exist_ok=True)
     (base / "user" / "default" / "comfy.settings.json").write_text(json.dumps(SETTINGS))

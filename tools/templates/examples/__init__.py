@@ -1,5 +1,6 @@
-"""The example graphs, one job each, and the blueprints. `EXAMPLES` and `BLUEPRINTS` list them; a new one is a function
-in one of these modules and its name there.
+"""The example graphs, one job each, and the blueprints.
+
+A new one is a function in one of these modules, and its name in `EXAMPLES`, `SCRIPTS` or `BLUEPRINTS`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from .transformers import (
     text_edit_z_image_turbo,
 )
 
-__all__ = ["BLUEPRINTS", "EXAMPLES", "NEWER", "SOUND", "VIDEO", "models_of"]
+__all__ = ["BLUEPRINTS", "EXAMPLES", "NEWER", "SCRIPTS", "SOUND", "VIDEO", "models_of"]
 
 EXAMPLES: dict[str, Callable[[], Workflow]] = {
     example.__name__: example
@@ -63,9 +64,10 @@ EXAMPLES: dict[str, Callable[[], Workflow]] = {
         zero_shot,
         save_and_reuse,
         load_and_edit,
-        tour,
     )
 }
+# What scripts post and nobody opens: in the form of the API alone.
+SCRIPTS: dict[str, Callable[[], Workflow]] = {tour.__name__: tour}
 # With nodes that the oldest host lacks, so that the newest writes them.
 NEWER = {text_edit_sam3_mask.__name__}
 BLUEPRINTS: tuple[Callable[[], Blueprint], ...] = (edit_by_words, edit_inside_a_mask, keep_the_image, invert_and_keep)

@@ -13,7 +13,6 @@ from ..blocks import (
     TARGET_COLORS,
     WORDS,
     DemoScene,
-    original,
     preview,
 )
 from ..graph import Group, Node, Note, Workflow
@@ -32,17 +31,11 @@ def prompt_to_prompt() -> Workflow:
     invert = demo.inverted(words["source"], empty)
     bare = demo.edit("Edit", invert, words["target"], empty, **STRONG_EDIT)
     held = _held_edit(demo, "Edit with attention", invert, words, empty)
-    results = [
-        [original(demo.image["image"])],
-        demo.shown("Without attention", bare["latent"]),
-        demo.saved("With attention", held["latent"], "prompt_to_prompt"),
-    ]
     return Workflow(
         [
             *demo.opening("prompt_to_prompt", words, empty),
-            [Group("3  Invert", INVERT, [[invert]])],
-            [Group("4  Sample", SAMPLE, [[bare, held]])],
-            [Group("5  Results", RESULT, results)],
+            [Group("2  Invert", INVERT, [[invert]])],
+            *demo.two_results(3, ("Without attention", bare), ("With attention", held), "prompt_to_prompt"),
         ]
     )
 
@@ -62,20 +55,18 @@ def compare_attention() -> Workflow:
         demo.edit("d  These maps alone", maps, on_maps["target"], empty),
     ]
     *joins, decoded = demo.four_in_one(*(edit["latent"] for edit in edits))
-    result = preview("a and b, below c and d", decoded["IMAGE"], 468, room=425)
+    result = preview("a and b, below c and d", decoded["IMAGE"], 390, room=400)
     for node in (on_ddim, on_maps, ddim, maps, *edits):
-        node.width = 218  # so that the edits end left of the minimap
+        node.width = 218
     ddim.width = 236  # the least that its longest name takes
     demo.loader.width = demo.image.width = 240
     return Workflow(
         [
-            [Note("compare_attention", width=290), demo.group(empty)],
-            [Group("2  Words", WORDS, [[on_ddim], [on_maps]]), Group("6  Results", RESULT, [[result]])],
-            [
-                Group("3  Invert", INVERT, [[ddim], [maps]]),
-                Group("5  Side by side", RESULT, [[*joins, decoded]]),
-            ],
+            [demo.group(empty), Note("compare_attention", width=330)],
+            [Group("2  Both prompts", WORDS, [[on_ddim, on_maps]])],
+            [Group("3  Invert", INVERT, [[ddim], [maps]])],
             [Group("4  Edit", SAMPLE, [edits[::2], edits[1::2]])],
+            [Group("5  Results", RESULT, [[*joins, decoded, result]])],
         ]
     )
 
@@ -117,18 +108,11 @@ def zero_shot() -> Workflow:
         },
         live_preview=True,
     )
-    results = [
-        [original(demo.image["image"])],
-        demo.shown("Edit without it", plain["latent"]),
-        demo.saved("Zero-shot edit", held["latent"], "zero_shot"),
-    ]
     return Workflow(
         [
-            [Note("zero_shot")],
-            [demo.group(empty), Group("2  Sentences", WORDS, [sentences])],
-            [Group("3  Direction", WORDS, [[caption, direction]]), Group("4  Invert", INVERT, [[invert]])],
-            [Group("5  Sample", SAMPLE, [[plain, held]])],
-            [Group("6  Results", RESULT, results)],
+            *demo.opening("zero_shot", caption, *sentences, empty),
+            [Group("2  Direction, invert", INVERT, [[direction, invert]])],
+            *demo.two_results(3, ("Edit without it", plain), ("Zero-shot edit", held), "zero_shot"),
         ]
     )
 

@@ -5,10 +5,9 @@ Model, text encoder and VAE come from outside, so that each works with whatever 
 
 from __future__ import annotations
 
-from ..blocks import IMAGE, INVERT, RESULT, SAMPLE, TEXT_ROOM, WORDS, Pipeline, conditioning, pasted_under
+from ..blocks import IMAGE, INVERT, RESULT, SAMPLE, TEXT_ROOM, WORDS, Pipeline, pasted_under
 from ..graph import Blueprint, Entry, Group, Node, Workflow
 from .edit_models import edited_by_klein
-from .flows import edit_in_one_pass
 
 PICTURE, MODEL, CLIP, VAE = (Entry(name) for name in ("image", "model", "clip", "vae"))
 # In the words' place, for older front ends name no box of text.
@@ -104,8 +103,7 @@ def _edit(name: str, description: str, mask: Entry | None = None) -> Blueprint:
         "skip_steps": levels["skip_steps"],
     }
     under = {"mask": mask} if mask else {}
-    prompts = [conditioning(source), conditioning(target)]
-    edit = edit_in_one_pass(pipeline, encoded["LATENT"], prompts, empty, settings | under)
+    edit = pipeline.in_one_pass(encoded["LATENT"], source, target, empty, **settings, **under)
     result = [pipeline.decode(edit["latent"])]
     if mask:
         result.append(pasted_under(mask, result[0]["IMAGE"], PICTURE))

@@ -105,25 +105,24 @@ def text_edit_sam3_mask() -> Workflow:
     found = Node("SAM3_Detect", "Find", links)
     shown = Node("MaskPreview", "Where", {"mask": found["masks"]}, room=IMAGE_ROOM)
     source, target, empty = pipeline.source(GIRL), pipeline.target(GIRL.replace("pink", "blue")), pipeline.empty()
-    invert = pipeline.invert("Invert", encoded["LATENT"], source, empty, seed=1)
-    edit = pipeline.sample("Edit", invert, target, empty, mask=found["masks"])
+    edit = pipeline.in_one_pass(encoded["LATENT"], source, target, empty, mask=found["masks"])
     edited = pipeline.decode(edit["latent"])
     pasted = pasted_under(found["masks"], edited["IMAGE"], scale["IMAGE"])
     both = {"image_a": scale["IMAGE"], "image_b": pasted["IMAGE"]}
     results = [
         edited,
         pasted,
-        save("Edited", pasted["IMAGE"], "text_edit_sam3_mask", width=420),
-        Node("ImageCompare", "Before and after", both, width=420, room=IMAGE_ROOM),
+        save("Edited", pasted["IMAGE"], "text_edit_sam3_mask", width=280),
+        Node("ImageCompare", "Before and after", both, width=280, room=130),  # above the minimap,
     ]
     return Workflow(
         [
             [Note("text_edit_sam3_mask")],
             [Group("1  Image and model", IMAGE, [[loader, image, scale, encoded]])],
             [Group("2  Where", WORDS, [[finder, words, found, shown]])],
-            [Group("3  Words", WORDS, [[source, target, empty]]), Group("4  Invert", INVERT, [[invert]])],
-            [Group("5  Edit", SAMPLE, [[edit]])],
-            [Group("6  Result", RESULT, [results])],
+            [Group("3  Words", WORDS, [[source, target, empty]])],
+            [Group("4  Edit", SAMPLE, [[edit]])],
+            [Group("5  Result", RESULT, [results])],
         ]
     )
 

@@ -158,8 +158,8 @@ def _workflow(name: str, pipeline: Pipeline, nodes: list[list[Node]], edited: Ou
         [
             [Note(name)],
             [Group("1  Image and model", IMAGE, [of_image])],
-            [Group("2  Words", WORDS, [words]), Group("3  Keep", WORDS, [keep])],
-            [Group("4  Edit", SAMPLE, [edit])],
-            [Group("5  Result", RESULT, [[result, save("Edited", result["IMAGE"], name, width=420)]])],
+            [Group("2  Words", WORDS, [words])],
+            [Group("3  Keep and edit", SAMPLE, [[*keep, *edit]])],
+            [Group("4  Result", RESULT, [[result, save("Edited", result["IMAGE"], name, width=420)]])],
         ]
     )

@@ -11,7 +11,6 @@ from ..blocks import (
     RESULT,
     SAMPLE,
     TUNED,
-    WORDS,
     DemoPipeline,
     DemoScene,
     original,
@@ -26,17 +25,11 @@ def quick_start() -> Workflow:
     invert = demo.inverted(source, empty)
     back = demo.replay("Reconstruct", invert, source, empty)
     edit = demo.edit("Edit", invert, target, empty)
-    results = [
-        [original(demo.image["image"])],
-        demo.shown("Reconstruction", back["latent"]),
-        demo.saved("Edited", edit["latent"], "quick_start"),
-    ]
     return Workflow(
         [
             *demo.opening("quick_start", source, target, empty),
-            [Group("3  Invert", INVERT, [[invert]])],
-            [Group("4  Sample", SAMPLE, [[back, edit]])],
-            [Group("5  Results", RESULT, results)],
+            [Group("2  Invert", INVERT, [[invert]])],
+            *demo.two_results(3, ("Reconstruction", back), ("Edited", edit), "quick_start"),
         ]
     )
 
@@ -49,9 +42,9 @@ def variations() -> Workflow:
     return Workflow(
         [
             *demo.opening("variations", source, target, empty),
-            [Group("3  Four noise maps", INVERT, [[invert]])],
-            [Group("4  Four edits", SAMPLE, [[edit, original(demo.image["image"])]])],
-            [Group("5  Results", RESULT, [demo.saved("Variations", edit["latent"], "variations", width=390)])],
+            [Group("2  Four noise maps", INVERT, [[invert]])],
+            [Group("3  Four edits", SAMPLE, [[edit, original(demo.image["image"])]])],
+            [Group("4  Results", RESULT, [demo.saved("Variations", edit["latent"], "variations", width=390)])],
         ]
     )
 
@@ -60,14 +53,14 @@ def settings_grid() -> Workflow:
     demo = DemoScene(*HOUSE)
     source, target, empty = demo.words("a red house by the sea on a clear night in summer")
     chosen = {"skips": "2, 7, 12", "cfgs": "1, 3, 9"}
-    return _on_one_sheet("settings_grid", "4  Every pair", demo, source, target, empty, empty, **chosen)
+    return _on_one_sheet("settings_grid", "3  Every pair", demo, source, target, empty, empty, **chosen)
 
 
 def strength_strip() -> Workflow:
     demo = DemoScene(*HOUSE)
     source, target, empty = demo.words("a blue house by the sea on a clear day in summer")
     chosen = {"skips": str(TUNED.skip_steps), "cfgs": "0, 0.5, 1, 2, 4"}
-    return _on_one_sheet("strength_strip", "4  Five strengths", demo, source, target, empty, source, **chosen)
+    return _on_one_sheet("strength_strip", "3  Five strengths", demo, source, target, empty, source, **chosen)
 
 
 def _on_one_sheet(
@@ -94,12 +87,9 @@ def _on_one_sheet(
     return Workflow(
         [
             *demo.opening(name, source, target, empty),
-            [
-                Group("3  Invert", INVERT, [[invert]]),
-                Group("Original", RESULT, [[original(demo.image["image"], room=210)]]),
-            ],
+            [Group("2  Invert", INVERT, [[invert, original(demo.image["image"])]])],
             [Group(what, SAMPLE, [[grid]])],
-            [Group("5  Result", RESULT, [[sheet]])],
+            [Group("4  Result", RESULT, [[sheet]])],
         ]
     )
 
@@ -117,9 +107,9 @@ def save_and_reuse() -> Workflow:
     return Workflow(
         [
             *demo.opening("save_and_reuse", source, empty),
-            [Group("3  Invert", INVERT, [[invert]])],
-            [Group("4  Keep", SAMPLE, [[keep]]), Group("5  Check", SAMPLE, [[back]])],
-            [Group("6  Result", RESULT, [demo.saved("Reconstruction", back["latent"], "save_and_reuse")])],
+            [Group("2  Invert", INVERT, [[invert]])],
+            [Group("3  Keep and check", SAMPLE, [[keep, back]])],
+            [Group("4  Result", RESULT, [demo.saved("Reconstruction", back["latent"], "save_and_reuse")])],
         ]
     )
 
@@ -140,11 +130,8 @@ def load_and_edit() -> Workflow:
     return Workflow(
         [
             [Note("load_and_edit")],
-            [
-                Group("1  Noise maps", IMAGE, [[demo.loader, load]]),
-                Group("2  Words", WORDS, [[sunset, winter, empty]]),
-            ],
-            [Group("3  Sample", SAMPLE, [[first], [second]])],
-            [Group("4  Results", RESULT, results)],
+            [Group("1  Maps and words", IMAGE, [[demo.loader, load, sunset, winter, empty]])],
+            [Group("2  Sample", SAMPLE, [[first], [second]])],
+            [Group("3  Results", RESULT, results)],
         ]
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..blocks import (
@@ -16,10 +15,9 @@ from ..blocks import (
     TARGET_COLORS,
     WORDS,
     Pipeline,
-    conditioning,
     save,
 )
-from ..graph import Group, Node, Note, Output, Workflow
+from ..graph import Group, Node, Note, Workflow
 from .checkpoints import GIRL, GIRL_IN_SNOW, HUGGING_FACE, cropped, loaded
 
 SD3_MODEL = {
@@ -89,8 +87,7 @@ def text_edit_video() -> Workflow:
         "scheduler": "simple",
         "skip_steps": 17,
     }
-    prompts = [conditioning(source), conditioning(target)]
-    edit = edit_in_one_pass(pipeline, encoded["LATENT"], prompts, empty, values)
+    edit = pipeline.in_one_pass(encoded["LATENT"], source, target, empty, **values)
     edited = pipeline.decode(edit["latent"])
     made = Node("CreateVideo", "Put together", {"images": edited["IMAGE"], "fps": parts["fps"]}, collapsed=True)
     kept = {"video": made["VIDEO"], "filename_prefix": "edit_friendly/text_edit_video"}
@@ -98,7 +95,8 @@ def text_edit_video() -> Workflow:
         [
             [Note("text_edit_video")],
             [Group("1  Video", IMAGE, [[video, parts, cut, crop, encoded]])],
-            [Group("2  Model", IMAGE, [[model, clip, vae]]), Group("3  Words", WORDS, [[source, target, empty]])],
+            [Group("2  Model", IMAGE, [[model, clip, vae]])],
+            [Group("3  Words", WORDS, [[source, target, empty]])],
             [Group("4  Edit", SAMPLE, [[edit]])],
             [Group("5  Result", RESULT, [[edited, made, _saved_video("Edited", kept)]])],
         ]
@@ -154,34 +152,18 @@ def _text_edit(name: str, model: dict[str, str], preset: str, **values: float) -
     encoded = pipeline.encode(crop["IMAGE"])
     source, target, empty = pipeline.source(GIRL), pipeline.target(GIRL_IN_SNOW), pipeline.empty()
     settings = Node("EditFriendlyEditPreset", "Settings", {"model": pipeline.model, "preset": preset})
-    prompts = [conditioning(source), conditioning(target)]
-    written = {"scheduler": "simple", "eta": 0.0, **values}
-    edit = edit_in_one_pass(pipeline, encoded["LATENT"], prompts, empty, written | {"settings": settings["settings"]})
+    written: dict[str, Any] = {"scheduler": "simple", "eta": 0.0, "settings": settings["settings"], **values}
+    edit = pipeline.in_one_pass(encoded["LATENT"], source, target, empty, **written)
     edited = pipeline.decode(edit["latent"])
     return Workflow(
         [
             [Note(name)],
             [Group("1  Image and model", IMAGE, [[loader, image, crop, encoded]])],
-            [Group("2  Words", WORDS, [[source, target, empty]]), Group("3  Settings", WORDS, [[settings]])],
-            [Group("4  Edit", SAMPLE, [[edit]])],
-            [Group("5  Result", RESULT, [[edited, save("Edited", edited["IMAGE"], name, width=420)]])],
+            [Group("2  Words and settings", WORDS, [[source, target, empty, settings]])],
+            [Group("3  Edit", SAMPLE, [[edit]])],
+            [Group("4  Result", RESULT, [[edited, save("Edited", edited["IMAGE"], name, width=420)]])],
         ]
     )
-
-
-def edit_in_one_pass(
-    pipeline: Pipeline, latent: Output, prompts: Sequence[Output], empty: Node, values: Mapping[str, Any]
-) -> Node:
-    """Edit Image from a source prompt to a target prompt."""
-    source, target = prompts
-    links = {
-        "model": pipeline.model,
-        "source": source,
-        "target": target,
-        "negative": conditioning(empty),
-        "latent_image": latent,
-    }
-    return Node("EditFriendlyEdit", "Edit", links | {"seed": 1} | dict(values), live_preview=True)
 
 
 def _saved_video(title: str, inputs: dict[str, object]) -> Node:

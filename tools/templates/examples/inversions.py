@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tools.lab.settings import HOUSE
 
-from ..blocks import INVERT, RESULT, SAMPLE, TEXT_ROOM, WORDS, DemoScene
+from ..blocks import INVERT, RESULT, SAMPLE, TEXT_ROOM, DemoScene, joined, preview
 from ..graph import Group, Node, Note, Workflow
 
 
@@ -15,21 +15,21 @@ def compare_inversions() -> Workflow:
     edits = [
         demo.edit(f"Edit {letter}", invert, target, empty) for letter, invert in zip("abc", inversions, strict=True)
     ]
-    for edit in edits:
-        edit.width = 264  # so that the results below, which are narrower, end left of the minimap
-    results = [demo.shown(f"Result {letter}", edit["latent"]) for letter, edit in zip("abc", edits, strict=True)]
+    for invert in inversions:
+        invert.width = 236  # the least that the longest name of DDIM takes
+    two = joined(edits[0]["latent"], edits[1]["latent"], "x")
+    three = joined(two["LATENT"], edits[2]["latent"], "x")
+    decoded = demo.decode(three["LATENT"])
+    result = preview("a, b and c", decoded["IMAGE"], 370)
     return Workflow(
         [
+            [demo.group(source, target, empty), Note("compare_inversions_next", width=266, title="And then")],
             [
-                demo.group(),
-                Group("2  Words", WORDS, [[source, target, empty]]),
-                Note("compare_inversions_next", width=330, title="And then"),
+                Group("2  Invert", INVERT, [[invert] for invert in inversions]),
+                Note("compare_inversions", width=764),
             ],
-            [
-                Group("3  Invert", INVERT, [[invert] for invert in inversions]),
-                Note("compare_inversions", width=806),
-            ],
-            [Group("4  Edit", SAMPLE, [[edit] for edit in edits]), Group("5  Results", RESULT, results)],
+            [Group("3  Edit", SAMPLE, [[edits[0], edits[1]], [edits[2]]])],
+            [Group("4  Results", RESULT, [[two, three, decoded, result]])],
         ]
     )
 
@@ -50,8 +50,8 @@ def noise_statistics() -> Workflow:
     return Workflow(
         [
             *demo.opening("noise_statistics", source, empty),
-            [Group("3  Invert", INVERT, [[invert] for invert in inversions])],
-            [Group("5  What tells them apart", RESULT, [[plots, numbers]]), Group("4  Measure", SAMPLE, [[measure]])],
+            [Group("2  Invert", INVERT, [[invert] for invert in inversions])],
+            [Group("4  What tells them apart", RESULT, [[plots, numbers]]), Group("3  Measure", SAMPLE, [[measure]])],
         ]
     )
 

@@ -6,7 +6,6 @@ from demo.autoencoder import FACTOR
 from tools.lab.settings import HOUSE, SHIFT, VASE
 
 from ..blocks import (
-    IMAGE,
     INVERT,
     RESULT,
     SAMPLE,
@@ -29,15 +28,11 @@ def shift_and_flip() -> Workflow:
     flip = Node("EditFriendlyNoiseMapsFlip", "Flip", {"noise_maps": invert["noise_maps"], "horizontal": True})
     shifted = demo.replay("Sample shifted", shift, empty, empty)
     flipped = demo.replay("Sample flipped", flip, empty, empty)
-    results = [demo.shown("Shifted", shifted["latent"]), demo.saved("Flipped", flipped["latent"], "shift_and_flip")]
     return Workflow(
         [
-            [Note("shift_and_flip")],
-            [demo.group(empty), Group("Original", RESULT, [[original(demo.image["image"])]])],
-            [Group("2  Invert", INVERT, [[invert]])],
-            [Group("3  Shift and flip", WORDS, [[shift, flip]])],
-            [Group("4  Sample", SAMPLE, [[shifted, flipped]])],
-            [Group("5  Results", RESULT, results)],
+            *demo.opening("shift_and_flip", empty),
+            [Group("2  Invert, shift, flip", INVERT, [[invert, shift, flip]])],
+            *demo.two_results(3, ("Shifted", shifted), ("Flipped", flipped), "shift_and_flip"),
         ]
     )
 
@@ -52,17 +47,15 @@ def color_edit() -> Workflow:
     sample = demo.replay("Sample", recolor, empty, empty)
     mask = Node("MaskToImage", "Mask to image", {"mask": demo.image["mask"]}, collapsed=True)
     results = [
-        [original(demo.image["image"])],
-        [mask, preview("Mask", mask["IMAGE"])],
+        [original(demo.image["image"]), mask, preview("Mask", mask["IMAGE"])],
         demo.saved("Recolored", sample["latent"], "color_edit"),
     ]
     return Workflow(
         [
-            [Note("color_edit")],
-            [demo.group(empty), Group("2  Paint", WORDS, [[paint, color]])],
-            [Group("3  Invert", INVERT, [[invert]])],
-            [Group("4  Recolor", SAMPLE, [[recolor, sample]])],
-            [Group("5  Results", RESULT, results)],
+            *demo.opening("color_edit", empty, paint, color),
+            [Group("2  Invert", INVERT, [[invert]])],
+            [Group("3  Recolor", SAMPLE, [[recolor, sample]])],
+            [Group("4  Results", RESULT, results)],
         ]
     )
 
@@ -113,7 +106,7 @@ def sdedit_comparison() -> Workflow:
 
 
 def tour() -> Workflow:
-    """Everything on one scene; `demo.tour` sets the scene, the target prompt and the paint by their titles."""
+    """Everything on one scene; `tools.lab.sheet` sets the scene, the target prompt and the paint by their titles."""
     demo = DemoScene(*HOUSE, part="color")
     source, target, empty = demo.words("a red house by the sea on a clear night in summer")
     paint = plain("Paint", YELLOW)
@@ -121,7 +114,7 @@ def tour() -> Workflow:
     invert = demo.inverted(source, empty, variations=4)
     bare = demo.inverted_without_prompt(empty)
     shift = _shift(bare)
-    flip = Node("EditFriendlyNoiseMapsFlip", "Flip", {"noise_maps": bare["noise_maps"]}, collapsed=True)
+    flip = Node("EditFriendlyNoiseMapsFlip", "Flip", {"noise_maps": bare["noise_maps"]})
     recolor = demo.recolor(bare, color)
     back = demo.replay("Reconstruct", bare, empty, empty)
     edit = demo.edit("Edit", invert, target, empty)
@@ -135,14 +128,10 @@ def tour() -> Workflow:
     sheet = demo.four_in_one(one["LATENT"], shifted["latent"], flipped["latent"], recolored["latent"])
     return Workflow(
         [
-            [
-                Note("tour", width=360),
-                Group("8  Results", RESULT, [[one, *sheet, preview("All", sheet[-1]["IMAGE"], room=220)]]),
-            ],
-            [demo.group(paint, color), Group("2  Words", WORDS, [[source, target, empty]])],
-            [Group("3  Invert", INVERT, [[invert], [bare]]), Group("4  Move", WORDS, [[flip, shift], [recolor]])],
-            [Group("5  Sample", SAMPLE, [[back, edit], [shifted, flipped]])],
-            [Group("6  Recolor", SAMPLE, [[recolored]]), Group("7  Keep", IMAGE, [kept])],
+            [demo.group(source, target, empty, paint, color)],
+            [Group("Noise maps", INVERT, [[invert, bare, shift, flip, recolor]])],
+            [Group("Sample", SAMPLE, [[back, edit, shifted, flipped, recolored]])],
+            [Group("Results", RESULT, [[one, *sheet, preview("All", sheet[-1]["IMAGE"]), *kept]])],
         ]
     )
 

@@ -17,7 +17,7 @@ from ..blocks import (
     original,
     preview,
 )
-from ..graph import Group, Node, Note, Workflow
+from ..graph import Group, Node, Workflow
 
 MASK_ROOM = 220  # the front end gives a picture no less
 REPORT_ROOM = 30
@@ -30,17 +30,11 @@ def local_edit() -> Workflow:
     invert = demo.inverted(source, empty)
     everywhere = demo.edit("Edit everywhere", invert, target, empty)
     local = demo.edit("Edit under the mask", invert, target, empty, mask=outside["MASK"])
-    results = [
-        [original(demo.image["image"])],
-        demo.shown("Without the mask", everywhere["latent"]),
-        demo.saved("Under the mask", local["latent"], "local_edit"),
-    ]
     return Workflow(
         [
-            *demo.opening("local_edit", source, target, empty, beside=[outside]),
-            [Group("3  Invert", INVERT, [[invert]])],
-            [Group("4  Sample", SAMPLE, [[everywhere, local]])],
-            [Group("5  Results", RESULT, results)],
+            *demo.opening("local_edit", source, target, empty, outside),
+            [Group("2  Invert", INVERT, [[invert]])],
+            *demo.two_results(3, ("Without the mask", everywhere), ("Under the mask", local), "local_edit"),
         ]
     )
 
@@ -80,12 +74,11 @@ def find_the_mask() -> Workflow:
     said = Node("PreviewAny", "In words", {"source": report["summary"]}, room=REPORT_ROOM)
     return Workflow(
         [
-            [Note("find_the_mask", width=290)],
-            [demo.group(), Group("2  Words", WORDS, [[source, target, empty]])],
-            [Group("3  Invert", INVERT, [[invert]])],
-            [Group("4  Find", WORDS, found)],
-            [Group("5  Edit", SAMPLE, [[edit]]), Group("7  How far", RESULT, [[report, said]])],
-            [Group("6  Results", RESULT, [[original(demo.image["image"]), decoded, edited]])],
+            *demo.opening("find_the_mask", source, target, empty),
+            [Group("2  Invert", INVERT, [[invert]])],
+            [Group("3  Find", WORDS, found)],
+            [Group("4  Edit and report", SAMPLE, [[edit, report, said]])],
+            [Group("5  Results", RESULT, [[original(demo.image["image"]), decoded, edited]])],
         ]
     )
 
@@ -119,15 +112,15 @@ def several_edits() -> Workflow:
         live_preview=True,
     )
     as_image = Node("MaskToImage", "Masks", {"mask": both["masks"]}, collapsed=True)
-    acted = [as_image, preview("Where each has acted", as_image["IMAGE"])]
+    results = [
+        [original(demo.image["image"]), as_image, preview("Where each has acted", as_image["IMAGE"])],
+        demo.saved("Edited", both["latent"], "several_edits"),
+    ]
     return Workflow(
         [
             *demo.opening("several_edits", source, *prompts, empty),
-            [
-                Group("3  Invert", INVERT, [[invert]]),
-                Group("Original", RESULT, [[original(demo.image["image"], room=210)]]),
-            ],
-            [Group("4  Edits", SAMPLE, [[vase, table, both]])],
-            [Group("5  Result", RESULT, [[*demo.saved("Edited", both["latent"], "several_edits"), *acted]])],
+            [Group("2  Invert", INVERT, [[invert]])],
+            [Group("3  Edits", SAMPLE, [[vase, table, both]])],
+            [Group("4  Results", RESULT, results)],
         ]
     )

@@ -9,7 +9,6 @@ from ..blocks import IMAGE, IMAGE_ROOM, INVERT, RESULT, SAMPLE, WORDS, condition
 from ..graph import Group, Node, Note, Output, Workflow
 from .checkpoints import GIRL, GIRL_IN_SNOW, cropped, file_of, loaded_apart
 from .edit_models import FLUX_VAE, KLEIN_CLIP, KLEIN_VAE, QWEN_CLIP, QWEN_VAE, T5
-from .flows import edit_in_one_pass
 
 QWEN_MODEL = file_of(
     "Comfy-Org/Qwen-Image_ComfyUI", "split_files/diffusion_models/qwen_image_2512_fp8_e4m3fn.safetensors"
@@ -93,9 +92,8 @@ class _Graph:
             values: of Edit Image.
         """
         source, target, empty = self.pipeline.source(GIRL), self.pipeline.target(GIRL_IN_SNOW), self.pipeline.empty()
-        prompts = [conditioning(source), conditioning(target)]
         settings: dict[str, Any] = {"source_cfg": 1.0, "eta": 0.0, "scheduler": "simple", **values}
-        edit = edit_in_one_pass(self.pipeline, self.encoded["LATENT"], prompts, empty, settings)
+        edit = self.pipeline.in_one_pass(self.encoded["LATENT"], source, target, empty, **settings)
         return self._shown(name, [source, target, empty], [], edit)
 
     def held(
