@@ -141,11 +141,16 @@ class FrontEnd:
         Args:
             options: to the front end; it shows what has openSource "template" otherwise than a file.
         """
-        self.errors[:] = [error for error in self.errors if PACK_URL in error]
+        self._forget_errors()
         load(self.page, json.loads(workflow.read_text(encoding="utf-8")), workflow.stem, **options)
 
+    def _forget_errors(self) -> None:
+        """Forget those that are not of the pack."""
+        self.errors[:] = [error for error in self.errors if PACK_URL in error]
+
     def clear(self) -> None:
-        """Empty the graph that is open."""
+        """Empty the graph that is open; `errors` starts anew."""
+        self._forget_errors()
         self.page.evaluate("app.graph.clear()")
 
     def open_template(self, name: str) -> None:
