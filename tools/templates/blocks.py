@@ -119,9 +119,9 @@ class DemoPipeline(Pipeline):
 
     def four_in_one(self, first: Output, second: Output, third: Output, fourth: Output) -> list[Node]:
         """From four latents to one picture, two above two."""
-        above, below = joined(first, second, "x"), joined(third, fourth, "x")
-        sheet = joined(above["LATENT"], below["LATENT"], "y")
-        return [above, below, sheet, self.decode(sheet["LATENT"])]
+        left, right, low, last = decoded = [self.decode(samples) for samples in (first, second, third, fourth)]
+        above, below = joined(left, right, "right"), joined(low, last, "right")
+        return [*decoded, above, below, joined(above, below, "down")]
 
 
 class DemoScene(DemoPipeline):
@@ -205,8 +205,10 @@ def plain(title: str, color: int) -> Node:
     return Node("EmptyImage", title, {"width": SIZE, "height": SIZE, "color": color})
 
 
-def joined(first: Output, second: Output, dim: str) -> Node:
-    return Node("LatentConcat", "Join", {"samples1": first, "samples2": second, "dim": dim}, collapsed=True)
+def joined(first: Node, second: Node, direction: str) -> Node:
+    """Two pictures as one; joined as latents, the decoder would make a seam of them."""
+    inputs = {"image1": first["IMAGE"], "image2": second["IMAGE"], "direction": direction}
+    return Node("ImageStitch", "Join", inputs, collapsed=True)
 
 
 def pasted_under(mask: Wire, edited: Output, image: Wire) -> Node:

@@ -54,8 +54,8 @@ def compare_attention() -> Workflow:
         _held_edit(demo, "c  P2P with these maps", maps, on_maps, empty),
         demo.edit("d  These maps alone", maps, on_maps["target"], empty),
     ]
-    *joins, decoded = demo.four_in_one(*(edit["latent"] for edit in edits))
-    result = preview("a and b, below c and d", decoded["IMAGE"], 390, room=400)
+    *parts, joined = demo.four_in_one(*(edit["latent"] for edit in edits))
+    result = preview("a and b, below c and d", joined["IMAGE"], 390, room=400)
     for node in (on_ddim, on_maps, ddim, maps, *edits):
         node.width = 218
     ddim.width = 236  # the least that its longest name takes
@@ -66,7 +66,7 @@ def compare_attention() -> Workflow:
             [Group("2  Both prompts", WORDS, [[on_ddim, on_maps]])],
             [Group("3  Invert", INVERT, [[ddim], [maps]])],
             [Group("4  Edit", SAMPLE, [edits[::2], edits[1::2]])],
-            [Group("5  Results", RESULT, [[*joins, decoded, result]])],
+            [Group("5  Results", RESULT, [[*parts, joined, result]])],
         ]
     )
 

@@ -17,10 +17,10 @@ def compare_inversions() -> Workflow:
     ]
     for invert in inversions:
         invert.width = 236  # the least that the longest name of DDIM takes
-    two = joined(edits[0]["latent"], edits[1]["latent"], "x")
-    three = joined(two["LATENT"], edits[2]["latent"], "x")
-    decoded = demo.decode(three["LATENT"])
-    result = preview("a, b and c", decoded["IMAGE"], 370)
+    decoded = [demo.decode(edit["latent"]) for edit in edits]
+    two = joined(decoded[0], decoded[1], "right")
+    three = joined(two, decoded[2], "right")
+    result = preview("a, b and c", three["IMAGE"], 370)
     return Workflow(
         [
             [demo.group(source, target, empty), Note("compare_inversions_next", width=266, title="And then")],
@@ -29,7 +29,7 @@ def compare_inversions() -> Workflow:
                 Note("compare_inversions", width=764),
             ],
             [Group("3  Edit", SAMPLE, [[edits[0], edits[1]], [edits[2]]])],
-            [Group("4  Results", RESULT, [[two, three, decoded, result]])],
+            [Group("4  Results", RESULT, [[*decoded, two, three, result]])],
         ]
     )
 
