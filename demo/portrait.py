@@ -182,25 +182,25 @@ def _face(
     """Eyes, brows, nose and mouth, as the expression has them."""
     fill = partial(canvas.fill, tags=("person", "face"))
     mood = scene.expression
-    eye_y, open_ = cy + 0.012, {"smiling": 0.040, "sad": 0.034, "surprised": 0.078, "calm": 0.046}[mood]
-    brow_y = eye_y + {"smiling": 0.118, "sad": 0.104, "surprised": 0.150, "calm": 0.104}[mood]
-    tilt = {"smiling": 0.0, "sad": 0.056, "surprised": 0.004, "calm": -0.006}[mood]
+    eye_y, open_ = cy - 0.01, {"smiling": 0.030, "sad": 0.027, "surprised": 0.050, "calm": 0.032}[mood]
+    brow_y = eye_y + {"smiling": 0.088, "sad": 0.082, "surprised": 0.125, "calm": 0.080}[mood]
+    tilt = {"smiling": 0.0, "sad": 0.040, "surprised": 0.004, "calm": -0.004}[mood]
     dark = np.minimum(hair * 0.62, 0.42)
     for k in (-1, 1):
-        ex = k * wide * 0.47 + look
-        fill(f.ellipse(ex, eye_y, 0.074, open_ + 0.016), skin * 0.72, 0.6, soft=0.014)
-        fill(f.ellipse(ex, eye_y, 0.066, open_), (0.97, 0.96, 0.94), 0.75)
-        fill(f.ellipse(ex + look * 0.4, eye_y - 0.002, 0.038, min(open_ * 1.02, 0.040)), iris, 0.7)
-        fill(f.ellipse(ex + look * 0.4, eye_y - 0.002, 0.019, min(open_, 0.022)), (0.04, 0.04, 0.05), 0.4)
-        fill(f.ellipse(ex + look * 0.4 + 0.014, eye_y + 0.013, 0.010, 0.010), (0.9, 0.9, 0.9), 1.0)
+        ex = k * wide * 0.44 + look
+        fill(f.ellipse(ex, eye_y, 0.052, open_ + 0.012), skin * 0.72, 0.6, soft=0.014)
+        fill(f.ellipse(ex, eye_y, 0.046, open_), (0.97, 0.96, 0.94), 0.75)
+        fill(f.ellipse(ex + look * 0.4, eye_y - 0.002, 0.026, min(open_ * 1.02, 0.028)), iris, 0.7)
+        fill(f.ellipse(ex + look * 0.4, eye_y - 0.002, 0.013, min(open_, 0.015)), (0.04, 0.04, 0.05), 0.4)
+        fill(f.ellipse(ex + look * 0.4 + 0.010, eye_y + 0.010, 0.008, 0.008), (0.9, 0.9, 0.9), 1.0)
         fill(
-            f.stroke(ex - 0.064, eye_y + open_ * 0.6, ex + 0.064, eye_y + open_ * 0.6 + 0.002, 0.014),
+            f.stroke(ex - 0.046, eye_y + open_ * 0.6, ex + 0.046, eye_y + open_ * 0.6 + 0.002, 0.012),
             skin * 0.32,
             0.5,
             alpha=0.8,
         )
-        inner, outer = ex - k * 0.068, ex + k * 0.074
-        fill(f.stroke(inner, brow_y + tilt, outer, brow_y - tilt * 0.8, 0.034, 0.020), dark, 0.7)
+        inner, outer = ex - k * 0.050, ex + k * 0.055
+        fill(f.stroke(inner, brow_y + tilt, outer, brow_y - tilt * 0.8, 0.026, 0.016), dark, 0.7)
     side = canvas.light.side
     fill(
         f.stroke(0.008 - 0.012 * side + look, eye_y - 0.02, -0.026 * side + look, cy - 0.125, 0.014, 0.024),
@@ -213,13 +213,13 @@ def _face(
     fill(f.stroke(-0.022 + look, cy - 0.148, 0.022 + look, cy - 0.148, 0.010), skin * 0.55, 0.4, alpha=0.7, soft=0.012)
 
     lips = mixed((0.74, 0.30, 0.30), skin * 0.75, 0.25 if scene.person in ("woman", "girl") else 0.6)
-    my, mx = cy - 0.222, look * 0.6
+    my, mx = cy - 0.225, look * 0.6
     if mood == "surprised":
-        fill(f.ellipse(mx, my, 0.072, 0.080), lips, 0.7)
-        fill(f.ellipse(mx, my - 0.002, 0.052, 0.062), (0.28, 0.08, 0.09), 0.4)
+        fill(f.ellipse(mx, my - 0.008, 0.048, 0.058), lips, 0.7)
+        fill(f.ellipse(mx, my - 0.010, 0.034, 0.044), (0.28, 0.08, 0.09), 0.4)
         return
-    half = {"smiling": 0.148, "sad": 0.120, "calm": 0.105}[mood]
-    bend = {"smiling": 0.070, "sad": -0.072, "calm": 0.004}[mood]
+    half = {"smiling": 0.112, "sad": 0.082, "calm": 0.078}[mood]
+    bend = {"smiling": 0.052, "sad": -0.048, "calm": 0.004}[mood]
     px, py = f(mx, my)
     unit, wide_ = f.size, half * f.size
 
@@ -228,14 +228,14 @@ def _face(
         return np.asarray(py - unit * (bend * (u**2 - 0.5) - below * (1 - u**2)), np.float32)
 
     if mood == "smiling":
-        mouth = between(lambda a: line(a, -0.004), lambda a: line(a, 0.092), px - wide_, px + wide_)
+        mouth = between(lambda a: line(a, -0.004), lambda a: line(a, 0.062), px - wide_, px + wide_)
         fill(mouth, lips * 0.72, 0.6)
-        teeth = between(lambda a: line(a, 0.006), lambda a: line(a, 0.054), px - wide_ * 0.86, px + wide_ * 0.86)
+        teeth = between(lambda a: line(a, 0.004), lambda a: line(a, 0.036), px - wide_ * 0.86, px + wide_ * 0.86)
         fill(teeth, (0.97, 0.96, 0.93), 0.8)
     else:
-        mouth = between(lambda a: line(a, -0.018), lambda a: line(a, 0.030), px - wide_, px + wide_)
+        mouth = between(lambda a: line(a, -0.012), lambda a: line(a, 0.020), px - wide_, px + wide_)
         fill(mouth, lips, 0.75)
-        fill(between(lambda a: line(a, -0.005), lambda a: line(a, 0.009), px - wide_, px + wide_), lips * 0.45, 0.5)
+        fill(between(lambda a: line(a, -0.003), lambda a: line(a, 0.006), px - wide_, px + wide_), lips * 0.45, 0.5)
 
 
 def _hair(

@@ -40,8 +40,8 @@ def add(front_end, name: str) -> None:
         page.wait_for_timeout(500)
         if field.count():
             break
-    field.fill(name)
-    page.get_by_text(re.compile(re.escape(name[:12]))).locator("visible=true").first.wait_for()
+    field.fill(name[:24])  # the front end finds nothing for more than 32 letters
+    page.get_by_text(re.compile(re.escape(name[:24]))).locator("visible=true").first.wait_for()
     field.press("Enter")
     page.wait_for_function("app.graph.nodes.some(node => node.isSubgraphNode?.())")
 

@@ -245,11 +245,11 @@ def test_a_template_of_a_transformer_edits_and_under_its_own_words_gives_the_ima
 def test_a_template_edits_what_sam3_finds_and_nothing_else(run_template, comfy):
     if not SAM3.is_in(comfy):
         pytest.skip(f"SAM3 is in newer versions: python run.py test --comfyui {NEWEST}")
-    few = {"Invert": {"steps": 4}, "Edit": {"skip_steps": 1}}
+    few = {"Edit": {"steps": 4, "skip_steps": 1}}
     seen, _, _ = run_template("text_edit_sam3_mask", Find={"threshold": 0.0, "refine_iterations": 1}, **few)
     mask = seen["Edit"]["mask"]
     assert mask.shape == (1, SIDE, SIDE) and 0 < mask.mean() < 1
-    edited, image = seen["Decode"]["samples"]["samples"], seen["Invert"]["latent_image"]["samples"]
+    edited, image = seen["Decode"]["samples"]["samples"], seen["Edit"]["latent_image"]["samples"]
     assert (edited - image).abs().max() > 1e-3 * image.std()
     before, after = (seen["Before and after"][name] for name in ("image_a", "image_b"))
     assert torch.equal(after, seen["Edited"]["images"])
