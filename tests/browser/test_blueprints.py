@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from support.front_end import images_of_last_run
+
 SUBGRAPHS = Path(__file__).parents[2] / "subgraphs"
 NAMES = sorted(path.stem for path in SUBGRAPHS.glob("*.json"))
 SCENE = "a red house by the sea on a clear day in summer"
@@ -46,12 +48,6 @@ def add(front_end, name: str) -> None:
     page.wait_for_function("app.graph.nodes.some(node => node.isSubgraphNode?.())")
 
 
-def picture(server) -> np.ndarray:
-    (run,) = server.get("/history?max_items=1").values()
-    (image,) = (image for output in run["outputs"].values() for image in output.get("images", []))
-    return np.asarray(Image.open(server.path_of(image)))
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_a_blueprint_is_found_by_its_name(empty_page, name):
     add(empty_page, name)
@@ -70,7 +66,8 @@ def test_a_blueprint_runs_and_unpacks(empty_page, server):
     page.evaluate(CONNECT, WORDS)
     empty_page.run()
     assert empty_page.errors == []
-    assert picture(server).std() > 0.1 * 255
+    (picture,) = images_of_last_run(server)
+    assert np.asarray(Image.open(picture)).std() > 0.1 * 255
     page.evaluate("app.graph.unpackSubgraph(app.graph.nodes.find(node => node.isSubgraphNode?.()))")
     types = {node["type"] for node in empty_page.nodes() if node["known"]}
     assert {"EditFriendlyEdit", "EditFriendlyNoiseLevels", "VAEEncode", "VAEDecode"} <= types

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from run import NEWEST, OLDEST
+from support.front_end import images_of_last_run
 from support.needs import needs_nodes_of
 from tools.comfyui import version_of
 from tools.templates import build
@@ -112,11 +113,6 @@ def assert_legible(front_end, name: str) -> None:
     assert view["scale"] * enlarged >= 0.57, view
     assert not view["blank"]
     assert front_end.covered() == []
-
-
-def images_of_last_run(server) -> list[Path]:
-    (run,) = server.get("/history?max_items=1").values()
-    return [server.path_of(image) for output in run["outputs"].values() for image in output.get("images", [])]
 
 
 @pytest.fixture(scope="module")

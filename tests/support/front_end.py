@@ -108,6 +108,12 @@ NOTES = """() => [...document.querySelectorAll('.comfy-markdown .tiptap, [data-n
     .filter(note => note.offsetParent).map(note => ({needs: note.scrollHeight, has: note.clientHeight}))"""
 
 
+def images_of_last_run(server: Any) -> list[Path]:
+    """The files of the pictures that the graph which a server ran last has shown or saved."""
+    (run,) = server.get("/history?max_items=1").values()
+    return [server.path_of(image) for output in run["outputs"].values() for image in output.get("images", [])]
+
+
 class FrontEnd:
     """A page with the front end of a running server. `errors` grows with what goes wrong in it; those of the host's
     own start are forgotten when a graph is opened.
