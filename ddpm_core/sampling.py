@@ -118,17 +118,18 @@ def intersection(mask: Tensor | None, other: Tensor | None) -> Tensor | None:
 
 
 def mask_for(x: Tensor, mask: Tensor) -> Tensor:
-    """A mask in the dtype and on the device of x (B, *S), to which it has to broadcast.
+    """A mask in [0, 1], in the dtype and on the device of x (B, *S), to which it has to broadcast.
 
     Raises:
-        ValueError: a mask of another size, or with NaN or infinity.
+        ValueError: a mask of another size, or with NaN, infinity or numbers that the dtype does not reach.
     """
     ones = (1,) * (x.ndim - mask.ndim)
     if mask.ndim > x.ndim or any(m not in (1, n) for m, n in zip(ones + mask.shape, x.shape, strict=True)):
         raise ValueError(f"the mask has shape {tuple(mask.shape)}, the images have {tuple(x.shape)}: use their size")
+    mask = mask.to(x)
     if not mask.isfinite().all():
         raise ValueError("the mask holds NaN or infinity: it has to be 1 where the edit is wanted, and 0 elsewhere")
-    return mask.to(x)
+    return mask.clamp(0, 1)
 
 
 @torch.no_grad()

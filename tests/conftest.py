@@ -28,6 +28,8 @@ from tools.comfyui import find_comfyui  # noqa: E402
 def pytest_addoption(parser: pytest.Parser) -> None:
     what = "only the tests that need ComfyUI; the others are the same with any version of it, and without"
     parser.addoption("--needs-comfyui", action="store_true", help=what)
+    what = "a folder of another front end for tests/browser, such as static in comfyui-frontend-package"
+    parser.addoption("--front-end-root", type=Path, help=what)
     what = "write tests/host/schemas.json anew, for a change of the nodes' inputs or outputs that is meant"
     parser.addoption("--write-schemas", action="store_true", help=what)
     what = "in tests/host/test_families.py, each family of models that this ComfyUI has; writes docs/families.md anew"

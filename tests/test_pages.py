@@ -10,6 +10,7 @@ import pytest
 
 from support.families_page import counts
 from support.node_ids import LATER, NODE_IDS
+from tools.templates.examples import FILES
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md"))]
@@ -87,7 +88,8 @@ def test_every_file_that_is_named_is_there(page):
 
 
 def test_the_list_of_nodes_has_each_by_its_name_and_id():
-    rows = re.findall(r"^\| ([^|`]+) \| (`[^|]+`) \|", (ROOT / "docs" / "nodes.md").read_text(), re.MULTILINE)
+    page = (ROOT / "docs" / "nodes.md").read_text().partition("\n## Templates\n")[0]
+    rows = re.findall(r"^\| ([^|`]+) \| (`[^|]+`) \|", page, re.MULTILINE)
     listed = [pair for names, ids in rows for pair in zip(re.findall(r"`(\w+)`", ids), names.split(", "), strict=True)]
     assert sorted(node_id for node_id, _ in listed) == sorted(NODE_IDS)
     for node_id, name in listed:
@@ -106,8 +108,8 @@ def test_the_ids_of_the_changes_are_those_of_the_nodes():
 
 def test_the_list_of_templates_is_whole():
     page = (ROOT / "docs" / "nodes.md").read_text()
-    rows = re.findall(r"^\| (`.+?) \|", page[page.index("\n## Templates\n") :], re.MULTILINE)
-    listed = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
-    assert sorted(listed) == sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
-    named = set(re.findall(r"`((?:text_edit_|quick_|local_|color_)\w+)`", (ROOT / "README.md").read_text()))
-    assert named and named <= set(listed)
+    rows = re.findall(r"^\| (\d\d .+?) \| `(\w+)` \|", page[page.index("\n## Templates\n") :], re.MULTILINE)
+    assert rows == [(path.stem, name) for name, path in FILES.items()]
+    assert sorted((ROOT / "workflows").glob("*.json")) == sorted(FILES.values())
+    named = set(re.findall(r"`(\d\d .+?)`", (ROOT / "README.md").read_text()))
+    assert named and named <= {path.stem for path in FILES.values()}

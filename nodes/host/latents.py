@@ -139,9 +139,10 @@ def color_rows(noise_maps: NoiseMaps, latent: Latent) -> Tensor:
             f"the color latent has shape {tuple(samples.shape)}, the noise maps have rows of shape "
             f"{tuple(image.shape)}: paint over the image that was inverted and encode it with the same VAE"
         )
+    samples = samples.cpu().float()
     if not samples.isfinite().all():
         raise ValueError("the color latent holds NaN or infinity: encode the painted image again, with --fp32-vae")
-    return comfy.utils.repeat_to_batch_size(noise_maps.space.of_model(samples.cpu().float()), len(image))
+    return comfy.utils.repeat_to_batch_size(noise_maps.space.of_model(samples), len(image))
 
 
 def mask_rows(shape: torch.Size, cell: int | None, mask: Tensor) -> Tensor:

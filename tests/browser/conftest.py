@@ -28,7 +28,7 @@ def chromium() -> str:
 
 
 @pytest.fixture(scope="session")
-def server(chromium, comfyui_path, tmp_path_factory):
+def server(chromium, comfyui_path, tmp_path_factory, request):
     """A server that lists every file which the graphs name; tests/server and tests/host execute those with weights."""
     base = tmp_path_factory.mktemp("comfyui")
     furnish(base, comfyui_path)
@@ -36,7 +36,8 @@ def server(chromium, comfyui_path, tmp_path_factory):
     # One thread: PyTorch's others wait for each other in a loop where the browser takes a core, and runs take minutes.
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
-        with ComfyServer(comfyui_path, base, log=base / "server.log") as running:
+        other = request.config.getoption("--front-end-root")
+        with ComfyServer(comfyui_path, base, log=base / "server.log", front_end=other) as running:
             running.run(json.loads(SAVES_MAPS.read_text()))
             yield running
     assert attempts_of(base / "server.log") == []

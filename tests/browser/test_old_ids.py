@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-WORKFLOWS = Path(__file__).parents[2] / "workflows"
+from tools.templates.examples import FILES, WORKFLOWS
+
 SOCKETS = {"EDIT_FRIENDLY_ATTENTION": "ATTENTION_EDIT", "EDIT_FRIENDLY_EDITS": "EDITS"}
 
 
@@ -15,7 +16,7 @@ def old_graph(server, tmp_path):
     """old_graph(name): the file of an example graph as it was before the new ids."""
 
     def make(name: str) -> Path:
-        text = (WORKFLOWS / f"{name}.json").read_text(encoding="utf-8")
+        text = FILES[name].read_text(encoding="utf-8")
         renamed = {entry["new_node_id"]: old for old, (entry, *_) in server.get("/node_replacements").items()}
         for new, old in (renamed | SOCKETS).items():
             text = text.replace(f'"{new}"', f'"{old}"')

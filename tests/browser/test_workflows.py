@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,12 +14,11 @@ from support.front_end import images_of_last_run
 from support.needs import needs_nodes_of
 from tools.comfyui import version_of
 from tools.templates import build
-from tools.templates.examples import EXAMPLES, NEWER, SCRIPTS, models_of
+from tools.templates.examples import EXAMPLES, FILES, NEWER, SCRIPTS, WORKFLOWS, models_of
 from tools.templates.graph import NOTES
 from tools.templates.page import CANVAS
 
-WORKFLOWS = Path(__file__).parents[2] / "workflows"
-NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
+NAMES = [*EXAMPLES]
 BLUEPRINTS = sorted((WORKFLOWS.parent / "subgraphs").glob("*.json"))
 OUTSIDE_WEIGHTS = {name for name in NAMES if models_of(name)}  # tests/server and tests/host execute these
 
@@ -45,7 +43,7 @@ def is_valid(widget: dict) -> bool:
 
 
 def graph_file(name: str) -> dict:
-    return json.loads((WORKFLOWS / f"{name}.json").read_text())
+    return json.loads(FILES[name].read_text())
 
 
 def api_form(name: str) -> dict:
@@ -120,16 +118,17 @@ def definitions(server):
     return server.get("/object_info")
 
 
-def test_the_files_are_what_their_source_generates(front_end, comfyui_path):
-    """On the hosts whose front ends write them: newer ones have nodes with more outputs and inputs."""
-    version = version_of(comfyui_path)
-    if version not in (OLDEST, NEWEST):
+def test_the_files_are_what_their_source_generates(front_end, server):
+    """By the front ends that write them: newer ones have nodes with more outputs and inputs."""
+    version = version_of(server.comfyui)
+    if version not in (OLDEST, NEWEST) or server.front_end:
         pytest.skip(f"the files are generated with ComfyUI {OLDEST}: python run.py test --comfyui {OLDEST}")
     newer = version == NEWEST
     texts = build.files(front_end.page, newer)
     names = [name for name in NAMES if (name in NEWER) == newer]
-    scripts = {*SCRIPTS, *(path.stem for path in BLUEPRINTS)}
-    assert {path.stem for path in texts} == ({*names} if newer else {*names, *scripts})
+    scripts = [*names] if newer else [*names, *SCRIPTS]
+    expected = {FILES[name] for name in names} | {WORKFLOWS / "api" / f"{name}.json" for name in scripts}
+    assert texts.keys() == (expected if newer else {*expected, *BLUEPRINTS})
     for path, text in texts.items():
         assert path.read_text() == text, f"{path.name} differs: run `python -m tools.templates.build`"
 
@@ -143,8 +142,7 @@ def test_every_text_for_readers_is_in_a_graph():
 @pytest.mark.parametrize("name", NAMES)
 def test_opens_as_it_is_meant(rendered, definitions, comfyui_path, name):
     needs_nodes_of(name, comfyui_path)
-    path = WORKFLOWS / f"{name}.json"
-    rendered.open(path)
+    rendered.open(FILES[name])
     nodes = rendered.nodes()
     assert [node["type"] for node in nodes if not node["known"]] == []
     assert [(node["title"], widget) for node in nodes for widget in node["widgets"] if not is_valid(widget)] == []
@@ -166,17 +164,17 @@ def test_opens_as_it_is_meant(rendered, definitions, comfyui_path, name):
 def test_shows_all_from_the_templates_dialog(nodes_2, comfyui_path, name):
     """Newer front ends fit a template into the window, whatever view it has saved. In Nodes 2.0, which draws larger."""
     needs_nodes_of(name, comfyui_path)
-    nodes_2.open(WORKFLOWS / f"{name}.json", openSource="template")
+    nodes_2.open(FILES[name], openSource="template")
     assert_legible(nodes_2, name)
 
 
 @pytest.mark.parametrize("rendered", [CANVAS], indirect=True)
 def test_opens_from_the_templates_dialog(rendered):
     rendered.clear()
-    rendered.open(WORKFLOWS / "color_edit.json", openSource="template")
+    rendered.open(FILES["color_edit"], openSource="template")
     view = rendered.view()
     rendered.clear()
-    rendered.open_template("color_edit")
+    rendered.open_template(FILES["color_edit"].stem)
     assert {node["title"] for node in rendered.nodes()} >= {"Read me", "Recolor", "Mask"}
     assert rendered.view() == view  # so the test above sees what the dialog gives
     assert rendered.errors == []
@@ -189,7 +187,7 @@ def test_runs_and_shows_its_images(nodes_2, server, name):
     In Nodes 2.0, the newest renderer, alone.
     """
     rendered = nodes_2
-    rendered.open(WORKFLOWS / f"{name}.json")
+    rendered.open(FILES[name])
     rendered.run()
     assert rendered.errors == []
     shown = rendered.wait_for_images()
@@ -206,8 +204,9 @@ def test_every_workflow_is_among_the_templates(server):
     """With a thumbnail, which the front end asks for as a .jpg of the same name."""
     import requests
 
-    assert sorted(server.get("/workflow_templates")["edit-friendly-ddpm"]) == NAMES
-    for name in NAMES:
+    names = sorted(path.stem for path in FILES.values())
+    assert sorted(server.get("/workflow_templates")["edit-friendly-ddpm"]) == names
+    for name in names:
         assert server.get(f"/api/workflow_templates/edit-friendly-ddpm/{name}.json")["version"] == 0.4
         thumbnail = requests.get(f"{server.url}/api/workflow_templates/edit-friendly-ddpm/{name}.jpg", timeout=60)
         assert thumbnail.headers["content-type"] == "image/jpeg"

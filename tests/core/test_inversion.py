@@ -164,6 +164,19 @@ def test_outside_the_mask_the_image_stays(family, denoiser):
     assert torch.equal(everywhere, sample(lambda x, sigma: denoiser(x, sigma) + 1, noise_maps, skip_steps=2))
 
 
+def test_a_mask_is_between_0_and_1(family, denoiser):
+    """What lies beyond, as a blur leaves it, counts as these; what is no number there is refused."""
+    noise_maps = inverted(denoiser, image(1, 4, 8, 8), family(10, 1.0))
+    mask = torch.tensor([-0.5, 0.0, 1.0, 3e38]).repeat(2)
+    beyond, within = (
+        sample(lambda x, sigma: denoiser(x, sigma) + 1, noise_maps, mask=part) for part in (mask, mask.clamp(0, 1))
+    )
+    assert torch.equal(beyond, within)
+    for beyond in (math.nan, math.inf, 1e300):
+        with pytest.raises(ValueError, match="the mask holds NaN or infinity"):
+            sample(denoiser, noise_maps, mask=torch.tensor(beyond, dtype=torch.float64))
+
+
 @pytest.mark.parametrize(
     "loop",
     [

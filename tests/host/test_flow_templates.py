@@ -21,7 +21,7 @@ from tools.benchmarks.random_weights import randomize
 
 API = Path(__file__).parents[2] / "workflows" / "api"
 KINDS = {"text_edit_sd3": "flow", "text_edit_flux": "flux", "text_edit_video": "wan", "text_edit_sound": "ace"}
-KINDS |= {"text_edit_sam3_mask": "sdxl"}
+KINDS |= {"text_edit_sam3_mask": "sdxl", "text_edit_wan22": "wan"}
 FAMILY = {
     "keep_image_flux2_klein": "Flux2 Klein",
     "keep_image_qwen_edit": "QwenImage",
@@ -200,16 +200,19 @@ def run_template(comfy, pack, host_node, random_model, random_vae, sound_vae, co
         ("text_edit_sd3", 33, 4, {"source_cfg": 3.5, "target_cfg": 13.5, "eta": 0.0, "skip_steps": 17}),
         ("text_edit_flux", 24, 2, {"source_cfg": 1.0, "target_cfg": 1.0, "eta": 0.0, "skip_steps": 4}),
         ("text_edit_video", 33, 4, {"source_cfg": 3.5, "target_cfg": 10.0, "eta": 0.0, "skip_steps": 17}),
+        ("text_edit_wan22", 14, 4, {"source_cfg": 1.0, "target_cfg": 3.5, "eta": 0.0, "skip_steps": 6}),
     ],
 )
 def test_a_template_edits_at_its_settings(run_template, name, steps, rows, settings):
     seen, called, told = run_template(name)
     edit = seen["Edit"]
     assert {key: edit[key] for key in settings} == settings
-    check = [rows // 2] * 2  # the first call that both prompts share is checked
+    guided = (settings[f"{side}_cfg"] > 1 for side in ("source", "target"))
+    check = [1 + each for each in guided]  # the first call that both prompts share is checked
     assert called == check + [rows] * steps
-    edited = seen["Edited"]["images"] if name != "text_edit_video" else seen["Put together"]["images"]
-    assert edited.shape == (FRAMES if name == "text_edit_video" else 1, SIDE, SIDE, 3)
+    is_video = "Put together" in seen
+    edited = seen["Put together" if is_video else "Edited"]["images"]
+    assert edited.shape == (FRAMES if is_video else 1, SIDE, SIDE, 3)
     assert edited.isfinite().all() and edited.std() > 0.01
     if name == "text_edit_flux":  # FlowEdit's for Flux, told with each prompt
         assert all(guidance.tolist() == [1.5, 5.5] for guidance in told[len(check) :])

@@ -216,8 +216,11 @@ class FrontEnd:
         return json.loads(self.page.evaluate("async () => JSON.stringify((await app.graphToPrompt()).workflow)"))
 
     def exported(self) -> dict[str, Any]:
-        """The graph as Export (API) would write it."""
-        return self.page.evaluate("async () => (await app.graphToPrompt()).output")
+        """The graph as Export (API) would write it, but for what newer front ends say of the pack of a node."""
+        graph = self.page.evaluate("async () => (await app.graphToPrompt()).output")
+        for node in graph.values():
+            node["_meta"].pop("cnr_id", None)
+        return graph
 
     def press_run(self) -> None:
         """In one front end the element of that name is the button, in another it holds the button."""

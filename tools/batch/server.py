@@ -33,6 +33,7 @@ class ComfyServer(ComfyClient):
         python: ComfyUI's interpreter, started without this one's PYTHONPATH; None for the one that runs this.
         gpu: whether to compute on a GPU; None to ask torch here.
         models: further folder of models, laid out as ComfyUI's `models`.
+        front_end: the folder of another front end than the one that is installed with ComfyUI.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class ComfyServer(ComfyClient):
         python: Path | None = None,
         gpu: bool | None = None,
         models: Path | None = None,
+        front_end: Path | None = None,
     ):
         self.comfyui = comfyui
         self.base = base
@@ -53,6 +55,7 @@ class ComfyServer(ComfyClient):
         self.python = python
         self.gpu = gpu
         self.models = models
+        self.front_end = front_end
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -113,6 +116,8 @@ class ComfyServer(ComfyClient):
         command += ["--port", self.url.rsplit(":", 1)[1], "--database-url", "sqlite:///:memory:"]
         command += ["--disable-auto-launch", "--disable-api-nodes"]
         command += ["--preview-method", "auto" if self.previews else "none"]
+        if self.front_end is not None:
+            command += ["--front-end-root", str(self.front_end)]
         if self.models is not None:
             command += ["--extra-model-paths-config", str(self._model_paths(self.models))]
         return command if (_has_gpu() if self.gpu is None else self.gpu) else [*command, "--cpu"]

@@ -18,6 +18,7 @@ TARGET_COLORS = {"color": "#232", "bgcolor": "#353"}
 TEXT_ROOM = 8  # for a prompt of two lines
 IMAGE_ROOM = 240
 RESULT_WIDTH = 266
+COMPARED_WIDTH, COMPARED_ROOM, SAVED_ROOM = 420, 280, 120
 PREVIEW_WIDTH = 230  # a little more than the least that Nodes 2.0 gives a node
 
 TUNED, TUNED_COLOR = LabSettings(), ColorEdit()
@@ -63,6 +64,11 @@ class Pipeline:
 
     def decode(self, samples: Output) -> Node:
         return Node("VAEDecode", "Decode", {"samples": samples, "vae": self.vae}, collapsed=True)
+
+    def compared(self, image: Wire, samples: Output, filename_prefix: str) -> list[Node]:
+        """From a latent to a file, and to one view of the picture before and after."""
+        decoded = self.decode(samples)
+        return [decoded, *compared(image, decoded["IMAGE"], filename_prefix)]
 
     def invert(
         self,
@@ -215,6 +221,14 @@ def pasted_under(mask: Wire, edited: Output, image: Wire) -> Node:
     """The edited picture under the mask, and around it the image itself."""
     inputs = {"destination": image, "source": edited, "x": 0, "y": 0, "resize_source": False, "mask": mask}
     return Node("ImageCompositeMasked", "Paste", inputs, collapsed=True)
+
+
+def compared(image: Wire, edited: Output, filename_prefix: str) -> list[Node]:
+    """One view of a picture before and after, with a slider between, and the file of the second."""
+    both = {"image_a": image, "image_b": edited}
+    saved = save("Edited", edited, filename_prefix, COMPARED_WIDTH)
+    saved.room = SAVED_ROOM
+    return [Node("ImageCompare", "Before and after", both, COMPARED_WIDTH, room=COMPARED_ROOM), saved]
 
 
 def preview(title: str, image: Output, width: int = PREVIEW_WIDTH, room: int = 0) -> Node:

@@ -8,6 +8,7 @@ the graphs for which the oldest has no nodes.
 from __future__ import annotations
 
 import json
+import re
 import sys
 import uuid
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from run import NEWEST, OLDEST
 
 from ..comfyui import PACK, version_of
-from .examples import BLUEPRINTS, EXAMPLES, NEWER, SCRIPTS
+from .examples import BLUEPRINTS, EXAMPLES, FILES, NEWER, SCRIPTS, WORKFLOWS
 from .graph import Blueprint, Entry, Node, Note, Output, Workflow
 from .layout import column_widths, place
 from .page import CANVAS, NODES_2, load, settle, temporary_page, temporary_server, use
@@ -25,10 +26,11 @@ from .page import CANVAS, NODES_2, load, settle, temporary_page, temporary_serve
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-FOLDER, BLUEPRINT_FOLDER = PACK / "workflows", PACK / "subgraphs"
+BLUEPRINT_FOLDER = PACK / "subgraphs"
 # What Nodes 2.0 of 0.17.0 draws is larger than what newer front ends draw in the room that a file gives a node, so
 # 0.17.0 enlarges the graph too, by 1.2. This is a little less, for newer ones have nodes with a row more.
 LARGER = 1.15
+MORE_TEXT = 16  # newer front ends set the text of a note some pixels taller
 LIBRARY = "edit-friendly DDPM"  # the folder of the blueprints in the host's library
 Heights = dict[str, dict[int, int]]  # by renderer and id: of the room that a node takes below its title bar
 SCRIPT = (Path(__file__).parent / "page.js").read_text(encoding="utf-8")
@@ -44,7 +46,7 @@ def main() -> int:
     for path, text in texts.items():
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8", newline="\n")
-        print(path.relative_to(FOLDER.parent))
+        print(path.relative_to(PACK))
     return 0
 
 
@@ -75,8 +77,8 @@ def files(page: Page, newer: bool = False) -> dict[Path, str]:
         for name, workflow in workflows.items()
     }
     texts: dict[Path, str] = {}
-    texts |= {FOLDER / f"{name}.json": _text(graphs[name]) for name in examples}
-    texts |= {FOLDER / "api" / f"{name}.json": _text(made[name]["output"]) for name in (*examples, *scripts)}
+    texts |= {FILES[name]: _text(graphs[name]) for name in examples}
+    texts |= {WORKFLOWS / "api" / f"{name}.json": _text(made[name]["output"]) for name in (*examples, *scripts)}
     for blueprint in blueprints:
         texts[BLUEPRINT_FOLDER / f"{blueprint.name}.json"] = _enclosed(page, blueprint, graphs[blueprint.name])
     return texts
@@ -101,9 +103,15 @@ def _made_of(workflow: Workflow) -> list[dict[str, Any]]:
     ]
     plain: dict[str, Any] = {"room": 0, "collapsed": False, "colors": {}, "models": [], "inputs": {}}
     return nodes + [
-        plain | {"id": ids[note], "type": "MarkdownNote", "title": note.title, "width": note.width, "text": note.text}
+        plain
+        | {"id": ids[note], "type": "MarkdownNote", "title": note.title, "width": note.width, "text": _titled(note)}
         for note in workflow.notes
     ]
+
+
+def _titled(note: Note) -> str:
+    """Its text, where other examples go by the titles of their files."""
+    return re.sub(r"\{(\w+)\}", lambda name: FILES[name[1]].stem, note.text)
 
 
 def _input_of(value: Any, ids: Mapping[Node | Note, int]) -> Any:
@@ -160,7 +168,9 @@ def _heights(page: Page, name: str, graph: dict[str, Any], workflow: Workflow, r
     page.evaluate("ids => templates.preview(ids)", sampling)
     page.wait_for_function("ids => templates.previewed(ids)", arg=sampling)
     settle(page)
-    return dict(page.evaluate("templates.heights()"))
+    notes = {workflow.ids[note] for note in workflow.notes}
+    found = dict(page.evaluate("templates.heights()"))
+    return {number: height + MORE_TEXT * (number in notes) for number, height in found.items()}
 
 
 def _laid_out(name: str, workflow: Workflow, graph: dict[str, Any], heights: Heights, larger: float) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import sys
 
-from .build import FOLDER
+from ..comfyui import PACK
+from .examples import FILES
 from .page import load, settle, temporary_page, temporary_server
 
 SHOWN = {"quick_start": "graph-quick-start.png", "sdedit_comparison": "graph-sdedit-comparison.png"}
@@ -23,11 +24,11 @@ COMPLETE = """() => {
 def main() -> int:
     with temporary_server() as server, temporary_page(server) as page:
         for name, picture in SHOWN.items():
-            load(page, json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8")), name)
+            load(page, json.loads(FILES[name].read_text(encoding="utf-8")), name)
             page.evaluate("app.queuePrompt(0)")
             page.wait_for_function(COMPLETE)
             settle(page)
-            page.screenshot(path=FOLDER.parent / "docs" / picture)
+            page.screenshot(path=PACK / "docs" / picture)
             print(f"docs/{picture}")
     return 0
 

@@ -1,8 +1,8 @@
 """Run the example graphs and write what each shows as its thumbnail: `python -m tools.templates.thumbnails`,
 with names for some of them.
 
-The front end shows `<name>.jpg` beside a template. Where a graph needs outside weights, it is the image that it edits,
-or its sound as a picture.
+The front end shows the .jpg of the same name beside a template. Where a graph needs outside weights, it is the image
+that it edits, or its sound as a picture.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from ddpm_core import sound
 from ddpm_core.contact_sheet import Tile, grid
 
 from ..batch.server import ComfyServer
-from .build import FOLDER
-from .examples import EXAMPLES, SOUND, models_of
+from .examples import EXAMPLES, FILES, SOUND, WORKFLOWS, models_of
 from .page import temporary_server
 
 SIDE = 192
@@ -33,7 +32,7 @@ SHOWS = ("PreviewImage", "SaveImage")  # a node that works and shows its result,
 def main() -> int:
     with temporary_server() as server:
         for name in sys.argv[1:] or EXAMPLES:
-            graph = json.loads((FOLDER / "api" / f"{name}.json").read_text())
+            graph = json.loads((WORKFLOWS / "api" / f"{name}.json").read_text())
             images: list[Image.Image]
             if "LoadAudio" in {node["class_type"] for node in graph.values()}:
                 images = [picture_of_sound(server.base / "input" / SOUND)]
@@ -41,8 +40,9 @@ def main() -> int:
                 images = [Image.open(server.comfyui / "input" / "example.png")]
             else:
                 images = shown(server, graph)
-            tiled(images).save(FOLDER / f"{name}.jpg", quality=88)
-            print(f"{name}.jpg")
+            picture = FILES[name].with_suffix(".jpg")
+            tiled(images).save(picture, quality=88)
+            print(picture.name)
     return 0
 
 

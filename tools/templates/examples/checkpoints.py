@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..blocks import (
     IMAGE,
     IMAGE_ROOM,
@@ -13,8 +15,8 @@ from ..blocks import (
     TEXT_ROOM,
     WORDS,
     Pipeline,
+    compared,
     pasted_under,
-    save,
 )
 from ..graph import Group, Node, Note, Output, Workflow
 
@@ -43,6 +45,7 @@ TURBO_MODEL = {
     "url": f"{HUGGING_FACE}/stabilityai/sdxl-turbo/resolve/main/sd_xl_turbo_1.0_fp16.safetensors",
     "directory": "checkpoints",
 }
+ILLUSTRIOUS_MODEL = file_of("OnomaAIResearch/Illustrious-XL-v2.0", "Illustrious-XL-v2.0.safetensors", "checkpoints")
 SAM3_MODEL = file_of("Comfy-Org/sam3.1", "checkpoints/sam3.1_multiplex_fp16.safetensors")
 
 
@@ -58,8 +61,16 @@ def text_edit_sdxl() -> Workflow:
     return _text_edit("text_edit_sdxl", SDXL_MODEL, side=1024)
 
 
+def text_edit_illustrious() -> Workflow:
+    """With tags, which the model knows words by, at its own guidance."""
+    tags = "1girl, child, blonde hair, pink dress, outdoors, sky, {}, full body"
+    words = [tags.format(ground) for ground in ("green hill, grass", "snow, winter")]
+    return _text_edit("text_edit_illustrious", ILLUSTRIOUS_MODEL, 1024, words, cfg=7.0)
+
+
 def text_edit_turbo() -> Workflow:
-    return _text_edit("text_edit_turbo", TURBO_MODEL, side=512, few_steps=True)
+    """In few steps at TurboEdit's settings, away from the source prompt in place of the empty one."""
+    return _text_edit("text_edit_turbo", TURBO_MODEL, side=512, few_steps=True, cfg=1.5, skip_steps=1)
 
 
 def text_edit_p2p() -> Workflow:
@@ -80,7 +91,6 @@ def text_edit_p2p() -> Workflow:
     invert = pipeline.invert("Invert", encoded["LATENT"], words["source"], empty, seed=1)
     held = {"attention": words["attention"], "cfg": 9.0, "skip_steps": 12}
     edit = pipeline.sample("Edit", invert, words["target"], empty, **held)
-    edited = pipeline.decode(edit["latent"])
     return Workflow(
         [
             [Note("text_edit_p2p")],
@@ -88,7 +98,7 @@ def text_edit_p2p() -> Workflow:
             [Group("2  Words", WORDS, [[source, target, words, empty]])],
             [Group("3  Invert", INVERT, [[invert]])],
             [Group("4  Edit", SAMPLE, [[edit]])],
-            [Group("5  Result", RESULT, [[edited, save("Edited", edited["IMAGE"], "text_edit_p2p", width=420)]])],
+            [Group("5  Result", RESULT, [pipeline.compared(scale["IMAGE"], edit["latent"], "text_edit_p2p")])],
         ]
     )
 
@@ -108,13 +118,7 @@ def text_edit_sam3_mask() -> Workflow:
     edit = pipeline.in_one_pass(encoded["LATENT"], source, target, empty, mask=found["masks"])
     edited = pipeline.decode(edit["latent"])
     pasted = pasted_under(found["masks"], edited["IMAGE"], scale["IMAGE"])
-    both = {"image_a": scale["IMAGE"], "image_b": pasted["IMAGE"]}
-    results = [
-        edited,
-        pasted,
-        save("Edited", pasted["IMAGE"], "text_edit_sam3_mask", width=280),
-        Node("ImageCompare", "Before and after", both, width=280, room=130),  # above the minimap,
-    ]
+    results = [edited, pasted, *compared(scale["IMAGE"], pasted["IMAGE"], "text_edit_sam3_mask")]
     return Workflow(
         [
             [Note("text_edit_sam3_mask")],
@@ -127,29 +131,36 @@ def text_edit_sam3_mask() -> Workflow:
     )
 
 
-def _text_edit(name: str, model: dict[str, str], side: int, few_steps: bool = False) -> Workflow:
-    """At the paper's settings, which are the defaults of the nodes, or in few steps at TurboEdit's."""
+def _text_edit(
+    name: str,
+    model: dict[str, str],
+    side: int,
+    words: Sequence[str] = (GIRL, GIRL_IN_SNOW),
+    few_steps: bool = False,
+    **edit: float,
+) -> Workflow:
+    """Invert and sample.
+
+    Args:
+        words: of source and target.
+        edit: inputs of the sampler other than the paper's, which are the defaults.
+    """
     loader, pipeline = loaded(model)
     image = Node("LoadImage", "Image", {"image": "example.png"}, room=IMAGE_ROOM)
     scale = cropped(image["IMAGE"], side, side)
     encoded = pipeline.encode(scale["IMAGE"])
-    source, target, empty = pipeline.source(GIRL), pipeline.target(GIRL_IN_SNOW), pipeline.empty()
-    if few_steps:
-        invert = pipeline.invert("Invert", encoded["LATENT"], source, empty, "EditFriendlyTurboInvert", seed=1)
-        # away from the source prompt in place of the empty one
-        edit = pipeline.sample("Edit", invert, target, source, cfg=1.5, skip_steps=1)
-    else:
-        invert = pipeline.invert("Invert", encoded["LATENT"], source, empty, seed=1)
-        edit = pipeline.sample("Edit", invert, target, empty)
-    edited = pipeline.decode(edit["latent"])
+    source, target, empty = pipeline.source(words[0]), pipeline.target(words[1]), pipeline.empty()
+    node_id = "EditFriendlyTurboInvert" if few_steps else "EditFriendlyInvert"
+    invert = pipeline.invert("Invert", encoded["LATENT"], source, empty, node_id, seed=1)
+    sampled = pipeline.sample("Edit", invert, target, source if few_steps else empty, **edit)
     return Workflow(
         [
             [Note(name)],
             [Group("1  Image and model", IMAGE, [[loader, image, scale, encoded]])],
             [Group("2  Words", WORDS, [[source, target, empty]])],
             [Group("3  Invert", INVERT, [[invert]])],
-            [Group("4  Edit", SAMPLE, [[edit]])],
-            [Group("5  Result", RESULT, [[edited, save("Edited", edited["IMAGE"], name, width=420)]])],
+            [Group("4  Edit", SAMPLE, [[sampled]])],
+            [Group("5  Result", RESULT, [pipeline.compared(scale["IMAGE"], sampled["latent"], name)])],
         ]
     )
 

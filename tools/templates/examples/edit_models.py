@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..blocks import IMAGE, IMAGE_ROOM, RESULT, SAMPLE, TARGET_COLORS, TEXT_ROOM, WORDS, Pipeline, save
+from ..blocks import IMAGE, IMAGE_ROOM, RESULT, SAMPLE, TARGET_COLORS, TEXT_ROOM, WORDS, Pipeline
 from ..graph import Group, Node, Note, Output, Wire, Workflow
 from .checkpoints import file_of, loaded_apart
 
@@ -35,7 +35,7 @@ def keep_image_flux2_klein() -> Workflow:
         collapsed=True,
     )
     (of_image, *others), edited = edited_by_klein(pipeline, scale["IMAGE"], INSTRUCTION)
-    return _workflow("keep_image_flux2_klein", pipeline, [[*loaders, image, scale, *of_image], *others], edited)
+    return _workflow("keep_image_flux2_klein", pipeline, scale, [[*loaders, image, scale, *of_image], *others], edited)
 
 
 def edited_by_klein(
@@ -99,6 +99,7 @@ def keep_image_qwen_edit() -> Workflow:
     return _workflow(
         "keep_image_qwen_edit",
         pipeline,
+        scale,
         [[*loaders, shift, image, scale, encoded], [asked, empty], [keep], [edit]],
         edit["LATENT"],
     )
@@ -119,6 +120,7 @@ def keep_image_flux_kontext() -> Workflow:
     return _workflow(
         "keep_image_flux_kontext",
         pipeline,
+        scale,
         [[*loaders, image, scale, encoded], [asked, seen, guided, empty], [keep], [edit]],
         edit["LATENT"],
     )
@@ -150,16 +152,15 @@ def _ksampler(keep: Node, positive: Node, negative: Node, encoded: Node, **value
     return Node("KSampler", "Edit", links | settings | values, live_preview=True)
 
 
-def _workflow(name: str, pipeline: Pipeline, nodes: list[list[Node]], edited: Output) -> Workflow:
+def _workflow(name: str, pipeline: Pipeline, image: Node, nodes: list[list[Node]], edited: Output) -> Workflow:
     """Image and model, words, what keeps the image, the edit; and the result."""
     of_image, words, keep, edit = nodes
-    result = pipeline.decode(edited)
     return Workflow(
         [
             [Note(name)],
             [Group("1  Image and model", IMAGE, [of_image])],
             [Group("2  Words", WORDS, [words])],
             [Group("3  Keep and edit", SAMPLE, [[*keep, *edit]])],
-            [Group("4  Result", RESULT, [[result, save("Edited", result["IMAGE"], name, width=420)]])],
+            [Group("4  Result", RESULT, [pipeline.compared(image["IMAGE"], edited, name)])],
         ]
     )

@@ -15,10 +15,9 @@ from ..blocks import (
     TARGET_COLORS,
     WORDS,
     Pipeline,
-    save,
 )
 from ..graph import Group, Node, Note, Workflow
-from .checkpoints import GIRL, GIRL_IN_SNOW, HUGGING_FACE, cropped, loaded
+from .checkpoints import GIRL, GIRL_IN_SNOW, HUGGING_FACE, cropped, file_of, loaded, loaded_apart
 
 SD3_MODEL = {
     "name": "sd3.5_medium_incl_clips_t5xxlfp8scaled.safetensors",
@@ -31,14 +30,14 @@ FLUX_MODEL = {
     "url": f"{HUGGING_FACE}/Comfy-Org/flux1-dev/resolve/main/flux1-dev-fp8.safetensors",
     "directory": "checkpoints",
 }
-_WAN = f"{HUGGING_FACE}/Comfy-Org/Wan_2.1_ComfyUI_repackaged/resolve/main/split_files"
-WAN_MODEL, WAN_CLIP, WAN_VAE = (
-    {"name": name, "url": f"{_WAN}/{directory}/{name}", "directory": directory}
-    for directory, name in (
-        ("diffusion_models", "wan2.1_t2v_1.3B_fp16.safetensors"),
-        ("text_encoders", "umt5_xxl_fp8_e4m3fn_scaled.safetensors"),
-        ("vae", "wan_2.1_vae.safetensors"),
-    )
+_WAN = "Comfy-Org/Wan_2.1_ComfyUI_repackaged"
+WAN_MODEL = file_of(_WAN, "split_files/diffusion_models/wan2.1_t2v_1.3B_fp16.safetensors")
+WAN_CLIP = file_of(_WAN, "split_files/text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors")
+WAN_VAE = file_of(_WAN, "split_files/vae/wan_2.1_vae.safetensors")
+_WAN22 = "Comfy-Org/Wan_2.2_ComfyUI_Repackaged"
+HIGH_NOISE, LOW_NOISE = (
+    file_of(_WAN22, f"split_files/diffusion_models/wan2.2_t2v_{level}_noise_14B_fp8_scaled.safetensors")
+    for level in ("high", "low")
 )
 ACE_MODEL = {
     "name": "ace_step_v1_3.5b.safetensors",
@@ -65,11 +64,30 @@ def text_edit_flux() -> Workflow:
 
 
 def text_edit_video() -> Workflow:
-    """A few frames of a video, by numbers that are FlowEdit's for SD3 but for the guidance."""
-    model = Node("UNETLoader", "Model", {"unet_name": WAN_MODEL["name"]}, models=[WAN_MODEL])
-    clip = Node("CLIPLoader", "Text encoder", {"clip_name": WAN_CLIP["name"], "type": "wan"}, models=[WAN_CLIP])
-    vae = Node("VAELoader", "VAE", {"vae_name": WAN_VAE["name"]}, models=[WAN_VAE])
-    pipeline = Pipeline(model["MODEL"], clip["CLIP"], vae["VAE"])
+    """By numbers that are FlowEdit's for SD3 but for the guidance."""
+    pipeline, loaders = loaded_apart(WAN_MODEL, WAN_CLIP, WAN_VAE, "wan")
+    return _video("text_edit_video", pipeline, loaders, steps=50, source_cfg=3.5, target_cfg=10.0, skip_steps=17)
+
+
+def text_edit_wan22() -> Workflow:
+    """Two models, of which the first takes the noisy levels, at their own guidance and shift."""
+    pipeline, (high, *others) = loaded_apart(HIGH_NOISE, WAN_CLIP, WAN_VAE, "wan")
+    low = Node("UNETLoader", "Low noise", {"unet_name": LOW_NOISE["name"]}, models=[LOW_NOISE])
+    high.title = "High noise"
+    links = {"high_noise_model": high["MODEL"], "low_noise_model": low["MODEL"], "boundary": 0.875}
+    both = Node("EditFriendlySwitchModels", "Both models", links)
+    shifted = Node("ModelSamplingSD3", "Shift", {"model": both["model"], "shift": 8.0}, collapsed=True)
+    pipeline.model = shifted["MODEL"]
+    loaders = [high, low, both, shifted, *others]
+    return _video("text_edit_wan22", pipeline, loaders, steps=20, source_cfg=1.0, target_cfg=3.5, skip_steps=6)
+
+
+def _video(name: str, pipeline: Pipeline, loaders: list[Node], **values: float) -> Workflow:
+    """A few frames of a video, in one pass without noise of its own (FlowEdit).
+
+    Args:
+        values: of Edit Image.
+    """
     video = Node("LoadVideo", "Video", {"file": VIDEO}, room=PLAYER_ROOM)
     parts = Node("GetVideoComponents", "Frames", {"video": video["VIDEO"]}, collapsed=True)
     inputs = {"image": parts["images"], "batch_index": 0, "length": FRAMES}
@@ -79,23 +97,16 @@ def text_edit_video() -> Workflow:
     source = pipeline.source("a red car drives along a road through a green forest")
     target = pipeline.target("a red car drives along a road through a forest in deep snow")
     empty = pipeline.empty()
-    values: dict[str, Any] = {
-        "steps": 50,
-        "source_cfg": 3.5,
-        "target_cfg": 10.0,
-        "eta": 0.0,
-        "scheduler": "simple",
-        "skip_steps": 17,
-    }
-    edit = pipeline.in_one_pass(encoded["LATENT"], source, target, empty, **values)
+    settings: dict[str, Any] = {"eta": 0.0, "scheduler": "simple", **values}
+    edit = pipeline.in_one_pass(encoded["LATENT"], source, target, empty, **settings)
     edited = pipeline.decode(edit["latent"])
     made = Node("CreateVideo", "Put together", {"images": edited["IMAGE"], "fps": parts["fps"]}, collapsed=True)
-    kept = {"video": made["VIDEO"], "filename_prefix": "edit_friendly/text_edit_video"}
+    kept = {"video": made["VIDEO"], "filename_prefix": f"edit_friendly/{name}"}
     return Workflow(
         [
-            [Note("text_edit_video")],
+            [Note(name)],
             [Group("1  Video", IMAGE, [[video, parts, cut, crop, encoded]])],
-            [Group("2  Model", IMAGE, [[model, clip, vae]])],
+            [Group("2  Model", IMAGE, [loaders])],
             [Group("3  Words", WORDS, [[source, target, empty]])],
             [Group("4  Edit", SAMPLE, [[edit]])],
             [Group("5  Result", RESULT, [[edited, made, _saved_video("Edited", kept)]])],
@@ -154,14 +165,13 @@ def _text_edit(name: str, model: dict[str, str], preset: str, **values: float) -
     settings = Node("EditFriendlyEditPreset", "Settings", {"model": pipeline.model, "preset": preset})
     written: dict[str, Any] = {"scheduler": "simple", "eta": 0.0, "settings": settings["settings"], **values}
     edit = pipeline.in_one_pass(encoded["LATENT"], source, target, empty, **written)
-    edited = pipeline.decode(edit["latent"])
     return Workflow(
         [
             [Note(name)],
             [Group("1  Image and model", IMAGE, [[loader, image, crop, encoded]])],
             [Group("2  Words and settings", WORDS, [[source, target, empty, settings]])],
             [Group("3  Edit", SAMPLE, [[edit]])],
-            [Group("4  Result", RESULT, [[edited, save("Edited", edited["IMAGE"], name, width=420)]])],
+            [Group("4  Result", RESULT, [pipeline.compared(crop["IMAGE"], edit["latent"], name)])],
         ]
     )
 

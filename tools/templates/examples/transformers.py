@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..blocks import IMAGE, IMAGE_ROOM, INVERT, RESULT, SAMPLE, WORDS, conditioning, save
+from ..blocks import IMAGE, IMAGE_ROOM, INVERT, RESULT, SAMPLE, WORDS, conditioning
 from ..graph import Group, Node, Note, Output, Workflow
 from .checkpoints import GIRL, GIRL_IN_SNOW, cropped, file_of, loaded_apart
 from .edit_models import FLUX_VAE, KLEIN_CLIP, KLEIN_VAE, QWEN_CLIP, QWEN_VAE, T5
@@ -80,10 +80,10 @@ class _Graph:
             self.pipeline.model = moved["MODEL"]
             loaders.append(moved)
         image = Node("LoadImage", "Image", {"image": "example.png"}, room=IMAGE_ROOM)
-        crop = cropped(image["IMAGE"], SIDE, SIDE)
-        crop.collapsed = True
-        self.encoded = self.pipeline.encode(crop["IMAGE"])
-        self.before = [*loaders, image, crop, self.encoded]
+        self.crop = cropped(image["IMAGE"], SIDE, SIDE)
+        self.crop.collapsed = True
+        self.encoded = self.pipeline.encode(self.crop["IMAGE"])
+        self.before = [*loaders, image, self.crop, self.encoded]
 
     def by_words(self, name: str, **values: Any) -> Workflow:
         """In one pass, without noise of its own (FlowEdit): the source by the model's own prediction, without guidance.
@@ -115,13 +115,13 @@ class _Graph:
         return self._shown(name, [*words, empty], [invert], edit)
 
     def _shown(self, name: str, words: Sequence[Node], invert: Sequence[Node], edit: Node) -> Workflow:
-        result = self.pipeline.decode(edit["latent"])
+        result = self.pipeline.compared(self.crop["IMAGE"], edit["latent"], name)
         groups = [
             ("Image and model", IMAGE, self.before),
             ("Words", WORDS, words),
             ("Invert", INVERT, invert),
             ("Edit", SAMPLE, [edit]),
-            ("Result", RESULT, [result, save("Edited", result["IMAGE"], name, width=420)]),
+            ("Result", RESULT, result),
         ]
         shown = enumerate((group for group in groups if group[2]), 1)
         columns = [[Group(f"{number}  {title}", color, [list(nodes)])] for number, (title, color, nodes) in shown]
