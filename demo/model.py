@@ -64,34 +64,50 @@ class DemoModel(nn.Module):
         parts = {name: module.state_dict() for name, module in self.named_children()}
         return Weights(self.network.config, **parts, latent_rgb=self.latent_rgb)
 
-    def predict(self, x: Tensor, sigma: Tensor, contexts: Tensor) -> Tensor:
+    @property
+    def is_shown_pictures(self) -> bool:
+        """Whether it is an edit model, which takes the latents of a picture beside its own."""
+        return self.network.config.in_channels > self.network.config.out_channels
+
+    def predict(self, x: Tensor, sigma: Tensor, contexts: Tensor, shown: Tensor | None = None) -> Tensor:
         """Predicted latents x_0: x (B, C, H, W), sigma (B,), contexts (B, L, D) -> (B, C, H, W).
 
         x is x_0 + sigma * eps; of a flow model, (1 - sigma) x_0 + sigma * eps.
-        """
-        return (denoise_flow if self.is_flow else denoise)(self.network, x, sigma, contexts)
 
-    def denoiser(self, captions: str | list[str], cfg: float = 1.0) -> Callable[[Tensor, Tensor], Tensor]:
+        Args:
+            shown: the pictures (B, C, H, W) that an edit model edits.
+        """
+
+        def network(x: Tensor, t: Tensor, contexts: Tensor) -> Tensor:
+            return self.network(x if shown is None else torch.cat([x, shown], dim=1), t, contexts)
+
+        return (denoise_flow if self.is_flow else denoise)(network, x, sigma, contexts)
+
+    def denoiser(
+        self, captions: str | list[str], cfg: float = 1.0, shown: Tensor | None = None
+    ) -> Callable[[Tensor, Tensor], Tensor]:
         """The predictor of x_0 under a caption, with classifier-free guidance (arXiv 2207.12598).
 
         Args:
             captions: one for all rows, or one a row. An empty caption is unconditional.
             cfg: 1 is the conditional prediction alone.
+            shown: the pictures (N, C, H, W) that an edit model edits; its captions are instructions.
 
         Returns:
             A function of x (N, C, H, W) and sigma (N,), as `predict` has them.
         """
         cond = self.encode([captions] if isinstance(captions, str) else captions)
         uncond = self.encode([""])
+        both = None if shown is None else shown.repeat(2, 1, 1, 1)
 
         @torch.no_grad()
         def predict(x: Tensor, sigma: Tensor) -> Tensor:
             rows = len(x)
             contexts = cond.expand(rows, -1, -1)
             if cfg == 1.0:
-                return self.predict(x, sigma, contexts)
+                return self.predict(x, sigma, contexts, shown)
             contexts = torch.cat([uncond.expand(rows, -1, -1), contexts])
-            x_0_uncond, x_0 = self.predict(x.repeat(2, 1, 1, 1), sigma.repeat(2), contexts).chunk(2)
+            x_0_uncond, x_0 = self.predict(x.repeat(2, 1, 1, 1), sigma.repeat(2), contexts, both).chunk(2)
             return guided(x_0_uncond, x_0, cfg)
 
         return predict

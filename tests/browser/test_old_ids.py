@@ -43,5 +43,7 @@ def test_nodes_of_old_ids_are_replaced_with_their_links_and_values(empty_page, o
     page.wait_for_function("() => app.graph.nodes.every(node => node.type in LiteGraph.registered_node_types)")
     file = json.loads((WORKFLOWS / "api" / f"{name}.json").read_text(encoding="utf-8"))
     assert empty_page.exported() == file  # which other tests run
-    # Of missing nodes the front end asks the registry, which is out of reach here.
-    assert [error for error in empty_page.errors if "https://api.comfy.org/nodes?" not in error] == []
+    # Of missing nodes the front end asks the registry, which is out of reach here; the one of 1.58 may draw a node once
+    # more while it is replaced.
+    of_host = ("https://api.comfy.org/nodes?", "NullGraphError")
+    assert [error for error in empty_page.errors if not any(part in error for part in of_host)] == []

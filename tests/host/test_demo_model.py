@@ -126,7 +126,7 @@ def test_the_edit_model_is_the_hosts(pack):
     assert torch.equal(shown, picture)
     sigma, context = torch.tensor([0.5, 3.0]), demo.encode(["make it red", "move it into the sea"])
     with torch.no_grad():
-        ours = denoise(lambda x, t, c: demo.network(torch.cat([x, picture], dim=1), t, c), x, sigma, context)
+        ours = demo.predict(x, sigma, context, picture)
         host = model.apply_model(x, sigma, c_concat=picture, c_crossattn=context)
     torch.testing.assert_close(ours, host, atol=1e-5, rtol=1e-4)
 

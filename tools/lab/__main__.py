@@ -30,8 +30,8 @@ from . import sheet, train
 from .classifier import load_classifier
 from .edits import KINDS, PAIRS, choose_edits, choose_two_edits, image_of
 from .evaluate import evaluate, mask_found, two_edits, words_find_objects
-from .methods import BY_NAME, FLOW_METHODS, METHODS
-from .settings import LabSettings, PromptToPrompt
+from .methods import BY_NAME, methods_of
+from .settings import Keep, LabSettings, PromptToPrompt
 
 S = TypeVar("S", LabSettings, PromptToPrompt)
 
@@ -89,6 +89,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--eta", type=float, nargs="+", help="each method once with each of these")
     command.add_argument("--steps", type=int, nargs="+", help="each method once with each of these numbers of steps")
     command.add_argument("--order", type=int, choices=(1, 2), nargs="+", help="each method once with each of these")
+    what = "each method once with Keep Image at each of these tolerances; inf holds everywhere"
+    command.add_argument("--keep", type=float, nargs="+", metavar="TOLERANCE", help=what)
+    command.add_argument("--keep-amount", type=float, default=1.0, help="... its amount")
+    command.add_argument("--keep-end", type=float, default=1.0, help="... the share of the run until which it acts")
     command.add_argument("--kind", choices=KINDS, action="append", help="only this kind of edit (repeatable)")
     command.add_argument("--skip", type=float, help="fraction of the steps to skip, for all methods")
     command.add_argument("--cfg", type=float, help="guidance of the target prompt, for all methods")
@@ -218,7 +222,7 @@ def run_evaluate(args: argparse.Namespace) -> None:
     if args.method:
         chosen = [BY_NAME[name] for name in args.method]
     else:
-        chosen = [*METHODS, *(FLOW_METHODS if model.is_flow else ())]
+        chosen = methods_of(model)
         if find_comfyui() is None:
             left_out = ", ".join(method.name for method in chosen if method.needs_comfyui)
             print(f"Without ComfyUI (set COMFYUI_PATH to its folder) the table lacks: {left_out}", file=sys.stderr)
@@ -239,6 +243,13 @@ def run_evaluate(args: argparse.Namespace) -> None:
                 for label, (method, settings) in runs.items()
                 for value in values
             }
+    if args.keep:
+        keep = Keep(args.keep_amount, end=args.keep_end)
+        runs = {
+            f"{label}, kept {value:g}": (method, replace(settings, keep=replace(keep, tolerance=value)))
+            for label, (method, settings) in runs.items()
+            for value in args.keep
+        }
     print(f"{len(edits)} edits, {scenes} scenes", flush=True)
     print(evaluate(model, load_classifier(), edits, runs))
 

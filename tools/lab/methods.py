@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ddpm_core import manipulation, masks, trajectories
+from ddpm_core.anchor import anchored
 from ddpm_core.denoiser import Denoiser
 from ddpm_core.editing import PairDenoiser
 from ddpm_core.guidance import Guidance, SourceGuidance, from_source
@@ -20,12 +21,12 @@ from ddpm_core.sampling import generate, pure_noise, sample
 from ddpm_core.schedule import NoiseSchedule
 from demo.autoencoder import FACTOR
 from demo.model import DemoModel
-from demo.scenes import SIZE
+from demo.scenes import SIZE, instruction
 
 from . import flow_edits
 from .by_nodes import ByNodes, DemoNodes, nodes_of
 from .edits import Edit, image_of
-from .settings import LabSettings
+from .settings import Keep, LabSettings
 
 Way = Callable[[DemoModel, list[Edit], Tensor, LabSettings], Tensor]
 """(model, edits, source latents (B, C, H, W), settings) -> edited latents (B, C, H, W)."""
@@ -85,7 +86,8 @@ def ground_truth(model: DemoModel, edits: list[Edit], latents: Tensor, settings:
 
 def edit_friendly(model: DemoModel, edits: list[Edit], latents: Tensor, settings: LabSettings) -> Tensor:
     """The paper: independent noise for every step, Eq. 6."""
-    return sample(target_denoiser(model, edits, settings), edit_friendly_maps(model, edits, latents, settings))
+    lead = kept(target_denoiser(model, edits, settings), latents, settings)
+    return sample(lead, edit_friendly_maps(model, edits, latents, settings))
 
 
 def guided_by_source(
@@ -111,7 +113,7 @@ def edit_friendly_masked(model: DemoModel, edits: list[Edit], latents: Tensor, s
     """The same within the mask of the difference of the two prompts (arXiv 2210.11427)."""
     mask = masks.cut(difference_heat(model, edits, latents, settings), settings.mask.threshold)
     noise_maps = edit_friendly_maps(model, edits, latents, settings)
-    return sample(target_denoiser(model, edits, settings), noise_maps, mask=mask)
+    return sample(kept(target_denoiser(model, edits, settings), latents, settings), noise_maps, mask=mask)
 
 
 def cycle_diffusion(model: DemoModel, edits: list[Edit], latents: Tensor, settings: LabSettings) -> Tensor:
@@ -123,6 +125,41 @@ def cycle_diffusion(model: DemoModel, edits: list[Edit], latents: Tensor, settin
 def ddim(model: DemoModel, edits: list[Edit], latents: Tensor, settings: LabSettings) -> Tensor:
     """Textbook DDIM inversion (arXiv 2010.02502)."""
     return sample(target_denoiser(model, edits, settings), _ddim_maps(model, edits, latents, settings))
+
+
+def instructed(model: DemoModel, edits: list[Edit], latents: Tensor, settings: LabSettings) -> Tensor:
+    """An edit model as the host's own sampler runs it: shown the image, from noise, or from the image noised so far."""
+    schedule = settings.levels_to_run()
+    start = trajectories.edit_friendly_state(latents, schedule, seeds_of(edits), 0)
+    if not settings.skip_steps:
+        start = pure_noise(latents, schedule, seeds_of(edits))
+    return generate(_instructed_denoiser(model, edits, latents, settings), start, schedule, seeds_of(edits)).image
+
+
+def instructed_maps(model: DemoModel, edits: list[Edit], latents: Tensor, settings: LabSettings) -> Tensor:
+    """An edit model through noise maps without a call: one that sees the image predicts it, D_src = x_0."""
+    schedule = settings.levels_to_run()
+    states = trajectories.edit_friendly(latents, schedule, seeds_of(edits))
+    noise_maps = invert(lambda x, sigma: latents, states, schedule, skipped=settings.skip_steps)
+    return sample(_instructed_denoiser(model, edits, latents, settings), noise_maps)
+
+
+def _instructed_denoiser(model: DemoModel, edits: list[Edit], latents: Tensor, settings: LabSettings) -> Denoiser:
+    if not model.is_shown_pictures:
+        raise ValueError("this method is of edit models, and these weights are of none: give others by --weights")
+    asked = [instruction(edit.source, edit.kind, getattr(edit.target, edit.kind)) for edit in edits]
+    return kept(model.denoiser(asked, settings.cfg_target, latents), latents, settings)
+
+
+def kept(denoiser: Denoiser, latents: Tensor, settings: LabSettings) -> Denoiser:
+    """The predictor with `settings.keep`, for the first part of the run."""
+    keep = settings.keep
+    if keep is None:
+        return denoiser
+    holding = anchored(denoiser, keep.anchor(), latents)
+    levels = settings.schedule()
+    until = float("-inf") if keep.end == 1 else levels.step(round(keep.end * levels.steps)).sigma
+    return lambda x, sigma: (holding if sigma.max() > until else denoiser)(x, sigma)
 
 
 def sdedit(model: DemoModel, edits: list[Edit], latents: Tensor, settings: LabSettings) -> Tensor:
@@ -335,4 +372,29 @@ FLOW_METHODS = (
     LabMethod("Uni-Edit", uni_edit, rows={"": LabSettings(skip=0.4)}),
     LabMethod("ChordEdit", chord_edit),
 )
-BY_NAME = {method.name: method for method in (*METHODS, *FLOW_METHODS)}
+# An edit model decides by itself what it keeps, so a run is from noise; users lower denoise where it keeps too little.
+_EDIT_MODEL = LabSettings(skip=0.0, eta=0.0)
+_LESS = replace(_EDIT_MODEL, skip=0.4)
+EDIT_MODEL_METHODS = (
+    GROUND_TRUTH,
+    LabMethod(
+        "edit model",
+        instructed,
+        rows={"": _EDIT_MODEL, ", denoise 0.6": _LESS, ", kept": replace(_EDIT_MODEL, keep=Keep())},
+    ),
+    LabMethod(
+        "edit model + maps",
+        instructed_maps,
+        rows={"": LabSettings(), ", kept": LabSettings(keep=Keep())},
+    ),
+)
+
+
+def methods_of(model: DemoModel) -> list[LabMethod]:
+    """Those that make sense of a model."""
+    if model.is_shown_pictures:
+        return [*EDIT_MODEL_METHODS]
+    return [*METHODS, *(FLOW_METHODS if model.is_flow else ())]
+
+
+BY_NAME = {method.name: method for method in (*METHODS, *FLOW_METHODS, *EDIT_MODEL_METHODS)}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
 
 from ddpm_core import NoiseSchedule
+from ddpm_core.anchor import Anchor
 from demo.network import flow_sigmas, sgm_uniform_flow_sigmas, sgm_uniform_sigmas, uniform_sigmas
 
 # bfloat16 doubles the speed of a CPU that has instructions for it and takes ten times as long on one that has not.
@@ -64,6 +66,23 @@ class SeveralEdits:
 
 
 @dataclass(frozen=True)
+class Keep:
+    """How predictions are pulled towards the image, as the node Keep Image has it.
+
+    Args:
+        tolerance: how far from the image agrees; infinite for one pull everywhere.
+        end: the share of the run until which it acts.
+    """
+
+    amount: float = 1.0
+    tolerance: float = 0.15
+    end: float = 1.0
+
+    def anchor(self) -> Anchor:
+        return Anchor(self.amount, self.tolerance if math.isfinite(self.tolerance) else None)
+
+
+@dataclass(frozen=True)
 class LabSettings:
     """How an edit is run. `skip` is the fraction of the steps that is skipped (T_skip / T).
 
@@ -79,6 +98,7 @@ class LabSettings:
     mask: DifferenceMask = DifferenceMask()
     p2p: PromptToPrompt = PromptToPrompt()
     several: SeveralEdits = SeveralEdits()
+    keep: Keep | None = None
     guidance_weight: float = 0.3  # of the gradient of zero-shot image-to-image (arXiv 2302.03027)
     noise_shift: int = 1
     clip_last: float = 0.121

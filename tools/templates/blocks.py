@@ -18,7 +18,7 @@ TARGET_COLORS = {"color": "#232", "bgcolor": "#353"}
 TEXT_ROOM = 8  # for a prompt of two lines
 IMAGE_ROOM = 240
 RESULT_WIDTH = 266
-COMPARED_WIDTH, COMPARED_ROOM, SAVED_ROOM = 420, 280, 120
+COMPARED_WIDTH, COMPARED_ROOM, SAVED_ROOM = 400, 240, 90
 PREVIEW_WIDTH = 230  # a little more than the least that Nodes 2.0 gives a node
 
 TUNED, TUNED_COLOR = LabSettings(), ColorEdit()

@@ -30,7 +30,7 @@ BLUEPRINT_FOLDER = PACK / "subgraphs"
 # What Nodes 2.0 of 0.17.0 draws is larger than what newer front ends draw in the room that a file gives a node, so
 # 0.17.0 enlarges the graph too, by 1.2. This is a little less, for newer ones have nodes with a row more.
 LARGER = 1.15
-MORE_TEXT = 16  # newer front ends set the text of a note some pixels taller
+MORE_TEXT = 24  # newer front ends set the text of a note some pixels taller
 LIBRARY = "edit-friendly DDPM"  # the folder of the blueprints in the host's library
 Heights = dict[str, dict[int, int]]  # by renderer and id: of the room that a node takes below its title bar
 SCRIPT = (Path(__file__).parent / "page.js").read_text(encoding="utf-8")

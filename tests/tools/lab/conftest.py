@@ -36,6 +36,12 @@ def untrained() -> DemoModel:
 
 
 @pytest.fixture(scope="module")
+def edit_model() -> DemoModel:
+    torch.manual_seed(0)
+    return small(UNet(UNetConfig(in_channels=8, model_channels=32)))
+
+
+@pytest.fixture(scope="module")
 def flow() -> DemoModel:
     torch.manual_seed(0)
     network = Flux(FluxConfig(hidden_size=96, num_heads=2, depth=1, depth_single_blocks=1))
