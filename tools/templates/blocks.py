@@ -18,7 +18,7 @@ TARGET_COLORS = {"color": "#232", "bgcolor": "#353"}
 TEXT_ROOM = 8  # for a prompt of two lines
 IMAGE_ROOM = 240
 RESULT_WIDTH = 266
-COMPARED_WIDTH, COMPARED_ROOM, SAVED_ROOM = 400, 240, 90
+COMPARED_WIDTH, COMPARED_ROOM, SAVED_ROOM = 300, 150, 240
 PREVIEW_WIDTH = 230  # a little more than the least that Nodes 2.0 gives a node
 
 TUNED, TUNED_COLOR = LabSettings(), ColorEdit()
@@ -169,7 +169,7 @@ class DemoScene(DemoPipeline):
         """
         shown = self.shown(first[0], first[1]["latent"])
         saved = self.saved(second[0], second[1]["latent"], filename_prefix, PREVIEW_WIDTH)
-        sampled = Group(f"{number}  Sample", SAMPLE, [[first[1]], [second[1]]])
+        sampled = Group(f"{number}  Sample", SAMPLE, [[first[1], second[1]]])
         results = [[original(self.image["image"]), *shown], saved]
         return [[sampled], [Group(f"{number + 1}  Results", RESULT, results)]]
 
@@ -224,11 +224,11 @@ def pasted_under(mask: Wire, edited: Output, image: Wire) -> Node:
 
 
 def compared(image: Wire, edited: Output, filename_prefix: str) -> list[Node]:
-    """One view of a picture before and after, with a slider between, and the file of the second."""
+    """The file of an edited picture, and both under one slider, which Nodes 2.0 alone shows."""
     both = {"image_a": image, "image_b": edited}
     saved = save("Edited", edited, filename_prefix, COMPARED_WIDTH)
     saved.room = SAVED_ROOM
-    return [Node("ImageCompare", "Before and after", both, COMPARED_WIDTH, room=COMPARED_ROOM), saved]
+    return [saved, Node("ImageCompare", "Before and after", both, COMPARED_WIDTH, room=COMPARED_ROOM)]
 
 
 def preview(title: str, image: Output, width: int = PREVIEW_WIDTH, room: int = 0) -> Node:

@@ -68,7 +68,7 @@ class Note:
     running text very small."""
 
     name: str
-    width: int = 300
+    width: int = 250
     title: str = "Read me"
 
     @property

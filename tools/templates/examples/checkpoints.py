@@ -167,7 +167,7 @@ def _text_edit(
 
 def loaded(model: dict[str, str], title: str = "Model") -> tuple[Node, Pipeline]:
     """The loader of a checkpoint, and what is built from it."""
-    loader = Node("CheckpointLoaderSimple", title, {"ckpt_name": model["name"]}, width=290, models=[model])
+    loader = Node("CheckpointLoaderSimple", title, {"ckpt_name": model["name"]}, width=270, models=[model])
     return loader, Pipeline(loader["MODEL"], loader["CLIP"], loader["VAE"])
 
 
