@@ -18,7 +18,8 @@ TARGET_COLORS = {"color": "#232", "bgcolor": "#353"}
 TEXT_ROOM = 8  # for a prompt of two lines
 IMAGE_ROOM = 240
 RESULT_WIDTH = 266
-COMPARED_WIDTH, COMPARED_ROOM, SAVED_ROOM = 300, 150, 240
+COMPARED_WIDTH, COMPARED_ROOM, SAVED_ROOM = 300, 110, 220
+NARROW_NOTE = 250  # where a graph has five groups beside it
 PREVIEW_WIDTH = 230  # a little more than the least that Nodes 2.0 gives a node
 
 TUNED, TUNED_COLOR = LabSettings(), ColorEdit()
@@ -65,10 +66,10 @@ class Pipeline:
     def decode(self, samples: Output) -> Node:
         return Node("VAEDecode", "Decode", {"samples": samples, "vae": self.vae}, collapsed=True)
 
-    def compared(self, image: Wire, samples: Output, filename_prefix: str) -> list[Node]:
+    def compared(self, image: Wire, samples: Output, filename_prefix: str, width: int = COMPARED_WIDTH) -> list[Node]:
         """From a latent to a file, and to one view of the picture before and after."""
         decoded = self.decode(samples)
-        return [decoded, *compared(image, decoded["IMAGE"], filename_prefix)]
+        return [decoded, *compared(image, decoded["IMAGE"], filename_prefix, width)]
 
     def invert(
         self,
@@ -223,12 +224,12 @@ def pasted_under(mask: Wire, edited: Output, image: Wire) -> Node:
     return Node("ImageCompositeMasked", "Paste", inputs, collapsed=True)
 
 
-def compared(image: Wire, edited: Output, filename_prefix: str) -> list[Node]:
+def compared(image: Wire, edited: Output, filename_prefix: str, width: int = COMPARED_WIDTH) -> list[Node]:
     """The file of an edited picture, and both under one slider, which Nodes 2.0 alone shows."""
     both = {"image_a": image, "image_b": edited}
-    saved = save("Edited", edited, filename_prefix, COMPARED_WIDTH)
+    saved = save("Edited", edited, filename_prefix, width)
     saved.room = SAVED_ROOM
-    return [saved, Node("ImageCompare", "Before and after", both, COMPARED_WIDTH, room=COMPARED_ROOM)]
+    return [saved, Node("ImageCompare", "Before and after", both, width, room=COMPARED_ROOM)]
 
 
 def preview(title: str, image: Output, width: int = PREVIEW_WIDTH, room: int = 0) -> Node:

@@ -68,7 +68,7 @@ class Note:
     running text very small."""
 
     name: str
-    width: int = 250
+    width: int = 300
     title: str = "Read me"
 
     @property

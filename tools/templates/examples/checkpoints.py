@@ -8,6 +8,7 @@ from ..blocks import (
     IMAGE,
     IMAGE_ROOM,
     INVERT,
+    NARROW_NOTE,
     RESULT,
     SAMPLE,
     SOURCE_COLORS,
@@ -93,7 +94,7 @@ def text_edit_p2p() -> Workflow:
     edit = pipeline.sample("Edit", invert, words["target"], empty, **held)
     return Workflow(
         [
-            [Note("text_edit_p2p")],
+            [Note("text_edit_p2p", NARROW_NOTE)],
             [Group("1  Image and model", IMAGE, [[loader, image, scale, encoded]])],
             [Group("2  Words", WORDS, [[source, target, words, empty]])],
             [Group("3  Invert", INVERT, [[invert]])],
@@ -121,7 +122,7 @@ def text_edit_sam3_mask() -> Workflow:
     results = [edited, pasted, *compared(scale["IMAGE"], pasted["IMAGE"], "text_edit_sam3_mask")]
     return Workflow(
         [
-            [Note("text_edit_sam3_mask")],
+            [Note("text_edit_sam3_mask", NARROW_NOTE)],
             [Group("1  Image and model", IMAGE, [[loader, image, scale, encoded]])],
             [Group("2  Where", WORDS, [[finder, words, found, shown]])],
             [Group("3  Words", WORDS, [[source, target, empty]])],
@@ -155,7 +156,7 @@ def _text_edit(
     sampled = pipeline.sample("Edit", invert, target, source if few_steps else empty, **edit)
     return Workflow(
         [
-            [Note(name)],
+            [Note(name, NARROW_NOTE)],
             [Group("1  Image and model", IMAGE, [[loader, image, scale, encoded]])],
             [Group("2  Words", WORDS, [[source, target, empty]])],
             [Group("3  Invert", INVERT, [[invert]])],

@@ -171,7 +171,7 @@ def _text_edit(name: str, model: dict[str, str], preset: str, **values: float) -
             [Group("1  Image and model", IMAGE, [[loader, image, crop, encoded]])],
             [Group("2  Words and settings", WORDS, [[source, target, empty, settings]])],
             [Group("3  Edit", SAMPLE, [[edit]])],
-            [Group("4  Result", RESULT, [pipeline.compared(crop["IMAGE"], edit["latent"], name)])],
+            [Group("4  Result", RESULT, [pipeline.compared(crop["IMAGE"], edit["latent"], name, width=400)])],
         ]
     )
 

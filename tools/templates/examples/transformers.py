@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..blocks import IMAGE, IMAGE_ROOM, INVERT, RESULT, SAMPLE, WORDS, conditioning
+from ..blocks import IMAGE, IMAGE_ROOM, INVERT, NARROW_NOTE, RESULT, SAMPLE, WORDS, conditioning
 from ..graph import Group, Node, Note, Output, Workflow
 from .checkpoints import GIRL, GIRL_IN_SNOW, cropped, file_of, loaded_apart
 from .edit_models import FLUX_VAE, KLEIN_CLIP, KLEIN_VAE, QWEN_CLIP, QWEN_VAE, T5
@@ -125,4 +125,5 @@ class _Graph:
         ]
         shown = enumerate((group for group in groups if group[2]), 1)
         columns = [[Group(f"{number}  {title}", color, [list(nodes)])] for number, (title, color, nodes) in shown]
-        return Workflow([[Note(name)], *columns])
+        note = Note(name, NARROW_NOTE) if invert else Note(name)
+        return Workflow([[note], *columns])
