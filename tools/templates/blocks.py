@@ -170,7 +170,7 @@ class DemoScene(DemoPipeline):
         """
         shown = self.shown(first[0], first[1]["latent"])
         saved = self.saved(second[0], second[1]["latent"], filename_prefix, PREVIEW_WIDTH)
-        sampled = Group(f"{number}  Sample", SAMPLE, [[first[1], second[1]]])
+        sampled = Group(f"{number}  Sample", SAMPLE, [[first[1]], [second[1]]])
         results = [[original(self.image["image"]), *shown], saved]
         return [[sampled], [Group(f"{number + 1}  Results", RESULT, results)]]
 
