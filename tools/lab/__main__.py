@@ -89,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--eta", type=float, nargs="+", help="each method once with each of these")
     command.add_argument("--steps", type=int, nargs="+", help="each method once with each of these numbers of steps")
     command.add_argument("--order", type=int, choices=(1, 2), nargs="+", help="each method once with each of these")
-    what = "each method once with Keep Image at each of these tolerances; inf holds everywhere"
+    what = "each method that can be held once with Keep Image at each of these tolerances; inf holds everywhere"
     command.add_argument("--keep", type=float, nargs="+", metavar="TOLERANCE", help=what)
     command.add_argument("--keep-amount", type=float, default=1.0, help="... its amount")
     command.add_argument("--keep-end", type=float, default=1.0, help="... the share of the run until which it acts")
@@ -244,10 +244,13 @@ def run_evaluate(args: argparse.Namespace) -> None:
                 for value in values
             }
     if args.keep:
+        if free := [method.name for method in chosen if args.method and not method.held]:
+            raise ValueError(f"Keep Image is not measured with {', '.join(free)}: leave out --keep or the method")
         keep = Keep(args.keep_amount, end=args.keep_end)
         runs = {
             f"{label}, kept {value:g}": (method, replace(settings, keep=replace(keep, tolerance=value)))
             for label, (method, settings) in runs.items()
+            if method.held and settings.keep is None
             for value in args.keep
         }
     print(f"{len(edits)} edits, {scenes} scenes", flush=True)

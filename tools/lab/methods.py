@@ -48,6 +48,7 @@ class LabMethod:
         rows: of the table of `evaluate`: its settings by what is added to the name.
         plotted: at which of `strengths` Fig. 15 shows it.
         strengths: skip and guidance by name.
+        held: whether it reads `keep` of its settings.
     """
 
     name: str
@@ -56,6 +57,7 @@ class LabMethod:
     rows: Mapping[str, LabSettings] = field(default_factory=lambda: {"": LabSettings()})
     plotted: Sequence[str] = ALL
     strengths: Mapping[str, tuple[float, float]] = field(default_factory=lambda: STRENGTHS)
+    held: bool = False
 
     @property
     def needs_comfyui(self) -> bool:
@@ -290,7 +292,7 @@ def seeds_of(edits: Sequence[Edit]) -> list[int]:
 # Guidance and skip were tuned on the edits of TUNE_SEED. SDEdit has no source to hold on to, so it is shown at the same
 # skip and at a larger one, where it keeps more.
 GROUND_TRUTH = LabMethod("ground truth", ground_truth, plotted=())
-EDIT_FRIENDLY = LabMethod("edit friendly", edit_friendly, ByNodes("EditFriendlyInvert", DemoNodes.sample))
+EDIT_FRIENDLY = LabMethod("edit friendly", edit_friendly, ByNodes("EditFriendlyInvert", DemoNodes.sample), held=True)
 CYCLE_DIFFUSION = LabMethod("CycleDiffusion", cycle_diffusion)
 DDIM = LabMethod("DDIM", ddim, ByNodes("EditFriendlyDDIMInvert", DemoNodes.sample))
 P2P = LabMethod("P2P + edit friendly", by_nodes=ByNodes("EditFriendlyInvert", DemoNodes.prompt_to_prompt))
@@ -310,7 +312,7 @@ ZERO_SHOT_DDIM = LabMethod(
 METHODS = (
     GROUND_TRUTH,
     EDIT_FRIENDLY,
-    LabMethod("edit friendly + mask", edit_friendly_masked),
+    LabMethod("edit friendly + mask", edit_friendly_masked, held=True),
     LabMethod("edit friendly, source as negative", partial(guided_by_source, kind="source as negative")),
     LabMethod("edit friendly, h-Edit", partial(guided_by_source, kind="h-Edit")),
     # as in TurboEdit, and without what it adds for models that are distilled to few steps, which this one is not
@@ -345,7 +347,7 @@ METHODS = (
 )
 _FLOW_EDIT, _RF = LabSettings(eta=0.0, skip=0.36), LabSettings(eta=0.0)
 FLOW_METHODS = (
-    LabMethod("FlowEdit", edit_friendly, rows={"": _RF}),
+    LabMethod("FlowEdit", edit_friendly, rows={"": _RF}, held=True),
     LabMethod(
         "rising strength",
         partial(flow_edit, lead=lambda m, s: flow_edits.rising(m, s.cfg_target, 1 - s.skip)),
@@ -381,11 +383,13 @@ EDIT_MODEL_METHODS = (
         "edit model",
         instructed,
         rows={"": _EDIT_MODEL, ", denoise 0.6": _LESS, ", kept": replace(_EDIT_MODEL, keep=Keep())},
+        held=True,
     ),
     LabMethod(
         "edit model + maps",
         instructed_maps,
         rows={"": LabSettings(), ", kept": LabSettings(keep=Keep())},
+        held=True,
     ),
 )
 

@@ -416,7 +416,7 @@ def train_edit(out: Path, weights: Path, latents: Path, pairs: Path, config: Edi
     copy_smaller(start, model)
     for each in (model, ema):
         each.autoencoder.requires_grad_(False)
-    model.network.compile()
+    # not compiled: with 8 channels of input the first steps of what PyTorch 2.11 compiles for a CPU gave NaN
 
     def loss_of(step: int, generator: torch.Generator) -> dict[str, Tensor]:
         index = torch.randint(len(x), (config.batch,), generator=generator)

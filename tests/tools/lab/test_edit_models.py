@@ -68,7 +68,10 @@ def test_the_command_line_measures_what_makes_sense_of_the_weights(edit_model, u
     rows = {line.split(", steps 4 ")[0] for line in capsys.readouterr().out.splitlines() if " all " in line}
     assert rows == {method.name + more for method in EDIT_MODEL_METHODS for more in method.rows}
     assert lab.main([*command, "--method", "edit model", "--keep", "0.1", "inf", "--keep-end", "0.5"]) == 0
-    assert "edit model, kept, steps 4, kept inf" in capsys.readouterr().out
+    rows = {line.split("  ")[0] for line in capsys.readouterr().out.splitlines() if " all " in line}
+    assert rows == {f"edit model{more}, steps 4, kept {at}" for more in ("", ", denoise 0.6") for at in ("0.1", "inf")}
     monkeypatch.setattr(lab, "load_model", lambda path: untrained)
+    assert lab.main([*command, "--method", "DDIM", "--keep", "0.1"]) == 1
+    assert "Keep Image is not measured with DDIM" in capsys.readouterr().err
     assert lab.main([*command, "--method", "edit model"]) == 1
     assert "these weights are of none: give others by --weights" in capsys.readouterr().err

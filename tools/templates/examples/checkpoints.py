@@ -31,21 +31,9 @@ def file_of(repository: str, path: str, directory: str = "") -> dict[str, str]:
     return {"name": name, "url": url, "directory": directory or folder}
 
 
-SD15_MODEL = {
-    "name": "v1-5-pruned-emaonly-fp16.safetensors",
-    "url": f"{HUGGING_FACE}/Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/v1-5-pruned-emaonly-fp16.safetensors",
-    "directory": "checkpoints",
-}
-SDXL_MODEL = {
-    "name": "sd_xl_base_1.0.safetensors",
-    "url": f"{HUGGING_FACE}/stabilityai/stable-diffusion-xl-base-1.0/resolve/main/sd_xl_base_1.0.safetensors",
-    "directory": "checkpoints",
-}
-TURBO_MODEL = {
-    "name": "sd_xl_turbo_1.0_fp16.safetensors",
-    "url": f"{HUGGING_FACE}/stabilityai/sdxl-turbo/resolve/main/sd_xl_turbo_1.0_fp16.safetensors",
-    "directory": "checkpoints",
-}
+SD15_MODEL = file_of("Comfy-Org/stable-diffusion-v1-5-archive", "v1-5-pruned-emaonly-fp16.safetensors", "checkpoints")
+SDXL_MODEL = file_of("stabilityai/stable-diffusion-xl-base-1.0", "sd_xl_base_1.0.safetensors", "checkpoints")
+TURBO_MODEL = file_of("stabilityai/sdxl-turbo", "sd_xl_turbo_1.0_fp16.safetensors", "checkpoints")
 ILLUSTRIOUS_MODEL = file_of("OnomaAIResearch/Illustrious-XL-v2.0", "Illustrious-XL-v2.0.safetensors", "checkpoints")
 SAM3_MODEL = file_of("Comfy-Org/sam3.1", "checkpoints/sam3.1_multiplex_fp16.safetensors")
 

@@ -17,19 +17,12 @@ from ..blocks import (
     Pipeline,
 )
 from ..graph import Group, Node, Note, Workflow
-from .checkpoints import GIRL, GIRL_IN_SNOW, HUGGING_FACE, cropped, file_of, loaded, loaded_apart
+from .checkpoints import GIRL, GIRL_IN_SNOW, cropped, file_of, loaded, loaded_apart
 
-SD3_MODEL = {
-    "name": "sd3.5_medium_incl_clips_t5xxlfp8scaled.safetensors",
-    "url": f"{HUGGING_FACE}/Comfy-Org/stable-diffusion-3.5-fp8/resolve/main/"
-    "sd3.5_medium_incl_clips_t5xxlfp8scaled.safetensors",
-    "directory": "checkpoints",
-}
-FLUX_MODEL = {
-    "name": "flux1-dev-fp8.safetensors",
-    "url": f"{HUGGING_FACE}/Comfy-Org/flux1-dev/resolve/main/flux1-dev-fp8.safetensors",
-    "directory": "checkpoints",
-}
+SD3_MODEL = file_of(
+    "Comfy-Org/stable-diffusion-3.5-fp8", "sd3.5_medium_incl_clips_t5xxlfp8scaled.safetensors", "checkpoints"
+)
+FLUX_MODEL = file_of("Comfy-Org/flux1-dev", "flux1-dev-fp8.safetensors", "checkpoints")
 _WAN = "Comfy-Org/Wan_2.1_ComfyUI_repackaged"
 WAN_MODEL = file_of(_WAN, "split_files/diffusion_models/wan2.1_t2v_1.3B_fp16.safetensors")
 WAN_CLIP = file_of(_WAN, "split_files/text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors")
@@ -39,11 +32,7 @@ HIGH_NOISE, LOW_NOISE = (
     file_of(_WAN22, f"split_files/diffusion_models/wan2.2_t2v_{level}_noise_14B_fp8_scaled.safetensors")
     for level in ("high", "low")
 )
-ACE_MODEL = {
-    "name": "ace_step_v1_3.5b.safetensors",
-    "url": f"{HUGGING_FACE}/Comfy-Org/ACE-Step_ComfyUI_repackaged/resolve/main/all_in_one/ace_step_v1_3.5b.safetensors",
-    "directory": "checkpoints",
-}
+ACE_MODEL = file_of("Comfy-Org/ACE-Step_ComfyUI_repackaged", "all_in_one/ace_step_v1_3.5b.safetensors", "checkpoints")
 VIDEO, SOUND = "video.mp4", "sound.flac"
 PLAYER_ROOM = 250  # a little more than the least that the front end gives a player
 AUDIO_ROOM = 60
