@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from run import threads
 
 from ..batch.server import ComfyServer
 from ..comfyui import find_comfyui
@@ -67,6 +70,7 @@ def temporary_server() -> Iterator[ComfyServer]:
     comfyui = find_comfyui()
     if comfyui is None:
         sys.exit("This needs ComfyUI: set COMFYUI_PATH to its folder.")
+    os.environ |= threads(2)  # beside a browser, PyTorch's threads wait for each other, and a run takes minutes
     with tempfile.TemporaryDirectory() as base:
         furnish(Path(base), comfyui)
         with ComfyServer(comfyui, Path(base), log=Path(base) / "server.log") as server:
