@@ -26,12 +26,13 @@ from demo.weights import WEIGHTS
 from ..comfyui import find_comfyui, version_of
 from ..evaluation.pictures import decoded
 from ..host import NeedsComfyUI
-from . import sheet, train
+from . import sheet
 from .classifier import load_classifier
 from .edits import KINDS, PAIRS, choose_edits, choose_two_edits, image_of
 from .evaluate import evaluate, mask_found, two_edits, words_find_objects
 from .methods import BY_NAME, methods_of
 from .settings import Keep, LabSettings, PromptToPrompt
+from .training.commands import add_parts, run_part
 
 S = TypeVar("S", LabSettings, PromptToPrompt)
 
@@ -124,8 +125,8 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=run_figures)
 
     command = commands.add_parser("train", help="train the weights again, part by part")
-    train.add_parts(command)
-    command.set_defaults(run=train.run_part)
+    add_parts(command)
+    command.set_defaults(run=run_part)
     return parser
 
 

@@ -25,7 +25,8 @@ from tools.lab.figures.subjects import Sizes, Subjects, generate_pictures
 from tools.lab.methods import EDIT_FRIENDLY, GROUND_TRUTH, P2P, PLUG_AND_PLAY
 from tools.lab.settings import VASE, ColorEdit, LabSettings, PromptToPrompt
 from tools.lab.sheet import EXAMPLES, by_core, recolored
-from tools.lab.train import WeightsConfig, held_out
+from tools.lab.training.autoencoder import held_out
+from tools.lab.training.networks import WeightsConfig
 
 SHA256 = {judge.WEIGHTS: "ee02adc061ddbf2d658e14adba7ca1b9e60d1b2dfd8a3bf005363871631fae1a"}
 SETTINGS = LabSettings(steps=20, skip=0.1)

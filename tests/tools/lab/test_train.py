@@ -12,11 +12,11 @@ from demo.autoencoder import Autoencoder
 from demo.model import load_model
 from demo.network import NUM_TIMESTEPS, alphas_cumprod
 from demo.scenes import TRAIN_SEED
-from tools.lab import losses, train
 from tools.lab.__main__ import main
 from tools.lab.classifier import HEADS, IGNORED, labels
-from tools.lab.losses import flow_loss, v_loss
-from tools.lab.train import fitted_latent_rgb, held_out, save_weights
+from tools.lab.training import autoencoder, commands, losses, networks, scenes
+from tools.lab.training.autoencoder import copy_smaller, fitted_latent_rgb, held_out, save_weights
+from tools.lab.training.losses import flow_loss, v_loss
 
 
 @pytest.mark.parametrize("loss", [v_loss, flow_loss])
@@ -54,32 +54,34 @@ def test_the_preview_is_the_best_linear_map_to_the_colors_of_cells():
 
 
 def test_the_parts_of_a_training_follow_on_each_other(tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "PART", 3)
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda network: None)  # which takes minutes
-    monkeypatch.setattr(train, "fitted_latent_rgb", lambda autoencoder: fitted_latent_rgb(autoencoder, 2))
-    scenes, latents, pairs = (tmp_path / name for name in ("scenes", "latents", "pairs"))
-    autoencoder, decoder, weights, edit, flow, out = (
+    monkeypatch.setattr(scenes, "PART", 3)
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda network, **_: None)  # which takes minutes
+    monkeypatch.setattr(commands, "fitted_latent_rgb", lambda model: fitted_latent_rgb(model, 2))
+    drawn, latents, pairs = (tmp_path / name for name in ("scenes", "latents", "pairs"))
+    encoder, decoder, weights, edit, flow, out = (
         tmp_path / f"{name}.safetensors" for name in ("autoencoder", "decoder", "weights", "edit", "flow", "out")
     )
-    assert main(["train", "scenes", "--parts", "1", "--folder", str(scenes)]) == 0
+    assert main(["train", "scenes", "--parts", "1", "--folder", str(drawn)]) == 0
     torch.manual_seed(0)
-    save_weights(Autoencoder(), autoencoder)
-    encoding = ["--autoencoder", str(autoencoder)]
-    assert main(["train", "latents", *encoding, "--scenes", str(scenes), "--out", str(latents)]) == 0
+    save_weights(Autoencoder(), encoder)
+    encoding = ["--autoencoder", str(encoder)]
+    assert main(["train", "latents", *encoding, "--scenes", str(drawn), "--out", str(latents)]) == 0
     assert main(["train", "pairs", *encoding, "--latents", str(latents), "--out", str(pairs)]) == 0
     with torch.enable_grad():  # ComfyUI, where it was started before, has switched it off
         for steps in (1, 2):  # the second goes on from the first
-            train.train_weights(weights, autoencoder, latents, train.WeightsConfig(steps=steps, batch=2), save_every=1)
-        train.train_edit(edit, weights, latents, pairs, train.EditConfig(steps=1, batch=2), save_every=1)
-        train.train_flow(flow, weights, latents, train.FlowConfig(steps=1, batch=2), save_every=1)
-        monkeypatch.setattr(train, "held_out", lambda model, count: held_out(model, 1))
-        train.train_autoencoder(
-            decoder, scenes, train.DecoderConfig(steps=1, batch=2), 1, start=autoencoder, decoder_only=True
+            networks.train_weights(
+                weights, encoder, latents, networks.WeightsConfig(steps=steps, batch=2), save_every=1
+            )
+        networks.train_edit(edit, weights, latents, pairs, networks.EditConfig(steps=1, batch=2), 1)
+        networks.train_flow(flow, weights, latents, networks.FlowConfig(steps=1, batch=2), 1)
+        monkeypatch.setattr(autoencoder, "held_out", lambda model, count: held_out(model, 1))
+        autoencoder.train_autoencoder(
+            decoder, drawn, autoencoder.DecoderConfig(steps=1, batch=2), 1, start=encoder, decoder_only=True
         )
     lines = [json.loads(line) for line in weights.with_suffix(".jsonl").read_text().splitlines()]
     assert [line["config"]["steps"] for line in lines if "config" in line] == [1, 2]
     assert [line["step"] for line in lines if "config" not in line] == [1, 2]
-    held, old, new = ("taesd_encoder.0.weight", load_file(autoencoder), load_file(decoder))
+    held, old, new = ("taesd_encoder.0.weight", load_file(encoder), load_file(decoder))
     assert torch.equal(new[held], old[held])
     assert not torch.equal(new["taesd_decoder.1.weight"], old["taesd_decoder.1.weight"])
     assert load_model(edit).network.config.in_channels == 8
@@ -92,7 +94,7 @@ def test_the_parts_of_a_training_follow_on_each_other(tmp_path, monkeypatch):
 def test_a_model_that_begins_as_a_smaller_one_does_the_same():
     torch.manual_seed(0)
     small, wide = Autoencoder(4), Autoencoder(6)
-    train.copy_smaller(small, wide)
+    copy_smaller(small, wide)
     image, more = torch.rand(1, 3, 16, 16), torch.randn(1, 2, 2, 2)
     with torch.no_grad():
         latent = small.encode(image)

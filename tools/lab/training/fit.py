@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..settings import FAST_BFLOAT16
 from .muon import Muon
-from .settings import FAST_BFLOAT16
 
 
 @dataclass(frozen=True)

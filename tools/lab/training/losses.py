@@ -13,7 +13,7 @@ from torch import Tensor
 
 from demo.network import NUM_TIMESTEPS, alphas_cumprod
 
-from .settings import FAST_BFLOAT16
+from ..settings import FAST_BFLOAT16
 
 Predictor = Callable[[Tensor, Tensor], Tensor]
 """A noisy x (B, C, H, W) and timesteps (B,) from 0 to 1000 -> what the network predicts (B, C, H, W)."""
