@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support.families_page import counts
+from support.families.page import counts
 from support.node_ids import LATER, NODE_IDS
 from tools.templates.examples import FILES
 

@@ -10,7 +10,7 @@ import torch
 
 from support.attention_edits import REFINED, REPLACED, ROUNDING, SOURCE, close, rows_of_calls
 from support.families import FAMILIES
-from support.family import TOKENS
+from support.families.family import TOKENS
 
 STEPS, CFG = 3, 3.5
 VALUES, KEYS_AND_VALUES = "values only", "keys and values"

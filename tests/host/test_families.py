@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from support.families import FAMILIES, NOT_SAMPLED
-from support.families_page import COLUMNS, Measured, write_page
+from support.families.page import COLUMNS, Measured, write_page
 from tools.comfyui import version_of
 
 SELECTION = (

@@ -16,7 +16,7 @@ import torch
 
 from run import NEWEST
 from support.families import FAMILIES
-from support.family import TOKENS, Family
+from support.families.family import TOKENS, Family
 from tools.benchmarks.random_weights import randomize
 
 API = Path(__file__).parents[2] / "workflows" / "api"

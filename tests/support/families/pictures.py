@@ -1,0 +1,405 @@
+"""Transformers of pictures, made tiny."""
+
+from __future__ import annotations
+
+import torch
+
+from support.families.common import (
+    DISTILLED,
+    FRAME,
+    IMAGE_16,
+    IMAGE_128,
+    LETTERS,
+    PADDED,
+    PIXELS,
+    VIDEO,
+    WITH_MASK,
+    WITH_POOLED,
+    beside,
+    left_half,
+    references,
+)
+from support.families.family import TOKENS, Family, Ids, Normal
+
+SD3 = {
+    "patch_size": 2,
+    "in_channels": 16,
+    "depth": 2,
+    "input_size": None,
+    "adm_in_channels": 32,
+    "num_patches": 1024,
+    "pos_embed_max_size": 32,
+    "pos_embed_scaling_factor": None,
+    "x_block_self_attn_layers": [],
+    "context_size": 32,
+    "context_embedder_config": {"target": "torch.nn.Linear", "params": {"in_features": 32, "out_features": 128}},
+}
+PIXART = {
+    "hidden_size": 96,
+    "depth": 1,
+    "num_heads": 2,
+    "caption_channels": 32,
+    "model_max_length": TOKENS,
+    "input_size": 40,
+    "pe_interpolation": 1,
+}
+HUNYUAN_DIT = {
+    "input_size": 8,
+    "hidden_size": 64,
+    "depth": 2,
+    "num_heads": 2,
+    "text_states_dim": 32,
+    "text_states_dim_t5": 32,
+    "text_len": TOKENS,
+    "text_len_t5": 9,
+}
+TWO_TEXTS = {"conditioning_mt5xl": Normal((1, 9, 32)), "attention_mask_mt5xl": torch.ones(1, 9)}
+FLUX = {
+    "in_channels": 16,
+    "out_channels": 16,
+    "vec_in_dim": 32,
+    "context_in_dim": 32,
+    "hidden_size": 64,
+    "mlp_ratio": 4.0,
+    "num_heads": 1,
+    "depth": 1,
+    "depth_single_blocks": 1,
+    "axes_dim": [16, 24, 24],
+    "theta": 10000,
+    "patch_size": 2,
+    "qkv_bias": True,
+    "guidance_embed": True,
+    "txt_ids_dims": [],
+}
+FLUX_2 = FLUX | {
+    "in_channels": 128,
+    "out_channels": 128,
+    "vec_in_dim": None,
+    "axes_dim": [16, 16, 16, 16],
+    "theta": 2000,
+    "patch_size": 1,
+    "qkv_bias": False,
+    "global_modulation": True,
+    "mlp_silu_act": True,
+    "ops_bias": False,
+    "txt_ids_dims": [3],
+    "default_ref_method": "index",
+    "ref_index_scale": 10.0,
+}
+CHROMA = {name: value for name, value in FLUX.items() if name != "guidance_embed"} | {
+    "in_channels": 64,
+    "out_channels": 64,
+    "vec_in_dim": None,
+    "in_dim": 64,
+    "out_dim": 64,
+    "hidden_dim": 64,
+    "n_layers": 1,
+}
+RADIANCE = CHROMA | {
+    "in_channels": 3,
+    "out_channels": 3,
+    "patch_size": 16,
+    "nerf_hidden_size": 16,
+    "nerf_mlp_ratio": 2,
+    "nerf_depth": 1,
+    "nerf_max_freqs": 4,
+    "nerf_tile_size": 0,
+    "nerf_final_head_type": "conv",
+    "nerf_embedder_dtype": torch.float32,
+    "use_x0": False,
+    "use_sequential_txt_ids": False,
+}
+LENS = {
+    "num_layers": 1,
+    "num_attention_heads": 1,
+    "attention_head_dim": 64,
+    "enc_hidden_dim": 32,
+    "selected_layer_index": (0, 1),
+}
+ONE_HEAD = {"num_layers": 1, "num_attention_heads": 1, "attention_head_dim": 128}
+QWEN = ONE_HEAD | {"joint_attention_dim": 32}
+IDEOGRAM = ONE_HEAD | {"intermediate_size": 128, "adaln_dim": 32, "llm_features_dim": 32}
+ERNIE = {"hidden_size": 128, "num_attention_heads": 1, "num_layers": 1, "ffn_hidden_size": 128, "text_in_dim": 32}
+JOY = {"hidden_size": 128, "num_attention_heads": 1, "text_dim": 32, "num_layers": 1}
+KREA = {
+    "features": 128,
+    "tdim": 32,
+    "txtdim": 32,
+    "heads": 1,
+    "kvheads": 1,
+    "multiplier": 2,
+    "layers": 1,
+    "txtlayers": 2,
+    "txtheads": 1,
+    "txtkvheads": 1,
+}
+COSMOS_2 = {
+    "max_img_h": 32,
+    "max_img_w": 32,
+    "max_frames": 16,
+    "in_channels": 16,
+    "out_channels": 16,
+    "patch_spatial": 2,
+    "patch_temporal": 1,
+    "model_channels": 64,
+    "num_blocks": 1,
+    "num_heads": 2,
+    "crossattn_emb_channels": 32,
+    "concat_padding_mask": True,
+    "pos_emb_cls": "rope3d",
+    "pos_emb_learnable": True,
+    "use_adaln_lora": True,
+    "adaln_lora_dim": 16,
+}
+COSMOS = COSMOS_2 | {
+    "pos_emb_learnable": False,
+    "block_x_format": "THWBD",
+    "affline_emb_norm": True,
+    "extra_per_block_abs_pos_emb": True,
+    "extra_per_block_abs_pos_emb_type": "learnable",
+}
+LUMINA = {
+    "in_channels": 16,
+    "dim": 96,
+    "n_layers": 2,
+    "n_refiner_layers": 1,
+    "n_heads": 2,
+    "n_kv_heads": 1,
+    "multiple_of": 32,
+    "cap_feat_dim": 32,
+    "qk_norm": True,
+    "axes_dims": [16, 16, 16],
+    "axes_lens": [300, 512, 512],
+}
+Z_IMAGE = LUMINA | {
+    "dim": 256,
+    "axes_dims": [32, 48, 48],
+    "n_kv_heads": 2,
+    "rope_theta": 256.0,
+    "ffn_dim_multiplier": 8 / 3,
+    "z_image_modulation": True,
+    "time_scale": 1000.0,
+    "pad_tokens_multiple": 32,
+}
+Z_IMAGE_OF_PIXELS = Z_IMAGE | {
+    "in_channels": 3,
+    "patch_size": 8,
+    "decoder_hidden_size": 32,
+    "decoder_num_res_blocks": 1,
+    "decoder_max_freqs": 4,
+    "decoder_in_channels": 192,
+}
+PIXEL_DIT = {
+    "num_groups": 2,
+    "hidden_size": 64,
+    "pixel_hidden_size": 8,
+    "pixel_attn_hidden_size": 32,
+    "pixel_num_groups": 2,
+    "patch_depth": 2,
+    "pixel_depth": 1,
+    "txt_embed_dim": 32,
+}
+OMNIGEN = {
+    "hidden_size": 96,
+    "num_layers": 1,
+    "num_refiner_layers": 1,
+    "num_attention_heads": 2,
+    "num_kv_heads": 1,
+    "multiple_of": 32,
+    "axes_dim_rope": [16, 16, 16],
+    "axes_lens": [128, 128, 128],
+}
+OMNIGEN_2 = OMNIGEN | {"text_feat_dim": 32, "timestep_scale": 1000.0}
+HIDREAM = {
+    "patch_size": 2,
+    "in_channels": 16,
+    "out_channels": 16,
+    "num_layers": 1,
+    "num_single_layers": 1,
+    "attention_head_dim": 64,
+    "num_attention_heads": 1,
+    "caption_channels": [32, 32],
+    "text_emb_dim": 32,
+    "axes_dims_rope": [32, 16, 16],
+    "max_resolution": [32, 32],
+    "llama_layers": [0, 1],
+}
+SMALL_QWEN = {"hidden_size": 64, "intermediate_size": 64}
+HIDREAM_O1 = {
+    "text_config_overrides": SMALL_QWEN
+    | {"vocab_size": 151936, "num_hidden_layers": 1, "num_attention_heads": 1, "num_key_value_heads": 1},
+    "vision_config_overrides": SMALL_QWEN | {"num_heads": 1, "depth": 1, "deepstack_visual_indexes": (0,)},
+}
+KANDINSKY = {
+    "in_text_dim": 32,
+    "in_text_dim2": 32,
+    "time_dim": 32,
+    "model_dim": 64,
+    "ff_dim": 128,
+    "num_text_blocks": 1,
+    "num_visual_blocks": 1,
+    "axes_dims": (16, 24, 24),
+}
+HUNYUAN = {
+    "in_channels": 16,
+    "out_channels": 16,
+    "vec_in_dim": 32,
+    "context_in_dim": 32,
+    "hidden_size": 64,
+    "mlp_ratio": 4.0,
+    "num_heads": 1,
+    "depth": 1,
+    "depth_single_blocks": 1,
+    "axes_dim": [16, 24, 24],
+    "theta": 256,
+    "patch_size": [1, 2, 2],
+    "qkv_bias": True,
+    "guidance_embed": True,
+    "byt5": False,
+    "meanflow": False,
+    "use_cond_type_embedding": False,
+    "vision_in_dim": None,
+    "meanflow_sum": False,
+}
+HUNYUAN_IMAGE = HUNYUAN | {"in_channels": 64, "out_channels": 64, "vec_in_dim": None}
+HUNYUAN_IMAGE |= {"patch_size": [1, 1], "axes_dim": [32, 32], "byt5": True}
+REFINER = HUNYUAN | {"in_channels": 128, "out_channels": 64, "patch_size": [1, 1, 1], "vec_in_dim": None}
+
+PICTURES = [
+    Family(
+        "Stable_Cascade_C",
+        {
+            "stable_cascade_stage": "c",
+            "c_cond": 64,
+            "c_hidden": [64, 64],
+            "nhead": [2, 2],
+            "blocks": [[1, 1], [1, 1]],
+            "c_clip_text": 32,
+            "c_clip_text_pooled": 32,
+        },
+        IMAGE_16,
+        pooled=(1, 32),
+    ),
+    Family(
+        "Stable_Cascade_B",
+        {
+            "stable_cascade_stage": "b",
+            "c_cond": 32,
+            "c_hidden": [32, 32, 64, 64],
+            "nhead": [-1, -1, 2, 2],
+            "blocks": [[1] * 4] * 2,
+            "block_repeat": [[1] * 4] * 2,
+            "c_clip": 32,
+        },
+        (1, 4, 16, 16),
+        pooled=(1, 32),
+        told={"stable_cascade_prior": Normal((1, 16, 2, 2))},
+    ),
+    Family("SD3", SD3, IMAGE_16, pooled=(32,)),
+    Family(
+        "AuraFlow",
+        {
+            "dim": 64,
+            "n_layers": 2,
+            "n_double_layers": 1,
+            "n_heads": 2,
+            "global_conddim": 64,
+            "cond_seq_dim": 32,
+            "max_seq": 64,
+        },
+    ),
+    Family(
+        "PixArtAlpha",
+        PIXART | {"micro_condition": True},
+        (1, 4, 40, 40),
+        told={"width": 64, "height": 64},
+        scheduler="normal",
+    ),
+    Family("PixArtSigma", PIXART | {"micro_condition": False}, (1, 4, 40, 40), scheduler="normal"),
+    Family("HunyuanDiT", HUNYUAN_DIT, told=TWO_TEXTS, masked=0, scheduler="normal"),
+    Family(
+        "HunyuanDiT1",
+        HUNYUAN_DIT | {"size_cond": True, "use_style_cond": True},
+        told=TWO_TEXTS,
+        masked=0,
+        scheduler="normal",
+    ),
+    Family("Flux", FLUX, IMAGE_16, **DISTILLED),
+    Family("FluxSchnell", FLUX | {"guidance_embed": False}, IMAGE_16, **WITH_POOLED),
+    Family("Flux Kontext", FLUX, IMAGE_16, **DISTILLED | {"told": references(1, 16, 6, 8)}),
+    Family(
+        "Flux Fill",
+        FLUX | {"in_channels": 96},
+        IMAGE_16,
+        of="FluxInpaint",
+        **DISTILLED | {"told": beside(*IMAGE_16) | left_half(1, 1, 64, 64)},
+    ),
+    Family("LongCatImage", FLUX | {"vec_in_dim": None, "guidance_embed": False, "txt_ids_dims": [1, 2]}, IMAGE_16),
+    Family("Flux2", FLUX_2, IMAGE_128, **DISTILLED),
+    Family("Flux2 Klein", FLUX_2 | {"guidance_embed": False}, IMAGE_128),
+    Family("Flux2 edit", FLUX_2, IMAGE_128, **DISTILLED | {"told": references(1, 128, 4, 6)}),
+    Family("Chroma", CHROMA, IMAGE_16),
+    Family("ChromaRadiance", RADIANCE, PIXELS),
+    Family("Lens", LENS, IMAGE_128, (TOKENS, 64), **WITH_MASK),
+    Family("MageFlow", QWEN, IMAGE_128, **WITH_MASK),
+    Family("Ideogram4", IDEOGRAM, IMAGE_128),
+    Family("Ideogram4 padded", IDEOGRAM, IMAGE_128, **PADDED),
+    Family("ErnieImage", ERNIE, IMAGE_128),
+    Family("QwenImage", QWEN, FRAME, **WITH_MASK),
+    Family("QwenImage padded", QWEN, FRAME, **PADDED),
+    Family("QwenImage edit", QWEN, FRAME, told=references(1, 16, 1, 6, 8)),
+    Family(
+        "QwenImage edit 2511",
+        QWEN | {"default_ref_method": "index_timestep_zero"},
+        FRAME,
+        told=references(1, 16, 1, 6, 8),
+    ),
+    Family(
+        "QwenImage layered",
+        QWEN | {"use_additional_t_cond": True, "default_ref_method": "negative_index"},
+        VIDEO,
+        told=references(1, 16, 1, 8, 8),
+    ),
+    Family("JoyImage", JOY, FRAME),
+    Family("Krea2", KREA, FRAME, (TOKENS, 64)),
+    Family("Krea2 edit", KREA | {"default_ref_method": "index"}, FRAME, (TOKENS, 64), told=references(1, 16, 1, 6, 8)),
+    Family(
+        "Anima",
+        COSMOS_2 | {"crossattn_emb_channels": 1024},
+        FRAME,
+        (TOKENS, 1024),
+        told={"t5xxl_ids": Ids((9,)), "t5xxl_weights": torch.ones(9)},
+    ),
+    Family("Lumina2", LUMINA, IMAGE_16, **WITH_MASK),
+    Family("Lumina2 padded", LUMINA, IMAGE_16, **PADDED),
+    Family("Lumina2 NewBie", LUMINA | {"clip_text_dim": 32}, IMAGE_16, pooled=(32,), **WITH_MASK),
+    Family("ZImage", Z_IMAGE, IMAGE_16, **WITH_MASK),
+    Family("ZImage omni", Z_IMAGE | {"siglip_feat_dim": 32}, IMAGE_16, told=references(1, 16, 6, 8)),
+    Family("ZImagePixelSpace", Z_IMAGE_OF_PIXELS, (1, 3, 32, 32), **WITH_MASK),
+    Family("PixelDiTT2I", PIXEL_DIT, (1, 3, 32, 32), **WITH_MASK),
+    Family(
+        "PiD",
+        PIXEL_DIT | {"lq_hidden_dim": 32, "lq_num_res_blocks": 1},
+        PIXELS,
+        told={"lq_latent": Normal((1, 16, 2, 2)), "degrade_sigma": torch.zeros(1)},
+    ),
+    Family("Omnigen2", OMNIGEN_2, IMAGE_16, **WITH_MASK),
+    Family("Omnigen2 edit", OMNIGEN_2, IMAGE_16, told=references(1, 16, 6, 8), **WITH_MASK),
+    Family("Boogu", OMNIGEN | {"instruction_feat_dim": 32, "num_double_stream_layers": 1}, IMAGE_16, **WITH_MASK),
+    Family("HiDream", HIDREAM, IMAGE_16, pooled=(32,), told={"conditioning_llama3": Normal((1, 2, TOKENS, 32))}),
+    Family("HiDreamO1", HIDREAM_O1, PIXELS, told={"text_input_ids": Ids((1, 9))}),
+    Family(
+        "Kandinsky5Image",
+        KANDINSKY | {"visual_embed_dim": 64, "rope_scale_factor": (1.0, 1.0, 1.0)},
+        IMAGE_16,
+        pooled=(32,),
+    ),
+    Family("HunyuanImage21", HUNYUAN_IMAGE, (1, 64, 6, 6), told=LETTERS),
+    Family(
+        "HunyuanImage21Refiner",
+        REFINER,
+        (1, 32, 1, 6, 6),
+        told=beside(1, 32, 1, 6, 6),
+        refused="folds latents .* that this refines",
+    ),
+]
