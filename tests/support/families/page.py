@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "families.md"
 COLUMNS = ("replay", "one pass", "longer prompt", "three a call", "mask", "rows", "kept", "file", "attention")
 BEGIN, END = "<!-- families -->\n", "<!-- end -->\n"
