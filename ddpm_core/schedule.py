@@ -152,6 +152,19 @@ class NoiseSchedule:
             for name in ("sigmas", "signal", "noise")
         )
 
+    def positions_of(self, coarser: NoiseSchedule) -> list[int]:
+        """The place here of each level of a schedule of fewer levels, which begins and ends as this one does.
+
+        Raises:
+            ValueError: a level that is not here.
+        """
+        places = (self.sigmas[:, None] - coarser.sigmas).abs().argmin(dim=0)
+        off = ~torch.isclose(self.sigmas[places], coarser.sigmas, rtol=1e-5, atol=1e-7)
+        if off.any() or places[0] != 0 or places[-1] != self.steps:
+            lacking = ", ".join(f"{sigma:.4g}" for sigma in coarser.sigmas[off].tolist()) or "its first or last"
+            raise ValueError(f"a schedule of {self.steps} steps lacks levels of one of {coarser.steps}: {lacking}")
+        return places.tolist()
+
     def _step(self, i: int) -> Step:
         a_t, a_s = self.signal[i].item(), self.signal[i + 1].item()
         b_t, b_s = self.noise[i].item(), self.noise[i + 1].item()

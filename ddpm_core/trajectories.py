@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 from .denoiser import Denoiser, StepCallback, denoise
 from .noise_maps import NoiseMaps
 from .schedule import NoiseSchedule
+from .whitening import whitened
 
 Trajectory = Callable[[Tensor, NoiseSchedule, Sequence[int]], Tensor]
 """(x_0 (B, *S), schedule of T steps, one seed a row) -> states (T+1, B, *S) on the CPU, without a network."""
@@ -150,6 +152,8 @@ def ddim(
     true_prediction_steps: int = 0,
     native: NoiseMaps | None = None,
     warm_start: bool = False,
+    finer: NoiseSchedule | None = None,
+    regularization: float = 0.0,
     device: torch.device | str = "cpu",
     callback: StepCallback | None = None,
 ) -> Tensor:
@@ -172,41 +176,57 @@ def ddim(
             of the approximation (arXiv 2410.23530v2, Sec. 5): to measure how much of the error they make.
         native: for them, the maps of eta 0 that generated the images along the same levels.
         warm_start: whether a step starts from where the one before it leads on to (Uni-Inv), the first from the image.
+        finer: a schedule to invert along that has the levels of `schedule` and others between them, as Plug-and-Play
+            (arXiv 2211.12572) inverts in 1000 steps and samples in 50. All that counts steps counts its steps.
+        regularization: how much each prediction of the noise is drawn towards white noise (`whitened`); 0 is off.
         device: where the arithmetic and the denoiser run.
         callback: called after each step that the denoiser took.
 
     Returns:
         (T+1, B, *S) on the CPU, the last of them x_0; steps without residuals between them are those of the predictions
-        that led to them. After (T - first) * (1 + fixed_point_iterations) calls, where `first` steps ask no model.
+        that led to them. After (T - first) * (1 + fixed_point_iterations) calls, where `first` steps ask no model and T
+        is that of the finer schedule.
 
     Raises:
-        ValueError: negative iterations, forward_noise_steps or true_prediction_steps outside 0 to T, both of them, or
-            native maps of other images, levels or eta.
+        ValueError: negative iterations, forward_noise_steps or true_prediction_steps outside 0 to T, both of them,
+            native maps of other images, levels or eta, a finer schedule that lacks a level, a regularization that is
+            negative or of a latent without height and width.
     """
     if fixed_point_iterations < 0:
         raise ValueError(f"fixed_point_iterations is {fixed_point_iterations}: use 0 or more")
+    if regularization < 0 or (regularization and (x_0.ndim < 4 or x_0.shape[-2] < 2)):
+        raise ValueError(
+            f"regularization is {regularization:g}, of a latent of shape {tuple(x_0.shape)}: use 0 (off) or more, and "
+            "more with latents of pictures alone, for it compares rows and columns"
+        )
+    device, x_0 = torch.device(device), _on_cpu(x_0)
+    climbed = (schedule if finer is None else finer).with_eta(0.0)
+    kept = {i: k for k, i in enumerate(climbed.positions_of(schedule))}
     for name, first in (
         ("forward_noise_steps", forward_noise_steps),
         ("true_prediction_steps", true_prediction_steps),
     ):
-        if not 0 <= first <= schedule.steps:
-            raise ValueError(f"{name} is {first}, the inversion has {schedule.steps} steps: use 0 to {schedule.steps}")
-    device, x_0, schedule = torch.device(device), _on_cpu(x_0), schedule.with_eta(0.0)
-    known = _known_states(x_0, schedule, seeds, forward_noise_steps, true_prediction_steps, native)
+        if not 0 <= first <= climbed.steps:
+            raise ValueError(f"{name} is {first}, the inversion has {climbed.steps} steps: use 0 to {climbed.steps}")
+    known = _known_states(x_0, climbed, seeds, forward_noise_steps, true_prediction_steps, native)
+    sequences = [np.random.SeedSequence(seed, spawn_key=Purpose.WHITENING.value) for seed in seeds]
+    generators = [np.random.default_rng(sequence) for sequence in sequences]
+    of_noise = partial(whitened, weight=regularization, generators=generators)
     states = x_0.new_empty((schedule.steps + 1, *x_0.shape))
     states[-1] = x_0
     x_s = x_0.to(device)
     along = (torch.zeros_like(x_s), torch.zeros_like(x_s)) if warm_start else None
-    for i in reversed(range(schedule.steps)):
+    for i in reversed(range(climbed.steps)):
         if i in known:
             x_t = known[i].to(device)
         else:
-            x_t, denoised, eps = _ddim_step_back(denoiser, x_s, schedule, i, fixed_point_iterations, along)
+            x_t, denoised, eps = _ddim_step_back(denoiser, x_s, climbed, i, fixed_point_iterations, along, of_noise)
             along = (denoised, eps) if warm_start else None
             if callback is not None:
-                done = schedule.steps - len(known) - i - 1
-                callback({"x": x_t, "i": done, "sigma": schedule.step(i).sigma, "denoised": denoised})
-        states[i] = x_t
+                done = climbed.steps - len(known) - i - 1
+                callback({"x": x_t, "i": done, "sigma": climbed.step(i).sigma, "denoised": denoised})
+        if i in kept:
+            states[kept[i]] = x_t
         x_s = x_t
     return states
 
@@ -241,11 +261,13 @@ def _ddim_step_back(
     i: int,
     iterations: int,
     along: tuple[Tensor, Tensor] | None = None,
+    of_noise: Callable[[Tensor], Tensor] = lambda eps: eps,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """x_t with mu_t(x_t) = x_s, and the prediction of x_0 that led to it, and of the noise; all (B, *S).
 
     Args:
         along: predictions to take x_s along to begin with; None for the textbook's x_s in the place of x_t.
+        of_noise: what is taken for a prediction of the noise.
     """
     (a_t, a_s), (b_t, b_s) = schedule.signal[i : i + 2].tolist(), schedule.noise[i : i + 2].tolist()
 
@@ -257,7 +279,7 @@ def _ddim_step_back(
     x_t = x_s * (schedule.scale(i) / schedule.scale(i + 1)) if along is None else ahead(*along)
     for k in range(1 + iterations):
         denoised = denoise(denoiser, x_t[None], [schedule.step(i).sigma])[0]
-        eps = (x_t - a_t * denoised) / b_t
+        eps = of_noise((x_t - a_t * denoised) / b_t)
         is_textbook = along is None and k == 0
         x_t = (a_t / a_s) * x_s + (b_t - a_t * b_s / a_s) * eps if is_textbook else ahead(denoised, eps)
     return x_t, denoised, eps
@@ -301,6 +323,7 @@ class Purpose(enum.Enum):
     GENERATION = (1,)
     FILL_OF_STATES = (2,)
     FILL_OF_NOISE = (3,)
+    WHITENING = (4,)
 
 
 def standard_normal(

@@ -27,6 +27,7 @@ from .host import (
     tell,
     told_guidance,
     with_lasting_weights,
+    with_substeps,
 )
 from .presets import EditSettings
 from .sockets import CATEGORY, MAX_STEPS, NOISE_MAPS
@@ -346,7 +347,7 @@ class DDIMInvert(io.ComfyNode):
                 ),
                 inputs.cfg_schedule("constant", optional=True),
                 inputs.end_cfg(optional=True),
-                inputs.settings("steps, scheduler, cfg and keep_residuals"),
+                inputs.settings("steps, scheduler, cfg, keep_residuals, substeps and regularization"),
                 io.Boolean.Input(
                     "warm_start",
                     advanced=True,
@@ -355,6 +356,28 @@ class DDIMInvert(io.ComfyNode):
                     tooltip="Start each step from where the step before it leads on to, as Uni-Inv does. Without "
                     "residuals the image then comes back several times nearer, at no further call. Off is the "
                     "textbook's.",
+                ),
+                io.Int.Input(
+                    "substeps",
+                    advanced=True,
+                    default=1,
+                    min=1,
+                    max=MAX_STEPS,
+                    optional=True,
+                    tooltip="Steps of the inversion from each level of the schedule to the next, each a call of the "
+                    "model: 20 with 50 steps are Plug-and-Play's 1000. The sampler takes the steps of the schedule.",
+                ),
+                io.Float.Input(
+                    "regularization",
+                    advanced=True,
+                    default=0.0,
+                    min=0.0,
+                    max=100.0,
+                    step=1.0,
+                    round=0.01,
+                    optional=True,
+                    tooltip="How much each predicted noise is drawn towards white noise, as in pix2pix-zero, which has "
+                    "20. For pictures; 0 is off.",
                 ),
             ],
             outputs=[_noise_maps_output("The image as one starting noise, and what the steps miss.")],
@@ -377,21 +400,30 @@ class DDIMInvert(io.ComfyNode):
         end_cfg: float = 1.0,
         settings: EditSettings | None = None,
         warm_start: bool = False,
+        substeps: int = 1,
+        regularization: float = 0.0,
         **chosen: Any,
     ) -> io.NodeOutput:
         if settings is not None:
-            cfg, keep_residuals = settings.for_inversion(Method.DDIM).source_cfg, False
+            preset = settings.for_inversion(Method.DDIM)
+            cfg, keep_residuals = preset.source_cfg, False
+            substeps, regularization = preset.substeps, preset.regularization
             chosen |= {"sigmas": settings.sigmas}
         method = Method.DDIM_WITH_RESIDUALS if keep_residuals else Method.DDIM
-        plan = Plan.of(model, latent_image, RunSettings(eta=0.0, **chosen), method=method, cfg=cfg, prompt=positive)
+        notes = {"substeps": substeps} if substeps > 1 else {}
+        notes |= {"regularization": regularization} if regularization else {}
+        of_run = RunSettings(eta=0.0, **chosen)
+        plan = Plan.of(model, latent_image, of_run, method=method, cfg=cfg, prompt=positive, notes=notes)
         loop = loops.ddim_inversion(
             plan,
+            with_substeps(model, plan.schedule, substeps),
             keep_residuals=keep_residuals,
             fixed_point_iterations=fixed_point_iterations,
             forward_noise_steps=forward_noise_steps,
             true_prediction_steps=true_prediction_steps,
             native=native_noise_maps,
             warm_start=warm_start,
+            regularization=regularization,
         )
         guider = guider_for(model, positive, negative, cfg, cfg_schedule, end_cfg)
         return io.NodeOutput(run_plan(guider, loop, plan))

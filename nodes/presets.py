@@ -39,6 +39,9 @@ class Preset:
         timesteps: of 1000, what the model is told at each step, in place of a scheduler.
         noise_timesteps: those of the noise that is there (TurboEdit), where it is other than what is told.
         empty_source: that the inversion has an empty prompt.
+        source_as_negative: that the edit has the source prompt as its negative.
+        substeps: of an inversion by DDIM, for each step.
+        regularization: of the noise that such an inversion predicts.
     """
 
     source: str
@@ -59,13 +62,22 @@ class Preset:
     timesteps: tuple[int, ...] = ()
     noise_timesteps: tuple[int, ...] = ()
     empty_source: bool = False
+    source_as_negative: bool = False
+    substeps: int = 1
+    regularization: float = 0.0
 
     @property
     def how(self) -> str:
         """The inversion, in words."""
         if self.method is Method.EDIT_FRIENDLY and self.eta == 0:
             return "Edit Image"
-        return _INVERSIONS[self.method] + (", with an empty prompt" if self.empty_source else "")
+        parts = {
+            "with an empty prompt": self.empty_source,
+            f"{self.substeps} substeps": self.substeps > 1,
+            f"regularization {self.regularization:g}": self.regularization,
+            "the source prompt as negative of the edit": self.source_as_negative,
+        }
+        return ", ".join([_INVERSIONS[self.method], *(words for words, there in parts.items() if there)])
 
     def summary(self, steps: int) -> str:
         """The settings in words, for a schedule that really has `steps` steps."""
@@ -118,6 +130,13 @@ class EditSettings:
 
 _MASACTRL, _PLUG_AND_PLAY = METHODS["MasaCtrl"], METHODS["Plug-and-Play"]
 _OF_50 = Preset(source="", steps=50, source_cfg=1.0, target_cfg=7.5)
+_PLUGGED = replace(
+    _OF_50,
+    source="arXiv 2211.12572",
+    target_cfg=10.0,
+    self_steps=_PLUG_AND_PLAY.end,
+    feature_steps=_PLUG_AND_PLAY.features_end or 0.0,
+)
 PRESETS = {
     "edit friendly (paper)": Preset(f"{_PAPER}, Tab. 3", skip_steps=36, target_cfg=15.0),
     "FlowEdit, SD3 (paper)": Preset(_FLOWEDIT, steps=50, scheduler="simple", skip_steps=17, target_cfg=13.5, eta=0.0),
@@ -141,15 +160,20 @@ PRESETS = {
     "zero-shot with these maps (paper)": replace(
         _OF_50, source=f"{_PAPER}, Tab. 4", source_cfg=3.5, guidance_weight=0.03, empty_source=True
     ),
-    "zero-shot (paper)": replace(_OF_50, source=f"{_PAPER}, Tab. 4", method=Method.DDIM, eta=0.0, guidance_weight=0.1),
-    # Tab. 3 has strength 10 and tau 40/25 of 50 steps, on an inversion by DDIM with strength 1.
-    "Plug-and-Play with these maps": replace(
+    "zero-shot (paper)": replace(
         _OF_50,
-        source="arXiv 2211.12572",
-        target_cfg=10.0,
-        self_steps=_PLUG_AND_PLAY.end,
-        feature_steps=_PLUG_AND_PLAY.features_end or 0.0,
+        source=f"{_PAPER}, Tab. 4",
+        method=Method.DDIM,
+        eta=0.0,
+        guidance_weight=0.1,
+        source_as_negative=True,
+        regularization=20.0,
     ),
+    # Tab. 3 has 1000 steps of inversion for 50 of the edit, strength 10 and tau 40/25.
+    "Plug-and-Play (paper)": replace(
+        _PLUGGED, source=f"{_PAPER}, Tab. 3", method=Method.DDIM, eta=0.0, substeps=1000 // _PLUGGED.steps
+    ),
+    "Plug-and-Play with these maps": _PLUGGED,
     "MasaCtrl with these maps": replace(
         _OF_50,
         source="arXiv 2304.08465",

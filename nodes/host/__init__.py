@@ -9,7 +9,7 @@ from .blocks import Blocks
 from .conds import is_of_one_image
 from .guiders import ImagesGuider, cfg_guide, guider_for
 from .keep import KeepImage
-from .levels import gain_of_network, levels, levels_at, schedule_for, sigmas_at
+from .levels import gain_of_network, levels, levels_at, schedule_for, sigmas_at, with_substeps
 from .loops import FixedNoise
 from .masks import END, LEVELS, START, found_mask, heat_of_maps, mask_of_edit
 from .model import advise_on_guidance, check_same_model, made_with, told_guidance
@@ -82,5 +82,6 @@ __all__ = [
     "to_latent",
     "told_guidance",
     "with_lasting_weights",
+    "with_substeps",
     "words",
 ]

@@ -58,6 +58,27 @@ def schedule_for(model: ModelPatcher, sigmas: Tensor, eta: float, order: int = 1
     return NoiseSchedule(sigmas, signal, noise, eta, order)
 
 
+def with_substeps(model: ModelPatcher, schedule: NoiseSchedule, substeps: int) -> NoiseSchedule:
+    """A schedule with further levels between each two above 0, evenly over the timesteps that the model is told."""
+    if substeps == 1 or schedule.steps == 1:
+        return schedule
+    model_sampling = model.get_model_object("model_sampling")
+
+    def sigma_of(timesteps: Tensor) -> Tensor:
+        return torch.stack([model_sampling.sigma(t).cpu() for t in timesteps.float().flatten()]).double()
+
+    levels = schedule.sigmas[:-1]
+    timesteps = model_sampling.timestep(levels).double()
+    # the host's sigma(t) of a flow counts t before the shift: what is told there is proportional to sigma
+    of_flow = not torch.allclose(sigma_of(timesteps), levels, rtol=1e-3)
+    ends = levels if of_flow else timesteps
+    shares = torch.arange(1, substeps, dtype=torch.float64) / substeps
+    between = (ends[:-1, None] + shares * (ends[1:] - ends[:-1])[:, None]).flatten()
+    finer = (between if of_flow else sigma_of(between)).unflatten(0, (-1, substeps - 1))
+    rows = torch.cat([levels[:-1, None], finer], dim=1)
+    return schedule_for(model, torch.cat([rows.flatten(), schedule.sigmas[-2:]]), schedule.eta, schedule.order)
+
+
 def sigma_of_share(model: ModelPatcher, share: float) -> float:
     """The sigma at which noise is a share b / (a + b) of a state: of a flow that sigma itself, else b / a.
 

@@ -86,6 +86,7 @@ def inversion_by_image(model: ModelPatcher, plan: Plan, trajectory: Trajectory) 
 
 def ddim_inversion(
     plan: Plan,
+    climbed: NoiseSchedule,
     *,
     keep_residuals: bool,
     fixed_point_iterations: int,
@@ -93,13 +94,14 @@ def ddim_inversion(
     true_prediction_steps: int,
     native: NoiseMaps | None,
     warm_start: bool,
+    regularization: float,
 ) -> Loop[NoiseMaps]:
-    """The model's ODE run backwards from the images of a plan."""
+    """The model's ODE run backwards from the images of a plan, along a schedule with its levels."""
 
     def loop(run: Run) -> NoiseMaps:
         image = run.image(len(plan.seeds))
-        climbed = plan.schedule.steps - forward_noise_steps - true_prediction_steps
-        with run.progress(climbed + plan.schedule.steps * keep_residuals) as progress:
+        asked = climbed.steps - forward_noise_steps - true_prediction_steps
+        with run.progress(asked + plan.schedule.steps * keep_residuals) as progress:
             states = trajectories.ddim(
                 run.denoiser,
                 image,
@@ -110,6 +112,8 @@ def ddim_inversion(
                 true_prediction_steps=true_prediction_steps,
                 native=native,
                 warm_start=warm_start,
+                finer=climbed,
+                regularization=regularization,
                 device=image.device,
                 callback=progress,
             )
@@ -123,7 +127,7 @@ def ddim_inversion(
                 facts=plan.facts,
                 mask=plan.mask,
                 device=image.device,
-                callback=progress.after(climbed),
+                callback=progress.after(asked),
             )
 
     return loop

@@ -189,7 +189,7 @@ def test_loops_with_any_numbers(family_at, denoiser_at, data):
         finite(generate(denoiser_at, pure_noise(x_0, schedule, seeds), schedule, seeds).image, shape)
     with contextlib.suppress(ValueError):
         options = {"fixed_point_iterations": data.draw(st.integers(-1, 2)), "forward_noise_steps": skip or 0}
-        options["warm_start"] = data.draw(st.booleans())
+        options |= {"warm_start": data.draw(st.booleans()), "regularization": data.draw(st.sampled_from([0.0, 20.0]))}
         states = trajectories.ddim(denoiser_at, x_0, schedule, seeds, **options)
         finite(states, (schedule.steps + 1, *shape))
         uncond = seeded(*data.draw(st.sampled_from([(shape[0], 2, 3), (1, 2, 3), (2, 3), (shape[0], 0, 3)])))

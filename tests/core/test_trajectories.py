@@ -272,6 +272,24 @@ def test_calls_of_ddim(family, denoiser):
     assert [step["i"] for step in seen] == list(range(7))
 
 
+def test_a_finer_schedule_inverts_in_more_steps_and_keeps_the_states_of_the_coarser(family, denoiser):
+    """As Plug-and-Play inverts in 1000 steps and samples in 50."""
+    finer, x_0, calls = family(20, 0.0), image(2, 4, 8, 8), []
+    chosen = [0, 5, 6, 15, 20]
+    coarser = NoiseSchedule(finer.sigmas[chosen], finer.signal[chosen], finer.noise[chosen], 0.0)
+
+    def counted(x, sigma):
+        calls.append(len(x))
+        return denoiser(x, sigma)
+
+    states = trajectories.ddim(counted, x_0, coarser, [0, 1], finer=finer)
+    assert len(calls) == 20
+    assert torch.equal(states, trajectories.ddim(denoiser, x_0, finer, [0, 1])[chosen])
+    for wrong in (coarser.after(1), family(7, 0.0)):
+        with pytest.raises(ValueError, match=f"a schedule of 20 steps lacks levels of one of {wrong.steps}"):
+            trajectories.ddim(denoiser, x_0, wrong, [0, 1], finer=finer)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -149,6 +149,7 @@ SETTINGS = {
     "null-text (paper)": ([50, 0, 7.5, 7.5, 0], [0, 0, 0, 0, 0]),
     "zero-shot with these maps (paper)": ([50, 0, 3.5, 7.5, 1], [0, 0, 0, 0, 0.03]),
     "zero-shot (paper)": ([50, 0, 1, 7.5, 0], [0, 0, 0, 0, 0.1]),
+    "Plug-and-Play (paper)": ([50, 0, 1, 10, 0], [0, 0, 0.5, 0.8, 0]),
     "Plug-and-Play with these maps": ([50, 0, 1, 10, 1], [0, 0, 0.5, 0.8, 0]),
     "MasaCtrl with these maps": ([50, 0, 1, 7.5, 1], [0, 0.08, 1, 0, 0]),
     "TurboEdit, 4 steps (paper)": ([4, 0, 1, 1.5, 1], [0, 0, 0, 0, 0]),

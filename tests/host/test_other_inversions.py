@@ -103,6 +103,41 @@ def test_calls_of_ddim(random_model, run_node, count_calls):
     assert len(count_calls) == 7 * 2 + 10
 
 
+@pytest.mark.parametrize("kind", ["sd15", "flow"])
+def test_substeps_lie_between_the_levels_of_the_schedule(random_model, latent, run_node, count_calls, pack, kind):
+    """Plug-and-Play's 1000 steps for 50, in small; they end in the state of one inversion in as many steps."""
+    model = random_model(kind)
+    scheduler = "ddim_uniform" if kind == "sd15" else "simple"
+    given = {"latent_image": latent(kind), "scheduler": scheduler, "keep_residuals": False}
+    (maps,) = run_node("EditFriendlyDDIMInvert", model, kind, steps=5, substeps=4, **given)
+    assert len(count_calls) == 4 * 4 + 1
+    assert maps.steps == 5 and maps.notes["substeps"] == "4"
+    fine = pack.modules("host").with_substeps(model, maps.schedule, 4)
+    (whole,) = run_node("EditFriendlyDDIMInvert", model, kind, sigmas=fine.sigmas, **given)
+    torch.testing.assert_close(maps.states[:-1], whole.states[:-1][::4], atol=EXACT, rtol=EXACT)
+
+
+def test_substeps_of_fifty_are_the_timesteps_that_stable_diffusion_was_trained_with(random_model, pack):
+    model, host = random_model("sd15"), pack.modules("host")
+    settings, _ = pack.run("EditFriendlyEditPreset", model=model, preset="Plug-and-Play (paper)")
+    schedule = host.schedule_for(model, settings.sigmas, 0.0)
+    finer = host.with_substeps(model, schedule, settings.preset.substeps)
+    table = model.get_model_object("model_sampling").sigmas.double()
+    torch.testing.assert_close(finer.sigmas[:-1], table[1:982].flip(0), rtol=1e-5, atol=0)
+
+
+def test_regularized_noise_is_whiter(random_model, latent, run_node):
+    model, image = random_model("sd15"), latent("sd15", height=16, width=16)
+    image = {"samples": torch.nn.functional.avg_pool2d(image["samples"], 5, 1, 2)}
+    found = {}
+    for weight in (0.0, 20.0):
+        given = {"latent_image": image, "steps": 10, "keep_residuals": False}
+        (maps,) = run_node("EditFriendlyDDIMInvert", model, regularization=weight, **given)
+        unit = (maps.states[0] - maps.states[0].mean()) / maps.states[0].std()
+        found[weight] = (unit * unit.roll(1, -1)).mean().item()
+    assert abs(found[20.0]) < abs(found[0.0])
+
+
 def test_cycle_diffusion_takes_several_timesteps_a_call(random_model, run_node, count_calls):
     run_node("EditFriendlyCycleDiffusionInvert", random_model("sd15"), steps=10, timesteps_per_call=4)
     assert count_calls == [4, 1, 4, 2]  # the second is the check of the first

@@ -57,6 +57,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="cuda for networks on a GPU; default: %(default)s")
     parser.add_argument("--sheet", type=int, default=48, metavar="N", help="cases on the sheet; default: %(default)s")
     parser.add_argument("--sort", default="whole.psnr", metavar="METRIC", help="... those worst in this: %(default)s")
+    parser.add_argument(
+        "--lpips-bound",
+        type=float,
+        default=0.3,
+        metavar="LPIPS",
+        help="the best setting of a method has the highest CLIP with no more LPIPS; default: the paper's %(default)s",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -84,6 +91,7 @@ def run(options: argparse.Namespace) -> int:
             options.common,
             options.sheet,
             options.sort,
+            options.lpips_bound,
         )
         for note in found.notes:
             tqdm.write(note)

@@ -16,6 +16,7 @@ from .edited import Method, methods_in, unedited
 from .measuring import Measured, Options
 from .protocols import BY_NAME, VERSION
 from .scores import Scores, common_only, summary
+from .tradeoff import Tradeoff
 from .weights import REQUIREMENTS, Weights
 
 _PACKAGES = ("torch", "numpy", "scipy", "pillow", "torchvision", "timm", "transformers")
@@ -32,6 +33,7 @@ class Evaluation:
         sources: measure the sources too, as if they were edits.
         common: only the cases that all methods have.
         sheet: number of cases on the contact sheet, the worst in `sort`; 0 for no sheet.
+        lpips_bound: the best setting of a method is that of the highest CLIP with no more than so much LPIPS.
     """
 
     data: DataSet
@@ -43,6 +45,7 @@ class Evaluation:
     common: bool = False
     sheet: int = 48
     sort: str = "whole.psnr"
+    lpips_bound: float = 0.3
 
 
 def evaluate(
@@ -81,12 +84,16 @@ def _write(
         measured, left_out = common_only(measured)
         notes.append(f"Over the cases that all methods have; {left_out} others are left out")
     scores = {name: Scores(own) for name, own in measured.items()}
-    if reason := plot.draw(scores, out / "clip_lpips.png"):
-        notes.append(f"Without clip_lpips.png: {reason}")
+    bound, tradeoff = evaluation.lpips_bound, Tradeoff.of(scores)
+    if tradeoff:
+        plot.draw(tradeoff, bound, out / "clip_lpips.png")
+    else:
+        notes.append("Without clip_lpips.png: the plot of CLIP against LPIPS takes weights of both")
     settings = {name: dict(method.settings) for name, method in methods.items()}
     (out / "summary.json").write_text(summary(scores, _about(evaluation, notes), settings), encoding="utf-8")
     notes += _calibration(evaluation, scores)
-    (out / "table.md").write_text(markdown.page(scores, notes, _is_pie_bench(evaluation.data)), encoding="utf-8")
+    page = markdown.page(scores, notes, _is_pie_bench(evaluation.data), tradeoff, bound)
+    (out / "table.md").write_text(page, encoding="utf-8")
     if evaluation.sheet:
         entries = sheet.worst_first(evaluation.data.cases, measured, sort, evaluation.sheet)
         sheet.write(out, entries, methods, f"{evaluation.data.path.name}: the worst by {sort}")

@@ -9,6 +9,7 @@ from . import published
 from .intervals import RESAMPLES, Mean
 from .protocols import PROTOCOLS, QUIRKS, Metric, columns_of
 from .scores import Difference, Scores, differences
+from .tradeoff import Tradeoff
 
 _ARROWS = {"up": " \u2191", "down": " \u2193", "": ""}
 _TITLES = {
@@ -19,12 +20,15 @@ _TITLES = {
 }
 
 
-def page(scores: Mapping[str, Scores], notes: Iterable[str], compared: bool) -> str:
-    """The page: notes, a table for each protocol, differences, and what the numbers mean.
+def page(
+    scores: Mapping[str, Scores], notes: Iterable[str], compared: bool, tradeoff: Tradeoff | None, bound: float
+) -> str:
+    """The page: notes, a table for each protocol, the best setting of each method, differences, and what numbers mean.
 
     Args:
         notes: lines on the data set, the pictures and the weights.
         compared: add the published rows.
+        bound: of LPIPS, for the best settings.
     """
     parts = ["# Evaluation", *(f"- {note}" for note in [*notes, *_lacking(scores)]), ""]
     for protocol in PROTOCOLS:
@@ -32,7 +36,8 @@ def page(scores: Mapping[str, Scores], notes: Iterable[str], compared: bool) -> 
         if not columns:
             continue
         parts += [f"## {protocol}: {_TITLES[protocol]}", "", *_table(protocol, columns, scores, compared), ""]
-    return "\n".join([*parts, *_paired(scores), *_small_print()]) + "\n"
+    chosen = _chosen(tradeoff, bound) if tradeoff else []
+    return "\n".join([*parts, *chosen, *_paired(scores), *_small_print()]) + "\n"
 
 
 def _table(protocol: str, columns: Sequence[Metric], scores: Mapping[str, Scores], compared: bool) -> list[str]:
@@ -47,6 +52,25 @@ def _table(protocol: str, columns: Sequence[Metric], scores: Mapping[str, Scores
             cells = ["-" if value is None else f"{value:.2f}" for value in values]
             lines.append(_line([f"*published, not measured here: {row.method} ({row.source})*", *cells, ""]))
     return lines
+
+
+def _chosen(tradeoff: Tradeoff, bound: float) -> list[str]:
+    """The choice of D.1 of arXiv 2304.06140, for each method with several settings."""
+    lines = []
+    for method, points in tradeoff.methods.items():
+        if len(points) < 2:
+            continue
+        best = tradeoff.best(method, bound)
+        cells = ["none", *["-"] * 2]
+        if best:
+            cells = [best.setting, shown(tradeoff.clip, best.clip), shown(tradeoff.lpips, best.lpips)]
+        nearest = points[0].lpips
+        lines.append(_line([method, *cells, str(len(points)), shown(tradeoff.lpips, nearest)]))
+    if not lines:
+        return []
+    title = f"## The best setting: the highest CLIP with an LPIPS of {bound:g} at most"
+    heads = ["", "setting", tradeoff.clip.heading, tradeoff.lpips.heading, "of settings", "lowest LPIPS of all"]
+    return [title, "", *_head(heads), *lines, ""]
 
 
 def _paired(scores: Mapping[str, Scores]) -> list[str]:

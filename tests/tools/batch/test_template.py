@@ -62,6 +62,17 @@ def test_prompts_go_into_strings_too():
     assert sorted(strings) == ["a cat", "a dog"]
 
 
+@pytest.mark.parametrize("path", sorted(API.glob("table*.json")), ids=lambda path: path.stem)
+def test_rows_of_the_papers_tables_take_a_picture_and_prompts(path):
+    """Where the inversion is without a prompt, the source prompt of a data set is for its metrics alone."""
+    template = Template(read_graph(path))
+    takes_source, takes_target = template.prompts
+    assert takes_target and takes_source == (path.stem != "table1_plug_and_play")
+    filled = template.filled(PictureEdit("one", Path("a.png"), "a cat", "a dog", {"checkpoint": "sd.ckpt"}), "a.png")
+    texts = [value for node in filled.values() for value in node["inputs"].values() if isinstance(value, str)]
+    assert {"a.png", "a dog", "sd.ckpt"} <= set(texts) and ("a cat" in texts) == takes_source
+
+
 def test_what_a_preset_sets_is_not_set_beside_it():
     """The node would take the preset's number without a word; what no preset has can be set, and the preset itself."""
     template = Template(read_graph(PACK / "workflows" / "api" / "text_edit_flux.json"))

@@ -154,6 +154,27 @@ def test_records_are_found_by_picture_and_prompts_and_other_settings_are_other_m
     assert psnr["low"] > 0
 
 
+def test_the_best_setting_has_the_highest_clip_under_a_bound_of_lpips(evaluate, made, tmp_path, monkeypatch):
+    """D.1 of the paper; the stand-ins give CLIP and LPIPS by how dark an edit is, which is more for less skip."""
+    folder = tmp_path / "runs"
+    for amount, skip in ((0.1, 36), (0.2, 24), (0.3, 12)):
+        recorded(folder, made, amount, skip_steps=skip)
+
+    def off(first, second):
+        return float((first.float() - second.float()).abs().mean() / first.float().mean())
+
+    sources = [decoded(entry.picture, "it") for entry in made]
+    clip = SimpleNamespace(
+        text=lambda picture, prompt: min(off(s, picture) for s in sources if s.shape == picture.shape)
+    )
+    found = Weights({"clip_b32": clip, "lpips_alex": SimpleNamespace(distance=off)}, {}, ())
+    monkeypatch.setattr("tools.evaluation.weights.load", lambda *_: found)
+    for bound, setting in ((0.25, "skip_steps 24"), (0.4, "skip_steps 12"), (0.05, "none")):
+        _, said = evaluate("--edited", f"ef={folder}", "--lpips-bound", bound)
+        assert f"the highest CLIP with an LPIPS of {bound:g} at most" in said
+        assert f"| ef | {setting} | " in said
+
+
 def test_edits_that_are_not_there_are_listed_and_their_methods_not_compared(evaluate, made, tmp_path):
     first, second = mirrored(tmp_path / "a", made, 0.1), mirrored(tmp_path / "b", made, 0.2)
     (second / made[2].path).unlink()

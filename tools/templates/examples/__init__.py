@@ -25,6 +25,7 @@ from .flows import SOUND, VIDEO, text_edit_flux, text_edit_sd3, text_edit_sound,
 from .inversions import compare_inversions, noise_statistics
 from .manipulation import color_edit, sdedit_comparison, shift_and_flip, tour
 from .masks import find_the_mask, local_edit, several_edits
+from .tables import table1_ddim, table1_p2p_ddim, table1_plug_and_play, table2_zero_shot, table2_zero_shot_maps
 from .transformers import (
     text_edit_anima,
     text_edit_chroma,
@@ -81,7 +82,8 @@ FILES = {
     example.__name__: WORKFLOWS / f"{number:02} {title}.json" for number, (title, example) in enumerate(_LISTED, 1)
 }
 # What scripts post and nobody opens: in the form of the API alone.
-SCRIPTS: dict[str, Callable[[], Workflow]] = {tour.__name__: tour}
+_POSTED = (tour, table1_ddim, table1_p2p_ddim, table1_plug_and_play, table2_zero_shot, table2_zero_shot_maps)
+SCRIPTS: dict[str, Callable[[], Workflow]] = {script.__name__: script for script in _POSTED}
 # With nodes that the oldest host lacks, so that the newest writes them.
 NEWER = {text_edit_sam3_mask.__name__}
 BLUEPRINTS: tuple[Callable[[], Blueprint], ...] = (edit_by_words, edit_inside_a_mask, keep_the_image, invert_and_keep)
