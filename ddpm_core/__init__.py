@@ -14,7 +14,7 @@ from .denoiser import Denoiser
 from .editing import PairDenoiser, edit
 from .facts import Facts, LatentSpace, Method, Network, Origin, network_at
 from .guidance import Guidance, cfg_scales
-from .inversion import chunks_of, invert, without_residuals
+from .inversion import chunks_of, invert, replayed, without_residuals
 from .noise_maps import NoiseMaps
 from .null_text import GuidedDenoiser, null_text
 from .sampling import generate, intersection, pure_noise, sample
@@ -51,6 +51,7 @@ __all__ = [
     "network_at",
     "null_text",
     "pure_noise",
+    "replayed",
     "sample",
     "statistics",
     "storage",

@@ -347,7 +347,7 @@ class DDIMInvert(io.ComfyNode):
                 ),
                 inputs.cfg_schedule("constant", optional=True),
                 inputs.end_cfg(optional=True),
-                inputs.settings("steps, scheduler, cfg, keep_residuals, substeps and regularization"),
+                inputs.settings("steps, scheduler, cfg, keep_residuals, substeps, regularization and replay_source"),
                 io.Boolean.Input(
                     "warm_start",
                     advanced=True,
@@ -379,6 +379,14 @@ class DDIMInvert(io.ComfyNode):
                     tooltip="How much each predicted noise is drawn towards white noise, as in pix2pix-zero, which has "
                     "20. For pictures; 0 is off.",
                 ),
+                io.Boolean.Input(
+                    "replay_source",
+                    advanced=True,
+                    default=False,
+                    optional=True,
+                    tooltip="Without residuals: keep the states that sampling back goes through in place of those of "
+                    "the inversion, as Prompt-to-Prompt on DDIM reads its source; another call a step.",
+                ),
             ],
             outputs=[_noise_maps_output("The image as one starting noise, and what the steps miss.")],
         )
@@ -402,12 +410,13 @@ class DDIMInvert(io.ComfyNode):
         warm_start: bool = False,
         substeps: int = 1,
         regularization: float = 0.0,
+        replay_source: bool = False,
         **chosen: Any,
     ) -> io.NodeOutput:
         if settings is not None:
             preset = settings.for_inversion(Method.DDIM)
             cfg, keep_residuals = preset.source_cfg, False
-            substeps, regularization = preset.substeps, preset.regularization
+            substeps, regularization, replay_source = preset.substeps, preset.regularization, preset.replay_source
             chosen |= {"sigmas": settings.sigmas}
         method = Method.DDIM_WITH_RESIDUALS if keep_residuals else Method.DDIM
         notes = {"substeps": substeps} if substeps > 1 else {}
@@ -424,6 +433,7 @@ class DDIMInvert(io.ComfyNode):
             native=native_noise_maps,
             warm_start=warm_start,
             regularization=regularization,
+            replay_source=replay_source,
         )
         guider = guider_for(model, positive, negative, cfg, cfg_schedule, end_cfg)
         return io.NodeOutput(run_plan(guider, loop, plan))

@@ -42,6 +42,7 @@ class Preset:
         source_as_negative: that the edit has the source prompt as its negative.
         substeps: of an inversion by DDIM, for each step.
         regularization: of the noise that such an inversion predicts.
+        replay_source: that it keeps the states of sampling back.
     """
 
     source: str
@@ -65,6 +66,7 @@ class Preset:
     source_as_negative: bool = False
     substeps: int = 1
     regularization: float = 0.0
+    replay_source: bool = False
 
     @property
     def how(self) -> str:
@@ -75,6 +77,7 @@ class Preset:
             "with an empty prompt": self.empty_source,
             f"{self.substeps} substeps": self.substeps > 1,
             f"regularization {self.regularization:g}": self.regularization,
+            "the source replayed": self.replay_source,
             "the source prompt as negative of the edit": self.source_as_negative,
         }
         return ", ".join([_INVERSIONS[self.method], *(words for words, there in parts.items() if there)])
@@ -152,7 +155,9 @@ PRESETS = {
         target_guidance=5.5,
     ),
     "P2P with these maps (paper)": Preset(f"{_PAPER}, Tab. 3", skip_steps=12, cross_steps=0.6, self_steps=0.2),
-    "P2P on DDIM (paper)": Preset(f"{_PAPER}, Tab. 3", Method.DDIM, eta=0.0, cross_steps=0.8, self_steps=0.4),
+    "P2P on DDIM (paper)": Preset(
+        f"{_PAPER}, Tab. 3", Method.DDIM, eta=0.0, cross_steps=0.8, self_steps=0.4, replay_source=True
+    ),
     "DDIM (paper)": Preset(f"{_PAPER}, Tab. 3", Method.DDIM, eta=0.0),
     # Fig. 15 has (strength, T_skip) of (3, 30), (4, 25) and (4, 15); D.1 has 3.5 for the inversion of all methods.
     "CycleDiffusion (paper)": Preset(f"{_PAPER}, Fig. 15", Method.CYCLE_DIFFUSION, skip_steps=25, target_cfg=4.0),

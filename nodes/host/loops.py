@@ -22,6 +22,7 @@ from ...ddpm_core import (
     masks,
     null_text,
     pure_noise,
+    replayed,
     sample,
     trajectories,
     without_residuals,
@@ -95,13 +96,15 @@ def ddim_inversion(
     native: NoiseMaps | None,
     warm_start: bool,
     regularization: float,
+    replay_source: bool,
 ) -> Loop[NoiseMaps]:
     """The model's ODE run backwards from the images of a plan, along a schedule with its levels."""
 
     def loop(run: Run) -> NoiseMaps:
         image = run.image(len(plan.seeds))
         asked = climbed.steps - forward_noise_steps - true_prediction_steps
-        with run.progress(asked + plan.schedule.steps * keep_residuals) as progress:
+        again = plan.schedule.steps if keep_residuals else (plan.schedule.steps - 1) * replay_source
+        with run.progress(asked + again) as progress:
             states = trajectories.ddim(
                 run.denoiser,
                 image,
@@ -118,7 +121,9 @@ def ddim_inversion(
                 callback=progress,
             )
             if not keep_residuals:
-                return without_residuals(plan.schedule, states, plan.skipped, plan.facts, plan.mask)
+                maps = without_residuals(plan.schedule, states, plan.skipped, plan.facts, plan.mask)
+                further = progress.after(asked)
+                return replayed(run.denoiser, maps, image.device, further) if replay_source else maps
             return invert(
                 run.denoiser,
                 states,

@@ -5,7 +5,16 @@ import math
 import pytest
 import torch
 
-from ddpm_core import NoiseSchedule, generate, invert, pure_noise, sample, trajectories, without_residuals
+from ddpm_core import (
+    NoiseSchedule,
+    generate,
+    invert,
+    pure_noise,
+    replayed,
+    sample,
+    trajectories,
+    without_residuals,
+)
 
 COUNT = 40_000  # rows of the closed-form tests; errors below are five standard errors
 
@@ -288,6 +297,18 @@ def test_a_finer_schedule_inverts_in_more_steps_and_keeps_the_states_of_the_coar
     for wrong in (coarser.after(1), family(7, 0.0)):
         with pytest.raises(ValueError, match=f"a schedule of 20 steps lacks levels of one of {wrong.steps}"):
             trajectories.ddim(denoiser, x_0, wrong, [0, 1], finer=finer)
+
+
+def test_a_replayed_source_has_drifted_as_sampling_has(family, denoiser):
+    """As Prompt-to-Prompt on DDIM reads its source: the states of sampling from x_T, which ends beside the image."""
+    schedule, x_0 = family(10, 0.0), image(2, 4, 8, 8)
+    maps = without_residuals(schedule, trajectories.ddim(denoiser, x_0, schedule, [0, 1]))
+    again = replayed(denoiser, maps)
+    native = generate(denoiser, maps.states[0], schedule, [0, 1])
+    assert torch.equal(again.states[:-1], native.states[:-1])
+    assert torch.equal(again.image, x_0)
+    assert not torch.allclose(again.states[1:-1], maps.states[1:-1], atol=1e-3)
+    assert torch.equal(sample(denoiser, again), sample(denoiser, maps))
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,9 @@ def test_calls_of_ddim(random_model, run_node, count_calls):
         run_node("EditFriendlyDDIMInvert", model, steps=10, keep_residuals=False, warm_start=warm_start)
         assert len(count_calls) == 10
         count_calls.clear()
+    run_node("EditFriendlyDDIMInvert", model, steps=10, keep_residuals=False, replay_source=True)
+    assert len(count_calls) == 10 + 9
+    count_calls.clear()
     run_node("EditFriendlyDDIMInvert", model, steps=10, forward_noise_steps=3, fixed_point_iterations=1)
     assert len(count_calls) == 7 * 2 + 10
 
@@ -124,6 +127,16 @@ def test_substeps_of_fifty_are_the_timesteps_that_stable_diffusion_was_trained_w
     finer = host.with_substeps(model, schedule, settings.preset.substeps)
     table = model.get_model_object("model_sampling").sigmas.double()
     torch.testing.assert_close(finer.sigmas[:-1], table[1:982].flip(0), rtol=1e-5, atol=0)
+
+
+def test_a_replayed_source_is_what_sampling_goes_through(random_model, latent, run_node, sample):
+    model = random_model("sd15")
+    given = {"latent_image": latent("sd15"), "steps": 5, "keep_residuals": False}
+    (maps,) = run_node("EditFriendlyDDIMInvert", model, **given)
+    (replayed,) = run_node("EditFriendlyDDIMInvert", model, replay_source=True, **given)
+    assert torch.equal(replayed.states[0], maps.states[0]) and torch.equal(replayed.image, maps.image)
+    assert (replayed.states[1:-1] - maps.states[1:-1]).abs().amax(dim=(1, 2, 3, 4)).min() > 1e-3
+    assert torch.equal(sample(model, replayed), sample(model, maps))
 
 
 def test_regularized_noise_is_whiter(random_model, latent, run_node):
