@@ -22,6 +22,7 @@ from torch import Tensor
 
 WINDOW_RADIUS = 5  # of SSIM
 _SIGMA, _K1, _K2 = 1.5, 0.01, 0.03
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow and OpenCV turn pictures gray
 VISIBLE = 0.1  # of the full range: what the eye sees of a pixel beside its source
 
 Measure = Callable[[Tensor, Tensor], float]
@@ -93,12 +94,22 @@ def ssim_map(source: Tensor, edited: Tensor) -> Tensor:
     if min(source.shape[:2]) <= 2 * WINDOW_RADIUS:
         return torch.empty(0)
     a, b = (picture.double().movedim(-1, 0) / 255 for picture in (source, edited))
-    mean_a, mean_b, aa, bb, ab = _window_means(torch.stack([a, b, a * a, b * b, a * b]))
+    return _similarity(*_window_means(torch.stack([a, b, a * a, b * b, a * b]))).movedim(0, -1)
+
+
+def ssim_of_gray(source: Tensor, edited: Tensor) -> float:
+    """Structural similarity of the luma of both pictures in one window, the whole ("Diffusion Inversion Report", Wu and
+    Liu 2025, Alg. 1)."""
+    a, b = (picture.double() @ picture.new_tensor(_LUMA, dtype=torch.float64) / 255 for picture in (source, edited))
+    return _similarity(*torch.stack([a, b, a * a, b * b, a * b]).mean(dim=(1, 2))).item()
+
+
+def _similarity(mean_a: Tensor, mean_b: Tensor, aa: Tensor, bb: Tensor, ab: Tensor) -> Tensor:
+    """SSIM from the means of a, b and their products."""
     variance_a, variance_b, covariance = aa - mean_a**2, bb - mean_b**2, ab - mean_a * mean_b
     c1, c2 = _K1**2, _K2**2
     similarity = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
-    similarity /= (mean_a**2 + mean_b**2 + c1) * (variance_a + variance_b + c2)
-    return similarity.movedim(0, -1)
+    return similarity / ((mean_a**2 + mean_b**2 + c1) * (variance_a + variance_b + c2))
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,20 @@ def test_ssim_is_that_of_torchmetrics_with_its_padding_cropped():
     assert measures.ssim(source, edited) == pytest.approx(full[..., 5:-5, 5:-5].mean().item(), abs=1e-5)
 
 
+def test_ssim_of_one_window_by_hand():
+    """Alg. 1 of the report: means, variances and the covariance of the whole gray pictures."""
+    from PIL import Image
+
+    source, edited = picture(1), picture(2)
+    a, b = (np.asarray(Image.fromarray(part.numpy()).convert("L")).astype(float).ravel() for part in (source, edited))
+    covariance = np.cov(a, b, bias=True)
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    expected = (2 * a.mean() * b.mean() + c1) * (2 * covariance[0, 1] + c2)
+    expected /= (a.mean() ** 2 + b.mean() ** 2 + c1) * (covariance[0, 0] + covariance[1, 1] + c2)
+    assert measures.ssim_of_gray(source, edited) == pytest.approx(expected, abs=2e-3)  # "L" is rounded to a byte
+    assert measures.ssim_of_gray(source, source) == pytest.approx(1.0)
+
+
 def test_a_picture_smaller_than_the_window_has_no_ssim():
     small = picture(1, height=8, width=8)
     assert math.isnan(measures.ssim(small, small))

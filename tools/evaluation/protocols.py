@@ -22,7 +22,7 @@ from torch import Tensor
 from ddpm_core import measures
 from ddpm_core.measures import MaskedMeasure, Measure, black_outside, blackened
 
-VERSION = 1  # raise it with any change of a formula: rows of other versions are measured again
+VERSION = 2  # raise it with any change of a formula: rows of other versions are measured again
 
 QUIRKS = (
     "pie-bench PSNR and MSE are means over all pixels with the edited part black in both pictures; `masked` divides by "
@@ -218,6 +218,7 @@ METRICS = (
     Metric("whole.lpips", "LPIPS x 1e3", 1e3, 2, "down", _lpips, "lpips_squeeze"),
     Metric("whole.mse", "MSE x 1e4", 1e4, 2, "down", of_whole(measures.mse)),
     Metric("whole.ssim", "SSIM x 1e2", 1e2, 2, "up", of_whole(measures.ssim)),
+    Metric("whole.ssim_of_gray", "SSIM of gray x 1e2", 1e2, 2, "up", of_whole(measures.ssim_of_gray)),
     Metric("whole.clip_pictures", "CLIP pictures x 1e2", 1e2, 2, "up", _clip_pictures, "clip_l14"),
     Metric("ef-paper.clip", "CLIP B/32", 1, 3, "up", _clip, "clip_b32"),
     Metric("ef-paper.accuracy", "CLIP accuracy", 1, 3, "up", _accuracy, "clip_b32"),

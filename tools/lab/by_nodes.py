@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -42,11 +42,14 @@ class DemoNodes:
         """The CONDITIONING of a text."""
         return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))
 
-    def invert(self, edit: Edit, latent: Tensor, settings: LabSettings, by: Inversion = "EditFriendlyInvert") -> Any:
-        """NOISE_MAPS of the source's latent (C, H, W) under its caption."""
-        more: dict[str, Any] = {"eta": settings.eta}
+    def invert(
+        self, edit: Edit, latent: Tensor, settings: LabSettings, by: Inversion = "EditFriendlyInvert", **more: Any
+    ) -> Any:
+        """NOISE_MAPS of the source's latent (C, H, W) under its caption; `more` are inputs of the node."""
         if by == "EditFriendlyDDIMInvert":
-            more = {"keep_residuals": False, "fixed_point_iterations": 0, "forward_noise_steps": 0}
+            more |= {"keep_residuals": False, "fixed_point_iterations": 0, "forward_noise_steps": 0}
+        else:
+            more |= {"eta": settings.eta}
         return self.run(
             by,
             model=self.model,
@@ -101,14 +104,16 @@ class DemoNodes:
         attention = self.run("EditFriendlyShareAttention", source=self.prompt(edit.source.caption), method=method)
         return self.sample(edit, noise_maps, settings, attention)
 
-    def zero_shot(self, edit: Edit, noise_maps: Any, settings: LabSettings) -> Tensor:
+    def zero_shot(
+        self, edit: Edit, noise_maps: Any, settings: LabSettings, *, source_as_negative: bool = False
+    ) -> Tensor:
         """(1, C, H, W) the same with cross-attention guidance (pix2pix-zero, arXiv 2302.03027)."""
         return self.run(
             "EditFriendlyZeroShotImageToImage",
             model=self.model,
             source=self.prompt(edit.source.caption),
             target=self.prompt(edit.target.caption),
-            negative=self.prompt(""),
+            negative=self.prompt(edit.source.caption if source_as_negative else ""),
             noise_maps=noise_maps,
             cfg=settings.cfg_target,
             guidance_weight=settings.guidance_weight,
@@ -145,16 +150,21 @@ def nodes_of(demo: DemoModel) -> DemoNodes:
 
 @dataclass(frozen=True)
 class ByNodes:
-    """A method of editing: an inversion, and how its maps are sampled, `(nodes, edit, noise_maps, settings)`."""
+    """A method of editing: an inversion, and how its maps are sampled, `(nodes, edit, noise_maps, settings)`.
+
+    Args:
+        inverted: further inputs of the inversion.
+    """
 
     inversion: Inversion
     sampled: Callable[[DemoNodes, Edit, Any, LabSettings], Tensor]
+    inverted: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, model: DemoModel, edits: Sequence[Edit], latents: Tensor, settings: LabSettings) -> Tensor:
         """(B, C, H, W) edited latents of sources (B, C, H, W)."""
         nodes = nodes_of(model)
         results = [
-            self.sampled(nodes, edit, nodes.invert(edit, latent, settings, self.inversion), settings)
+            self.sampled(nodes, edit, nodes.invert(edit, latent, settings, self.inversion, **self.inverted), settings)
             for edit, latent in zip(edits, latents, strict=True)
         ]
         return torch.cat(results)

@@ -17,6 +17,7 @@ from ddpm_core.editing import PairDenoiser
 from ddpm_core.guidance import Guidance, SourceGuidance, from_source
 from ddpm_core.inversion import invert, without_residuals
 from ddpm_core.noise_maps import NoiseMaps
+from ddpm_core.null_text import null_text
 from ddpm_core.sampling import generate, pure_noise, sample
 from ddpm_core.schedule import NoiseSchedule
 from demo.autoencoder import FACTOR
@@ -26,6 +27,7 @@ from demo.scenes import SIZE, instruction
 from . import flow_edits
 from .by_nodes import ByNodes, DemoNodes, nodes_of
 from .edits import Edit, image_of
+from .null_text import NullTextSearch, one_embedding, sampled_with_embeddings
 from .settings import Keep, LabSettings
 
 Way = Callable[[DemoModel, list[Edit], Tensor, LabSettings], Tensor]
@@ -127,6 +129,17 @@ def cycle_diffusion(model: DemoModel, edits: list[Edit], latents: Tensor, settin
 def ddim(model: DemoModel, edits: list[Edit], latents: Tensor, settings: LabSettings) -> Tensor:
     """Textbook DDIM inversion (arXiv 2010.02502)."""
     return sample(target_denoiser(model, edits, settings), _ddim_maps(model, edits, latents, settings))
+
+
+def null_text_edit(
+    model: DemoModel, edits: list[Edit], latents: Tensor, settings: LabSettings, search: NullTextSearch = null_text
+) -> Tensor:
+    """The target under the embeddings with which guidance leads back to the source (arXiv 2211.09794)."""
+    schedule, scale = settings.levels_to_run(), settings.cfg_target
+    sources, targets = ([getattr(edit, which).caption for edit in edits] for which in ("source", "target"))
+    pivots = trajectories.ddim(model.denoiser(sources), latents, schedule, seeds_of(edits))
+    found = search(model.guided_denoiser(sources, scale), pivots, schedule, model.encode([""] * len(edits)))
+    return sampled_with_embeddings(model.guided_denoiser(targets, scale), found)
 
 
 def instructed(model: DemoModel, edits: list[Edit], latents: Tensor, settings: LabSettings) -> Tensor:
@@ -296,19 +309,35 @@ EDIT_FRIENDLY = LabMethod("edit friendly", edit_friendly, ByNodes("EditFriendlyI
 CYCLE_DIFFUSION = LabMethod("CycleDiffusion", cycle_diffusion)
 DDIM = LabMethod("DDIM", ddim, ByNodes("EditFriendlyDDIMInvert", DemoNodes.sample))
 P2P = LabMethod("P2P + edit friendly", by_nodes=ByNodes("EditFriendlyInvert", DemoNodes.prompt_to_prompt))
-P2P_DDIM = LabMethod("P2P + DDIM", by_nodes=ByNodes("EditFriendlyDDIMInvert", DemoNodes.prompt_to_prompt))
+P2P_DDIM = LabMethod(
+    "P2P + DDIM",
+    by_nodes=ByNodes("EditFriendlyDDIMInvert", DemoNodes.prompt_to_prompt, {"replay_source": True}),
+)
 PLUG_AND_PLAY = LabMethod(
     "Plug-and-Play + edit friendly",
     by_nodes=ByNodes("EditFriendlyInvert", partial(DemoNodes.share, method="Plug-and-Play")),
+)
+# as published: 1000 steps of inversion for 50 of the edit
+PLUG_AND_PLAY_DDIM = LabMethod(
+    "Plug-and-Play + DDIM",
+    by_nodes=ByNodes("EditFriendlyDDIMInvert", partial(DemoNodes.share, method="Plug-and-Play"), {"substeps": 20}),
+    plotted=("tuned",),
 )
 ZERO_SHOT = LabMethod(
     "zero-shot + edit friendly",
     by_nodes=ByNodes("EditFriendlyInvert", DemoNodes.zero_shot),
     plotted=("tuned", "strong"),
 )
+# as published: the noise drawn towards white noise, the edit away from the caption
 ZERO_SHOT_DDIM = LabMethod(
-    "zero-shot + DDIM", by_nodes=ByNodes("EditFriendlyDDIMInvert", DemoNodes.zero_shot), plotted=("tuned",)
+    "zero-shot + DDIM",
+    by_nodes=ByNodes(
+        "EditFriendlyDDIMInvert", partial(DemoNodes.zero_shot, source_as_negative=True), {"regularization": 20.0}
+    ),
+    plotted=("tuned",),
 )
+NULL_TEXT = LabMethod("null-text", null_text_edit, plotted=())
+ONE_EMBEDDING = LabMethod("null-text, one embedding", partial(null_text_edit, search=one_embedding), plotted=())
 METHODS = (
     GROUND_TRUTH,
     EDIT_FRIENDLY,
@@ -332,6 +361,7 @@ METHODS = (
     P2P,
     P2P_DDIM,
     PLUG_AND_PLAY,
+    PLUG_AND_PLAY_DDIM,
     LabMethod(
         "MasaCtrl + edit friendly",
         by_nodes=ByNodes("EditFriendlyInvert", partial(DemoNodes.share, method="MasaCtrl")),
@@ -344,6 +374,8 @@ METHODS = (
     ),
     ZERO_SHOT,
     ZERO_SHOT_DDIM,
+    NULL_TEXT,
+    ONE_EMBEDDING,
 )
 _FLOW_EDIT, _RF = LabSettings(eta=0.0, skip=0.36), LabSettings(eta=0.0)
 FLOW_METHODS = (

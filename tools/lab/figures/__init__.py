@@ -37,7 +37,9 @@ FIGURES: dict[str, Make] = {
     "steps": there_and_back.steps,
     "replaced": there_and_back.replaced,
     "interpolation": there_and_back.interpolation,
+    "edited": there_and_back.edited,
     "cfg": reconstruction.cfg_schedules,
+    "nulltext": reconstruction.null_text_edits,
     "exactness": reconstruction.exactness,
 }
 """By name: those of arXiv 2304.06140 by its numbers, then those of the two others."""

@@ -8,9 +8,9 @@ under their captions.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import get_args
 
 import torch
@@ -20,17 +20,18 @@ from ddpm_core import trajectories
 from ddpm_core.denoiser import Denoiser
 from ddpm_core.guidance import CFGSchedule, cfg_scales
 from ddpm_core.inversion import invert, without_residuals
-from ddpm_core.noise_maps import NoiseMaps
 from ddpm_core.null_text import GuidedDenoiser, null_text
 from ddpm_core.sampling import sample
 from ddpm_core.schedule import NoiseSchedule
 from demo.model import DemoModel
 from demo.scenes import TEST_SEED, sample_scene
 
-from ..edits import image_of, structure_kept
+from ..edits import image_of, source_images, structure_kept
+from ..methods import DDIM, EDIT_FRIENDLY, NULL_TEXT, ONE_EMBEDDING
+from ..null_text import NullTextSearch, one_embedding, sampled_with_embeddings
 from ..settings import LabSettings
 from .results import Result, Table, mosaic
-from .subjects import EXACT, Subjects, rows_counted
+from .subjects import EXACT, Subjects, of_edits, rows_counted
 
 CFG = 7.5
 SCALES = (1.0, 3.0, CFG)
@@ -144,6 +145,20 @@ def cfg_schedules(subjects: Subjects) -> Result:
     )
 
 
+def null_text_edits(subjects: Subjects) -> Result:
+    """Edits by DDIM, by null-text with an embedding for each step and with one for all, and by noise maps."""
+    runs = {method.name: subjects.run(method, "tuned") for method in (DDIM, NULL_TEXT, ONE_EMBEDDING, EDIT_FRIENDLY)}
+    edits = subjects.shown_edits
+    rows = [subjects.edits.index(edit) for edit in edits]
+    numbers = {name: (*run.summary, run.rows / len(subjects.edits)) for name, run in runs.items()}
+    columns = ("success", "error", "structure", "rows of the network an edit")
+    parts = {"scene": list(source_images(edits))} | {name: list(run.images[rows]) for name, run in runs.items()}
+    return Result(
+        (Table(of_edits(subjects), columns, numbers, (".2f", ".3f", ".2f", ".0f")),),
+        mosaic(parts, [edit.kind for edit in edits]),
+    )
+
+
 def _pivots_replayed(scenes: Scenes, scales: list[float]) -> Tensor:
     return scenes.replay(scenes.under(scales), scenes.ddim(scenes.model.denoiser(scenes.captions)))
 
@@ -153,21 +168,16 @@ def _inverted_likewise(scenes: Scenes, scales: list[float]) -> Tensor:
     return scenes.replay(denoiser, scenes.ddim(denoiser))
 
 
-def _null_text(scenes: Scenes, scales: list[float]) -> Tensor:
+def _null_text(scenes: Scenes, scales: list[float], search: NullTextSearch = null_text) -> Tensor:
     pivots = scenes.ddim(scenes.model.denoiser(scenes.captions))
     guided = scenes.open_under(scales)
-    found = null_text(guided, pivots, scenes.schedule, scenes.model.encode([""] * len(scenes.latents)))
-    return replayed(guided, found)
+    found = search(guided, pivots, scenes.schedule, scenes.model.encode([""] * len(scenes.latents)))
+    return sampled_with_embeddings(guided, found)
 
 
 RUNS: dict[str, Callable[[Scenes, list[float]], Tensor]] = {
     "DDIM, from cfg 1": _pivots_replayed,
     "DDIM, likewise": _inverted_likewise,
     "null-text": _null_text,
+    "one embedding": partial(_null_text, search=one_embedding),
 }
-
-
-def replayed(guided: GuidedDenoiser, found: NoiseMaps) -> Tensor:
-    """(B, *S) sampled from null-text maps, each step with the embedding that was found for it."""
-    embeddings: Iterator[Tensor] = iter([] if found.uncond is None else found.uncond)
-    return sample(lambda x, sigma: guided(x, sigma)(next(embeddings)), found)

@@ -114,6 +114,25 @@ def generate_pictures(model: DemoModel, count: int, steps: int, captions: Sequen
     return Pictures(model, captions, seeds, {"native": native} | inverted)
 
 
+def inverted_from(native: NoiseMaps, denoiser: Denoiser, true: int = 0, noised: int = 0) -> NoiseMaps:
+    """Textbook DDIM inversion of generated pictures.
+
+    Args:
+        native: the maps of eta 0 that generated them.
+        true, noised: so many of its first steps by true predictions, or by noising the picture.
+    """
+    states = trajectories.ddim(
+        denoiser,
+        native.image,
+        native.schedule,
+        list(range(len(native.image))),
+        true_prediction_steps=true,
+        forward_noise_steps=noised,
+        native=native,
+    )
+    return without_residuals(native.schedule, states)
+
+
 @dataclass
 class EditRun:
     """What a method made of edits, and what it took: rows of the network, and seconds of the processor."""
@@ -184,23 +203,9 @@ class Subjects:
         return generated(self.model, [""], [TEST_SEED + k for k in range(sizes.latents)], schedule)
 
     def inverted(self, true: int = 0, noised: int = 0) -> NoiseMaps:
-        """Textbook DDIM inversion of the pictures of `latents`.
-
-        Args:
-            true, noised: so many of its first steps by true predictions, or by noising the picture.
-        """
+        """`inverted_from` of the pictures of `latents`."""
         if (true, noised) not in self._inverted:
-            native = self.latents
-            states = trajectories.ddim(
-                self.model.denoiser(""),
-                native.image,
-                native.schedule,
-                list(range(len(native.image))),
-                true_prediction_steps=true,
-                forward_noise_steps=noised,
-                native=native,
-            )
-            self._inverted[true, noised] = without_residuals(native.schedule, states)
+            self._inverted[true, noised] = inverted_from(self.latents, self.model.denoiser(""), true, noised)
         return self._inverted[true, noised]
 
     @cached_property
@@ -223,7 +228,7 @@ class Subjects:
         """A method on all edits, at one of its strengths."""
         key = method, strength
         if key not in self._runs:
-            self._runs[key] = self.run_on(self.edits, method, strength)
+            self._runs[key] = self.run_on(self.edits, method, self.settings(method, strength))
         return self._runs[key]
 
     @property
@@ -235,18 +240,28 @@ class Subjects:
         """(edits, variations, 3, 128, 128) a method's results of `varied_edits`."""
         if method not in self._varied:
             edits, count = self.varied_edits, self.sizes.variations
-            images = self.run_on([replace(edit, variation=v) for edit in edits for v in range(count)], method).images
+            varied = [replace(edit, variation=v) for edit in edits for v in range(count)]
+            images = self.run_on(varied, method, self.settings(method, "tuned")).images
             self._varied[method] = images.unflatten(0, (len(edits), count))
         return self._varied[method]
 
-    def run_on(self, edits: list[Edit], method: LabMethod, strength: str = "tuned") -> EditRun:
-        """The same on other edits."""
-        tuned, (skip, cfg) = method.rows[""], method.strengths[strength]
-        steps = min(tuned.steps, self.sizes.edit_steps)  # few steps stay few
-        sources, settings = source_images(edits), replace(tuned, steps=steps, skip=skip, cfg_target=cfg)
+    def settings(self, method: LabMethod, strength: str) -> LabSettings:
+        """Those of a method at one of its strengths."""
+        skip, cfg = method.strengths[strength]
+        return replace(method.rows[""], skip=skip, cfg_target=cfg)
+
+    def run_on(self, edits: list[Edit], method: LabMethod, settings: LabSettings) -> EditRun:
+        """A method on other edits, in the steps of the figures."""
+        settings = replace(settings, steps=min(settings.steps, self.sizes.edit_steps))  # few steps stay few
+        sources = source_images(edits)
         network = method.network(self.model)  # before the time is taken, for ComfyUI may have to start
         start = time.process_time()
         with rows_counted(network) as count:
             images = method.run(self.model, edits, sources, settings)
         seconds = time.process_time() - start
         return EditRun(images.clamp(-1, 1), score(edits, sources, images, self.classifier), count.rows, seconds)
+
+
+def of_edits(subjects: Subjects) -> str:
+    """How many edits the figures of edits are of."""
+    return f"{len(subjects.edits)} held-out edits, {subjects.sizes.per_kind} a kind, {subjects.sizes.edit_steps} steps"

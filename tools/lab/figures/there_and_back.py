@@ -12,16 +12,22 @@ from torch import Tensor
 
 from ddpm_core import statistics, trajectories
 from ddpm_core.manipulation import slerp
+from ddpm_core.measures import as_saved, ssim
 from ddpm_core.noise_maps import NoiseMaps
 from ddpm_core.sampling import generate, sample
+from demo.scenes import TEST_SEED, Scene, sample_scene
 
+from ..classifier import HEADS
+from ..methods import generated
+from ..settings import LabSettings
 from .results import Result, Table, mosaic
-from .subjects import Subjects
+from .subjects import Subjects, inverted_from
 
 FIRST = (1, 2, 4)  # steps whose predictions are replaced: a tenth of 20 is 2
 WEIGHTS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0)
 PAIRS, SERIES = 24, 2  # interpolated half way, and at all weights
 SHOWN = 8
+EDITED = 48  # pictures made again under another caption
 REPLAYED = 24  # pictures that are sampled back from their latents
 TRUE, NOISED = "true predictions", "noised steps"
 
@@ -174,6 +180,58 @@ def interpolation(subjects: Subjects) -> Result:
     columns = ("diversity", "fraction of plain pixels", "mean gradient")
     table = Table(f"{2 * pairs} pictures, and {pairs} half way between two", columns, numbers)
     return Result((table,), mosaic(rows, [f"{weight:g}" for weight in WEIGHTS]))
+
+
+def edited(subjects: Subjects) -> Result:
+    """Pictures under one caption, made again under another from their noise and from their latents: Sec. 4.2, Figs. 6
+    and 7, Tabs. 7 and 13 of the paper."""
+    model, count, steps = subjects.model, min(EDITED, subjects.sizes.latents), subjects.sizes.latent_steps
+    scenes = [sample_scene(TEST_SEED + k) for k in range(2 * count)]
+    sources, targets = scenes[:count], scenes[count:]
+    captions, wanted = ([scene.caption for scene in part] for part in (sources, targets))
+    seeds, schedule = [scene.seed for scene in sources], LabSettings(steps=steps, eta=0.0).schedule()
+    native, tenth = generated(model, captions, seeds, schedule), max(1, round(steps / 10))
+    denoiser = model.denoiser(captions)
+    starts = {
+        "noise": native,
+        "latent": inverted_from(native, denoiser),
+        f"latent, {tenth} {TRUE}": inverted_from(native, denoiser, true=tenth),
+        f"latent, {tenth} {NOISED}": inverted_from(native, denoiser, noised=tenth),
+    }
+    lead = model.denoiser(wanted, LabSettings.cfg_target)
+    made = {name: generate(lead, maps.states[0], schedule, seeds).image for name, maps in starts.items()}
+    before = model.autoencoder.decode(native.image).clamp(-1, 1)
+    plain = statistics.plain_mask(statistics.unit_range(native.image))
+    numbers, pictures = {}, {"picture": before}
+    for name, latents in made.items():
+        after = pictures[name] = model.autoencoder.decode(latents).clamp(-1, 1)
+        moved = (latents - native.image).abs().mean(dim=1)
+        pairs = zip(*(as_saved((part.movedim(1, -1) + 1) / 2) for part in (before, after)), strict=True)
+        numbers[name] = [
+            (after - before).abs().mean().item() / 2,
+            sum(ssim(*pair) for pair in pairs) / count,
+            moved[plain].mean().item(),
+            moved[~plain].mean().item(),
+            _read_as(subjects, after, targets, sources),
+            _read_as(subjects, after, sources, targets),
+        ]
+    columns = ("difference", "SSIM", "of plain cells", "of others", "reads as asked", "as before")
+    shown = {name: list(part[:SHOWN]) for name, part in pictures.items()}
+    title = f"{count} pictures under other captions, {steps} steps"
+    forms = (".3f", ".3f", ".2f", ".2f", ".2f", ".2f")
+    return Result((Table(title, columns, numbers, forms),), mosaic(shown))
+
+
+def _read_as(subjects: Subjects, images: Tensor, scenes: list[Scene], others: list[Scene]) -> float:
+    """The share of attributes of scenes that images (B, 3, 128, 128) read as, of those that the others have not."""
+    read = {name: subjects.classifier.read(images, name) for name in HEADS}
+    hits = [
+        read[name][k] == getattr(scene, name)
+        for k, (scene, other) in enumerate(zip(scenes, others, strict=True))
+        for name in scene.attributes
+        if name in HEADS and getattr(scene, name) != getattr(other, name, None)
+    ]
+    return sum(hits) / len(hits)
 
 
 def _between(subjects: Subjects, starts: Tensor, weight: float, pairs: int) -> Tensor:
