@@ -142,9 +142,12 @@ def test_edits(pack, random_model, conditioning, invert, sample, data):
             "eta": data.draw(ETAS),
             "scheduler": data.draw(SCHEDULERS),
         }
-        settings |= {"seed": data.draw(SEEDS), "variations": 1, "latent_image": data.draw(latents(4)), **common}
+        image = data.draw(latents(4))
+        settings |= {"seed": data.draw(SEEDS), "variations": 1, "latent_image": image, **common}
         edited, _ = pack.run("EditFriendlyEdit", model=model, **prompts, **settings)
-        finite(edited["samples"], settings["latent_image"]["samples"].shape)
+        rows, channels, *cells = image["samples"].shape
+        empty = not image["samples"].any()  # whose channels the host makes those of the model
+        finite(edited["samples"], (rows, 4 if empty else channels, *cells))
 
 
 @pytest.fixture(scope="session")

@@ -15,12 +15,17 @@ def relative(a: torch.Tensor, b: torch.Tensor) -> float:
     return ((a - b).abs().max() / b.abs().max()).item()
 
 
-def rounding(run: Callable[[dict], torch.Tensor], latent: dict) -> float:
+def rounding(run: Callable[[dict], torch.Tensor], latent: dict, dtype: torch.dtype = torch.float32) -> float:
     """How far two ways to run(LATENT) may be apart, of its largest value.
 
     So many times what a unit in the last place of each value of the LATENT makes of the result: that is rounded anew
     in every layer of every step, as calls of other rows are.
+
+    Args:
+        dtype: that the network computes in, whose unit it is; a smaller one would be rounded off before it counts.
     """
     samples = latent["samples"]
     nudged = torch.nextafter(samples, torch.full_like(samples, torch.inf))
+    if dtype != torch.float32:
+        nudged = samples + samples.abs() * torch.finfo(dtype).eps
     return TIMES * relative(run({**latent, "samples": nudged}), run(latent))
