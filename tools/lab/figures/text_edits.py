@@ -38,7 +38,7 @@ SHOWN = 5  # variations, as in Fig. 16
 
 # All in ComfyUI, where what they take can be compared.
 TABLE_1, TABLE_2 = (
-    tuple(replace(method, by_core=None) for method in methods)
+    tuple(method if method.needs_comfyui else replace(method, by_core=None) for method in methods)
     for methods in ((DDIM, PLUG_AND_PLAY_DDIM, P2P_DDIM, P2P, EDIT_FRIENDLY), (ZERO_SHOT_DDIM, ZERO_SHOT))
 )
 _OF_DDIM = LabSettings(skip=0.0, cfg_source=3.5, cfg_target=9.0)
