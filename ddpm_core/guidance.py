@@ -84,7 +84,8 @@ class Guidance:
         positive: p, the prompt that is led towards.
         negative: n, the prompt that is led away from; None for none, with a scale of 1.
         scale: w.
-        terms: the further prompts c.
+        terms: the further prompts c; one of scale 0 is not asked for.
+        is_told: that the scale was set from outside, as the host's guidance has it: all is asked for at 0, too.
 
     Raises:
         ValueError: a scale other than 1 without a negative.
@@ -94,6 +95,7 @@ class Guidance:
     negative: str | None = None
     scale: float = 1.0
     terms: tuple[tuple[str, Term], ...] = ()
+    is_told: bool = False
 
     def __post_init__(self) -> None:
         if self.negative is None and self.scale != 1:
@@ -104,11 +106,11 @@ class Guidance:
         if self.negative is not None:
             return replace(self, scale=scale)
         terms = tuple((name, replace(term, scale=math.copysign(scale, term.scale))) for name, term in self._acting)
-        return replace(self, terms=terms)
+        return replace(self, terms=terms, is_told=True)
 
     @property
     def _acting(self) -> tuple[tuple[str, Term], ...]:
-        return tuple((name, term) for name, term in self.terms if term.scale)
+        return tuple((name, term) for name, term in self.terms if term.scale or self.is_told)
 
     def of_two(self) -> OfTwo | None:
         """The same as guidance of two predictions, each a mean of some; None where a term has a place of its own.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ddpm_core.guidance import Guidance, Term, classifier_free, from_source, guided, several
+from ddpm_core.guidance import Guidance, OfTwo, Term, classifier_free, from_source, guided, several
 
 
 def randn(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -116,6 +116,14 @@ def test_a_scale_from_elsewhere_is_that_of_the_pair_or_of_each_edit():
     assert (pair.scale, pair.terms) == (2.0, (term,))
     edits = Guidance("positive", terms=(term, ("other", Term(3.0)), ("off", Term(0.0)))).with_scale(2.0)
     assert [(name, edit.scale) for name, edit in edits.terms] == [("source", -2.0), ("other", 2.0)]
+
+
+def test_a_scale_of_0_from_elsewhere_still_asks_for_both_prompts():
+    """As the host's guidance at cfg 0, whose patches look at both; an edit that is switched off asks for nothing."""
+    edit = Guidance("positive", terms=(("edit", Term(3.0, quantile=0.0)),))
+    assert edit.with_scale(0.0).of_two() == OfTwo({"edit": 1.0}, {"positive": 1.0}, 0.0)
+    off = Guidance("positive", terms=(("edit", Term(0.0, quantile=0.0)),))
+    assert off.of_two() == OfTwo({"positive": 1.0}, {"positive": 1.0}, 1.0)
 
 
 def test_edits_act_in_their_windows_and_are_asked_there_alone():

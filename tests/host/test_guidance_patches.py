@@ -131,6 +131,36 @@ def test_fixed_noise_one_edit_and_no_edit_are_the_hosts(
     assert differing(patched(kind), both) == {}
 
 
+def test_an_edit_that_a_patch_switches_off_still_shows_both_predictions_to_other_patches(
+    comfy, pack, host_node, random_model, conditioning, latent, invert, run_custom
+):
+    """As CFG Override at 0 after a patch that mixes both, such as TCFG."""
+    from comfy.patcher_extension import WrappersMP
+
+    def mixed(args):
+        cond, uncond, *others = args["conds_out"]
+        return [cond, (cond + uncond) / 2, *others]
+
+    def switched_off(executor, *args, **kwargs):
+        before, executor.class_obj.cfg = executor.class_obj.cfg, 0.0
+        try:
+            return executor(*args, **kwargs)
+        finally:
+            executor.class_obj.cfg = before
+
+    model = random_model("sd15").clone()
+    model.set_model_sampler_pre_cfg_function(mixed)
+    model.add_wrapper(WrappersMP.PREDICT_NOISE, switched_off)
+    image, prompts = latent("sd15"), {"positive": conditioning("sd15", 9), "negative": conditioning("sd15", 1)}
+    maps = invert(random_model("sd15"), latent_image=image, cfg=1.0, steps=STEPS)
+    (guider,) = host_node("CFGGuider", model=model, **prompts, cfg=CFG)
+    edit = {"direction": "add", "scale": CFG, "quantile": 0.0, "start": 0.0, "end": 1.0}
+    (edits,) = pack.run("EditFriendlyAddEdit", prompt=prompts["positive"], **edit)
+    run = {"source": prompts["negative"], "edits": edits, "skip_steps": 0}
+    ours = pack.run("EditFriendlySampleEdits", model=model, noise_maps=maps, **run)[0]["samples"]
+    assert off(ours, run_custom(guider, maps, image)) <= CLOSE
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_pass_gives_what_inverting_and_sampling_give(conditioning, latent, invert, sample, edit, patched, kind):
     """With patches that keep something from step to step too, as momentum and step caches do."""
