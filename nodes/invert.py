@@ -419,7 +419,7 @@ class DDIMInvert(io.ComfyNode):
             substeps, regularization, replay_source = preset.substeps, preset.regularization, preset.replay_source
             chosen |= {"sigmas": settings.sigmas}
         method = Method.DDIM_WITH_RESIDUALS if keep_residuals else Method.DDIM
-        notes = {"substeps": substeps} if substeps > 1 else {}
+        notes: dict[str, object] = {"substeps": substeps} if substeps > 1 else {}
         notes |= {"regularization": regularization} if regularization else {}
         of_run = RunSettings(eta=0.0, **chosen)
         plan = Plan.of(model, latent_image, of_run, method=method, cfg=cfg, prompt=positive, notes=notes)
