@@ -14,10 +14,10 @@ from .denoiser import Denoiser
 from .editing import PairDenoiser, edit
 from .facts import Facts, LatentSpace, Method, Network, Origin, network_at
 from .guidance import Guidance, cfg_scales
-from .inversion import chunks_of, invert, replayed, without_residuals
+from .inversion import chunks_of, invert, without_residuals
 from .noise_maps import NoiseMaps
 from .null_text import GuidedDenoiser, null_text
-from .sampling import generate, intersection, pure_noise, sample
+from .sampling import generate, intersection, pure_noise, sample, with_replayed_states
 from .schedule import NoiseSchedule, Step
 from .zero_shot import AttentionGuidance, zero_shot
 
@@ -51,11 +51,11 @@ __all__ = [
     "network_at",
     "null_text",
     "pure_noise",
-    "replayed",
     "sample",
     "statistics",
     "storage",
     "trajectories",
+    "with_replayed_states",
     "without_residuals",
     "zero_shot",
 ]

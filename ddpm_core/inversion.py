@@ -7,7 +7,6 @@ timesteps may share one call.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -92,34 +91,3 @@ def without_residuals(
     """
     residuals = torch.zeros_like(states[:-1])
     return NoiseMaps(schedule.with_eta(0.0), states, residuals, skipped=skipped, facts=facts or Facts(), mask=mask)
-
-
-def replayed(
-    denoiser: Denoiser,
-    noise_maps: NoiseMaps,
-    device: torch.device | str = "cpu",
-    callback: StepCallback | None = None,
-) -> NoiseMaps:
-    """Maps without residuals with the states that sampling goes through, in place of those that inverting went through.
-
-    Source: Prompt-to-Prompt (arXiv 2208.01626), which samples its source again beside the target, so that what it takes
-    of the source's attention has drifted as the source has.
-
-    Args:
-        denoiser: the model under the source prompt.
-        noise_maps: of `without_residuals`.
-
-    Returns:
-        After T - 1 calls; the last state stays the image.
-    """
-    schedule = noise_maps.schedule
-    states = noise_maps.states.clone()
-    x = states[0].to(device)
-    for i in range(schedule.steps - 1):
-        step = schedule.step(i)
-        denoised = denoise(denoiser, x[None], [step.sigma])[0]
-        if callback is not None:
-            callback({"x": x, "i": i, "sigma": step.sigma, "denoised": denoised})
-        x = step.mean(x, denoised)
-        states[i + 1] = x
-    return replace(noise_maps, states=states)

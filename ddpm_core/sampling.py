@@ -6,6 +6,8 @@ Source: arXiv 2304.06140, Sec. 3, Eq. 3, and Sec. 5 for T_skip.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -72,6 +74,29 @@ def sample(
         device=device,
         callback=callback,
     )
+
+
+def with_replayed_states(
+    denoiser: Denoiser,
+    noise_maps: NoiseMaps,
+    *,
+    device: torch.device | str = "cpu",
+    callback: StepCallback | None = None,
+) -> NoiseMaps:
+    """Maps with the states that `sample` goes through, in place of those that the inversion went through.
+
+    Source: Prompt-to-Prompt (arXiv 2208.01626), which samples its source again beside the target, so that what it takes
+    of the source's attention has drifted as the source has. The last state stays the image.
+    """
+    states: list[Tensor] = []
+
+    def keep(step: dict[str, Any]) -> None:
+        states.append(step["x"].to("cpu", copy=True))
+        if callback is not None:
+            callback(step)
+
+    sample(denoiser, noise_maps, device=device, callback=keep)
+    return replace(noise_maps, states=torch.stack([*states, noise_maps.image]))
 
 
 def replay(

@@ -168,7 +168,7 @@ def ddim(
         denoiser: the model under the source prompt.
         x_0: (B, *S) the images.
         schedule: T steps; the steps are those of eta 0, whatever its own eta.
-        seeds: one seed a row, for `forward_noise_steps`.
+        seeds: one seed a row, for `forward_noise_steps` and `regularization`.
         fixed_point_iterations: how often x_t is put back; 0 is the textbook's approximation.
         forward_noise_steps: so many of the first (cleanest) steps noise the image instead, with one eps for all of
             them, so that the latent is Gaussian where the image is plain, too (arXiv 2410.23530, from v3 on).
@@ -197,7 +197,7 @@ def ddim(
     if regularization < 0 or (regularization and (x_0.ndim < 4 or x_0.shape[-2] < 2)):
         raise ValueError(
             f"regularization is {regularization:g}, of a latent of shape {tuple(x_0.shape)}: use 0 (off) or more, and "
-            "more with latents of pictures alone, for it compares rows and columns"
+            "more with latents that have rows and columns alone, for it compares these"
         )
     device, x_0 = torch.device(device), _on_cpu(x_0)
     climbed = (schedule if finer is None else finer).with_eta(0.0)

@@ -9,7 +9,8 @@ from .edit import EditFriendlyEdit
 from .grid import EditGrid
 from .guiders import CFGScheduleGuider, EditGuider
 from .host import ids
-from .invert import CycleDiffusionInvert, DDIMInvert, EditFriendlyInvert, NullTextInvert, TurboInvert
+from .invert import CycleDiffusionInvert, EditFriendlyInvert, TurboInvert
+from .invert_by_steps import DDIMInvert, NullTextInvert
 from .keep import KeepImage
 from .levels import NoiseLevels, SwitchModels
 from .manipulate import LatentShift, MaskColorEdit, NoiseMapsFlip, NoiseMapsInterpolate

@@ -29,6 +29,29 @@ def negative() -> io.Input:
     return io.Conditioning.Input("negative", tooltip="The negative prompt, usually empty.")
 
 
+def image_and_prompts() -> list[io.Input]:
+    return [
+        io.Model.Input("model", tooltip="The model to invert with; edit with the same one."),
+        io.Conditioning.Input("positive", tooltip="The source prompt: what the image shows. May be empty."),
+        negative(),
+        io.Latent.Input(
+            "latent_image",
+            tooltip="The image, from VAE Encode with the model's VAE. What its noise mask leaves out stays as it is.",
+        ),
+    ]
+
+
+def skip_steps_of_inversion() -> io.Input:
+    return io.Int.Input(
+        "skip_steps",
+        default=0,
+        min=0,
+        max=MAX_STEPS,
+        tooltip="Leave out the first, noisiest steps: saves their time where the sampler skips at least as many. "
+        "0 keeps every choice open.",
+    )
+
+
 def row() -> io.Input:
     return io.Int.Input(
         "row",
@@ -223,3 +246,7 @@ def sigmas() -> io.Input:
         optional=True,
         tooltip="Noise levels to use in place of steps and scheduler, from the noisiest down to 0.",
     )
+
+
+def noise_maps_output(tooltip: str) -> io.Output:
+    return NOISE_MAPS.Output(display_name="noise_maps", tooltip=tooltip)

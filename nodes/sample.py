@@ -13,6 +13,7 @@ from . import advice, inputs
 from .host import (
     AttentionEdit,
     Conditioning,
+    FixedNoise,
     Latent,
     ModelPatcher,
     Plan,
@@ -79,7 +80,7 @@ class FixedNoiseSampler(io.ComfyNode):
             skip_steps, cfg, cfg_schedule = preset.skip_steps, preset.target_cfg, "constant"
             positive = told_guidance(model, positive, preset.target_guidance)
         check_same_model(noise_maps, model)
-        sampler = loops.FixedNoise(noise_maps, skip_steps, latents.mask_of_maps(noise_maps, mask), attention)
+        sampler = FixedNoise(noise_maps, skip_steps, latents.mask_of_maps(noise_maps, mask), attention)
         gain = gain_of_network(model, sampler.sigmas[0])
         said = advice.on_settings(noise_maps, skip_steps, cfg), advice.on_first_step(gain)
         tell(cls.hidden and cls.hidden.unique_id, "; ".join(filter(None, said)))
@@ -124,7 +125,7 @@ class SamplerFixedNoise(io.ComfyNode):
     ) -> io.NodeOutput:
         if settings is not None:
             skip_steps = settings.preset.skip_steps
-        sampler = loops.FixedNoise(noise_maps, skip_steps, attention=attention)
+        sampler = FixedNoise(noise_maps, skip_steps, attention=attention)
         tell(cls.hidden and cls.hidden.unique_id, advice.on_settings(noise_maps, skip_steps))
         return io.NodeOutput(sampler, sampler.sigmas)
 

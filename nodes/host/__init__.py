@@ -7,10 +7,10 @@ from . import files, ids, latents, loops, words
 from .attention_runs import AttentionEdit, same_embedding
 from .blocks import Blocks
 from .conds import is_of_one_image
+from .fixed_noise import FixedNoise
 from .guiders import ImagesGuider, cfg_guide, guider_for
 from .keep import KeepImage
 from .levels import gain_of_network, levels, levels_at, schedule_for, sigmas_at, with_substeps
-from .loops import FixedNoise
 from .masks import END, LEVELS, START, found_mask, heat_of_maps, mask_of_edit
 from .model import advise_on_guidance, check_same_model, made_with, told_guidance
 from .models import ModelsByLevel

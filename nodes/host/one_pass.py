@@ -9,6 +9,7 @@ from torch import Tensor
 from ...ddpm_core import trajectories
 from . import calls, loops
 from .attention_runs import AttentionEdit
+from .fixed_noise import FixedNoise
 from .guiders import Guide, ImagesGuider, PairGuider, cfg_guide
 from .plan import Plan
 from .run import run_plan, sampled_from_maps, sampled_plan
@@ -50,7 +51,7 @@ def edited(
         inverting = ImagesGuider(model, {"positive": source, "negative": negative}, cfg_guide(source_cfg))
         noise_maps = run_plan(inverting, loops.inversion(plan, trajectories.edit_friendly), plan)
     sampling = ImagesGuider(model, {"positive": target, "negative": negative}, guide)
-    sampler = loops.FixedNoise(noise_maps, plan.skipped, mask, attention)
+    sampler = FixedNoise(noise_maps, plan.skipped, mask, attention)
     return sampled_from_maps(sampling, sampler, noise_maps, sampler.sigmas)
 
 

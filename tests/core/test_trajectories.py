@@ -10,9 +10,9 @@ from ddpm_core import (
     generate,
     invert,
     pure_noise,
-    replayed,
     sample,
     trajectories,
+    with_replayed_states,
     without_residuals,
 )
 
@@ -303,7 +303,7 @@ def test_a_replayed_source_has_drifted_as_sampling_has(family, denoiser):
     """As Prompt-to-Prompt on DDIM reads its source: the states of sampling from x_T, which ends beside the image."""
     schedule, x_0 = family(10, 0.0), image(2, 4, 8, 8)
     maps = without_residuals(schedule, trajectories.ddim(denoiser, x_0, schedule, [0, 1]))
-    again = replayed(denoiser, maps)
+    again = with_replayed_states(denoiser, maps)
     native = generate(denoiser, maps.states[0], schedule, [0, 1])
     assert torch.equal(again.states[:-1], native.states[:-1])
     assert torch.equal(again.image, x_0)

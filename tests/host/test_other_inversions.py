@@ -100,7 +100,7 @@ def test_calls_of_ddim(random_model, run_node, count_calls):
         assert len(count_calls) == 10
         count_calls.clear()
     run_node("EditFriendlyDDIMInvert", model, steps=10, keep_residuals=False, replay_source=True)
-    assert len(count_calls) == 10 + 9
+    assert len(count_calls) == 10 + 10
     count_calls.clear()
     run_node("EditFriendlyDDIMInvert", model, steps=10, forward_noise_steps=3, fixed_point_iterations=1)
     assert len(count_calls) == 7 * 2 + 10

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,17 @@ class FitConfig:
     seed: int = 0
 
 
+@contextmanager
+def _flushed_denormals() -> Iterator[None]:
+    """No numbers near 0 within the context: averages that die out would slow every step down."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
+@_flushed_denormals()
 def fit(
     out: Path,
     model: nn.Module,
@@ -48,7 +60,6 @@ def fit(
         loss_of: of a step, the loss and whatever else the log shall show.
         save: writes the weights; what it returns is logged.
     """
-    torch.set_flush_denormal(True)  # averages that die out would slow every step down, threefold after 2,000
     out.parent.mkdir(parents=True, exist_ok=True)
     checkpoint, log = out.with_suffix(".checkpoint"), out.with_suffix(".jsonl")
     pairs = [(p, e) for p, e in zip(model.parameters(), ema.parameters(), strict=True) if p.requires_grad]

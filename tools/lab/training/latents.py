@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,17 +23,22 @@ def encode_parts(autoencoder: Path, scenes: Path, out: Path) -> None:
 
     Captions name no side, so a mirrored scene has the caption of the scene.
     """
-    out.mkdir(parents=True, exist_ok=True)
     model = channels_last(load_autoencoder(autoencoder))
-    for part in sorted(scenes.glob("???.npz")):
-        path = out / part.name
-        if path.exists():
-            continue
+    for part, path in _waiting(scenes, out):
         with np.load(part) as file:
             images, seeds = torch.from_numpy(file["images"]), file["seeds"]
         write_arrays(
             path, latents=encoded(model, torch.cat([images, images.flip(-1)])), seeds=np.concatenate([seeds, seeds])
         )
+
+
+def _waiting(folder: Path, out: Path) -> Iterator[tuple[Path, Path]]:
+    """The parts of a folder that have none of their name in `out` yet, and where these go."""
+    out.mkdir(parents=True, exist_ok=True)
+    for part in sorted(folder.glob("???.npz")):
+        path = out / part.name
+        if not path.exists():
+            yield part, path
 
 
 @torch.no_grad()
@@ -59,12 +65,8 @@ def asked_edit(scene: Scene) -> tuple[str, Scene]:
 
 def encode_pairs(autoencoder: Path, latents: Path, out: Path) -> None:
     """The latents (N, C, 16, 16) float16 of each scene of `latents` with one edit done; mirrored ones as there."""
-    out.mkdir(parents=True, exist_ok=True)
     model = channels_last(load_autoencoder(autoencoder))
-    for part in sorted(latents.glob("???.npz")):
-        path = out / part.name
-        if path.exists():
-            continue
+    for part, path in _waiting(latents, out):
         with np.load(part) as file:
             seeds = file["seeds"][: len(file["seeds"]) // 2]
         edited = [asked_edit(sample_scene(seed))[1] for seed in seeds.tolist()]

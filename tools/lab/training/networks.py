@@ -95,7 +95,7 @@ def _train_on_captions(
         save_model(ema, out)
         return {}
 
-    with sdpa_kernel(SDPBackend.MATH):  # fused attention's way back took 40% of a step of the transformer on a CPU
+    with sdpa_kernel(SDPBackend.MATH):  # the way back of fused attention is slow on a CPU
         fit(out, model, ema, config, loss_of, save, save_every)
 
 
