@@ -73,6 +73,14 @@ class Scene(ABC):
     def said(self, names: Collection[str]) -> str:
         """The caption that says these attributes and no other."""
 
+    def words_of(self, attribute: str) -> str:
+        """The words of the caption that say an attribute; empty where none does."""
+        value = str(getattr(self, attribute))
+        if attribute == "number":  # one is an article, and so is every other
+            return "" if value == "one" else value
+        plural = attribute in ("thing", "fruit") and getattr(self, "number", "one") != "one"
+        return {**THINGS, **FRUITS}[value] if plural else value
+
     @property
     def held_out(self) -> bool:
         """Whether this combination of attributes is never trained: one in eight."""
@@ -175,6 +183,10 @@ class Portrait(Scene):
         "place": PLACES, "time": tuple(TIMES),
     }  # fmt: skip
     subject = "person"
+
+    def words_of(self, attribute: str) -> str:
+        after = {"hair": " hair", "color": " coat"}.get(attribute, "")  # whose adjectives are the same words
+        return "" if attribute == "wears" and self.wears == "nothing" else f"{getattr(self, attribute)}{after}"
 
     def said(self, names: Collection[str]) -> str:
         words = ["a portrait"]

@@ -24,8 +24,11 @@ def rounding(run: Callable[[dict], torch.Tensor], latent: dict, dtype: torch.dty
     Args:
         dtype: that the network computes in, whose unit it is; a smaller one would be rounded off before it counts.
     """
-    samples = latent["samples"]
-    nudged = torch.nextafter(samples, torch.full_like(samples, torch.inf))
-    if dtype != torch.float32:
-        nudged = samples + samples.abs() * torch.finfo(dtype).eps
-    return TIMES * relative(run({**latent, "samples": nudged}), run(latent))
+    return TIMES * relative(run({**latent, "samples": nudged(latent["samples"], dtype)}), run(latent))
+
+
+def nudged(values: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Each value up by a unit in its last place in that dtype."""
+    if dtype == torch.float32:
+        return torch.nextafter(values, torch.full_like(values, torch.inf))
+    return values + values.abs() * torch.finfo(dtype).eps

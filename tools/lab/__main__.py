@@ -29,9 +29,9 @@ from ..host import NeedsComfyUI
 from . import sheet
 from .classifier import load_classifier
 from .edits import KINDS, PAIRS, choose_edits, choose_two_edits, image_of
-from .evaluate import evaluate, mask_found, two_edits, words_find_objects
+from .evaluate import evaluate, mask_found, two_edits, words_find
 from .methods import BY_NAME, methods_of
-from .settings import Keep, LabSettings, PromptToPrompt
+from .settings import Keep, LabSettings, PromptToPrompt, SharedAttention
 from .training.commands import add_parts, run_part
 
 S = TypeVar("S", LabSettings, PromptToPrompt)
@@ -90,6 +90,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--eta", type=float, nargs="+", help="each method once with each of these")
     command.add_argument("--steps", type=int, nargs="+", help="each method once with each of these numbers of steps")
     command.add_argument("--order", type=int, choices=(1, 2), nargs="+", help="each method once with each of these")
+    what = "each method that shares the source's attention once until each of these shares of the run"
+    command.add_argument("--share-end", type=float, nargs="+", metavar="END", help=what)
+    what = "... in the blocks between these two shares of the model's depth"
+    command.add_argument("--share-blocks", type=float, nargs=2, metavar=("FIRST", "LAST"), help=what)
     what = "each method that can be held once with Keep Image at each of these tolerances; inf holds everywhere"
     command.add_argument("--keep", type=float, nargs="+", metavar="TOLERANCE", help=what)
     command.add_argument("--keep-amount", type=float, default=1.0, help="... its amount")
@@ -107,7 +111,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--clip-last", type=float, help="... the last residual's largest RMS; 0 is off")
     command = add_measure("masks", run_masks, "measure how well the mask from two prompts finds the edit")
     command.add_argument("--kind", choices=KINDS, action="append", help="only this kind of edit (repeatable)")
-    add_measure("words", run_words, "measure which words of a caption find the object; needs ComfyUI")
+    command = add_measure("words", run_words, "measure how well words find what they stand for; needs ComfyUI")
+    command.add_argument("--kind", choices=KINDS, action="append", help="only words of this kind (repeatable)")
     add_measure("two", run_two, "measure two edits of a scene at once")
 
     command = commands.add_parser("dataset", help="write held-out edits as a data set, and graphs that make them")
@@ -244,6 +249,21 @@ def run_evaluate(args: argparse.Namespace) -> None:
                 for label, (method, settings) in runs.items()
                 for value in values
             }
+    if args.share_end or args.share_blocks:
+        if free := [method.name for method in chosen if args.method and not method.shares]:
+            raise ValueError(
+                f"no attention is shared by {', '.join(free)}: leave out --share-end and --share-blocks, or the method"
+            )
+        first, last = args.share_blocks or (-1.0, -1.0)
+        runs = {
+            f"{label}, until {end:g}" if end >= 0 else label: (
+                method,
+                replace(settings, shared=SharedAttention(end, first, last)),
+            )
+            for label, (method, settings) in runs.items()
+            if method.shares
+            for end in args.share_end or (-1.0,)
+        }
     if args.keep:
         if free := [method.name for method in chosen if args.method and not method.held]:
             raise ValueError(f"Keep Image is not measured with {', '.join(free)}: leave out --keep or the method")
@@ -275,9 +295,9 @@ def run_masks(args: argparse.Namespace) -> None:
 def run_words(args: argparse.Namespace) -> None:
     """Print the area under the curve of each word's attention."""
     (model, settings), (seed, scenes) = _model(args), _seed(args)
-    print(f"Area under the curve of each word's attention against the object, {args.per_kind} {scenes} scenes:")
-    for word, area in words_find_objects(model, args.per_kind, settings, seed).items():
-        print(f"{word:14}{area:.3f}")
+    print(f"Area under the curve of each word's attention against its place, {args.per_kind} {scenes} scenes a word:")
+    for kind, area in words_find(model, args.per_kind, settings, seed, args.kind or KINDS).items():
+        print(f"{kind:14}{area:.3f}")
 
 
 def run_two(args: argparse.Namespace) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -101,7 +101,8 @@ class DemoNodes:
 
     def share(self, edit: Edit, noise_maps: Any, settings: LabSettings, *, method: str) -> Tensor:
         """The same with the source's self-attention."""
-        attention = self.run("EditFriendlyShareAttention", source=self.prompt(edit.source.caption), method=method)
+        source, shared = self.prompt(edit.source.caption), asdict(settings.shared)
+        attention = self.run("EditFriendlyShareAttention", source=source, method=method, **shared)
         return self.sample(edit, noise_maps, settings, attention)
 
     def zero_shot(

@@ -17,7 +17,7 @@ from ddpm_core.guidance import Guidance, Term
 from ddpm_core.sampling import sample
 from demo.autoencoder import FACTOR
 from demo.model import DemoModel
-from demo.scenes import TEST_SEED, THINGS, Landscape, render
+from demo.scenes import TEST_SEED, render
 
 from .by_nodes import nodes_of
 from .classifier import Classifier
@@ -29,6 +29,7 @@ from .edits import (
     area_under_curve,
     choose_edits,
     has_outside,
+    image_of,
     kept_by,
     score,
     source_images,
@@ -111,34 +112,31 @@ def mask_found(
     return found | {"mean": sum(found.values()) / len(found)}
 
 
-def words_find_objects(
-    model: DemoModel, count: int, settings: LabSettings, first_seed: int = TEST_SEED
+def words_find(
+    model: DemoModel, per_kind: int, settings: LabSettings, first_seed: int = TEST_SEED, kinds: Sequence[str] = KINDS
 ) -> dict[str, float]:
-    """How well Mask from Words finds the object by each word of a caption, as the mean area under the curve of scenes.
+    """How well Mask from Words finds what each word of a caption stands for: the mean area under the curve of scenes.
 
-    It looks at the states after a fifth, two, three and four fifths of the steps.
-
-    Args:
-        count: of the landscapes, in the order of their seeds.
+    It looks at the states after a fifth, two, three and four fifths of the steps. A word's place is that of the object
+    or of its color, for all other attributes that which a change of it changes.
 
     Returns:
-        By what the words stand for.
+        By attribute, those that the whole picture shows left out.
     """
-    edits, nodes = choose_edits(count, first_seed, ("weather",)), nodes_of(model)
+    nodes = nodes_of(model)
     areas: dict[str, list[float]] = {}
-    for edit, image in zip(edits, source_images(edits), strict=True):
-        scene = edit.source
-        assert isinstance(scene, Landscape)
-        latent = model.autoencoder.encode(image[None])[0]
+    for edit in choose_edits(per_kind, first_seed, kinds):
+        scene, inside = edit.source, ~kept_by(edit)
+        words = scene.words_of(edit.kind)
+        if not words or not has_outside(~inside):
+            continue
+        if (tag := {scene.subject: "object", "color": "color"}.get(edit.kind)) is not None:
+            inside = torch.from_numpy(render(scene).masks[tag]) > 0.5
+        latent = model.autoencoder.encode(image_of(scene)[None])[0]
         noise_maps = nodes.invert(edit, latent, replace(settings, skip=0.0))
-        inside = torch.from_numpy(render(scene).masks["object"]) > 0.5
-        words = {name: getattr(scene, name) for name in scene.attributes}
-        words["thing"] = scene.thing if scene.number == "one" else THINGS[scene.thing]
-        words["number"] = scene.caption.split()[0]
-        for name, word in (words | {"by": "by"}).items():
-            heat = nodes.word_heat(scene.caption, word, noise_maps, levels=4)
-            areas.setdefault(name, []).append(area_under_curve(heat, inside))
-    return {name: sum(row) / len(row) for name, row in areas.items()}
+        heat = nodes.word_heat(scene.caption, words, noise_maps, levels=4)
+        areas.setdefault(edit.kind, []).append(area_under_curve(heat, inside))
+    return {kind: sum(row) / len(row) for kind, row in areas.items()}
 
 
 # --- two edits at once ------------------------------------------------------------------------------------------------

@@ -51,6 +51,7 @@ class LabMethod:
         plotted: at which of `strengths` Fig. 15 shows it.
         strengths: skip and guidance by name.
         held: whether it reads `keep` of its settings.
+        shares: whether it reads `shared`.
     """
 
     name: str
@@ -60,6 +61,7 @@ class LabMethod:
     plotted: Sequence[str] = ALL
     strengths: Mapping[str, tuple[float, float]] = field(default_factory=lambda: STRENGTHS)
     held: bool = False
+    shares: bool = False
 
     @property
     def needs_comfyui(self) -> bool:
@@ -296,6 +298,17 @@ def generated(
     return generate(model.denoiser(captions, cfg), start, schedule, seeds)
 
 
+def sharing(name: str) -> LabMethod:
+    """A method of the node Share Self-Attention, on the edit-friendly maps."""
+    sampled = partial(DemoNodes.share, method=name)
+    return LabMethod(
+        f"{name} + edit friendly",
+        by_nodes=ByNodes("EditFriendlyInvert", sampled),
+        plotted=("tuned",),
+        shares=True,
+    )
+
+
 def seeds_of(edits: Sequence[Edit]) -> list[int]:
     return [edit.seed for edit in edits]
 
@@ -313,15 +326,13 @@ P2P_DDIM = LabMethod(
     "P2P + DDIM",
     by_nodes=ByNodes("EditFriendlyDDIMInvert", DemoNodes.prompt_to_prompt, {"replay_source": True}),
 )
-PLUG_AND_PLAY = LabMethod(
-    "Plug-and-Play + edit friendly",
-    by_nodes=ByNodes("EditFriendlyInvert", partial(DemoNodes.share, method="Plug-and-Play")),
-)
+PLUG_AND_PLAY = replace(sharing("Plug-and-Play"), plotted=ALL)
 # as published: 1000 steps of inversion for 50 of the edit
 PLUG_AND_PLAY_DDIM = LabMethod(
     "Plug-and-Play + DDIM",
     by_nodes=ByNodes("EditFriendlyDDIMInvert", partial(DemoNodes.share, method="Plug-and-Play"), {"substeps": 20}),
     plotted=("tuned",),
+    shares=True,
 )
 ZERO_SHOT = LabMethod(
     "zero-shot + edit friendly",
@@ -338,6 +349,11 @@ ZERO_SHOT_DDIM = LabMethod(
 )
 NULL_TEXT = LabMethod("null-text", null_text_edit, plotted=())
 ONE_EMBEDDING = LabMethod("null-text, one embedding", partial(null_text_edit, search=one_embedding), plotted=())
+SHARING = (
+    sharing("MasaCtrl"),
+    sharing("values only"),
+    replace(sharing("keys and values"), plotted=()),
+)
 METHODS = (
     GROUND_TRUTH,
     EDIT_FRIENDLY,
@@ -362,16 +378,7 @@ METHODS = (
     P2P_DDIM,
     PLUG_AND_PLAY,
     PLUG_AND_PLAY_DDIM,
-    LabMethod(
-        "MasaCtrl + edit friendly",
-        by_nodes=ByNodes("EditFriendlyInvert", partial(DemoNodes.share, method="MasaCtrl")),
-        plotted=("tuned",),
-    ),
-    LabMethod(
-        "values only + edit friendly",
-        by_nodes=ByNodes("EditFriendlyInvert", partial(DemoNodes.share, method="values only")),
-        plotted=("tuned",),
-    ),
+    *SHARING,
     ZERO_SHOT,
     ZERO_SHOT_DDIM,
     NULL_TEXT,

@@ -37,8 +37,8 @@ def one_embedding(denoiser: GuidedDenoiser, pivots: Tensor, schedule: NoiseSched
             step, x = maps.schedule.step(i), pivots[i]
             guided = denoiser(x, x.new_full((len(x),), step.sigma))
             with torch.enable_grad():
-                error = (step.mean(x, guided(found)) - pivots[i + 1]).square().flatten(1).mean(dim=1)
-            (found.grad,) = torch.autograd.grad(error.sum(), found)
+                error = (step.mean(x, guided(found)) - pivots[i + 1]).square().flatten(1).mean(dim=1).sum()
+            (found.grad,) = torch.autograd.grad(error, found)
             optimizer.step()
     return replace(maps, uncond=found.detach().expand(schedule.steps, *uncond.shape).clone())
 

@@ -56,6 +56,16 @@ class PromptToPrompt:
 
 
 @dataclass(frozen=True)
+class SharedAttention:
+    """When, and in which part of the model's depth, the source's attention is shared, as the node Share Self-Attention
+    has it; -1 is the method's own."""
+
+    end: float = -1.0
+    first_block: float = -1.0
+    last_block: float = -1.0
+
+
+@dataclass(frozen=True)
 class SeveralEdits:
     """Several edits at once (arXiv 2311.16711): how strong each is, and the quantile above which it acts, by kind."""
 
@@ -97,6 +107,7 @@ class LabSettings:
     order: int = 1
     mask: DifferenceMask = DifferenceMask()
     p2p: PromptToPrompt = PromptToPrompt()
+    shared: SharedAttention = SharedAttention()
     several: SeveralEdits = SeveralEdits()
     keep: Keep | None = None
     guidance_weight: float = 0.3  # of the gradient of zero-shot image-to-image (arXiv 2302.03027)

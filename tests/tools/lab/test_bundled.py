@@ -19,7 +19,7 @@ from demo.scenes import CLASSIFIER_SEED, TEST_SEED, TUNE_SEED, render, scene_of_
 from demo.weights import WEIGHTS
 from tools.lab import classifier as judge
 from tools.lab.edits import choose_edits, read_drawn, score, source_images, summary
-from tools.lab.evaluate import evaluate, mask_found, words_find_objects
+from tools.lab.evaluate import evaluate, mask_found, words_find
 from tools.lab.figures.reconstruction import RUNS, Scenes
 from tools.lab.figures.subjects import Sizes, Subjects, generate_pictures
 from tools.lab.methods import EDIT_FRIENDLY, GROUND_TRUTH, P2P, PLUG_AND_PLAY
@@ -143,7 +143,7 @@ def test_the_mask_from_two_prompts_finds_the_edit(model):
 
 
 def test_the_word_of_the_color_finds_the_object(comfy, model):
-    areas = words_find_objects(model, 4, replace(SETTINGS, steps=10), TUNE_SEED)
+    areas = words_find(model, 4, replace(SETTINGS, steps=10), TUNE_SEED)
     assert areas["color"] > 0.8
     assert areas["color"] > areas["place"]
 

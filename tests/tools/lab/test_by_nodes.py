@@ -95,6 +95,22 @@ def test_the_command_line_measures_with_the_settings_that_it_is_given(model, mon
     assert rows[0] != rows[1]
 
 
+def test_the_command_line_shares_attention_as_long_as_it_is_told_to(flow, comfy, monkeypatch, capsys):
+    """For no step at all the edit is the plain one."""
+    monkeypatch.setattr(lab, "load_model", lambda path: flow)
+    rows = {}
+    for name in ("edit friendly", "keys and values + edit friendly"):
+        only = ["evaluate", "--per-kind", "1", "--kind", "color", "--method", name, "--steps", "8"]
+        ends = [] if name == "edit friendly" else ["--share-end", "0", "1", "--share-blocks", "0", "1"]
+        assert lab.main([*only, *ends]) == 0
+        rows[name] = [line.split()[-2:] for line in capsys.readouterr().out.splitlines() if " all " in line]
+    ((plain,), (until_0, until_1)) = rows.values()
+    assert until_0 == plain
+    assert until_1 != plain
+    assert lab.main(["evaluate", "--method", "edit friendly", "--share-end", "1"]) == 1
+    assert "no attention is shared by edit friendly" in capsys.readouterr().err
+
+
 def test_a_model_has_one_set_of_nodes(model, flow):
     assert nodes_of(model) is nodes_of(model)
     assert nodes_of(flow) is not nodes_of(model)

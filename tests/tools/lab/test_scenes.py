@@ -109,6 +109,15 @@ def test_the_full_caption_says_the_scene():
         assert {a: getattr(read, a) for a in scene.attributes} == {a: getattr(scene, a) for a in scene.attributes}
 
 
+def test_the_words_of_an_attribute_stand_once_in_the_full_caption():
+    for scene in SCENES[:500]:
+        for name in scene.attributes:
+            words = scene.words_of(name)
+            assert f" {scene.caption} ".count(f" {words} ") == 1 or (
+                not words and getattr(scene, name) in ("one", "nothing")
+            )
+
+
 def test_scant_captions_leave_the_rest_open():
     scene = replace(sample_scene(TEST_SEED, Landscape), thing="house", number="one")
     assert scene.said(["thing"]) == "a house"
