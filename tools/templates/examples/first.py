@@ -8,6 +8,7 @@ from ..blocks import (
     IMAGE,
     IMAGE_ROOM,
     INVERT,
+    PREVIEW_WIDTH,
     RESULT,
     SAMPLE,
     TUNED,
@@ -23,13 +24,14 @@ def quick_start() -> Workflow:
     demo = DemoScene(*HOUSE)
     source, target, empty = demo.words("a blue house by the sea on a clear day in summer")
     invert = demo.inverted(source, empty)
-    back = demo.replay("Reconstruct", invert, source, empty)
     edit = demo.edit("Edit", invert, target, empty)
+    edited = demo.saved("Edited", edit["latent"], "quick_start", PREVIEW_WIDTH)
     return Workflow(
         [
             *demo.opening("quick_start", source, target, empty),
             [Group("2  Invert", INVERT, [[invert]])],
-            *demo.two_results(3, ("Reconstruction", back), ("Edited", edit), "quick_start"),
+            [Group("3  Edit", SAMPLE, [[edit]])],
+            [Group("4  Before and after", RESULT, [[original(demo.image["image"])], edited])],
         ]
     )
 
