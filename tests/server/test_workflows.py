@@ -188,6 +188,7 @@ def test_tour(server):
     }
     original = latents["Original"]
     assert (latents["Reconstruction"] - original).abs().max() <= 1e-5
-    assert latents["Edits"].shape == (4, 4, 16, 16)
-    changed = [latents[title] for title in ("Shifted", "Flipped", "Recolored", "Edits")]
+    assert latents["Edits"].shape == latents["Kept"].shape == (3, 4, 16, 16)
+    changed = [latents[title] for title in ("Shifted", "Flipped", "Recolored", "Edits", "Kept")]
     assert all((part - original).abs().max() > 0.05 for part in changed)
+    assert (latents["Kept"] - original).abs().mean() < (latents["Edits"] - original).abs().mean()

@@ -20,7 +20,7 @@ HOUSE = ("a red house by the sea on a clear day in summer", 1)
 BOAT = ("a yellow boat by the mountains on a clear day in summer", 3)
 VASE = ("a blue clay vase with two lemons on a wooden table by day", 2)
 WOMAN = ("a sad woman with black hair in a red coat by the sea by day", 8)
-VARIATIONS = 4  # of an edit on the sheet
+VARIATIONS = 3  # of an edit on the sheet
 SHIFT = 2  # latent cells
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -27,8 +27,8 @@ from ..batch.server import ComfyServer
 from ..batch.template import read_graph, with_inputs
 from ..comfyui import PACK
 from .edits import image_of
-from .methods import cells_of
-from .settings import BOAT, HOUSE, SHIFT, VARIATIONS, VASE, WOMAN, ColorEdit, LabSettings
+from .methods import cells_of, kept
+from .settings import BOAT, HOUSE, SHIFT, VARIATIONS, VASE, WOMAN, ColorEdit, Keep, LabSettings
 
 TOUR = PACK / "workflows" / "api" / "tour.json"
 PATIENCE = 3600  # seconds for one graph; a busy machine is slow, not broken
@@ -36,9 +36,9 @@ COLUMNS = (
     "original",
     "reconstruction",
     "edit",
+    "image kept",
     "variation 1",
     "variation 2",
-    "variation 3",
     "shift",
     "flip",
     "color edit",
@@ -153,17 +153,22 @@ def _latents(model: DemoModel, example: Example) -> dict[str, Tensor]:
     }
     latents = {title: sample(unconditional, maps) for title, maps in changed.items()}
     edits = sample(target, noise_maps, skip_steps=settings.skip_steps)
-    return latents | {"Original": original, "Edits": edits}
+    holding = kept(target, original, replace(settings, keep=Keep()))
+    held = sample(holding, noise_maps, skip_steps=settings.skip_steps)
+    return latents | {"Original": original, "Edits": edits, "Kept": held}
 
 
 def row_of(example: Example, latents: Mapping[str, Tensor], autoencoder: Autoencoder) -> Row:
-    """The row that shows these latents (N, C, H, W): one each, and as many `Edits` as there are variations."""
+    """The row that shows these latents (N, C, H, W): of `Edits` and `Kept` a variation each, of the others one."""
     error = (latents["Reconstruction"] - latents["Original"]).abs().max().item()
     images = {title: autoencoder.decode(part) for title, part in latents.items()}
+    edit, *variations = images["Edits"]
     tiles = [
         Tile(image_of(example.scene)),
         Tile(images["Reconstruction"][0], f"error {error:.0e}"),
-        *(Tile(edit) for edit in images["Edits"]),
+        Tile(edit),
+        Tile(images["Kept"][0]),
+        *map(Tile, variations),
         Tile(images["Shifted"][0], f"{SHIFT * FACTOR} px right"),
         Tile(images["Flipped"][0], "horizontal"),
         Tile(images["Recolored"][0], example.color),

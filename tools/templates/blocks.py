@@ -87,6 +87,11 @@ class Pipeline:
         links = {"noise_maps": noise_maps["noise_maps"], **self._conditioned(positive, negative)}
         return Node("FixedNoiseSampler", title, links | values, live_preview=True)
 
+    def keep(self, latent: Output, **values: Any) -> Node:
+        """The model with Keep Image, which holds an encoded image."""
+        settings = {"where": "where it agrees", "amount": 1.0, "tolerance": 0.15}
+        return Node("EditFriendlyKeepImage", "Keep", {"model": self.model, "latent_image": latent} | settings | values)
+
     def in_one_pass(
         self, latent: Output, source: Node | Output, target: Node | Output, negative: Node, **values: Any
     ) -> Node:

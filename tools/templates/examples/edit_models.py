@@ -54,7 +54,7 @@ def edited_by_klein(
     asked = pipeline.prompt("Instruction", instruction, TARGET_COLORS)
     seen = _seen("The image, to the model", asked, encoded)
     empty = Node("ConditioningZeroOut", "Empty prompt", {"conditioning": seen["CONDITIONING"]}, collapsed=True)
-    keep = _keep(pipeline, encoded, **kept)
+    keep = pipeline.keep(encoded["LATENT"], **kept)
     links = {"model": keep["model"], "positive": seen["CONDITIONING"], "negative": empty["CONDITIONING"]}
     guider = Node("CFGGuider", "Guider", links | {"cfg": 1.0}, collapsed=True)
     noise = Node("RandomNoise", "Noise", {"noise_seed": seed})
@@ -94,7 +94,7 @@ def keep_image_qwen_edit() -> Workflow:
         colors=TARGET_COLORS,
     )
     empty = Node("TextEncodeQwenImageEditPlus", "Empty prompt", read | {"prompt": ""}, collapsed=True)
-    keep = _keep(pipeline, encoded)
+    keep = pipeline.keep(encoded["LATENT"])
     edit = _ksampler(keep, asked, empty, encoded, steps=20, cfg=4.0)
     return _workflow(
         "keep_image_qwen_edit",
@@ -115,7 +115,7 @@ def keep_image_flux_kontext() -> Workflow:
     seen = _seen("The image, to the model", asked, encoded)
     guided = Node("FluxGuidance", "Guidance", {"conditioning": seen["CONDITIONING"], "guidance": 2.5})
     empty = Node("ConditioningZeroOut", "Empty prompt", {"conditioning": asked["CONDITIONING"]}, collapsed=True)
-    keep = _keep(pipeline, encoded)
+    keep = pipeline.keep(encoded["LATENT"])
     edit = _ksampler(keep, guided, empty, encoded, steps=20, cfg=1.0)
     return _workflow(
         "keep_image_flux_kontext",
@@ -133,12 +133,6 @@ def _image() -> Node:
 def _seen(title: str, prompt: Node, encoded: Node) -> Node:
     links = {"conditioning": prompt["CONDITIONING"], "latent": encoded["LATENT"]}
     return Node("ReferenceLatent", title, links, collapsed=True)
-
-
-def _keep(pipeline: Pipeline, encoded: Node, **values: float | Wire) -> Node:
-    links = {"model": pipeline.model, "latent_image": encoded["LATENT"]}
-    settings = {"where": "where it agrees", "amount": 1.0, "tolerance": 0.15}
-    return Node("EditFriendlyKeepImage", "Keep", links | settings | values)
 
 
 def _ksampler(keep: Node, positive: Node, negative: Node, encoded: Node, **values: float) -> Node:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from demo.autoencoder import FACTOR
-from tools.lab.settings import HOUSE, SHIFT, VASE
+from tools.lab.settings import HOUSE, SHIFT, VARIATIONS, VASE
 
 from ..blocks import (
     INVERT,
@@ -111,18 +111,20 @@ def tour() -> Workflow:
     source, target, empty = demo.words("a red house by the sea on a clear night in summer")
     paint = plain("Paint", YELLOW)
     color = demo.encode(paint["IMAGE"])
-    invert = demo.inverted(source, empty, variations=4)
+    invert = demo.inverted(source, empty, variations=VARIATIONS)
     bare = demo.inverted_without_prompt(empty)
     shift = _shift(bare)
     flip = Node("EditFriendlyNoiseMapsFlip", "Flip", {"noise_maps": bare["noise_maps"]})
     recolor = demo.recolor(bare, color)
     back = demo.replay("Reconstruct", bare, empty, empty)
     edit = demo.edit("Edit", invert, target, empty)
+    keep = demo.keep(demo.latent)
+    kept_edit = demo.edit("Edit and keep", invert, target, empty, model=keep["model"])
     shifted = demo.replay("Sample shifted", shift, empty, empty)
     flipped = demo.replay("Sample flipped", flip, empty, empty)
     recolored = demo.replay("Sample recolored", recolor, empty, empty)
-    latents = [demo.latent, *(node["latent"] for node in (back, edit, shifted, flipped, recolored))]
-    titles = ("Original", "Reconstruction", "Edits", "Shifted", "Flipped", "Recolored")
+    latents = [demo.latent, *(node["latent"] for node in (back, edit, kept_edit, shifted, flipped, recolored))]
+    titles = ("Original", "Reconstruction", "Edits", "Kept", "Shifted", "Flipped", "Recolored")
     kept = [_save_latent(title, samples) for title, samples in zip(titles, latents, strict=True)]
     one = Node("LatentFromBatch", "One edit", {"samples": edit["latent"]}, collapsed=True)
     sheet = demo.four_in_one(one["LATENT"], shifted["latent"], flipped["latent"], recolored["latent"])
@@ -130,7 +132,7 @@ def tour() -> Workflow:
         [
             [demo.group(source, target, empty, paint, color)],
             [Group("Noise maps", INVERT, [[invert, bare, shift, flip, recolor]])],
-            [Group("Sample", SAMPLE, [[back, edit, shifted, flipped, recolored]])],
+            [Group("Sample", SAMPLE, [[back, edit, keep, kept_edit, shifted, flipped, recolored]])],
             [Group("Results", RESULT, [[one, *sheet, preview("All", sheet[-1]["IMAGE"]), *kept]])],
         ]
     )
