@@ -73,7 +73,7 @@ def draw(scene: StillLife, size: int) -> tuple[Array, dict[str, Array]]:
     light = Light(_AMBIENT[scene.time], _DIRECT[scene.time], side, (0, 0, 0), 0.0)
     canvas = Canvas(size, light, TAGS)
     edge = rng.uniform(0.46, 0.60)
-    _wall(canvas, scene, edge, side)
+    _wall(canvas, scene, side)
     _table(canvas, scene, edge)
     places = rng_of(scene.seed, "places")
     x, foot = places.uniform(0.36, 0.64), edge + places.uniform(0.16, 0.26)
@@ -115,7 +115,7 @@ def _cast(canvas: Canvas, x: float, foot: float, radius: float, height: float, s
     canvas.shadow(ellipse(x, foot + 0.004, radius * 1.02, 0.30 * radius), 0.6, 0.03)
 
 
-def _wall(canvas: Canvas, scene: StillLife, edge: float, side: float) -> None:
+def _wall(canvas: Canvas, scene: StillLife, side: float) -> None:
     rng = rng_of(scene.seed, "wall")
     hue = np.array(_WALLS[rng.integers(len(_WALLS))])
     plaster = noise(rng, canvas.size, (3, 6, 12), (3, 6, 12))

@@ -123,7 +123,7 @@ class EditFriendlyEdit(io.ComfyNode):
             )
         if settings is not None:
             preset = settings.for_inversion(Method.EDIT_FRIENDLY, one_pass=True)
-            source_cfg, target_cfg = preset.source_cfg, preset.target_cfg
+            source_cfg, target_cfg, cfg_schedule = preset.source_cfg, preset.target_cfg, "constant"
             chosen |= {"sigmas": settings.sigmas, "skip_steps": preset.skip_steps, "eta": preset.eta}
             source = told_guidance(model, source, preset.source_guidance)
             target = told_guidance(model, target, preset.target_guidance)

@@ -162,7 +162,7 @@ class DDIMInvert(io.ComfyNode):
     ) -> io.NodeOutput:
         if settings is not None:
             preset = settings.for_inversion(Method.DDIM)
-            cfg, keep_residuals = preset.source_cfg, False
+            cfg, cfg_schedule, keep_residuals = preset.source_cfg, "constant", False
             substeps, regularization, replay_source = preset.substeps, preset.regularization, preset.replay_source
             chosen |= {"sigmas": settings.sigmas}
         method = Method.DDIM_WITH_RESIDUALS if keep_residuals else Method.DDIM

@@ -76,7 +76,7 @@ class EditedRun:
     """
 
     def __init__(self, edit: AttentionControl, guider: Guider, model_options: ModelOptions, sigmas: Tensor, steps: int):
-        refuse_what_cannot_share(edit, model_options)
+        refuse_what_cannot_share(model_options)
         blocks = Blocks.of(guider.inner_model.diffusion_model, model_options)
         if blocks.sites and edit.features:
             raise ValueError(
@@ -259,7 +259,7 @@ _UNSHAREABLE = {
 }
 
 
-def refuse_what_cannot_share(edit: AttentionControl, model_options: ModelOptions) -> None:
+def refuse_what_cannot_share(model_options: ModelOptions) -> None:
     """Refuse patches of other nodes that mix rows, or that read them in an order of their own.
 
     Raises:

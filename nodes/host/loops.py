@@ -297,7 +297,7 @@ def word_maps(noise_maps: NoiseMaps, levels: Sequence[int], tokens: Tensor) -> L
     """(rows, h, w) the attention to some tokens (L,) bool, added up over levels of noise maps."""
 
     def loop(run: Run) -> Tensor:
-        refuse_what_cannot_share(AttentionControl(), run.model_options)
+        refuse_what_cannot_share(run.model_options)
         seen = WordMaps(tokens)
         blocks = Blocks.of(run.guider.inner_model.diffusion_model, run.model_options)
         patches = Patches(AttentionControl(), blocks, steps=1)

@@ -66,7 +66,8 @@ def test_presets_are_the_papers_and_run(preset, random_model, latent, edit):
         assert (*told, chosen.source_guidance, chosen.target_guidance) == numbers and str(len(sigmas) - 1) in summary
         image = latent(kind, height=4, width=4)
         written = {"skip_steps": numbers[0], "source_cfg": numbers[1], "target_cfg": numbers[2], "eta": numbers[3]}
-        by_wire = edit(random_model(kind), kind, settings=settings, latent_image=image, skip_steps=9999)
+        left = {"skip_steps": 9999, "cfg_schedule": "cosine", "end_cfg": 50.0}
+        by_wire = edit(random_model(kind), kind, settings=settings, latent_image=image, **left)
         assert by_wire.isfinite().all()
         if kind != "flux":
             assert torch.equal(by_wire, edit(random_model(kind), kind, sigmas=sigmas, latent_image=image, **written))
@@ -102,6 +103,8 @@ def test_each_node_takes_its_part_of_the_settings(preset, pack, random_model, ru
     assert len(sigmas) == 5 + 1
     (ddim,) = run_node("EditFriendlyDDIMInvert", model, settings=short(preset("DDIM (paper)")[0]))
     assert ddim.origin.method.value == "DDIM" and not ddim.residuals.any()
+    left = {"settings": short(preset("DDIM (paper)")[0]), "cfg_schedule": "cosine", "end_cfg": 50.0}
+    assert torch.equal(run_node("EditFriendlyDDIMInvert", model, **left)[0].states, ddim.states)
 
 
 def short(settings):

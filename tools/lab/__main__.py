@@ -1,4 +1,4 @@
-"""The command line of the demo model: its sheet, by ComfyUI or the core alone, and all else by the core alone."""
+"""The command line of the demo model: by the core, and by ComfyUI where a command needs it."""
 
 from __future__ import annotations
 
@@ -303,11 +303,11 @@ def run_words(args: argparse.Namespace) -> None:
 def run_two(args: argparse.Namespace) -> None:
     """Print the table of two edits at once."""
     (model, settings), (seed, scenes) = _model(args), _seed(args)
-    print(f"{'two edits at once':20}{'how':20}{'both':>8}{'error':>8}{'structure':>11}  of {args.per_kind} {scenes}")
+    print(f"{'two edits at once':22}{'how':20}{'both':>8}{'error':>8}{'structure':>11}  of {args.per_kind} {scenes}")
     for kinds in PAIRS:
         pairs = choose_two_edits(args.per_kind, seed, kinds)
         for how, row in two_edits(model, load_classifier(), pairs, settings).items():
-            print(f"{' and '.join(kinds):20}{how:20}{row[0]:>8.2f}{row[1]:>8.3f}{row[2]:>11.2f}", flush=True)
+            print(f"{' and '.join(kinds):22}{how:20}{row[0]:>8.2f}{row[1]:>8.3f}{row[2]:>11.2f}", flush=True)
 
 
 def run_dataset(args: argparse.Namespace) -> None:

@@ -384,7 +384,7 @@ METHODS = (
     NULL_TEXT,
     ONE_EMBEDDING,
 )
-_FLOW_EDIT, _RF = LabSettings(eta=0.0, skip=0.36), LabSettings(eta=0.0)
+_RF = LabSettings(eta=0.0)
 FLOW_METHODS = (
     LabMethod("FlowEdit", edit_friendly, rows={"": _RF}, held=True),
     LabMethod(
