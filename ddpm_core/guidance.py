@@ -101,6 +101,14 @@ class Guidance:
         if self.negative is None and self.scale != 1:
             raise ValueError(f"guidance with a scale of {self.scale:g} needs a negative prompt")
 
+    def of_rows(self, rows: slice) -> Guidance:
+        """The same for some of the rows that the masks of its terms are for."""
+        terms = tuple(
+            (name, term if term.mask is None or len(term.mask) == 1 else replace(term, mask=term.mask[rows]))
+            for name, term in self.terms
+        )
+        return replace(self, terms=terms)
+
     def with_scale(self, scale: float) -> Guidance:
         """The same at another scale: w, or that of each term where there is no negative to be led away from."""
         if self.negative is not None:

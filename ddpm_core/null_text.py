@@ -126,8 +126,9 @@ def _optimise(
         error = ((mean(denoised) - pivot) / scale).square().flatten(1).mean(dim=1)
         open_rows = open_rows & (error.detach() >= good_enough)
         report(inner, denoised.detach())
-        # waits for the device: an early stop is worth more than it costs
-        if not open_rows.any():
+        # Guidance of 1 asks for no negative prompt, whose embedding then has no part in the step. Else this waits for
+        # the device: an early stop is worth more than it costs.
+        if not error.requires_grad or not open_rows.any():
             break
         before = uncond.detach().clone()
         (uncond.grad,) = torch.autograd.grad(error.sum(), uncond)

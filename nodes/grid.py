@@ -23,6 +23,7 @@ from .host import (
     decode,
     guider_for,
     is_of_one_image,
+    is_patched,
     latents,
     made_with,
     sampled_from_maps,
@@ -94,7 +95,8 @@ class EditGrid(io.ComfyNode):
         prompts = [positive, negative] + ([attention.source] if attention else [])
         allowed = latents.mask_of_maps(noise_maps, mask)
         # What is told of each image of a batch goes by its place there, so then all images of the variation are run.
-        first = row if all(map(is_of_one_image, prompts)) else row - row % noise_maps.images
+        alone = attention is None and all(map(is_of_one_image, prompts)) and not is_patched(model)
+        first = row if alone else row - row % noise_maps.images
         chosen = range(first, row + 1 if first == row else first + noise_maps.images)
         part = noise_maps.rows(chosen)
         if allowed is not None and len(allowed) > 1:

@@ -85,7 +85,7 @@ class WordMaps:
             bias: (R', 1, 1, M), or for all rows one.
 
         Raises:
-            ValueError: padded contexts that are shorter than a prompt with the words.
+            ValueError: padded contexts that are shorter than a prompt with the words; other rows than before.
         """
         text = k.shape[1] - beside
         if padded and any(text < len(tokens) for tokens in self._tokens):
@@ -105,6 +105,11 @@ class WordMaps:
         if self._sum is None:
             self._sum = maps
             return
+        if maps.shape[:2] != self._sum.shape[:2]:
+            raise ValueError(
+                f"the model was asked for {self._sum.shape[1]} rows at first and for {maps.shape[1]} later, whose "
+                "attention cannot be added up: give the picture alone, in one variation"
+            )
         size = [max(sizes) for sizes in zip(self._sum.shape[-2:], maps.shape[-2:], strict=True)]
         self._sum = _resized(self._sum, size) + _resized(maps.to(self._sum), size)
 

@@ -6,6 +6,7 @@ What the nodes use of it is named here.
 from . import files, ids, latents, loops, words
 from .attention_runs import AttentionEdit, same_embedding
 from .blocks import Blocks
+from .calls import is_patched
 from .conds import is_of_one_image
 from .fixed_noise import FixedNoise
 from .guiders import ImagesGuider, cfg_guide, guider_for
@@ -65,6 +66,7 @@ __all__ = [
     "heat_of_maps",
     "ids",
     "is_of_one_image",
+    "is_patched",
     "latents",
     "levels",
     "levels_at",

@@ -40,6 +40,12 @@ def code_of_others(model: ModelPatcher, model_options: Mapping[str, Any]) -> lis
     return sorted({name for name, part in _parts(model, model_options) if _holds_code(part)})
 
 
+def is_patched(model: ModelPatcher) -> bool:
+    """Whether nodes have put something into the calls of a MODEL that may be for each image of a batch."""
+    around = model.wrappers.get(comfy.patcher_extension.WrappersMP.PREDICT_NOISE)
+    return bool(around or code_of_others(model, model.model_options))
+
+
 def _parts(model: ModelPatcher, model_options: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """All that nodes may have put into the calls of a model, by its name."""
     inside = model_options.get("transformer_options", {})

@@ -95,7 +95,7 @@ class FixedNoise(LoopSampler):
         if noise_maps.uncond is not None:
             uncond = noise_maps.uncond[first:].to(run.device)
             denoiser = ReplacingDenoiser(run.guider, run.extra_args, self.sigmas, uncond)
-        denoiser = run.showing(noise_maps.image, run.repeatable(denoiser, noise_maps.seeds[0]))
+        denoiser = run.showing(noise_maps.image, run.repeatable(denoiser, noise_maps.seeds[0], self.sigmas))
         held = noise_maps.mask
         if run.mask is not None:  # for all variations
             held = intersection(held, comfy.utils.repeat_to_batch_size(run.mask.cpu(), len(noise_maps.image)))

@@ -206,6 +206,7 @@ class ImagesGuider(comfy.samplers.CFGGuider):
         timestep: Tensor,
     ) -> Tensor:
         """The guided prediction in one call, or row by row for a network that takes one alone."""
+        guidance = guidance.of_rows(slice(len(x)))  # masks are those of all variations, which have the same
         if not self._row_by_row:
             try:
                 return self._in_one(guidance, conds, options, seed, x, timestep)
@@ -216,7 +217,10 @@ class ImagesGuider(comfy.samplers.CFGGuider):
                 reason = str(error)
         prompts = [{name: of_row(prompt, k, len(x)) for name, prompt in conds.items()} for k in range(len(x))]
         rows = zip(prompts, x.split(1), timestep.split(1), strict=True)
-        parts = [partial(self._in_one, guidance, own, options, seed, *row) for own, *row in rows]
+        parts = [
+            partial(self._in_one, guidance.of_rows(slice(k, k + 1)), own, options, seed, *row)
+            for k, (own, *row) in enumerate(rows)
+        ]
         result = self._joined_results(parts, timestep)
         if not self._row_by_row:
             logging.warning("Edit-friendly: a call for each row, because one for all ended in: %s", reason)

@@ -8,6 +8,7 @@ from typing import Any
 
 import comfy.patcher_extension
 import comfy.utils
+import torch
 from torch import Tensor
 
 from ...ddpm_core.anchor import Anchor
@@ -70,12 +71,11 @@ class KeepImage(RowWise):
         denoised = executor(x, timestep, model_options, seed)
         guider: Guider = executor.class_obj  # type: ignore[attr-defined]
         sampling = guider.inner_model.model_sampling
-        level = timestep.max().item()
-        if self.anchor.amount == 0 or not (
-            sampling.percent_to_sigma(self.start) >= level >= sampling.percent_to_sigma(self.end)
-        ):
+        first, last = sampling.percent_to_sigma(self.start), sampling.percent_to_sigma(self.end)
+        acts = (timestep <= first) & (timestep >= last)  # a call may have rows of several levels
+        if self.anchor.amount == 0 or not acts.any():
             return denoised
-        return self._anchored(denoised)
+        return torch.where(acts.view(-1, *[1] * (denoised.ndim - 1)), self._anchored(denoised), denoised)
 
     def _anchored(self, denoised: Tensor) -> Tensor:
         image, mask = self.image, self.anchor.mask

@@ -34,7 +34,7 @@ from .attention_patches import Patches
 from .attention_runs import AttentionEdit, PairedRun, refuse_what_cannot_share
 from .blocks import Blocks
 from .embeddings import OpenGuidance
-from .guiders import GuidanceOfRun, Guide
+from .guiders import GuidanceOfRun, Guide, ImagesGuider
 from .plan import Plan
 from .run import Loop, LoopSampler, Run, gradients
 from .values import ModelPatcher
@@ -298,6 +298,8 @@ def word_maps(noise_maps: NoiseMaps, levels: Sequence[int], tokens: Tensor) -> L
 
     def loop(run: Run) -> Tensor:
         refuse_what_cannot_share(run.model_options)
+        if isinstance(run.guider, ImagesGuider):
+            run.guider.keep_together()  # a call that is tried in another way would be seen twice
         seen = WordMaps(tokens)
         blocks = Blocks.of(run.guider.inner_model.diffusion_model, run.model_options)
         patches = Patches(AttentionControl(), blocks, steps=1)

@@ -74,6 +74,11 @@ class ModelsByLevel(RowWise):
                 f"a node has patched low_noise_model to act around a whole run ({', '.join(around)}), as caches "
                 "of steps do: put that node after this one, where it acts on both models"
             )
+        if first.wrappers.get(_PREDICT):
+            raise ValueError(
+                "a node has patched high_noise_model to act on each prediction of a run, as Keep Image and CFG "
+                "Override do, and it would act on both models: put that node after this one"
+            )
         return cls(first, second, sigma)
 
     @classmethod

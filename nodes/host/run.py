@@ -63,14 +63,17 @@ class Run:
         guider = self.repeatable(partial(self.guider, **self.extra_args), self.extra_args.get("seed") or 0)
         return self.showing(self.image(len(self.latent)), guider)
 
-    def repeatable(self, denoiser: Denoiser, seed: int) -> Denoiser:
+    def repeatable(self, denoiser: Denoiser, seed: int, sigmas: Tensor | None = None) -> Denoiser:
         """A denoiser in which code of other nodes draws the same at a level, in every run with this seed.
 
         As KSampler has it, which seeds PyTorch's own generator once a run; here a run may skip the first levels.
+
+        Args:
+            sigmas: the levels (T+1,) that this run is a part of, to their end; default: all of them.
         """
         if not self.others:
             return denoiser
-        levels = LevelsOfRun(self.sigmas)
+        levels = LevelsOfRun(self.sigmas if sigmas is None else sigmas)
 
         def seeded(x: Tensor, sigma: Tensor) -> Tensor:
             torch.manual_seed((seed + len(levels) - levels.index(sigma)) % 2**64)

@@ -436,3 +436,25 @@ def test_words_of_a_video_have_no_place_in_a_picture(deep, pack):
     guider = host.guiders.guider_for(of.model, of.source, of.source, 1.0)
     with pytest.raises(ValueError, match="latent has 3 frames"):
         host.run.run_on_maps(guider, loop, of.maps, host.levels.sigmas_at(of.maps.schedule, [0]))
+
+
+def test_word_maps_of_a_batch_in_variations_are_those_of_each_picture(pack, comfy):
+    told = FAMILIES["Flux"]
+    model = told.model(comfy)
+    image = told.image(model, 2)
+    words = torch.zeros(told.prompt(1)[0][0].shape[1], dtype=torch.bool)
+    words[2] = True
+    loops, run = pack.host.loops, pack.host.run
+
+    def heat(image: dict) -> torch.Tensor:
+        prompts = {"positive": told.prompt(1), "negative": told.prompt(3)}
+        settings = {"steps": 3, "scheduler": told.scheduler, "seed": 1, "skip_steps": 0, "eta": 1.0, "cfg": 1.0}
+        (maps,) = pack.run("EditFriendlyInvert", model=model, latent_image=image, variations=2, **prompts, **settings)
+        guider = pack.host.guiders.guider_for(model, told.prompt(1), told.prompt(1), 1.0)
+        sigmas = pack.host.levels.sigmas_at(maps.schedule, [0, 1])
+        seen = run.run_on_maps(guider, loops.word_maps(maps, [0, 1], words), maps, sigmas)
+        return seen.unflatten(0, (-1, maps.images)).mean(dim=0)
+
+    both, first = heat(image), heat({"samples": image["samples"][:1]})
+    assert (both[0] - first[0]).abs().max() <= 1e-4 * first.abs().max()
+    assert (both[0] - both[1]).abs().max() > 1e-3 * first.abs().max()

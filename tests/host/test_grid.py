@@ -158,3 +158,21 @@ def test_lists_that_cannot_be(random_model, invert, grid, count_calls, inputs, m
     with pytest.raises(ValueError, match=message):
         grid(random_model("sd15"), noise_maps, Plain(), **inputs)
     assert count_calls == []  # said before the first run
+
+
+def test_a_patch_finds_all_images_of_the_batch(random_model, latent, invert, sample, conditioning, grid, sheets_kept):
+    """One row alone would be given what is the first picture's."""
+    own = torch.randn(2, 4, 768, generator=torch.Generator().manual_seed(5))
+
+    def with_own(query, context, value, extra_options):
+        rows = len(context) // len(extra_options["cond_or_uncond"])
+        more = torch.cat([context, own[:rows].repeat(len(context) // rows, 1, 1).to(context)], dim=1)
+        return query, more, more
+
+    model = random_model("sd15").clone()
+    model.set_model_attn2_patch(with_own)
+    maps = invert(model, latent_image=latent("sd15", batch=2), cfg=1.0)
+    whole = sample(model, maps, positive=conditioning("sd15", 9), cfg=3.5)
+    vae = Plain()
+    _, images = grid(model, maps, vae, skips="0", cfgs="3.5", row=1)
+    assert torch.allclose(images[0], vae.decode(whole)[1], atol=1e-5)

@@ -219,3 +219,12 @@ def test_what_it_cannot_hold_is_refused(random_model, latent, keep, k_sample):
         keep(model, image, mask=torch.ones(1, 40, 40))
     with pytest.raises(ValueError, match=r"acts from 0.6 to 0.3 of the run: use 0 <= start < end <= 1"):
         keep(model, image, start_percent=0.6, end_percent=0.3)
+
+
+def test_in_a_call_of_several_levels_each_is_held_by_its_own(pack, random_model, latent, invert, sample):
+    image = latent("sd15")
+    settings = {"where": "everywhere", "amount": 0.9, "tolerance": 0.15, "start_percent": 0.0, "end_percent": 0.7}
+    (model,) = pack.run("EditFriendlyKeepImage", model=random_model("sd15"), latent_image=image, **settings)
+    maps = invert(model, latent_image=image, steps=8, scheduler="simple", timesteps_per_call=4)
+    back = sample(model, maps)
+    assert (back - image["samples"]).abs().max() <= 1e-5 * maps.states.abs().max()

@@ -234,3 +234,19 @@ def test_every_input_has_a_tooltip(pack):
         assert schema.category.startswith("edit-friendly DDPM")
         assert schema.description
         assert all(part.tooltip for part in (*schema.inputs, *schema.outputs)), node_id
+
+
+def test_a_patch_that_draws_draws_the_same_in_a_run_of_two_parts(
+    pack, random_model, latent, invert, conditioning, host_node
+):
+    model = random_model("sd15").clone()
+    model.set_model_sampler_post_cfg_function(lambda args: args["denoised"] + 0.1 * torch.randn_like(args["denoised"]))
+    image = latent("sd15")
+    maps = invert(model, latent_image=image, steps=6, scheduler="simple", cfg=1.0)
+    sampler, sigmas = pack.run("EditFriendlySamplerFixedNoise", noise_maps=maps, skip_steps=0)
+    prompts = {"positive": conditioning("sd15", 1), "negative": conditioning("sd15", 2)}
+    run = {"noise": host_node("DisableNoise")[0], "guider": host_node("CFGGuider", model=model, cfg=1.0, **prompts)[0]}
+    back = image
+    for part in host_node("SplitSigmas", sigmas=sigmas, step=3):
+        back = host_node("SamplerCustomAdvanced", sampler=sampler, sigmas=part, latent_image=back, **run)[0]
+    assert (back["samples"] - image["samples"]).abs().max() <= 1e-5 * maps.states.abs().max()

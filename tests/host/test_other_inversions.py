@@ -416,3 +416,12 @@ def test_interpolated_maps_lie_between(pack, random_model, latent, invert, sampl
     with pytest.raises(ValueError, match="the first noise maps have steps 5, the second have 10"):
         other = invert(model, steps=10)
         pack.run("EditFriendlyNoiseMapsInterpolate", noise_maps_a=a, noise_maps_b=other, weight=0.5, kind="spherical")
+
+
+def test_null_text_goes_on_where_guidance_ends_at_1(random_model, run_node, host_node):
+    """There the negative prompt has no part in the step, whatever patch of guidance there is."""
+    (model,) = host_node("RescaleCFG", model=random_model("sd15"), multiplier=0.7)
+    falling = {"cfg": 7.5, "cfg_schedule": "linear", "end_cfg": 1.0, "early_stop": 0.0}
+    (maps,) = run_node("EditFriendlyNullTextInvert", model, steps=4, inner_steps=2, **falling)
+    assert torch.equal(maps.uncond[-1], maps.uncond[-2])
+    assert not torch.equal(maps.uncond[-2], maps.uncond[-3])

@@ -164,3 +164,26 @@ def test_patches_of_the_guidance_act_as_in_the_hosts_own(
         assert (ours - unmoved).abs().max() > 0.01
         edited, _ = sample_edits(model, maps, chain("sd15", (9, EVERYWHERE)), skip_steps=1)
         assert (edited - ours).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("kind", ["sd15", "flow"])
+@pytest.mark.parametrize("variations", [1, 2])
+def test_a_mask_holds_each_variation_of_each_image(
+    pack, random_model, latent, invert, conditioning, host_node, kind, variations
+):
+    """Also where a patch, or the network, takes a variation a call: as each image has it alone."""
+    (model,) = host_node("RescaleCFG", model=random_model(kind), multiplier=0.7)
+    image, masks = latent(kind, batch=2), torch.zeros(2, 64, 64)
+    masks[0, :32], masks[1, :, 32:] = 1, 1
+
+    def edited(image: dict, mask: torch.Tensor) -> torch.Tensor:
+        run = {"steps": 3, "scheduler": "simple", "cfg": 1.0, "variations": variations}
+        maps = invert(model, kind, latent_image=image, **run)
+        one = {"direction": "add", "scale": 5.0, "quantile": 0.5, "start": 0.0, "end": 1.0, "mask": mask}
+        (edits,) = pack.run("EditFriendlyAddEdit", prompt=conditioning(kind, 9), **one)
+        told = {"model": model, "source": conditioning(kind, 1), "edits": edits, "noise_maps": maps, "skip_steps": 1}
+        return pack.run("EditFriendlySampleEdits", **told)[0]["samples"]
+
+    together = edited(image, masks)[::2]
+    first = edited({"samples": image["samples"][:1]}, masks[:1])
+    assert (together - first).abs().max() <= 1e-5 * first.abs().max()
