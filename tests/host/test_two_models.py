@@ -300,15 +300,10 @@ def test_gradients_through_two_models_are_refused(pack, both, invert, conditioni
         )
 
 
-@pytest.mark.parametrize("node", ["EditFriendlyKeepImage", "CFGOverride"])
-def test_what_acts_on_each_prediction_is_put_behind_the_two(pack, random_model, latent, host_node, node):
+def test_what_acts_on_each_prediction_is_put_behind_the_two(pack, random_model, latent):
     """On the model for high noise it would act at the levels of the other, too."""
     high, low = random_model("sd15"), random_model("sd15", seed=2)
-    percents = {"start_percent": 0.0, "end_percent": 1.0}
-    if node == "CFGOverride":
-        (patched,) = host_node(node, model=high, cfg=1.0, **percents)
-    else:
-        settings = {"where": "everywhere", "amount": 0.9, "tolerance": 0.15}
-        (patched,) = pack.run(node, model=high, latent_image=latent("sd15"), **settings, **percents)
+    settings = {"where": "everywhere", "amount": 0.9, "tolerance": 0.15, "start_percent": 0.0, "end_percent": 1.0}
+    (kept,) = pack.run("EditFriendlyKeepImage", model=high, latent_image=latent("sd15"), **settings)
     with pytest.raises(ValueError, match="high_noise_model to act on each prediction.*put that node after this one"):
-        pack.run("EditFriendlySwitchModels", high_noise_model=patched, low_noise_model=low, boundary=0.7)
+        pack.run("EditFriendlySwitchModels", high_noise_model=kept, low_noise_model=low, boundary=0.7)
