@@ -191,4 +191,3 @@ def test_tour(server):
     assert latents["Edits"].shape == latents["Kept"].shape == (3, 4, 16, 16)
     changed = [latents[title] for title in ("Shifted", "Flipped", "Recolored", "Edits", "Kept")]
     assert all((part - original).abs().max() > 0.05 for part in changed)
-    assert (latents["Kept"] - latents["Edits"]).abs().max() > 0.01
