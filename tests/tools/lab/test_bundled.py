@@ -142,10 +142,12 @@ def test_the_mask_from_two_prompts_finds_the_edit(model):
     assert found["mean"] > 0.8
 
 
-def test_the_word_of_the_color_finds_the_object(comfy, model):
-    areas = words_find(model, 4, replace(SETTINGS, steps=10), TUNE_SEED)
+def test_words_find_what_they_stand_for_and_expressions_do_not(comfy, model):
+    kinds = ("color", "vessel", "expression")
+    areas = words_find(model, 4, replace(SETTINGS, steps=10), TUNE_SEED, kinds)
     assert areas["color"] > 0.8
-    assert areas["color"] > areas["place"]
+    assert areas["vessel"] > 0.9
+    assert areas["color"] > areas["expression"]
 
 
 def test_prompt_to_prompt_keeps_more_at_equal_success(comfy, model, classifier):
