@@ -143,7 +143,8 @@ class SharedRun(EditedRun):
         self._source = prepare({"positive": comfy.sampler_helpers.convert_cond(edit.source)})["positive"]
         self._rows: int | None = None  # that the last call had for a prompt
         self._others = calls.code_of_others(guider.model_patcher, extra_args["model_options"])
-        self._ran = self._joined = False
+        self._seen: set[int] = set()  # steps at which the target was called
+        self._joined = False
         options = comfy.model_patcher.create_model_options_clone(extra_args["model_options"])
         comfy.patcher_extension.add_wrapper(
             comfy.patcher_extension.WrappersMP.CALC_COND_BATCH, self._call, options, is_model_options=True
@@ -154,12 +155,13 @@ class SharedRun(EditedRun):
         """The same.
 
         Raises:
-            ValueError: a guider that never came by.
+            ValueError: a guider that did not call the target by itself.
         """
-        if not self._ran:
+        if self._is_open(step) and step not in self._seen:
             raise ValueError(
                 "this guider calls the model in a way of its own, by which the source's rows cannot ride along: use "
-                "CFGGuider or Guide with a CFG Schedule, or disconnect attention"
+                "CFGGuider or Guide with a CFG Schedule, or disconnect attention (Guide from Source to Target with h-Edit at cfg "
+                "1 does so where other nodes have patched the model's guidance: remove those, or use another cfg)"
             )
         return super().mask_after(step, x)
 
@@ -173,10 +175,11 @@ class SharedRun(EditedRun):
         model_options: ModelOptions,
     ) -> list[Tensor]:
         """The host's call of several prompts, with the source's rows before the target's where they are needed."""
-        self._ran = True
         step = self._levels.index(timestep)
         # by identity, for guiders list their prompts in orders of their own
         positive = next((i for i, prompt in enumerate(prompts) if prompt is self._guider.conds.get("positive")), None)
+        if positive is not None:
+            self._seen.add(step)
         if positive is None or not self._is_open(step):
             self._expect(len(x), prompts)
             return executor(model, prompts, x, timestep, model_options)

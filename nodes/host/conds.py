@@ -145,6 +145,23 @@ def of_row(conds: Conds, row: int, rows: int) -> Conds:
     ]
 
 
+def tells_the_same(a: Conds, b: Conds) -> bool:
+    """Whether two prompts, entry by entry, tell the model the same."""
+
+    def same(x: Any, y: Any) -> bool:
+        if isinstance(x, torch.Tensor):
+            return isinstance(y, torch.Tensor) and torch.equal(x, y)
+        if isinstance(x, list):
+            return len(x) == len(y) and all(map(same, x, y))
+        return bool(x == y)
+
+    models = [[entry["model_conds"] for entry in prompt] for prompt in (a, b)]
+    return all(
+        set(first) == set(second) and all(same(part.cond, second[name].cond) for name, part in first.items())
+        for first, second in zip(*models, strict=False)  # the host adds entries for areas
+    )
+
+
 def is_of_one_image(conditioning: Conditioning) -> bool:
     """Whether a CONDITIONING tells all images of a batch the same: no tensor in it has a row for each."""
     return not any(_has_rows(part) for entry in conditioning for part in entry)

@@ -170,6 +170,12 @@ class FixedNoise(LoopSampler):
                 f"{tuple(self._noise_maps.image.shape)}: connect a latent of the maps' size and batch, such as the one "
                 "that was inverted"
             )
+        mask = self._noise_maps.mask
+        if mask is not None and run.mask is None and run.is_told_by(mask[: len(noise)]):
+            raise ValueError(
+                "the noise maps were made with a noise mask, by which this model is told what is kept, and the latent "
+                "has none: connect the LATENT that was inverted, with its noise mask"
+            )
         prompts = getattr(run.guider, "conds", {}).values()
         if len(noise) > images and not all(conds.pictures_repeat(prompt, images) for prompt in prompts):
             raise ValueError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -172,6 +172,15 @@ class Run:
             self.extra_args.get("seed"),
             latent_shapes=compat.shapes_of_run(self.guider) or [tuple(self.latent.shape)],
         )
+
+    def is_told_by(self, mask: Tensor) -> bool:
+        """Whether a noise mask (B, 1, *S[1:]) would tell the model more than the run without one has told it."""
+        told = replace(self, mask=mask.to(self.noise).expand_as(self.noise))
+        if _OPENING in self.model_options or told.as_shown(self.latent) is not None:
+            return True
+        given = self.guider.conds
+        ready = told.prepare({name: [dict(entry) for entry in prompt] for name, prompt in given.items()})
+        return not all(conds.tells_the_same(ready[name], prompt) for name, prompt in given.items())
 
     def progress(self, total: int) -> Progress:
         """The progress of `total` steps, as a context."""

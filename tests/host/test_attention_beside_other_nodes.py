@@ -54,6 +54,24 @@ def test_a_guider_that_goes_its_own_way(comfy, random_model, prompts, maps_of, s
         run_custom(guider, maps_of(model, p), small(), skip_steps=SKIP, attention=p.edit)
 
 
+def test_a_guider_that_calls_the_target_in_a_mean_with_others(
+    pack, host_node, random_model, conditioning, prompts, maps_of, small, run_custom
+):
+    """Where a patch acts on the host's own guidance, which has two prompts, h-Edit at cfg 1 is one mean of two."""
+    plain = random_model("sd15_tall")
+    (model,) = host_node("RescaleCFG", model=plain, multiplier=0.7)
+    p = prompts()
+    maps = maps_of(plain, p, cfg=1.0)
+    inputs = {"source": p.source, "target": p.target, "negative": conditioning("sd15_tall", 2)}
+    of = {cfg: {**inputs, "guidance": "h-Edit", "cfg": cfg, "source_cfg": 3.0} for cfg in (1.0, 2.0)}
+    (guider,) = pack.run("EditFriendlyEditGuider", model=model, **of[1.0])
+    with pytest.raises(ValueError, match="h-Edit at cfg 1 .*remove those, or use another cfg"):
+        run_custom(guider, maps, small(), skip_steps=SKIP, attention=p.edit)
+    (guider,) = pack.run("EditFriendlyEditGuider", model=model, **of[2.0])
+    edited, without = (run_custom(guider, maps, small(), skip_steps=SKIP, attention=a) for a in (p.edit, None))
+    assert not close(edited, without, 100 * ROUNDING)
+
+
 # --- models that were changed -----------------------------------------------------------------------------------------
 
 

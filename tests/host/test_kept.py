@@ -111,6 +111,42 @@ def test_so_are_they_when_a_video_is_generated(random_model, conditioning, run_n
     assert (sample(model, maps, "wan") - made["samples"]).abs().max() <= 1e-5
 
 
+def assert_a_sampler_needs_the_mask(model, maps, latent, conditioning, host_node, run_custom, kind):
+    inputs = {"positive": conditioning(kind, 1), "negative": conditioning(kind, 2), "cfg": 3.0}
+    (guider,) = host_node("CFGGuider", model=model, **inputs)
+    assert relative(run_custom(guider, maps, latent), latent["samples"]) <= 1e-4
+    with pytest.raises(ValueError, match="with a noise mask.*and the latent has none: connect the LATENT that was inv"):
+        run_custom(guider, maps, {"samples": latent["samples"]})
+
+
+def test_a_sampler_is_not_told_what_is_kept_by_a_latent_without_the_mask(
+    random_model, conditioning, invert, host_node, video, run_custom
+):
+    model = random_model("wan22")
+    maps = invert(model, "wan", latent_image=video, **SETTINGS, cfg=3.0)
+    assert_a_sampler_needs_the_mask(model, maps, video, conditioning, host_node, run_custom, "wan")
+
+
+def test_nor_where_the_mask_opens_or_is_a_channel_of_the_network(
+    opening, random_model, conditioning, invert, host_node, run_custom
+):
+    model, latent = opening
+    maps = invert(model, latent_image=latent, **SETTINGS, cfg=3.0)
+    assert_a_sampler_needs_the_mask(model, maps, latent, conditioning, host_node, run_custom, "sd15")
+    inpainting = random_model("inpaint")
+    maps = invert(inpainting, "inpaint", latent_image=latent, **SETTINGS, cfg=3.0)
+    assert_a_sampler_needs_the_mask(inpainting, maps, latent, conditioning, host_node, run_custom, "inpaint")
+
+
+def test_elsewhere_the_maps_hold_by_their_own_mask(random_model, conditioning, invert, host_node, opening, run_custom):
+    model, (_, latent) = random_model("sd15"), opening
+    maps = invert(model, latent_image=latent, **SETTINGS, cfg=3.0)
+    inputs = {"positive": conditioning("sd15", 9), "negative": conditioning("sd15", 2), "cfg": 3.0}
+    (guider,) = host_node("CFGGuider", model=model, **inputs)
+    with_mask, without = (run_custom(guider, maps, part) for part in (latent, {"samples": latent["samples"]}))
+    assert torch.equal(with_mask, without)
+
+
 @pytest.fixture
 def opening(host_node, random_model):
     """Differential Diffusion on sd15, and a LATENT whose columns open one after the other."""
