@@ -115,19 +115,22 @@ def replay(
     first = noise_maps.first_step(noise_maps.skipped if skip_steps is None else skip_steps)
     states, residuals, schedule = noise_maps.states, noise_maps.residuals, noise_maps.schedule
     device = torch.device(device)
-    x = (states[first] if start is None else start).to(
-        device, copy=True
-    )  # a copy: a patch of the model may write into its input
+    # a copy, because a patch of the model may write into its input
+    x = (states[first] if start is None else start).to(device, copy=True)
     mask = intersection(noise_maps.mask, None if mask is None else mask_for(x, mask))
     if mask is not None:
         mask = mask.to(x)
     mask_after = mask_after or (lambda i, x: None)
     before = noise_maps.denoised_before(first, device)
+    # a run that goes on has not the edit's own prediction before it, which changes about as the image's
+    change = None if before is None or start is None else noise_maps.denoised_at(first).to(device) - before
     for i in range(first, schedule.steps if steps is None else first + steps):
         step = schedule.step(i)
         moved, denoised = predict(i, x)
         if callback is not None:
             callback({"x": x, "i": i - first, "sigma": step.sigma, "denoised": denoised})
+        if i == first and change is not None:
+            before = denoised - change
         x = step.mean_after(moved, denoised, before) + residuals[i].to(device)
         before = denoised
         if (kept := intersection(mask, mask_after(i - first, x))) is not None:

@@ -198,6 +198,18 @@ def test_a_run_split_anywhere_gives_the_image_back(pack, random_model, advanced,
     assert off(advanced(model, made, sigmas[cut:], half, "flow", prompt=1)["samples"], image["samples"]) <= 1e-5
 
 
+def test_an_edit_of_second_order_that_is_split_is_near_the_whole_one(pack, random_model, advanced, latent, invert):
+    """The second sampler is not handed the edit's last prediction, and takes the change of the image's own."""
+    model, image = random_model("flow"), latent("flow")
+    maps = invert(model, "flow", latent_image=image, order=2)
+    made, sigmas = pack.run("EditFriendlySamplerFixedNoise", noise_maps=maps, skip_steps=0)
+    whole = advanced(model, made, sigmas, image, "flow", prompt=9)["samples"]
+    for cut in range(1, STEPS):
+        half = advanced(model, made, sigmas[: cut + 1], image, "flow", prompt=9)
+        two = advanced(model, made, sigmas[cut:], half, "flow", prompt=9)["samples"]
+        assert off(two, whole) <= 0.2 * off(whole, image["samples"])
+
+
 def test_what_a_noise_mask_keeps_is_kept_over_two_samplers(pack, random_model, advanced, latent, invert):
     model, image = random_model("sd15"), latent("sd15")
     maps = invert(model, "sd15", latent_image=image)
