@@ -1,7 +1,7 @@
 """Noise maps as one picture: states, predictions and z_t along the steps, in labelled tiles; and grids of images.
 
 The columns are levels of the schedule, from the noisiest to the image. The rows are the states x_t, the predictions
-P(f_t(x_t)) and the noise z_t of arXiv 2304.06140, Eqs. 3 to 6. How a latent becomes colours is the caller's business.
+P(f_t(x_t)) and the noise z_t of arXiv 2304.06140, Eqs. 3 to 6. How a latent becomes colors is the caller's business.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def columns_of(
 
     Args:
         latent_to_rgb: of states and predictions.
-        noise_to_rgb: of z_t, channels of variance 1 to colours of variance 1.
+        noise_to_rgb: of z_t, channels of variance 1 to colors of variance 1.
 
     Raises:
         ValueError: a row that the maps do not have.

@@ -92,7 +92,7 @@ class LatentSpace:
         format: name of the latent format; empty where it is not known.
         scale, shift: (C,) or (1,), latent of the model = LATENT * scale + shift; None where it is not so simple.
         cell: image pixels along one side of a latent cell; 0 of sound, which has none; None where it is not known.
-        colors: (C, P, P, 3) linear map from channels to the colours of P x P pixels; None for the mean of the channels.
+        colors: (C, P, P, 3) linear map from channels to the colors of P x P pixels; None for the mean of the channels.
         color_bias: (3,) what is added to them.
 
     Raises:
@@ -125,7 +125,7 @@ class LatentSpace:
         """Refuse a space of other channels.
 
         Raises:
-            ValueError: another number of channels in scale, shift or colours.
+            ValueError: another number of channels in scale, shift or colors.
         """
         for name, part in (("scale", self.scale), ("shift", self.shift)):
             if part is not None and part.shape not in ((1,), (channels,)):
@@ -164,7 +164,7 @@ class LatentSpace:
         return _mixed(x, self._colors(len(x))) + self.color_bias.view(3, 1, 1)
 
     def colored_noise(self, z: Tensor) -> Tensor:
-        """(3, P * H, P * W) of unit variance of z (C, H, W): the map of `colored`, each colour scaled to length 1.
+        """(3, P * H, P * W) of unit variance of z (C, H, W): the map of `colored`, each color scaled to length 1.
 
         (3, C, L) of z (C, L).
         """

@@ -1,6 +1,6 @@
-"""Edits of the noise maps themselves: shift, flip, recolour, clip, mix.
+"""Edits of the noise maps themselves: shift, flip, recolor, clip, mix.
 
-Source: arXiv 2304.06140, Sec. 5 (shift and colour edits, Eq. 7), App. A (filling after a shift) and App. B (flip);
+Source: arXiv 2304.06140, Sec. 5 (shift and color edits, Eq. 7), App. A (filling after a shift) and App. B (flip);
 arXiv 2408.00735 for the clip, arXiv 2410.23530 for mixtures of latents. Every function returns new maps; states,
 residuals, kept predictions and mask are moved together, so that a mask or a later Eq. 7 still fits.
 
@@ -97,7 +97,7 @@ def recolor(noise_maps: NoiseMaps, mask: Tensor, color: Tensor, strength: float,
             T_1 = 20 of 100 is 0.30 to 0.80.
 
     Raises:
-        ValueError: a range that is the wrong way round or leaves [0, 1], a mask or colour of another size, maps of
+        ValueError: a range that is the wrong way round or leaves [0, 1], a mask or color of another size, maps of
             eta 0, whose steps have no noise to add to.
     """
     if noise_maps.schedule.eta == 0:

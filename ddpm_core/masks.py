@@ -21,7 +21,7 @@ from .schedule import NoiseSchedule
 
 # Two equal prompts predict the same to rounding; bfloat16 keeps 3 digits.
 SMALLEST_DIFFERENCE = 1e-3
-# From black over purple and orange to a light yellow, in even steps: the colours of "magma" (matplotlib).
+# From black over purple and orange to a light yellow, in even steps: the colors of "magma" (matplotlib).
 _HEAT = torch.tensor(
     [
         *([0.001, 0.000, 0.014], [0.113, 0.065, 0.277], [0.317, 0.072, 0.485], [0.513, 0.148, 0.508]),
@@ -138,7 +138,7 @@ def cut(heat: Tensor, threshold: float, grow: int = 0) -> Tensor:
 
 
 def shown_on(image: Tensor, mask: Tensor, heat: Tensor, *, below: bool = False) -> Tensor:
-    """(H, 2 * W, 3) in [0, 1]: an image, gray and dark outside a mask, and beside it a map in colours.
+    """(H, 2 * W, 3) in [0, 1]: an image, gray and dark outside a mask, and beside it a map in colors.
 
     Args:
         image: (H, W, 3) in [0, 1].

@@ -19,7 +19,7 @@ Curve = Callable[[NoiseMaps], np.ndarray]
 
 
 def compare(maps: Mapping[str, NoiseMaps]) -> Figure:
-    """One figure of four panels, with a colour for each of the named maps.
+    """One figure of four panels, with a color for each of the named maps.
 
     Size of z, correlation and angles of consecutive z over the steps, and the elements of the noisiest state against
     N(0, 1). Maps without z (eta 0, or too few steps) are in the last panel only.

@@ -120,7 +120,7 @@ class Thing:
 
     @property
     def color(self) -> Array:
-        """The colour that the scene says, a little its own."""
+        """The color that the scene says, a little its own."""
         rng = rng_of(self.slot.seed, "tint")
         return np.clip(np.array(COLORS[self.scene.color]) * rng.uniform(0.93, 1.05) + rng.uniform(-0.02, 0.02, 3), 0, 1)
 

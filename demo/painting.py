@@ -1,6 +1,6 @@
 """A canvas of layers for scenes drawn by code: shapes by their distance, noise, light, shadow and fog.
 
-Coordinates are in units of the picture's side, x to the right and y down. What is painted is matter: its own colour,
+Coordinates are in units of the picture's side, x to the right and y down. What is painted is matter: its own color,
 how much direct light it gets, what it emits and how far away it is. `Canvas.lit` makes the picture of it, so time and
 weather change the light and the air, and no shape. Edges are antialiased by the share of a pixel that a shape covers.
 """
@@ -161,7 +161,7 @@ def clip(value: Any, low: float, high: float) -> Any:
 
 
 def mixed(a: Color, b: Color, share: float | Array) -> Array:
-    """Colour a with a share of b: (3,), or (3, ...) where the share (...) varies."""
+    """Color a with a share of b: (3,), or (3, ...) where the share (...) varies."""
     first, second = np.asarray(a, np.float32), np.asarray(b, np.float32)
     if isinstance(share, np.ndarray) and share.ndim:
         first, second = (c.reshape(3, *[1] * share.ndim) if c.ndim == 1 else c for c in (first, second))
@@ -224,11 +224,11 @@ def profile(rng: np.random.Generator, cells: Iterable[int], pointed: bool = Fals
 
 @dataclass(frozen=True)
 class Light:
-    """The light of a scene: colours of what comes from everywhere and of what comes from the source, and the air.
+    """The light of a scene: colors of what comes from everywhere and of what comes from the source, and the air.
 
     Args:
         side: where the source stands, -1 for left to 1 for right.
-        haze: how much of what is far away the air hides, and in which colour.
+        haze: how much of what is far away the air hides, and in which color.
     """
 
     ambient: Color

@@ -32,7 +32,7 @@ TAGS = ("vessel", "color", "fruit", "table", "wall")
 _AMBIENT = {"day": (0.56, 0.58, 0.62), "sunset": (0.50, 0.39, 0.40), "night": (0.28, 0.29, 0.42)}
 _DIRECT = {"day": (0.56, 0.54, 0.48), "sunset": (0.78, 0.50, 0.26), "night": (0.50, 0.36, 0.20)}
 _WALLS = ((0.66, 0.71, 0.70), (0.78, 0.72, 0.62), (0.60, 0.66, 0.74), (0.72, 0.63, 0.60), (0.64, 0.68, 0.58))
-_FRUIT: dict[str, tuple[Color, Color]] = {  # the two colours that it runs between
+_FRUIT: dict[str, tuple[Color, Color]] = {  # the two colors that it runs between
     "apple": ((0.78, 0.14, 0.12), (0.86, 0.52, 0.20)), "lemon": ((0.96, 0.82, 0.20), (0.90, 0.80, 0.30)),
     "pear": ((0.66, 0.72, 0.24), (0.82, 0.74, 0.30)), "plum": ((0.34, 0.16, 0.38), (0.46, 0.22, 0.40)),
 }  # fmt: skip

@@ -74,7 +74,7 @@ class EditFriendlyEdit(io.ComfyNode):
                 inputs.attention(),
                 inputs.order(),
                 inputs.settings("steps, scheduler, skip_steps, eta and both cfgs"),
-                inputs.source_prediction("half the rows, and source and source_cfg are not used"),
+                inputs.source_prediction("half the rows, and source and source_cfg are used for auto_mask alone"),
                 inputs.slider(
                     "strength",
                     -1.0,

@@ -188,12 +188,11 @@ def variations() -> io.Input:
     )
 
 
-def mask() -> io.Input:
+def mask(
+    outside: str = "the image comes back as it was. For sound, from Mask by Seconds.",
+) -> io.Input:
     return io.Mask.Input(
-        "mask",
-        optional=True,
-        tooltip="Edit only here, in the size of the image. Outside, the image comes back as it was. For sound, from "
-        "Mask by Seconds.",
+        "mask", optional=True, tooltip=f"Edit only here, in the size of the image. Outside, {outside}"
     )
 
 

@@ -52,7 +52,7 @@ class KeepImage(io.ComfyNode):
                 inputs.fraction(
                     "end_percent", 1.0, "Part of the run until which it acts; 1 is to the end.", advanced=True
                 ),
-                inputs.mask(),
+                inputs.mask("the pull is the whole amount, which at 1 gives the image itself."),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="The model that keeps the image, for a sampler.")],
         )

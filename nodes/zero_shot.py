@@ -57,7 +57,7 @@ class ZeroShotImageToImage(io.ComfyNode):
                     step=0.01,
                     round=0.0001,
                     tooltip="How strongly the source's layout is held. The paper's is 0.03 with edit-friendly maps "
-                    "and 0.1 with DDIM's; v-prediction models want 0.01 or less. 0 is Sample with Fixed Noise.",
+                    "and 0.1 with DDIM's. 0 is Sample with Fixed Noise.",
                 ),
                 io.Int.Input(
                     "skip_steps",

@@ -180,7 +180,7 @@ def _scaling(latent_format: LatentFormat) -> tuple[Tensor | None, Tensor | None]
 
 
 def _preview_colors(latent_format: LatentFormat) -> tuple[Tensor | None, Tensor]:
-    """(C, P, P, 3) and (3,) the linear map from channels to colours of the host's live previews; None for no map.
+    """(C, P, P, 3) and (3,) the linear map from channels to colors of the host's live previews; None for no map.
 
     Each cell is P x P pixels.
     """

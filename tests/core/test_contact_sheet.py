@@ -1,4 +1,4 @@
-"""The contact sheet, on maps whose tiles are constant colours (an oracle)."""
+"""The contact sheet, on maps whose tiles are constant colors (an oracle)."""
 
 from dataclasses import replace
 

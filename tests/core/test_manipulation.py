@@ -1,4 +1,4 @@
-"""Shift, flip, recolour and mix."""
+"""Shift, flip, recolor and mix."""
 
 from dataclasses import replace
 
@@ -264,7 +264,7 @@ def with_rows(noise_maps, rows: slice):
     return noise_maps.rows(range(len(noise_maps.image))[rows])
 
 
-def test_maps_without_noise_cannot_be_recoloured(noise_maps):
+def test_maps_without_noise_cannot_be_recolored(noise_maps):
     still = replace(noise_maps, schedule=noise_maps.schedule.with_eta(0.0))
     with pytest.raises(ValueError, match="eta 0"):
         manipulation.recolor(still, torch.ones(1, 1, 16, 24), torch.zeros(1, 4, 16, 24), 0.05, 0.3, 0.8)

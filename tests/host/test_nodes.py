@@ -135,7 +135,7 @@ def test_flip(pack, random_model, invert):
 
 @pytest.mark.parametrize("kind", ["sd15", "flow"])
 def test_color_is_read_in_the_models_own_scaling(pack, random_model, latent, invert, kind):
-    """Eq. 7 on a LATENT: the colour latent of the image itself draws each prediction towards the image."""
+    """Eq. 7 on a LATENT: the color latent of the image itself draws each prediction towards the image."""
     model, image = random_model(kind), latent(kind)
     noise_maps = invert(model, kind, latent_image=image, scheduler="simple")
     mask = torch.ones(1, 64, 64)

@@ -24,7 +24,7 @@ PROMPTS = ["--source", SOURCE, "--target", TARGET]
 
 @pytest.fixture
 def pictures(tmp_path) -> Path:
-    """Three pictures, each of another colour."""
+    """Three pictures, each of another color."""
     folder = tmp_path / "pictures"
     folder.mkdir()
     for name, color in (("a", "red"), ("b", "green"), ("c", "blue")):

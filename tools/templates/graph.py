@@ -78,7 +78,7 @@ class Note:
 
 @dataclass(eq=False)
 class Group:
-    """A titled, coloured frame around columns of nodes."""
+    """A titled, colored frame around columns of nodes."""
 
     title: str
     color: str
