@@ -191,9 +191,7 @@ def variations() -> io.Input:
 def mask(
     outside: str = "the image comes back as it was. For sound, from Mask by Seconds.",
 ) -> io.Input:
-    return io.Mask.Input(
-        "mask", optional=True, tooltip=f"Edit only here, in the size of the image. Outside, {outside}"
-    )
+    return io.Mask.Input("mask", optional=True, tooltip=f"Edit only here, in the size of the image. Outside, {outside}")
 
 
 def attention() -> io.Input:

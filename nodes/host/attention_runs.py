@@ -160,8 +160,9 @@ class SharedRun(EditedRun):
         if self._is_open(step) and step not in self._seen:
             raise ValueError(
                 "this guider calls the model in a way of its own, by which the source's rows cannot ride along: use "
-                "CFGGuider or Guide with a CFG Schedule, or disconnect attention (Guide from Source to Target with h-Edit at cfg "
-                "1 does so where other nodes have patched the model's guidance: remove those, or use another cfg)"
+                "CFGGuider or Guide with a CFG Schedule, or disconnect attention (Guide from Source to Target with "
+                "h-Edit at cfg 1 does so where other nodes have patched the model's guidance: remove those, or use "
+                "another cfg)"
             )
         return super().mask_after(step, x)
 

@@ -61,12 +61,13 @@ def test_random_weights_of_a_layout_give_the_picture_back(server, comfy, check, 
     assert status == 0, said
     assert re.search(r"came back: the largest difference is [01] of 255", said)
     assert "as the graph has it" in said and "14 predictions of the network" in said
+    assert "a red house by the sea on a clear day in summer" in page and "clear night in summer" in page
     assert len(pictures_of(page)) == 3
 
 
 def test_what_the_server_lacks_is_told(check):
-    status, said, page = check("--checkpoint", "not-there.safetensors")
-    assert status == 1
+    status, said, page = check("--checkpoint", "not-there.safetensors", "--picture", "docs/demo-sheet.png")
+    assert status == 1 and "The words are those of the graph" in said
     assert "'not-there.safetensors' is not on the server, it has: " in said and "not-there" in page
 
 

@@ -35,7 +35,8 @@ from typing import Any
 from PIL import Image, ImageChops, ImageStat
 from tqdm import tqdm
 
-from ..comfyui import PACK
+from demo.scenes import render, scene_of_caption
+
 from ..evaluation import EvaluationError
 from ..evaluation.decoder import decode, png_of
 from .client import ComfyClient, GraphError, ServerGone, images_of
@@ -43,7 +44,9 @@ from .plan import DEFAULT_GRAPH
 from .template import PROMPTS, TEXT_INPUTS, EditError, PictureEdit, Template, UsageError, read_graph
 from .trials import SAID, THROUGH_VAE, Trial, rows_of_network, still, trials
 
-PICTURE = PACK / "docs" / "demo-sheet.png"
+# what is edited without a picture, drawn as for the demo model
+DRAWN = ("a red house by the sea on a clear day in summer", "a red house by the sea on a clear night in summer")
+DRAWN_SIZE = 512
 LEAST_EXACT = 1  # of 255: what the rounding to a PNG may differ by
 SHOWN = 384  # pixels of a picture on the page
 LOADERS = {"CheckpointLoaderSimple": "ckpt_name", "UNETLoader": "unet_name"}
@@ -87,9 +90,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--server", "--url", default="http://127.0.0.1:8188", metavar="URL", help="default: %(default)s"
     )
-    parser.add_argument("--picture", type=Path, metavar="FILE", help="default: the sheet of the demo model")
-    parser.add_argument("--source", metavar="TEXT", help="what it shows; default: as the graph has it")
-    parser.add_argument("--target", metavar="TEXT", help="what it is to show")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="default: a house by day, drawn")
+    what = "what the picture shows; default: as it is drawn, of a picture of yours as the graph has it"
+    parser.add_argument("--source", metavar="TEXT", help=what)
+    parser.add_argument("--target", metavar="TEXT", help="what it is to show; by default the house at night")
     parser.add_argument("--preset", action="append", metavar="NAME", help="only these; may be repeated")
     parser.add_argument("--no-presets", action="store_true", help="only the edit as the graph has it")
     parser.add_argument("--set", action="append", default=[], metavar="TITLE.INPUT=VALUE", help="any other input")
@@ -101,7 +105,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the command; its exit status."""
     try:
         client = ComfyClient(options.server if "://" in options.server else f"http://{options.server}")
-        picture = decode((options.picture or PICTURE).read_bytes()).image
+        picture = _drawn() if options.picture is None else decode(options.picture.read_bytes()).image
         name = client.upload(png_of(picture), "check.png", "edit_folder", temporary=True)
         planned = _planned(options, name)
         measures = _measures(options.weights)
@@ -126,10 +130,21 @@ def run(options: argparse.Namespace) -> int:
     return 0 if all(outcome.is_sound for outcome in outcomes) else 1
 
 
+def _drawn() -> Image.Image:
+    pixels = render(scene_of_caption(DRAWN[0], 1), DRAWN_SIZE).image
+    return Image.fromarray(((pixels.transpose(1, 2, 0) + 1) * 127.5).round().astype("uint8"))
+
+
 def _planned(options: argparse.Namespace, picture: str) -> list[Trial]:
     template = Template(still(read_graph(options.graph)))
     given, own = (options.source, options.target), _prompts(template.graph)
-    source, target = (there if text is None else text for text, there in zip(given, own, strict=True))
+    of_picture = DRAWN if options.picture is None else own
+    if options.picture is not None and options.target is None:
+        tqdm.write(f"The words are those of the graph ({own[1]}): --source and --target give this picture's")
+    source, target = (
+        (None if there is None else default) if text is None else text
+        for text, there, default in zip(given, own, of_picture, strict=True)
+    )
     template.check(set(), source is not None, target is not None)
     graph = template.filled(PictureEdit("the picture", Path(), source, target, dict(_set(options.set))), picture)
     loaders = [node for node in graph.values() if node["class_type"] in LOADERS]

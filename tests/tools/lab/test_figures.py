@@ -14,12 +14,13 @@ from demo.weights import WEIGHTS
 from tools.host import NeedsComfyUI
 from tools.lab.__main__ import main
 from tools.lab.figures import FIGURES, fill_pages, make_figures
+from tools.lab.figures.measured import MEASURED
 from tools.lab.figures.results import RESULTS, Table, blocks, filled, made_with, read, tables_of
 from tools.lab.figures.subjects import Sizes, rows_counted
 
 ROOT = Path(__file__).parents[3]
 KEPT = ROOT / "docs" / "figures"
-PAGES = (ROOT / "docs" / "figures.md", ROOT / "docs" / "measurements.md")
+PAGES = tuple(ROOT / "docs" / name for name in ("figures.md", "measurements.md", "demo-model.md"))
 TINY = Sizes(
     paths=20,
     pictures=3,
@@ -32,10 +33,12 @@ TINY = Sizes(
     edit_steps=2,
     variations=2,
     reconstructed=1,
+    most_per_kind=1,
+    most_steps=2,
 )
 
 
-BY_NODES = ("fig15", "table1", "table2")  # methods that work inside a host's network
+BY_NODES = ("fig15", "table1", "table2", "p2p", "flow_attention", "words")  # methods that work inside a host's network
 
 
 @pytest.fixture
@@ -53,7 +56,7 @@ def made_and_told(model, folder, only=()):
         tables = tables_of(results, name)
         assert tables and all(table.rows for table in tables), name
         assert all(str(table) in "\n".join(said) for table in tables), name
-    numbers_alone = {"table1", "table2", "exactness"}
+    numbers_alone = {"table1", "table2", "exactness", *MEASURED}
     assert {path.stem for path in folder.glob("*.png")} == set(results["figures"]) - numbers_alone
     assert all(min(Image.open(path).size) > 100 for path in folder.glob("*.png"))
     return list(results["figures"]), said
@@ -124,13 +127,19 @@ def of_present_weights(results) -> bool:
 
 def test_the_page_walks_through_every_figure_and_its_picture():
     page, results = PAGES[0].read_text(encoding="utf-8"), read(KEPT / RESULTS)
-    assert blocks(page) == set(results["figures"]) <= set(FIGURES)
-    assert set(results["figures"]) == set(FIGURES) or not of_present_weights(results)
-    for name in results["figures"]:
+    made = set(results["figures"])
+    assert blocks(page) == made - set(MEASURED)
+    assert made == set(FIGURES) or not of_present_weights(results)
+    for name in made - set(MEASURED):
         assert f"--only {name}`" in page
     shown = re.findall(r"\]\(figures/(\w+\.png)\)", page)
     assert sorted(shown) == sorted(path.name for path in KEPT.glob("*.png"))
     assert sum(path.stat().st_size for path in KEPT.iterdir()) < 3_000_000
+
+
+def test_the_page_of_measurements_shows_every_table_of_its_own():
+    shown = set().union(*(blocks(page.read_text(encoding="utf-8")) for page in PAGES[1:]))
+    assert shown & set(MEASURED) == set(read(KEPT / RESULTS)["figures"]) & set(MEASURED)
 
 
 def test_the_results_are_of_the_weights_that_the_page_names_in_the_sizes_of_the_command():

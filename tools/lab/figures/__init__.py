@@ -1,8 +1,8 @@
-"""The figures and tables of the papers on the demo model: pictures, and the numbers behind them in one file.
+"""The papers' figures and tables on the demo model, and further tables: pictures, and the numbers in one file.
 
 Sources: arXiv 2304.06140 (edit-friendly noise maps), arXiv 2410.23530v2 (There and Back Again), "Diffusion Inversion
 Report" (2025). Each figure is a function of what the figures share (`subjects.Subjects`) and gives its tables and its
-picture; docs/figures.md walks through them.
+picture; docs/figures.md and docs/measurements.md walk through them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from demo.model import DemoModel
 
 from ...host import NeedsComfyUI
 from . import manipulations, noise_space, reconstruction, text_edits, there_and_back
+from .measured import MEASURED
 from .results import RESULTS, Make, filled, keep, made_with, opened, read
 from .subjects import Sizes, Subjects
 
@@ -41,8 +42,9 @@ FIGURES: dict[str, Make] = {
     "cfg": reconstruction.cfg_schedules,
     "nulltext": reconstruction.null_text_edits,
     "exactness": reconstruction.exactness,
+    **MEASURED,
 }
-"""By name: those of arXiv 2304.06140 by its numbers, then those of the two others."""
+"""By name: those of arXiv 2304.06140 by its numbers, those of the two others, then tables of their own."""
 
 
 def make_figures(

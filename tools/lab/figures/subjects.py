@@ -45,6 +45,7 @@ class Sizes:
         kinds, per_kind, edit_steps: of the held-out edits.
         variations: of one edit; the paper has 8.
         reconstructed: scenes of the reconstructions, of which null-text is slow.
+        most_per_kind, most_steps: of the tables of `measured`, each of which has its own.
     """
 
     paths: int = 2000
@@ -58,6 +59,8 @@ class Sizes:
     edit_steps: int = 20
     variations: int = 8
     reconstructed: int = 6
+    most_per_kind: int = 48
+    most_steps: int = 100
 
 
 @dataclass
