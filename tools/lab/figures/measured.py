@@ -167,23 +167,25 @@ MEASURED: dict[str, Make] = {
     "edit_model": Measured(
         {
             "edit model, from noise": ("edit model", _EDIT),
-            "the same, denoise 0.6": ("edit model", _LESS),
-            "with Keep Image, from agreement of 0.15": ("edit model", _KEPT),
+            "with Keep Image, 0.15": ("edit model", _KEPT),
             "through noise maps": ("edit model + maps", _PLAIN),
-            "maps and Keep Image, 0.05": ("edit model + maps", _kept(0.05)),
             "maps and Keep Image, 0.1": ("edit model + maps", _kept(0.1)),
-            "maps and Keep Image, 0.15": ("edit model + maps", _kept(0.15)),
         },
-        per_kind=12,
+        per_kind=48,
         by_kind=("edit model, from noise", "through noise maps", "maps and Keep Image, 0.1"),
         weights=EDIT_MODEL,
     ),
     "edit_model_curves": Measured(
-        {f"agreement {tolerance:g}": ("edit model", _kept(tolerance, _EDIT)) for tolerance in (0.05, 0.1, 0.2, 0.3)}
+        {"denoise 0.6, without Keep Image": ("edit model", _LESS)}
+        | {f"agreement {tolerance:g}": ("edit model", _kept(tolerance, _EDIT)) for tolerance in (0.05, 0.1, 0.2, 0.3)}
         | {
             "0.15, amount 0.5": ("edit model", _kept(0.15, _EDIT, amount=0.5)),
             "0.15, until half of the run": ("edit model", _kept(0.15, _EDIT, end=0.5)),
             "everywhere, amount 0.3": ("edit model", _kept(math.inf, _EDIT, amount=0.3)),
+        }
+        | {
+            f"through noise maps, {tolerance:g}": ("edit model + maps", _kept(tolerance))
+            for tolerance in (0.05, 0.1, 0.15)
         },
         per_kind=4,
         weights=EDIT_MODEL,
