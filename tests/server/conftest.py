@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from support.model_files import save_sd15_files
 from support.offline import attempts_of, forbid_network
 from tools.batch.server import ComfyServer
-from tools.benchmarks.random_weights import save_sd15_files
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from support.model_files import save_sd15_checkpoint, save_sdxl_checkpoint
 from tools.batch.__main__ import main
 from tools.batch.trials import OF_MAPS
-from tools.benchmarks.random_weights import save_sd15_checkpoint, save_sdxl_checkpoint
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows" / "api"
 LAYOUTS = {"text_edit_sd15": save_sd15_checkpoint, "text_edit_sdxl": save_sdxl_checkpoint}

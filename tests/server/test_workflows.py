@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
+from support.model_files import save_sd15_checkpoint, save_sdxl_checkpoint
 from support.needs import needs_nodes_of
-from tools.benchmarks.random_weights import save_sd15_checkpoint, save_sdxl_checkpoint
 from tools.templates.examples import models_of
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows" / "api"
