@@ -14,7 +14,7 @@ alone takes pictures in [0, 1] and soft masks.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,12 +23,22 @@ from torch import Tensor
 WINDOW_RADIUS = 5  # of SSIM
 _SIGMA, _K1, _K2 = 1.5, 0.01, 0.03
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow and OpenCV turn pictures gray
+LARGEST_CELL = 64  # pixels by which a VAE may have cropped a picture
 VISIBLE = 0.1  # of the full range: what the eye sees of a pixel beside its source
 
 Measure = Callable[[Tensor, Tensor], float]
 """(source, edited) -> value."""
 MaskedMeasure = Callable[[Tensor, Tensor, Tensor], float]
 """(source, edited, background) -> value."""
+
+
+def middle(whole: Sequence[int], part: Sequence[int]) -> tuple[slice, slice] | None:
+    """What a VAE keeps (H', W') of pictures (H, W) that are no whole number of cells; None for another size."""
+    more = [a - b for a, b in zip(whole, part, strict=True)]
+    if not all(0 <= rest < LARGEST_CELL for rest in more):
+        return None
+    down, across = (slice(rest // 2, rest // 2 + size) for rest, size in zip(more, part, strict=True))
+    return down, across
 
 
 def as_saved(pixels: Tensor) -> Tensor:

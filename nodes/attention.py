@@ -152,6 +152,7 @@ class PromptToPrompt(io.ComfyNode):
     ) -> io.NodeOutput:
         if settings is not None:
             cross_steps, self_steps = settings.preset.cross_steps, settings.preset.self_steps
+            settings.check_has("Prompt-to-Prompt", cross_steps, self_steps)
         (source, of_source), (target, of_target) = words.read(clip, source_text), words.read(clip, target_text)
         alignment = align(source, target, mode, changed_words_share=changed_words == "source map")
         gain = torch.ones(len(target.tokens), dtype=torch.float64)
@@ -279,6 +280,7 @@ class ShareAttention(io.ComfyNode):
         if settings is not None:
             preset = settings.preset
             start, end, features_end = preset.self_start, preset.self_steps, preset.feature_steps
+            settings.check_has(method, end, features_end)
         window = (chosen.start if start == OWN else start, chosen.end if end == OWN else end)
         check_window(window, method)
         until = chosen.features_end if features_end == OWN else features_end

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -117,12 +117,18 @@ class MeasureEdit(io.ComfyNode):
     ) -> io.NodeOutput:
         clip = None if clip_vision is None else _HostClip(clip_vision)
         each = [_measured(*pair, clip) for pair in pairs_of(source, edited, mask)]
-        means = {number.key: sum(values[number.key] for values in each) / len(each) for number in _NUMBERS}
-        summary = _in_words(means, len(each))
+        means = {number.key: _mean(values[number.key] for values in each) for number in _NUMBERS}
+        summary = _in_words(means, len(each), sum(not math.isnan(values["masked.mse"]) for values in each))
         if mask is not None and is_black_under(source, edited, mask):
             summary += f"\n{BLACK_UNDER_MASK}"
         content = {"mean": _plain(means), "images": [_plain(values) for values in each]}
         return io.NodeOutput(summary, json.dumps(content, indent=2), *means.values(), ui=ui.PreviewText(summary))
+
+
+def _mean(values: Iterable[float]) -> float:
+    """Over the images that have the number; NaN where none has."""
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
 
 
 def _tooltip(number: _Number) -> str:
@@ -181,9 +187,11 @@ class _HostClip:
         return float(a @ b)
 
 
-def _in_words(means: Mapping[str, float], count: int) -> str:
-    """A line for each region, with the numbers as `evaluate` prints them."""
+def _in_words(means: Mapping[str, float], count: int, outside: int) -> str:
+    """A line for each region, with the numbers as `evaluate` prints them; so many images have an outside."""
     lines = [f"Mean of {count} images."] if count > 1 else []
+    if 0 < outside < count:
+        lines.append(f"The mask covers {count - outside} of them whole; outside it is the mean of the others.")
     for region, where in _WHERE.items():
         known = [number for number in _NUMBERS if number.region == region and not math.isnan(means[number.key])]
         lines.append(f"{where}: {', '.join(number.shown(means[number.key]) for number in known)}.")

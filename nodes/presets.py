@@ -130,6 +130,18 @@ class EditSettings:
             )
         return self.preset
 
+    def check_has(self, what: str, *numbers: float) -> None:
+        """Refuse a preset whose numbers for what a node does are all 0.
+
+        Raises:
+            ValueError: it is such a preset.
+        """
+        if not any(numbers):
+            raise ValueError(
+                f"the preset '{self.name}' is without {what}, so this node would do nothing: take it out, or use a "
+                "preset with it"
+            )
+
 
 _MASACTRL, _PLUG_AND_PLAY = METHODS["MasaCtrl"], METHODS["Plug-and-Play"]
 _OF_50 = Preset(source="", steps=50, source_cfg=1.0, target_cfg=7.5)

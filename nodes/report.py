@@ -17,7 +17,6 @@ from .sockets import CATEGORY, MAX_STEPS, NOISE_MAPS
 _UNKNOWN = -1
 # In percent of the full range: an autoencoder alone takes a photograph up to about so far from itself.
 _NOTHING, _AUTOENCODER, _CLEAR, _MOST = 0.3, 3.0, 8.0, 20.0
-_LARGEST_CELL = 64  # pixels by which a VAE may have cropped an image
 _BLACK = 0.03  # of the full range: what resizing and a VAE leave of it
 BLACK_UNDER_MASK = (
     "The source is black just where the mask is. ComfyUI's mask editor saves a picture so: load the picture once more "
@@ -153,13 +152,13 @@ def check_batch(count: int, edited: int, what: str) -> None:
 
 def cropped_to(image: Tensor, height: int, width: int, what: str) -> Tensor:
     """(N, height, width, C) the middle of an image: what a VAE keeps of one that is no whole number of cells."""
-    rows, columns = image.shape[1] - height, image.shape[2] - width
-    if not (0 <= rows < _LARGEST_CELL and 0 <= columns < _LARGEST_CELL):
+    middle = measures.middle(image.shape[1:3], (height, width))
+    if middle is None:
         raise ValueError(
             f"the {what} is {image.shape[2]} x {image.shape[1]} pixels, the edited image {width} x {height}: connect "
             f"the {what} of the image that was encoded, after any resizing"
         )
-    return image[:, rows // 2 : rows // 2 + height, columns // 2 : columns // 2 + width]
+    return image[(slice(None), *middle)]
 
 
 def _mean(changes: Sequence[Change]) -> Change:

@@ -72,7 +72,9 @@ class LoadNoiseMaps(io.ComfyNode):
         return io.NodeOutput(storage.load(files.path_of(file)))
 
     @classmethod
-    def validate_inputs(cls, file: str) -> bool | str:
+    def validate_inputs(cls, file: str | None = None) -> bool | str:
+        if file is None:  # from a wire
+            return True
         try:
             path = files.path_of(file)
         except ValueError as error:

@@ -94,6 +94,7 @@ class ZeroShotImageToImage(io.ComfyNode):
             preset = settings.preset
             cfg, skip_steps, guidance_weight = preset.target_cfg, preset.skip_steps, preset.guidance_weight
             cfg_schedule = "constant"
+            settings.check_has("zero-shot guidance", guidance_weight)
         check_same_model(noise_maps, model)
         Blocks.of_unet(model.get_model_object("diffusion_model"), model.model_options)
         if noise_maps.uncond is not None:

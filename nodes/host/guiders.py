@@ -12,7 +12,7 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
-from ...ddpm_core.guidance import CFGSchedule, Guidance, cfg_scales, classifier_free, guided
+from ...ddpm_core.guidance import CFGSchedule, Guidance, OfTwo, cfg_scales, classifier_free, guided
 from . import calls
 from .conds import Conds, forget_features, is_plain, joined, of_row, weighted
 from .levels import LevelsOfRun
@@ -64,6 +64,14 @@ class GuidanceOfRun:
         return self.of_steps[self.step(timestep)]
 
 
+def _in_two(guidance: Guidance, options: dict[str, Any]) -> OfTwo | None:
+    """Guidance of two predictions, as code of other nodes acts on; None where each term has calls of its own."""
+    two = guidance.of_two()
+    if two is not None and len(two.positives) + len(two.negatives) > 2 and calls.acts_in_blocks(options):
+        return None
+    return two
+
+
 class ImagesGuider(comfy.samplers.CFGGuider):
     """A guidance of rows that are variations of images, row v * B + b of image b.
 
@@ -104,7 +112,7 @@ class ImagesGuider(comfy.samplers.CFGGuider):
             name
             for name, is_so in (
                 ("variation", self.images not in (None, rows)),
-                ("edit", any(guidance.of_two() is None for guidance in self.guidance.of_steps)),
+                ("edit", any(_in_two(guidance, self.model_options) is None for guidance in self.guidance.of_steps)),
             )
             if is_so
         ]
@@ -268,9 +276,8 @@ class ImagesGuider(comfy.samplers.CFGGuider):
             prompts = [conds[name] for name in names]
             predictions = comfy.samplers.calc_cond_batch(self.inner_model, prompts, x, timestep, options)
             return guidance.combined(dict(zip(names, predictions, strict=True)))
-        two = guidance.of_two()
-        several = two is not None and len(two.positives) + len(two.negatives) > 2
-        if two is not None and not (several and calls.acts_in_blocks(options)):
+        two = _in_two(guidance, options)
+        if two is not None:
             positive, negative = (
                 weighted([(conds[name], weight) for name, weight in side.items()])
                 for side in (two.positives, two.negatives)

@@ -26,6 +26,7 @@ REQUEST_TIMEOUT = 60  # seconds without a byte from the server
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 1.0  # seconds between two polls of a run
 PAUSE = 0.02  # fraction of the time so far: polling delays a run by at most that
 GATEWAY_ERRORS = (502, 503, 504)  # from a proxy whose server is down
+GATEWAY_TRIES = 3  # while a run goes on
 NOT_LET_IN = (401, 403, 407)
 TEMPORARY = " [temp]"  # in ComfyUI's names of files: in the folder of temporary ones
 PER_REQUEST = {"content-type", "content-length", "transfer-encoding"}  # differ from request to request
@@ -41,6 +42,10 @@ class GraphError(RuntimeError):
 
 class ServerGone(GraphError):
     """No ComfyUI answers at the address: nothing, or only a proxy, or it refuses access."""
+
+
+class GatewayFailed(ServerGone):
+    """A proxy answers that the server behind it does not, which may be so for a moment."""
 
 
 class RunDropped(GraphError):
@@ -200,10 +205,20 @@ class ComfyClient:
         return _part(spec, list, 1, "options") if _find(spec, 0) == "COMBO" else _part(spec, list, 0)
 
     def _history(self, prompt_id: str) -> dict[str, Any] | None:
-        return _find(self.get(f"/history/{prompt_id}"), prompt_id)
+        return _find(self._asked_again(f"/history/{prompt_id}"), prompt_id)
+
+    def _asked_again(self, path: str) -> Any:
+        """The JSON behind a GET while a run goes on, which a proxy that fails for a moment must not end."""
+        for _ in range(GATEWAY_TRIES):
+            try:
+                return self.get(path)
+            except GatewayFailed:
+                if self.stopped.wait(LONGEST_PAUSE):
+                    raise KeyboardInterrupt from None
+        return self.get(path)
 
     def _in_queue(self, prompt_id: str) -> bool:
-        queue = self.get("/queue")
+        queue = self._asked_again("/queue")
         entries = _part(queue, list, "queue_running") + _part(queue, list, "queue_pending")
         return any(_find(entry, 1) == prompt_id for entry in entries)
 
@@ -245,7 +260,7 @@ class ComfyClient:
             raise ServerGone(f"the server {self.url} does not answer: {type(error).__name__}") from None
         status = f"{reply.status_code} {reply.reason}"
         if reply.status_code in GATEWAY_ERRORS:
-            raise ServerGone(f"the server {self.url} does not answer: {status}")
+            raise GatewayFailed(f"the server {self.url} does not answer: {status}")
         if reply.status_code in NOT_LET_IN:
             raise ServerGone(f"the server {self.url} does not let this client in: {status}")
         if reply.is_redirect:

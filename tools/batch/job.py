@@ -204,6 +204,7 @@ class Job:
             "set": {name: text for name, text in prepared.edit.settings.items() if name not in PARAMETERS},
             **result,
             "digest": prepared.digest,
+            "method": self.template.method_digest,
             "graph": prepared.graph,
         }
         return json.dumps(record, indent=2).encode()

@@ -59,7 +59,20 @@ PARAMETERS = {
 }
 
 
-FROM_A_PRESET = {"steps", "cfg", "source_cfg", "skip_steps", "eta", "scheduler"}
+_PRESET = "the preset ('Title.preset'), or take the wire of settings off in the graph"
+_LEVELS = "the node that makes them ('Title.steps'), or take the wire of sigmas off in the graph"
+_STRENGTH = "that ('Title.strength'), or -1 there for none"
+INSTEAD: dict[str, tuple[str, str, set[str]]] = {
+    "settings": (
+        "Edit Preset",
+        _PRESET,
+        {"steps", "cfg", "source_cfg", "target_cfg", "skip_steps", "eta", "scheduler", "cfg_schedule"},
+    ),
+    "sigmas": ("the levels that are connected", _LEVELS, {"steps", "scheduler"}),
+    "strength": ("strength", _STRENGTH, {"source_cfg", "target_cfg", "cfg_schedule"}),
+}
+"""By an input of the pack's nodes that stands in place of others, where it is set: what it is, what to set in place of
+the others, and those."""
 
 
 class UsageError(ValueError):
@@ -133,23 +146,35 @@ class Template:
                 inputs[name] = _converted(setting, text, kind)
         return graph
 
+    @property
+    def method_digest(self) -> str:
+        """SHA-256 of the graph without what is filled in: equal for edits by the same nodes at other settings."""
+        graph = copy.deepcopy(self.graph)
+        places = [place for name in PARAMETERS for place in self._find(name)]
+        places += [(node, name) for title in PROMPTS.values() for node in self._titled(title) for name in TEXT_INPUTS]
+        places += [(node, "image") for node in (self.picture, self.mask) if node] + [(self.output, "filename_prefix")]
+        for node, name in places:
+            graph[node]["inputs"].pop(name, None)
+        return digest_of_graph(graph)
+
     def settings_of(self, graph: dict[str, Any]) -> dict[str, Any]:
         """The values of PARAMETERS in a filled graph."""
         values = {}
         for name in PARAMETERS:
             for node, key in self._find(name):
-                if name not in self._preset(node) and not _is_link(value := graph[node]["inputs"][key], graph):
+                if self._instead(graph, node, key) is None and not _is_link(value := graph[node]["inputs"][key], graph):
                     values[name] = value
         return values
 
     def _places(self, setting: str) -> list[tuple[str, str]]:
         """Nodes and inputs of a setting, at least one."""
         if places := self._find(setting):
-            if preset := next((node for node, _ in places if setting in self._preset(node)), None):
-                raise UsageError(
-                    f"the graph's {self.graph[preset]['class_type']} takes '{setting}' from Edit Preset: set the "
-                    "preset ('Title.preset'), or take the wire of settings off in the graph"
-                )
+            for node, name in places:
+                if by := self._instead(self.graph, node, name):
+                    what, remedy, _ = INSTEAD[by]
+                    raise UsageError(
+                        f"the graph's {self.graph[node]['class_type']} takes '{setting}' from {what}: set {remedy}"
+                    )
             return places
         if setting not in PARAMETERS and "." not in setting:
             raise UsageError(f"there is no parameter '{setting}': use {', '.join(PARAMETERS)} or 'Title.input'")
@@ -164,9 +189,15 @@ class Template:
             found = [(node, name) for node in self._titled(title)]
         return [(node, name) for node, name in found if name in self.graph[node]["inputs"]]
 
-    def _preset(self, node: str) -> set[str]:
-        """The parameters that a node takes from a preset, if it has one, in place of its own."""
-        return FROM_A_PRESET if _is_link(self.graph[node]["inputs"].get("settings"), self.graph) else set()
+    def _instead(self, graph: dict[str, Any], node: str, name: str) -> str | None:
+        """The input that a node reads in place of another, if it is set."""
+        inputs = graph[node]["inputs"]
+        for by, (_, _, others) in INSTEAD.items():
+            value = inputs.get(by)
+            is_set = _is_link(value, graph) or (isinstance(value, int | float) and value >= 0)
+            if name in others and is_set:
+                return by
+        return None
 
     def _place_of_mask(self) -> str | None:
         """The loader of a mask: of the title "Mask", or the only LoadImageMask; None for none or several."""

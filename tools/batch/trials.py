@@ -22,6 +22,7 @@ OF_MAPS = {
 THROUGH_VAE, SAID = "through the VAE", "settings"  # ids of nodes that a trial adds
 FRAMES = 5  # of a still picture for a model of videos
 _TEXTBOOK = {"keep_residuals": False, "fixed_point_iterations": 0, "forward_noise_steps": 0}
+_CONSTANT = {"cfg_schedule": "constant"}
 _SETTINGS = re.compile(r"(\d+) steps \(.*?\), (\d+) skipped, cfg ([\d.]+) and ([\d.]+)")
 
 
@@ -75,6 +76,10 @@ def trials(graph: Graph, output: str, presets: Sequence[str] | None = None) -> l
     if len(one_pass) != 1 and not all(len(nodes) == 1 for nodes in maps):
         raise UsageError(f"the graph has to edit by {ONE_PASS}, or by {MAPS} and {SAMPLER}, by one of each")
     fitting = () if one_pass else tuple(OF_MAPS)
+    (inversion,) = one_pass or maps[0]
+    inputs = graph[inversion]["inputs"]
+    if isinstance(inputs.get("seed"), list) or inputs.get("variations", 1) != 1:
+        raise UsageError("check takes a graph of one variation with a seed of its own, not a wired one")
     if strange := [name for name in presets or () if name not in fitting]:
         raise UsageError(f"the preset {strange[0]} does not fit this graph; that fit: {', '.join(fitting) or 'none'}")
     back = _return_in_one_pass(graph) if one_pass else _return_from_maps(graph)
@@ -87,7 +92,7 @@ def trials(graph: Graph, output: str, presets: Sequence[str] | None = None) -> l
 
 
 def rows_of_network(graph: Graph, said: str | None = None) -> int | None:
-    """Predictions of the network for one picture; None where attention asks for more.
+    """Predictions of the network for one picture; None where attention or a mask asks for more, or wires for others.
 
     Args:
         said: the settings in the words of Edit Preset, which then count.
@@ -103,8 +108,12 @@ def rows_of_network(graph: Graph, said: str | None = None) -> int | None:
     numbers = (of_inversion["steps"], of_sampler["skip_steps"], of_inversion[keys[0]], of_sampler[keys[1]])
     if said and (found := _SETTINGS.search(said)):
         numbers = (int(found[1]), int(found[2]), float(found[3]), float(found[4]))
+    skipped = numbers[1] if one_pass else of_inversion["skip_steps"]
+    instead = isinstance(of_inversion.get("sigmas"), list) or of_inversion.get("source_prediction") == "image"
+    if instead or of_sampler.get("auto_mask") or any(isinstance(number, list) for number in (*numbers, skipped)):
+        return None
     steps, skip, source_cfg, target_cfg = numbers
-    there = steps - (skip if one_pass else of_inversion["skip_steps"])
+    there = steps - skipped
     return there * (1 + (source_cfg != 1)) + (steps - skip) * (1 + (target_cfg != 1))
 
 
@@ -119,6 +128,7 @@ def _return_from_maps(graph: Graph) -> Graph:
     (inversion,), (sampler,) = _of(graph, MAPS), _of(graph, SAMPLER)
     of_inversion, of_sampler = graph[inversion]["inputs"], graph[sampler]["inputs"]
     of_sampler |= {name: of_inversion[name] for name in ("positive", "negative", "cfg", "skip_steps")}
+    of_sampler |= _CONSTANT if "cfg_schedule" in of_sampler else {}
     of_inversion["seed"] += 1  # else the edit would find this inversion done
     for inputs in (of_inversion, of_sampler):
         inputs.pop("settings", None)
@@ -131,6 +141,7 @@ def _return_in_one_pass(graph: Graph) -> Graph:
     (edit,) = _of(graph, ONE_PASS)
     inputs = graph[edit]["inputs"]
     inputs |= {"target": inputs["source"], "target_cfg": inputs["source_cfg"]}
+    inputs |= _CONSTANT if "cfg_schedule" in inputs else {}
     inputs.pop("settings", None)
     return graph
 

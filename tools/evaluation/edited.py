@@ -1,8 +1,8 @@
 """The edited pictures of a case, found by the records of `python -m tools.batch edit` or by file name.
 
 A folder with such records is matched by the picture's SHA-256 and both prompts. Records of different settings are
-different methods: a sweep in one folder becomes a row for each setting. Records that differ in their seed alone are
-variations of one edit, as are several outputs of one record.
+different methods: a sweep in one folder becomes a row for each setting, and so do other graphs. Records that differ in
+their seed alone are variations of one edit, as are several outputs of one record.
 
 Any other folder is searched for a picture called as the case's id, or in the place of its picture (`image_path` of
 PIE-Bench), with any ending, and with _v0, _v1, ... for variations. A strip of several pictures side by side, as
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -69,17 +69,21 @@ def methods_in(name: str, folder: Path, settings: Collection[str], cases: Collec
     """
     if not folder.is_dir():
         raise EvaluationError(f"--edited {name}: there is no folder {folder}")
-    groups: dict[str, list[tuple[Path, dict[str, Any]]]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[tuple[Path, dict[str, Any]]]] = defaultdict(list)
     for path, record in _records(folder):
-        groups[json.dumps(_settings_of(record, settings), sort_keys=True)].append((path, record))
+        told = json.dumps(_settings_of(record, settings), sort_keys=True)
+        groups[told, str(record.get("method", ""))].append((path, record))
     if not groups:
         shared = _shared_pictures(cases)
         return [Method(name, {}, lambda case: _by_name(folder, case, case.picture.name in shared))]
-    chosen = {key: json.loads(key) for key in sorted(groups)}
+    chosen = {key: json.loads(key[0]) for key in sorted(groups)}
+    of_settings = Counter(told for told, _ in groups)
     common = {item for item in _items(next(iter(chosen.values()))) if all(item in _items(s) for s in chosen.values())}
     methods = []
     for key, found in groups.items():
         told = {k: v for k, v in chosen[key].items() if (k, json.dumps(v)) not in common}
+        if of_settings[key[0]] > 1:
+            told["graph"] = key[1][:8] or "of before"
         label = ", ".join([name, *(f"{k} {v}" for k, v in told.items())])
         methods.append(Method(label, chosen[key], _ByRecord(found)))
     return sorted(methods, key=lambda method: method.name)
@@ -106,12 +110,19 @@ class _ByRecord:
             digest = digest_of(case.picture.read())
         except EvaluationError:
             return None
-        entries = self.records.get((digest, case.source, case.target), [])
+        entries = self._each_seed_once(self.records.get((digest, case.source, case.target), []))
         files = tuple(path.parent / name for path, record in entries for name in record["outputs"])
         seconds = [record["seconds"] for _, record in entries if isinstance(record.get("seconds"), int | float)]
         if not files or not all(file.is_file() for file in files):
             return None
         return _edited(files, sum(seconds) / len(files) if seconds else math.nan)
+
+    def _each_seed_once(self, entries: list[tuple[Path, dict[str, Any]]]) -> list[tuple[Path, dict[str, Any]]]:
+        """Of records of one seed, which are of the same pictures, that with most."""
+        by_seed: dict[Any, tuple[Path, dict[str, Any]]] = {}
+        for entry in sorted(entries, key=lambda entry: len(entry[1]["outputs"])):
+            by_seed[entry[1].get("seed", entry[0])] = entry
+        return [entry for entry in entries if entry in by_seed.values()]
 
 
 def _records(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:

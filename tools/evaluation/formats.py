@@ -12,6 +12,7 @@ read, so that the other cases can be done.
 
 from __future__ import annotations
 
+import csv
 import importlib
 import json
 from collections import Counter
@@ -57,7 +58,7 @@ def read(path: Path, format: str | None = None, columns: Mapping[str, str] | Non
         cases = tuple(_READERS[format](path, dict(columns or {})))
     except EvaluationError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
         what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise EvaluationError(f"{path} cannot be read as {format or 'a data set'}: {what}") from error
     return DataSet(path, format, cases)
@@ -202,6 +203,9 @@ def _parquet_rows(path: Path, columns: dict[str, str]) -> Iterator[dict[str, Any
         row = {name: values[column] for name, column in ours.items() if name not in held}
         for name, column in held.items():
             stored = (values.get(column) or {}).get("path") or f"{path.stem}/{row.get('id', number)}.png"
+            if name == "mask" and _content(_column(path, group, column)[index].as_py()) is None:
+                row[name] = None
+                continue
             row[name] = Picture(stored.replace("\\", "/"), partial(_cell, path, group, index, column))
         yield row
 
@@ -235,11 +239,14 @@ def _has_path(kind: Any) -> bool:
 
 def _cell(path: Path, group: int, row: int, column: str) -> bytes:
     """The file in a cell; FileNotFoundError for an empty cell."""
-    value = _column(path, group, column)[row].as_py()
-    content = value.get("bytes") if isinstance(value, dict) else value
+    content = _content(_column(path, group, column)[row].as_py())
     if content is None:
         raise FileNotFoundError(f"the cell {column} of row {row} of {path.name} is empty")
     return content
+
+
+def _content(value: Any) -> bytes | None:
+    return value.get("bytes") if isinstance(value, dict) else value
 
 
 @lru_cache(maxsize=2)

@@ -14,6 +14,8 @@ from functools import cached_property
 
 from torch import Tensor
 
+from ddpm_core import measures
+
 from . import EvaluationError, pictures
 from .cases import Case, digest_of, digest_of_mask
 from .edited import Edited, Method
@@ -175,6 +177,8 @@ class _EditMeasurement:
         source, mask, fit = self.source.picture, self.source.mask, self.options.fit
         if source.shape == edit.shape:
             return source, mask
+        if (middle := measures.middle(source.shape[:2], edit.shape[:2])) is not None:
+            return source[middle], None if mask is None else mask[middle]
         if fit is None:
             raise EvaluationError(
                 f"the edit is {pictures.size_of(edit)} pixels, its source {pictures.size_of(source)}: --resize crop or "
