@@ -99,6 +99,8 @@ def _of_perfect_predictor(axes: Axes, maps: Mapping[str, NoiseMaps], first: int)
     shown: list[NoiseMaps] = []
     for noise_maps in maps.values():
         known = any(noise_maps.schedule.same_levels(other.schedule) for other in shown)
+        if noise_maps.noising is not None:  # whose states have other weights than the schedule's
+            continue
         if _has_z(noise_maps, 2 + first) and not known:
             values = statistics.z_of_perfect_predictor(noise_maps.schedule)[first].numpy()
             label = None if shown else "edit friendly, perfect predictor"

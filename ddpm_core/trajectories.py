@@ -219,6 +219,7 @@ def ddim(
     for i in reversed(range(climbed.steps)):
         if i in known:
             x_t = known[i].to(device)
+            along = _led_by(x_s, x_t, climbed, i) if warm_start else None
         else:
             x_t, denoised, eps = _ddim_step_back(denoiser, x_s, climbed, i, fixed_point_iterations, along, of_noise)
             along = (denoised, eps) if warm_start else None
@@ -252,6 +253,13 @@ def _known_states(
             "the same steps and scheduler"
         )
     return dict(zip(range(schedule.steps - true, schedule.steps), native.states[-1 - true : -1], strict=True))
+
+
+def _led_by(x_s: Tensor, x_t: Tensor, schedule: NoiseSchedule, i: int) -> tuple[Tensor, Tensor]:
+    """The predictions of x_0 and of the noise that lead from x_t of step i to x_s (B, *S), or back."""
+    (a_t, a_s), (b_t, b_s) = schedule.signal[i : i + 2].tolist(), schedule.noise[i : i + 2].tolist()
+    rises = a_s * b_t - a_t * b_s  # above 0, as the noise does
+    return (b_t * x_s - b_s * x_t) / rises, (a_s * x_t - a_t * x_s) / rises
 
 
 def _ddim_step_back(

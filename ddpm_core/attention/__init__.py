@@ -1,7 +1,7 @@
 """Attention control: the maps of a source prompt at work under a target prompt.
 
 Sources: Prompt-to-Prompt (arXiv 2208.01626), Plug-and-Play (arXiv 2211.12572), MasaCtrl (arXiv 2304.08465), KV-Edit
-(arXiv 2502.17363); on edit-friendly noise maps arXiv 2304.06140, Sec. 4 and Tab. 3.
+(arXiv 2502.17363); on edit-friendly noise maps arXiv 2304.06140, App. D.1 and Tab. 3.
 
 In every method the source's rows ride beside the target's through one call of the network. `edit` says what is taken
 over; `cross`, `sharing` and `words` are what a layer makes of it, `alignment` which word stands for which, and

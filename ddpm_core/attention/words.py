@@ -149,7 +149,8 @@ class LocalBlend:
             shape: (R, *S) of the latent.
         """
         heat = word_heat(maps.flatten(0, 1), shape[-2:])
-        return (heat > self.threshold).to(heat.dtype).unflatten(0, (2, -1)).amax(dim=0)[:, None]
+        found = (heat > self.threshold).to(heat.dtype).unflatten(0, (2, -1)).amax(dim=0)
+        return found.view(len(found), *[1] * (len(shape) - 3), *shape[-2:])
 
 
 def blend_level(places: Sequence[Place]) -> int:

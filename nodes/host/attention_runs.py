@@ -6,6 +6,7 @@ whatever ends it.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +24,8 @@ from .attention_patches import ModelOptions, Patches
 from .blocks import Blocks
 from .conds import Conds
 from .levels import LevelsOfRun
-from .values import Conditioning, Guider
+from .models import ModelsByLevel
+from .values import Conditioning, Guider, ModelPatcher
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +80,8 @@ class EditedRun:
     def __init__(self, edit: AttentionControl, guider: Guider, model_options: ModelOptions, sigmas: Tensor, steps: int):
         refuse_what_cannot_share(model_options)
         blocks = Blocks.of(guider.inner_model.diffusion_model, model_options)
+        if blocks.sites or edit.features:
+            refuse_two_models(guider.model_patcher)
         if blocks.sites and edit.features:
             raise ValueError(
                 "Plug-and-Play keeps features of a UNet's residual blocks, and this model is a transformer "
@@ -144,7 +148,7 @@ class SharedRun(EditedRun):
         self._rows: int | None = None  # that the last call had for a prompt
         self._others = calls.code_of_others(guider.model_patcher, extra_args["model_options"])
         self._seen: set[int] = set()  # steps at which the target was called
-        self._joined = False
+        self._joined, self._uuid = False, uuid.uuid4()
         options = comfy.model_patcher.create_model_options_clone(extra_args["model_options"])
         comfy.patcher_extension.add_wrapper(
             comfy.patcher_extension.WrappersMP.CALC_COND_BATCH, self._call, options, is_model_options=True
@@ -162,7 +166,7 @@ class SharedRun(EditedRun):
                 "this guider calls the model in a way of its own, by which the source's rows cannot ride along: use "
                 "CFGGuider or Guide with a CFG Schedule, or disconnect attention (Guide from Source to Target with "
                 "h-Edit at cfg 1 does so where other nodes have patched the model's guidance: remove those, or use "
-                "another cfg)"
+                "another cfg; a step cache calls no model in some steps: remove it)"
             )
         return super().mask_after(step, x)
 
@@ -190,12 +194,17 @@ class SharedRun(EditedRun):
         entry = conds.joined(self._source, target, len(x), self.lengths, allowed=conds.CONTROL)
         if entry is None:
             raise ValueError(why_not_joined(self._source, target))
+        entry = [{**entry[0], "uuid": self._uuid}]  # by which step caches know a prompt's rows
         if self._others:
             self._check(executor, model, entry, target, both, timestep, model_options)
         joined: list[Conds | None] = [entry if i == positive else prompt for i, prompt in enumerate(prompts)]
         others = [None if i == positive else prompt for i, prompt in enumerate(prompts)]
         # the other prompts' rows of the source are calculated where they are edited, else for nothing
-        apart = any(others) and not self._patches.edit.of_all_prompts(step, self._patches.steps)
+        apart = (
+            any(others)
+            and not self._patches.edit.of_all_prompts(step, self._patches.steps)
+            and not calls.acts_in_blocks(model_options)  # which may look for both prompts of a call
+        )
         if apart:
             joined = [entry if i == positive else None for i in range(len(prompts))]
         self._expect(len(both), joined)
@@ -261,6 +270,19 @@ _UNSHAREABLE = {
     "multigpu_clones": "ComfyUI runs this model on several GPUs, each with a part of the prompts, and what is edited "
     "has to be in one place: remove the node that spreads the model over GPUs, or disconnect attention",
 }
+
+
+def refuse_two_models(model: ModelPatcher) -> None:
+    """Refuse two models by level, for what is looked for in the modules of one network.
+
+    Raises:
+        ValueError: it is such a MODEL.
+    """
+    if ModelsByLevel.of(model) is not None:
+        raise ValueError(
+            "this MODEL is two models by level, and their attention is looked for in the modules of one: connect one "
+            "of the two, with its part of the levels, or disconnect attention"
+        )
 
 
 def refuse_what_cannot_share(model_options: ModelOptions) -> None:

@@ -48,16 +48,19 @@ def is_patched(model: ModelPatcher) -> bool:
 
 def _parts(model: ModelPatcher, model_options: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """All that nodes may have put into the calls of a model, by its name."""
-    inside = model_options.get("transformer_options", {})
+    inside, loading = (model_options.get(name, {}) for name in ("transformer_options", "to_load_options"))
     groups = [
+        without_compilation(loading.get("wrappers", {})),
         without_compilation(inside.get("wrappers", {})),
         inside.get("callbacks", {}),
         without_compilation(model.wrappers),
         model.callbacks,
         model.injections,
     ]
-    named = {"transformer_options", "wrappers", "callbacks"}  # a run brings those of the MODEL into its options
-    groups += [{name: part for name, part in group.items() if name not in named} for group in (model_options, inside)]
+    # a run brings those of the MODEL into its options
+    named = {"transformer_options", "to_load_options", "wrappers", "callbacks"}
+    in_options = (model_options, inside, loading)
+    groups += [{name: part for name, part in group.items() if name not in named} for group in in_options]
     groups += [{name: part for name, part in model.object_patches.items() if name not in REPLACEABLE}]
     models = ModelsByLevel.of(model)
     second = _parts(models.second, models.second.model_options) if models else []

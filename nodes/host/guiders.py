@@ -103,7 +103,7 @@ class ImagesGuider(comfy.samplers.CFGGuider):
         self._tell(self.guidance.at(sigmas[:1]))
         self._masks = {}
         self._others = calls.code_of_others(self.model_patcher, self.model_options)
-        self._log_calls_apart(len(latent_image))
+        self._log_calls_apart(latent_image.shape[0])  # a nested one has no length
         return super().sample(noise, latent_image, sampler, sigmas, *args, **kwargs)
 
     def _log_calls_apart(self, rows: int) -> None:

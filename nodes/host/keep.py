@@ -87,4 +87,6 @@ class KeepImage(RowWise):
         rows, anchor = len(denoised), self.anchor
         if mask is not None:
             anchor = replace(anchor, mask=comfy.utils.repeat_to_batch_size(mask, rows))
+        if image.is_inference() and not torch.is_inference_mode_enabled():
+            image = image.clone()  # null-text inversion takes gradients through this
         return anchor(denoised, comfy.utils.repeat_to_batch_size(image, rows))

@@ -31,7 +31,7 @@ from ...ddpm_core.sampling import MaskAfter
 from ...ddpm_core.trajectories import Trajectory
 from . import calls, conds
 from .attention_patches import Patches
-from .attention_runs import AttentionEdit, PairedRun, refuse_what_cannot_share
+from .attention_runs import AttentionEdit, PairedRun, refuse_two_models, refuse_what_cannot_share
 from .blocks import Blocks
 from .embeddings import OpenGuidance
 from .guiders import GuidanceOfRun, Guide, ImagesGuider
@@ -302,6 +302,8 @@ def word_maps(noise_maps: NoiseMaps, levels: Sequence[int], tokens: Tensor) -> L
             run.guider.keep_together()  # a call that is tried in another way would be seen twice
         seen = WordMaps(tokens)
         blocks = Blocks.of(run.guider.inner_model.diffusion_model, run.model_options)
+        if blocks.sites:
+            refuse_two_models(run.guider.model_patcher)
         patches = Patches(AttentionControl(), blocks, steps=1)
         options = patches.into(run.model_options, step=0, positive=0, see=seen)
         denoiser = replace(run, extra_args={**run.extra_args, "model_options": options}).denoiser

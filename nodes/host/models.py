@@ -126,6 +126,8 @@ class Switch(RowWise):
         self._sigma = models.sigma
         self._loaded = guider.model_patcher
         self._second = models.second_like(guider.model_patcher)
+        if self._second.is_dynamic() and any("hooks" in entry for prompt in guider.conds.values() for entry in prompt):
+            self._second = self._second.get_non_dynamic_delegate()  # as the host takes the first, for LoRA hooks
         self._own, self._base = (_options_of(model) for model in (models.second, models.first))
         comfy.sampler_helpers.prepare_model_patcher(self._second, guider.conds, {"transformer_options": {}})
 

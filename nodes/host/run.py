@@ -84,7 +84,7 @@ class Run:
     def guider_of(self, images: int) -> Denoiser:
         """The guider; the host's own in calls of so many images where rows are not independent."""
         guider: Denoiser = partial(self.guider, **self.extra_args)
-        if isinstance(self.guider, ImagesGuider):
+        if isinstance(self.guider, ImagesGuider) and self.guider.images is not None:
             return guider
         return partial(calls.Variations(self.guider.model_patcher, self.others), guider, images)
 

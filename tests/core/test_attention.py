@@ -278,6 +278,8 @@ def test_a_blend_is_where_either_prompts_words_are():
     assert mask.shape == (1, 1, 8, 8)
     assert {tuple(cell) for cell in mask[0, 0].nonzero().tolist()} == {(1, 1), (5, 6)}
     assert not blend.mask(torch.full((2, 1, 8, 8), 0.2), torch.Size([1, 4, 8, 8])).any()
+    of_frames = blend.mask(maps.repeat(1, 3, 1, 1), torch.Size([3, 16, 1, 8, 8]))  # a row each, not a channel each
+    assert of_frames.shape == (3, 1, 1, 8, 8) and (of_frames[:, :, 0] == mask).all()
 
 
 def test_heat_goes_from_0_to_1_and_widens_with_the_map():

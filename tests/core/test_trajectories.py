@@ -176,6 +176,17 @@ def test_a_warm_start_is_the_loop_of_uni_inv(denoiser):
         torch.testing.assert_close(states[i], z, rtol=1e-9, atol=1e-9)
 
 
+def test_a_warm_start_goes_on_from_the_steps_that_are_known(denoiser):
+    """Noised steps lead along the image and its noise: of a predictor that knows the image the rest is the same."""
+    x_0 = image(2, 4, 8, 8).double()
+    schedule = NoiseSchedule.flow(torch.linspace(1, 0, 13, dtype=torch.float64))
+    options = {"forward_noise_steps": 3, "warm_start": True}
+    states = trajectories.ddim(lambda x, sigma: x_0.expand_as(x), x_0, schedule, [0, 1], **options)
+    noise = (states[9] - schedule.signal[9] * x_0) / schedule.noise[9]
+    for i in range(10):
+        torch.testing.assert_close(states[i], schedule.signal[i] * x_0 + schedule.noise[i] * noise)
+
+
 @pytest.mark.parametrize(
     ("options", "calls", "order"),
     [({}, 1, 1), ({"fixed_point_iterations": 1}, 2, 2), ({"warm_start": True}, 1, 2)],

@@ -54,6 +54,17 @@ def test_a_guider_that_goes_its_own_way(comfy, random_model, prompts, maps_of, s
         run_custom(guider, maps_of(model, p), small(), skip_steps=SKIP, attention=p.edit)
 
 
+def test_a_patch_that_looks_for_both_prompts_in_a_call(comfy, host_node, random_model, prompts, maps_of, sample, small):
+    """Normalized Attention Guidance acts in the steps of Prompt-to-Prompt as in those of the inversion."""
+    if "NAGuidance" not in comfy.nodes.NODE_CLASS_MAPPINGS:
+        pytest.skip("this ComfyUI has no Normalized Attention Guidance")
+    (model,) = host_node("NAGuidance", model=random_model("sd15_tall"), nag_scale=5.0, nag_alpha=0.5, nag_tau=1.5)
+    same = prompts(target=SOURCE, cross_steps=1.0, self_steps=1.0)
+    maps = maps_of(model, same, cfg=3.0)
+    run = {"positive": same.target, "attention": same.edit, "cfg": 3.0}
+    assert close(sample(model, maps, "sd15_tall", **run), small()["samples"], 100 * ROUNDING)
+
+
 def test_a_guider_that_calls_the_target_in_a_mean_with_others(
     pack, host_node, random_model, conditioning, prompts, maps_of, small, run_custom
 ):

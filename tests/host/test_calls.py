@@ -232,9 +232,9 @@ def test_what_no_row_can_be_taken_with_says_so(random_model, latent, invert, mon
     assert seen == [2, 1]
 
 
-@pytest.mark.parametrize("guider", ["ours", "host's"])
+@pytest.mark.parametrize("guider", ["ours", "host's", "ours in the host's sampler"])
 def test_variations_of_a_network_to_which_rows_are_not_independent(
-    random_model, conditioning, latent, invert, sample, edit, run_custom, host_node, monkeypatch, guider, caplog
+    pack, random_model, conditioning, latent, invert, sample, edit, run_custom, host_node, monkeypatch, guider, caplog
 ):
     """As ACE-Step's: the first call shows it, and each variation is what it is with its own seed."""
     model, image = random_model("flow"), latent("flow")
@@ -256,8 +256,12 @@ def test_variations_of_a_network_to_which_rows_are_not_independent(
         assert_close(sample(model, maps, "flow", positive=conditioning("flow", 9), cfg=7.0, skip_steps=1), expected)
         assert_close(edit(model, "flow", latent_image=image, variations=2), expected)
     else:
-        prompts = {"positive": conditioning("flow", 9), "negative": conditioning("flow", 2)}
-        (own,) = host_node("CFGGuider", model=model, **prompts, cfg=7.0)
+        prompts = {"positive": conditioning("flow", 9), "negative": conditioning("flow", 2), "cfg": 7.0}
+        if guider == "host's":
+            (own,) = host_node("CFGGuider", model=model, **prompts)
+        else:
+            constant = {"cfg_schedule": "constant", "end_cfg": 1.0}
+            (own,) = pack.run("EditFriendlyCFGScheduleGuider", model=model, **prompts, **constant)
         assert_close(run_custom(own, maps, image, skip_steps=1), expected)
 
 

@@ -189,13 +189,19 @@ def test_a_color_latent_of_several_parts(pack, noise_maps, video_with_sound):
         recolor(pack, noise_maps, color={"samples": video_with_sound})
 
 
+@pytest.mark.parametrize("guider", ["host's", "ours"])
 def test_a_sampler_run_on_a_latent_of_several_parts(
-    comfy, pack, no_network, conditioning, noise_maps, video_with_sound
+    comfy, pack, no_network, conditioning, noise_maps, video_with_sound, guider
 ):
     sampler, sigmas = pack.run("EditFriendlySamplerFixedNoise", noise_maps=noise_maps, skip_steps=2)
     nodes = comfy.nodes.NODE_CLASS_MAPPINGS
     prompts = conditioning("sd15", 1), conditioning("sd15", 2)
-    (guider,) = nodes["CFGGuider"]().get_guider(no_network("sd15"), *prompts, 7.0)
+    if guider == "host's":
+        (guider,) = nodes["CFGGuider"]().get_guider(no_network("sd15"), *prompts, 7.0)
+    else:
+        inputs = dict(zip(("positive", "negative"), prompts, strict=True)) | {"cfg": 7.0, "end_cfg": 1.0}
+        constant = {"cfg_schedule": "constant", **inputs}
+        (guider,) = pack.run("EditFriendlyCFGScheduleGuider", model=no_network("sd15"), **constant)
     (noise,) = nodes["RandomNoise"]().get_noise(1)
     with pytest.raises(ValueError, match=f"{TWO_PARTS}|{JOINED}"):
         nodes["SamplerCustomAdvanced"]().sample(noise, guider, sampler, sigmas, {"samples": video_with_sound})

@@ -298,6 +298,14 @@ def test_models_that_are_no_pair_are_refused(pack, host_node, random_model, both
         switch(high, low, 0.0)
 
 
+def test_attention_of_a_network_alone_is_not_looked_for_in_two(pack, both, conditioning, invert, sample, latent):
+    *_, one = both("wan")
+    maps = invert(one, "wan", latent_image=latent("wan"))
+    (attention,) = pack.run("EditFriendlyShareAttention", source=conditioning("wan", 1), method="values only")
+    with pytest.raises(ValueError, match="two models by level.*connect one of the two"):
+        sample(one, maps, "wan", positive=conditioning("wan", 9), attention=attention)
+
+
 def test_gradients_through_two_models_are_refused(pack, both, invert, conditioning, latent):
     *_, one = both("sd15")
     common = {"negative": conditioning("sd15", 2), "model": one}

@@ -71,13 +71,13 @@ def methods_in(name: str, folder: Path, settings: Collection[str], cases: Collec
         raise EvaluationError(f"--edited {name}: there is no folder {folder}")
     groups: dict[tuple[str, str], list[tuple[Path, dict[str, Any]]]] = defaultdict(list)
     for path, record in _records(folder):
-        told = json.dumps(_settings_of(record, settings), sort_keys=True)
-        groups[told, str(record.get("method", ""))].append((path, record))
+        text = json.dumps(_settings_of(record, settings), sort_keys=True)
+        groups[text, str(record.get("method", ""))].append((path, record))
     if not groups:
         shared = _shared_pictures(cases)
         return [Method(name, {}, lambda case: _by_name(folder, case, case.picture.name in shared))]
     chosen = {key: json.loads(key[0]) for key in sorted(groups)}
-    of_settings = Counter(told for told, _ in groups)
+    of_settings = Counter(text for text, _ in groups)
     common = {item for item in _items(next(iter(chosen.values()))) if all(item in _items(s) for s in chosen.values())}
     methods = []
     for key, found in groups.items():

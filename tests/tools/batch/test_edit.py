@@ -220,7 +220,9 @@ def test_a_folder_that_the_first_version_began_is_finished(stand_in, edit, pictu
     assert "1 edited, 1 finished before, 0 failed, of 2" in capsys.readouterr().out
     assert [asked for asked, _ in stand_in.heard].count("POST /prompt") == 1
     (written,) = (tmp_path / "edited").glob("b_*.json")
-    assert list(json.loads(record)) == [name for name in json.loads(written.read_text()) if name not in ("device", "method")]
+    assert list(json.loads(record)) == [
+        name for name in json.loads(written.read_text()) if name not in ("device", "method")
+    ]
 
 
 @pytest.mark.parametrize("how", ["address", "option", "file"])
