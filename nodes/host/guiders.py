@@ -286,6 +286,8 @@ class ImagesGuider(comfy.samplers.CFGGuider):
                 everywhere = {name: torch.ones_like(x[:, :1]) for name, _ in guidance.terms}
                 return hosts(positive, negative, two.scale), everywhere
         target, base = guidance.positive, guidance.negative or guidance.positive
+        if "sampler_cfg_function" in options:  # else it would read an absent negative prompt where a scale is 1
+            options = {**options, "disable_cfg1_optimization": True}
         of_base = hosts(conds[base], conds[base], 1.0)
         predictions = {base: of_base}
         for name, term in guidance.terms:

@@ -101,6 +101,22 @@ def test_guidance_from_a_source_that_is_the_negative_is_the_hosts(
     assert differing(patched(kind), both) == {}
 
 
+def test_a_sum_of_another_node_is_shown_two_prompts_beside_a_patch_in_blocks(
+    pack, host_node, random_model, conditioning, latent, invert, run_custom
+):
+    """VideoLinearCFGGuidance takes its least scale for one picture, 0: the negative prompt's prediction, not nothing."""
+    (model,) = host_node("FreeU", model=random_model("sd15"), b1=1.1, b2=1.2, s1=0.9, s2=0.2)
+    (model,) = host_node("VideoLinearCFGGuidance", model=model, min_cfg=0.0)
+    image, prompts = latent("sd15"), {"positive": conditioning("sd15", 9), "negative": conditioning("sd15", 2)}
+    maps = invert(model, latent_image=image, steps=STEPS, scheduler="simple", skip_steps=1)
+    (of_host,) = host_node("CFGGuider", model=model, **prompts, cfg=7.0)
+    inputs = {"source": prompts["negative"], "target": prompts["positive"], "negative": prompts["negative"]}
+    settings = {"guidance": "h-Edit", "cfg": 7.0, "source_cfg": 5.0}
+    (of_edit,) = pack.run("EditFriendlyEditGuider", model=model, **inputs, **settings)
+    ours, hosts = (run_custom(guider, maps, image, skip_steps=1) for guider in (of_edit, of_host))
+    assert off(ours, hosts) <= CLOSE
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_fixed_noise_one_edit_and_no_edit_are_the_hosts(
     pack, host_node, conditioning, latent, invert, sample, run_custom, patched, kind
