@@ -104,7 +104,7 @@ def test_guidance_from_a_source_that_is_the_negative_is_the_hosts(
 def test_a_sum_of_another_node_is_shown_two_prompts_beside_a_patch_in_blocks(
     pack, host_node, random_model, conditioning, latent, invert, run_custom
 ):
-    """VideoLinearCFGGuidance takes its least scale for one picture, 0: the negative prompt's prediction, not nothing."""
+    """VideoLinearCFGGuidance takes its least scale for one picture, 0: the negative prediction, not nothing."""
     (model,) = host_node("FreeU", model=random_model("sd15"), b1=1.1, b2=1.2, s1=0.9, s2=0.2)
     (model,) = host_node("VideoLinearCFGGuidance", model=model, min_cfg=0.0)
     image, prompts = latent("sd15"), {"positive": conditioning("sd15", 9), "negative": conditioning("sd15", 2)}

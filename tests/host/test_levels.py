@@ -142,6 +142,19 @@ def test_attention_takes_its_windows_from_the_settings(preset, prompts, share, c
     assert shared.shares[0].window == (0.0, 0.5) and shared.features[0].window == (0.0, 0.8)
 
 
+def test_attention_refuses_settings_that_are_without_it(pack, preset, prompts, share, conditioning):
+    """The node would do nothing without a word."""
+    (maps, _), (p2p, _) = preset("edit friendly (paper)"), preset("P2P on DDIM (paper)")
+    with pytest.raises(ValueError, match="'edit friendly .paper.' is without Prompt-to-Prompt, so this node would do"):
+        prompts(settings=maps)
+    with pytest.raises(ValueError, match="'edit friendly .paper.' is without values only"):
+        share(conditioning("sd15", 1), "values only", settings=maps)
+    guided = {name: conditioning("sd15", k) for k, name in enumerate(("source", "target", "negative"))}
+    numbers = {"noise_maps": None, "cfg": 3.0, "guidance_weight": 0.1, "skip_steps": 0, "settings": p2p}
+    with pytest.raises(ValueError, match="'P2P on DDIM .paper.' is without zero-shot guidance"):
+        pack.run("EditFriendlyZeroShotImageToImage", model=None, **guided, **numbers)
+
+
 # Steps, skip, cfgs, eta; cross-attention until, self-attention from and until, features until, lambda. Tabs. 3 and 4.
 SETTINGS = {
     "edit friendly (paper)": ([100, 36, 3.5, 15, 1], [0, 0, 0, 0, 0]),

@@ -137,6 +137,15 @@ def test_a_batch_is_the_mean_of_its_images(measure):
     assert numbers["mse_whole"] == pytest.approx(sum(alone) / 4) and summary.startswith("Mean of 4 images.")
 
 
+def test_a_mask_over_all_of_one_image_leaves_the_numbers_of_the_others(measure):
+    source, edited = torch.rand(2, 32, 32, 3), torch.rand(2, 32, 32, 3)
+    masks = torch.stack([torch.ones(32, 32), torch.zeros(32, 32)])
+    summary, content, numbers = measure(source, edited, mask=masks)
+    assert numbers["mse_masked"] == content["images"][1]["masked.mse"] > 0
+    assert "The mask covers 1 of them whole; outside it is the mean of the others." in summary
+    assert "covers everything" not in summary
+
+
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [

@@ -324,3 +324,11 @@ def test_a_header_that_cannot_be_sent_is_refused_without_showing_it(headers, mes
 def test_a_password_and_a_token_are_one_too_many():
     with pytest.raises(ValueError, match="leave one out"):
         ComfyClient(f"http://me:{SECRET}@127.0.0.1:9", headers={"authorization": "Bearer x"})
+
+
+def test_a_proxy_may_fail_for_a_moment_while_a_run_goes_on(stand_in):
+    stand_in.once = {f"GET /history/{RUN}": Answer(b"", 503)}
+    assert ComfyClient(stand_in.url).result(RUN)["6"]["images"]
+    stand_in.always = {f"GET /history/{RUN}": Answer(b"", 503)}
+    with pytest.raises(ServerGone, match="503"):
+        ComfyClient(stand_in.url).result(RUN)

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from support.stand_in import GRAPH
-from tools.batch.template import PictureEdit, Template, UsageError, digest_of_graph, read_graph, with_inversion
+from tools.batch.template import (
+    PROMPTS,
+    PictureEdit,
+    Template,
+    UsageError,
+    digest_of_graph,
+    read_graph,
+    with_inversion,
+)
 from tools.comfyui import PACK
 
 
@@ -82,3 +90,43 @@ def test_what_a_preset_sets_is_not_set_beside_it():
     template.check({"seed", "variations", "Settings.preset"}, source=True, target=True)
     assert {"seed", "variations"} <= set(template.settings_of(template.graph))
     assert not {"steps", "cfg"} & set(template.settings_of(template.graph))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "name", "told"),
+    [
+        (
+            {"sigmas": ["9", 0]},
+            "steps",
+            "takes 'steps' from the levels that are connected: set the node that makes them",
+        ),
+        ({"sigmas": ["9", 0]}, "Edit.scheduler", "takes 'Edit.scheduler' from the levels"),
+        ({"strength": 1.0}, "cfg", "takes 'cfg' from strength: set that"),
+        ({"settings": ["9", 0]}, "Edit.target_cfg", "takes 'Edit.target_cfg' from Edit Preset"),
+    ],
+)
+def test_what_another_input_stands_in_place_of_is_not_set_beside_it(inputs, name, told):
+    graph = read_graph(API / "text_edit_flux2_klein.json")
+    (edit,) = [node for node in graph.values() if node["class_type"] == "EditFriendlyEdit"]
+    for other in ("settings", "sigmas"):
+        edit["inputs"].pop(other, None)
+    edit["inputs"] |= {"strength": -1.0, **inputs}
+    edit["_meta"]["title"] = "Edit"
+    graph["9"] = {"class_type": "Any", "inputs": {}, "_meta": {"title": "Any"}} if "9" not in graph else graph["9"]
+    template = Template(graph)
+    with pytest.raises(UsageError, match=told):
+        template.check({name}, source=True, target=True)
+    assert name not in template.settings_of(template.graph)
+    template.check({"seed"}, source=True, target=True)
+
+
+def test_a_method_is_the_graph_without_what_is_filled_in():
+    graph = read_graph(API / "text_edit_sd15.json")
+    other, changed = copy.deepcopy(graph), copy.deepcopy(graph)
+    for node in other.values():
+        title = node["_meta"]["title"]
+        node["inputs"] |= {"text": "other words"} if title in PROMPTS.values() else {}
+        node["inputs"] |= {"seed": 7, "steps": 9} if title == "Invert" else {}
+    for node in changed.values():
+        node["inputs"] |= {"order": 2} if node["_meta"]["title"] == "Invert" else {}
+    assert Template(graph).method_digest == Template(other).method_digest != Template(changed).method_digest

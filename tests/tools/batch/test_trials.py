@@ -72,3 +72,30 @@ def test_the_predictions_are_those_of_the_settings():
 def test_a_preset_of_another_graph_is_refused():
     with pytest.raises(UsageError, match="does not fit this graph; that fit: none"):
         planned("text_edit_flux", ["DDIM (paper)"])
+
+
+def changed(name: str, class_type: str, **inputs) -> tuple:
+    template = Template(still(read_graph(WORKFLOWS / f"{name}.json")))
+    inputs_of(template.graph, class_type).update(inputs)
+    return template.graph, template.output
+
+
+@pytest.mark.parametrize(
+    ("name", "node"), [("text_edit_sd15", "FixedNoiseSampler"), ("text_edit_flux", "EditFriendlyEdit")]
+)
+def test_the_way_back_has_one_guidance_throughout(name, node):
+    back, *_ = trials(*changed(name, node, cfg_schedule="linear"), presets=())
+    assert inputs_of(back.graph, node)["cfg_schedule"] == "constant"
+
+
+@pytest.mark.parametrize("inputs", [{"seed": ["1", 0]}, {"variations": 2}])
+def test_a_wired_seed_or_variations_are_refused(inputs):
+    with pytest.raises(UsageError, match="one variation with a seed of its own"):
+        trials(*changed("text_edit_sd15", "EditFriendlyInvert", **inputs), presets=())
+
+
+def test_what_is_wired_is_not_counted():
+    graph, _ = changed("text_edit_sd15", "FixedNoiseSampler", skip_steps=["1", 0])
+    assert rows_of_network(graph) is None
+    graph, _ = changed("text_edit_sd15", "EditFriendlyInvert", sigmas=["1", 0])
+    assert rows_of_network(graph) is None

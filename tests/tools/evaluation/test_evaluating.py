@@ -154,6 +154,28 @@ def test_records_are_found_by_picture_and_prompts_and_other_settings_are_other_m
     assert psnr["low"] > 0
 
 
+def test_records_of_other_graphs_are_other_methods_and_a_seed_counts_once(evaluate, made, tmp_path):
+    folder = recorded(tmp_path / "runs", made, 0.1, cfg=15.0, method="a" * 64)
+    recorded(folder, made, 0.2, cfg=15.0, method="b" * 64)
+    recorded(folder, made, 0.15, cfg=15.0, method="a" * 64, timesteps_per_call=4)  # of the same seed
+    summary, _ = evaluate("--edited", f"ef={folder}")
+    assert set(summary["methods"]) == {"ef, graph aaaaaaaa", "ef, graph bbbbbbbb"}
+    assert all(method["variations"] == {"1": 4} for method in summary["methods"].values())
+
+
+def test_an_edit_of_what_a_vae_keeps_is_measured_on_the_middle(evaluate, made, tmp_path):
+    """As by Measure an Edit; a source of no whole number of cells is cut to one."""
+    folder = tmp_path / "runs"
+    for entry in made:
+        path = folder / entry.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture = Image.fromarray(decoded(entry.picture, "it").numpy())
+        width, height = picture.size
+        picture.crop((3, 2, width - 4, height - 3)).save(path.with_suffix(".png"))
+    summary, _ = evaluate("--edited", f"cut={folder}")
+    assert mean(summary, "cut", "whole.mse") == 0
+
+
 def test_the_best_setting_has_the_highest_clip_under_a_bound_of_lpips(evaluate, made, tmp_path, monkeypatch):
     """D.1 of the paper; the stand-ins give CLIP and LPIPS by how dark an edit is, which is more for less skip."""
     folder = tmp_path / "runs"

@@ -103,3 +103,21 @@ def test_columns_that_are_none(made, tmp_path):
         formats.read(file, columns={"target": "caption"})
     with pytest.raises(EvaluationError, match="the names are picture, source, target"):
         formats.read(file, columns={"image": "source_image"})
+
+
+def test_a_cell_without_a_mask_picture_is_no_mask(made, tmp_path):
+    import pyarrow
+    import pyarrow.parquet
+
+    rows = [
+        {"picture": entry.picture, "source": entry.source, "target": entry.target, "mask": mask}
+        for entry, mask in zip(made, (made[0].picture, None, None, None), strict=True)
+    ]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "list.parquet")
+    assert [case.mask is None for case in formats.read(tmp_path / "list.parquet").cases] == [False, True, True, True]
+
+
+def test_a_cell_that_is_too_long_is_told(tmp_path):
+    (tmp_path / "list.csv").write_text('picture,target,mask\na.png,a dog,"' + "1 2 " * 40_000 + '"\n')
+    with pytest.raises(EvaluationError, match="list.csv cannot be read as table: field larger than field limit"):
+        formats.read(tmp_path / "list.csv")
