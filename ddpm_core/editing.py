@@ -2,7 +2,8 @@
 
 Source: arXiv 2304.06140, Eqs. 3-6. With the residual of Eq. 5 written into Eq. 3, the edited trajectory is
 x^_s = x_s + mu_t(x^_t; target) - mu_t(x_t; source): it moves along the difference of two predictions. With eta 1 this
-is Delta Denoising Score (arXiv 2304.07090), on a flow with eta 0 it is FlowEdit (arXiv 2412.08629).
+is Delta Denoising Score (arXiv 2304.07090) for one choice of its step sizes, on a flow with eta 0 it is FlowEdit
+(arXiv 2412.08629).
 
 What eta does: where the two predictions differ by Delta throughout, the state at level s of an edit from level 0 on
 has moved by a_s Delta (1 - (sigma_s / sigma_0)^2) with eta 1 and by a_s Delta (1 - sigma_s / sigma_0) with eta 0

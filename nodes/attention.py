@@ -101,7 +101,7 @@ class PromptToPrompt(io.ComfyNode):
                     "self_size",
                     0.25,
                     "At which layers self_steps acts: where the picture is at most this fraction of the latent's "
-                    "side. 0.25 is 16 x 16 of an image of 512 pixels, as in the paper; others use 0.5. All layers of a "
+                    "side. 0.25 is 16 x 16 of an image of 512 pixels, as in its code; others use 0.5. All layers of a "
                     "transformer have one size: 1 is all of them, less is none.",
                     advanced=True,
                     optional=True,

@@ -327,7 +327,7 @@ P2P_DDIM = LabMethod(
     by_nodes=ByNodes("EditFriendlyDDIMInvert", DemoNodes.prompt_to_prompt, {"replay_source": True}),
 )
 PLUG_AND_PLAY = replace(sharing("Plug-and-Play"), plotted=ALL)
-# as published: 1000 steps of inversion for 50 of the edit
+# as published, where 1000 steps of inversion are for 50 of the edit: 20 for each
 PLUG_AND_PLAY_DDIM = LabMethod(
     "Plug-and-Play + DDIM",
     by_nodes=ByNodes("EditFriendlyDDIMInvert", partial(DemoNodes.share, method="Plug-and-Play"), {"substeps": 20}),
