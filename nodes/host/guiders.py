@@ -64,6 +64,10 @@ class GuidanceOfRun:
         return self.of_steps[self.step(timestep)]
 
 
+_OF_SUMS = {"sampler_cfg_function", "sampler_pre_cfg_function", "sampler_post_cfg_function"}
+"""Options of a MODEL with code of other nodes that reads the predictions of both prompts."""
+
+
 def _in_two(guidance: Guidance, options: dict[str, Any]) -> OfTwo | None:
     """Guidance of two predictions, as code of other nodes acts on; None where each term has calls of its own."""
     two = guidance.of_two()
@@ -286,7 +290,7 @@ class ImagesGuider(comfy.samplers.CFGGuider):
                 everywhere = {name: torch.ones_like(x[:, :1]) for name, _ in guidance.terms}
                 return hosts(positive, negative, two.scale), everywhere
         target, base = guidance.positive, guidance.negative or guidance.positive
-        if "sampler_cfg_function" in options:  # else it would read an absent negative prompt where a scale is 1
+        if options.keys() & _OF_SUMS:  # else they would read an absent negative prompt where a scale is 1
             options = {**options, "disable_cfg1_optimization": True}
         of_base = hosts(conds[base], conds[base], 1.0)
         predictions = {base: of_base}

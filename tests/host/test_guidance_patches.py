@@ -101,12 +101,16 @@ def test_guidance_from_a_source_that_is_the_negative_is_the_hosts(
     assert differing(patched(kind), both) == {}
 
 
-def test_a_sum_of_another_node_is_shown_two_prompts_beside_a_patch_in_blocks(
-    pack, host_node, random_model, conditioning, latent, invert, run_custom
+@pytest.mark.parametrize(
+    ("node_id", "numbers"),
+    [("VideoLinearCFGGuidance", {"min_cfg": 0.0}), ("APG", {"eta": 1.0, "norm_threshold": 5.0, "momentum": 0.0})],
+)
+def test_what_reads_both_predictions_is_shown_both_beside_a_patch_in_blocks(
+    pack, host_node, random_model, conditioning, latent, invert, run_custom, node_id, numbers
 ):
     """VideoLinearCFGGuidance takes its least scale for one picture, 0: the negative prediction, not nothing."""
     (model,) = host_node("FreeU", model=random_model("sd15"), b1=1.1, b2=1.2, s1=0.9, s2=0.2)
-    (model,) = host_node("VideoLinearCFGGuidance", model=model, min_cfg=0.0)
+    (model,) = host_node(node_id, model=model, **numbers)
     image, prompts = latent("sd15"), {"positive": conditioning("sd15", 9), "negative": conditioning("sd15", 2)}
     maps = invert(model, latent_image=image, steps=STEPS, scheduler="simple", skip_steps=1)
     (of_host,) = host_node("CFGGuider", model=model, **prompts, cfg=7.0)
