@@ -32,6 +32,7 @@ from .edits import KINDS, PAIRS, choose_edits, choose_two_edits, image_of
 from .evaluate import evaluate, mask_found, two_edits, words_find
 from .methods import BY_NAME, methods_of
 from .settings import Keep, LabSettings, PromptToPrompt, SharedAttention
+from .sizes import NUMBERS, Sizes
 from .training.commands import add_parts, run_part
 
 S = TypeVar("S", LabSettings, PromptToPrompt)
@@ -127,6 +128,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--pages", type=Path, nargs="+", default=(), help="pages whose tables to fill with the results"
     )
+    sizes = command.add_argument_group("sizes", "how much they are made of; by default as on the pages")
+    for name, default in NUMBERS.items():
+        sizes.add_argument(f"--{name.replace('_', '-')}", type=int, default=default, metavar="N")
     command.set_defaults(run=run_figures)
 
     command = commands.add_parser("train", help="train the weights again, part by part")
@@ -327,7 +331,8 @@ def run_figures(args: argparse.Namespace) -> None:
 
     if unknown := [name for name in args.only or () if name not in FIGURES]:
         raise ValueError(f"there is no figure {', '.join(unknown)}: use some of {', '.join(FIGURES)}")
-    make_figures(load_model(), args.out, args.only or (), report=lambda text: print(text, flush=True))
+    sizes = Sizes(**{name: getattr(args, name) for name in NUMBERS})
+    make_figures(load_model(), args.out, args.only or (), sizes, report=lambda text: print(text, flush=True))
     fill_pages(args.out, args.pages)
     print(f"The figures: {args.out}")
 

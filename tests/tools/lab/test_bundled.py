@@ -21,10 +21,11 @@ from tools.lab import classifier as judge
 from tools.lab.edits import choose_edits, read_drawn, score, source_images, summary
 from tools.lab.evaluate import evaluate, mask_found, words_find
 from tools.lab.figures.reconstruction import RUNS, Scenes
-from tools.lab.figures.subjects import Sizes, Subjects, generate_pictures
+from tools.lab.figures.subjects import Subjects, generate_pictures
 from tools.lab.methods import EDIT_FRIENDLY, GROUND_TRUTH, P2P, PLUG_AND_PLAY
 from tools.lab.settings import VASE, ColorEdit, LabSettings, PromptToPrompt
 from tools.lab.sheet import EXAMPLES, by_core, recolored
+from tools.lab.sizes import Sizes
 from tools.lab.training.autoencoder import held_out
 from tools.lab.training.networks import WeightsConfig
 

@@ -14,10 +14,11 @@ from pathlib import Path
 from demo.model import DemoModel
 
 from ...host import NeedsComfyUI
+from ..sizes import Sizes
 from . import manipulations, noise_space, reconstruction, text_edits, there_and_back
 from .measured import MEASURED
 from .results import RESULTS, Make, filled, keep, made_with, opened, read
-from .subjects import Sizes, Subjects
+from .subjects import Subjects
 
 FIGURES: dict[str, Make] = {
     "fig2": manipulations.figure_2,
@@ -57,8 +58,9 @@ def make_figures(
     """Write figures below `out`, each as NAME.png and as its part of the results file, as soon as it is there.
 
     Args:
-        only: the names of those to make; none for all, without ComfyUI those that the core can make.
-        report: called with each table, and with what each figure took.
+        only: the names of those to make; none for all that the results file lacks, without ComfyUI those that the core
+            can make.
+        report: called with each table, with what each figure took, and with what is left.
 
     Raises:
         NeedsComfyUI: one of `only` does, and there is none.
@@ -66,7 +68,8 @@ def make_figures(
     out.mkdir(parents=True, exist_ok=True)
     subjects = Subjects(model, sizes or Sizes())
     results = opened(out / RESULTS, made_with(subjects.sizes))
-    for name in only or FIGURES:
+    names = list(only) or [name for name in FIGURES if name not in results["figures"]]
+    for done, name in enumerate(names, 1):
         start = time.perf_counter()
         try:
             result = FIGURES[name](subjects)
@@ -80,7 +83,7 @@ def make_figures(
         keep(results, name, result, seconds, out / RESULTS)
         for table in result.tables:
             report(f"{name}: {table}\n")
-        report(f"{name} took {seconds:.0f} s\n")
+        report(f"{name} took {seconds:.0f} s; left: {', '.join(names[done:]) or 'nothing'}\n")
 
 
 def fill_pages(out: Path, pages: Sequence[Path]) -> None:

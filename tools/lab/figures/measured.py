@@ -1,4 +1,4 @@
-"""The tables of docs/measurements.md and of the demo model's page: methods on scenes that no training had, in the
+"""The tables of docs/measurements.md: methods on scenes that no training had, in the
 measures of `edits`, with 95% intervals."""
 
 from __future__ import annotations

@@ -22,7 +22,8 @@ from ddpm_core import __version__
 from ddpm_core.contact_sheet import grid
 from demo.weights import WEIGHTS
 
-from .subjects import Sizes, Subjects
+from ..sizes import Sizes
+from .subjects import Subjects
 
 RESULTS = "results.json"
 COMMAND = "python -m tools.lab figures --out docs/figures"

@@ -21,9 +21,10 @@ from demo.model import DemoModel
 from demo.scenes import TEST_SEED
 
 from ..classifier import Classifier, load_classifier
-from ..edits import KINDS, Edit, Score, choose_edits, score, source_images, summary
+from ..edits import Edit, Score, choose_edits, score, source_images, summary
 from ..methods import LabMethod, generated
 from ..settings import LabSettings
+from ..sizes import Sizes
 
 EXACT = {"CycleDiffusion": trajectories.cycle_diffusion, "edit friendly": trajectories.edit_friendly}
 SHIFTS = (1, 2, 3, 4, 6, 8)
@@ -31,36 +32,6 @@ SHIFTS = (1, 2, 3, 4, 6, 8)
 
 VARIED = ("thing", "season", "wears")
 """The kinds of edits of Fig. 16."""
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """How much the figures are made of, and in how many steps; by default as in docs/figures.
-
-    Args:
-        paths: of Fig. 5, in the plane.
-        pictures, steps: of the figures of noise maps; the paper has 10 (Figs. 6, 12) or 25 (Fig. 11), and 100 steps.
-        captioned: pictures of Fig. 2 and real scenes of Fig. 8.
-        latents, latent_steps: of the figures of There and Back Again.
-        kinds, per_kind, edit_steps: of the held-out edits.
-        variations: of one edit; the paper has 8.
-        reconstructed: scenes of the reconstructions, of which null-text is slow.
-        most_per_kind, most_steps: of the tables of `measured`, each of which has its own.
-    """
-
-    paths: int = 2000
-    pictures: int = 25
-    steps: int = 50
-    captioned: int = 12
-    latents: int = 128
-    latent_steps: int = 20
-    kinds: tuple[str, ...] = KINDS
-    per_kind: int = 2
-    edit_steps: int = 20
-    variations: int = 8
-    reconstructed: int = 6
-    most_per_kind: int = 48
-    most_steps: int = 100
 
 
 @dataclass
