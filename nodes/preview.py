@@ -137,7 +137,9 @@ def _named(maps: list[NoiseMaps], names: str) -> dict[str, NoiseMaps]:
         name = (given[k] if k < len(given) else "") or (
             noise_maps.origin.method.value if noise_maps.origin else "noise maps"
         )
-        named[name if name not in named else f"{name} ({k + 1})"] = noise_maps
+        while name in named:
+            name = f"{name} ({k + 1})"
+        named[name] = noise_maps
     return named
 
 

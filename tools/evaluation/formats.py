@@ -153,8 +153,8 @@ def _case_of(row: dict[str, Any], folder: Path, case_id: str) -> Case:
     """The case of a row with our own column names."""
     picture = row["picture"]
     if not isinstance(picture, Picture):
-        name = str(picture).replace("\\", "/").lstrip("/")
-        picture = Picture.of_file(name, folder / name)
+        name = str(picture).replace("\\", "/")
+        picture = Picture.of_file(name.lstrip("/"), _place(folder, name))
     words = row.get("words") or ""
     return Case(
         id=case_id,
@@ -174,8 +174,14 @@ def _mask_of(value: Any, folder: Path) -> Mask | None:
     if isinstance(value, Picture):
         return value
     if isinstance(value, str) and not value.replace(",", " ").strip("[] ").replace(" ", "").isdigit():
-        return Picture.of_file(value, folder / value.lstrip("/"))
+        return Picture.of_file(value, _place(folder, value))
     return runs_of(value)
+
+
+def _place(folder: Path, name: str) -> Path:
+    """A file beside a table; a path from the root is one from the folder where there is such a file, as in PIE-Bench."""
+    beside = folder / name.lstrip("/")
+    return Path(name) if Path(name).is_absolute() and not beside.is_file() else beside
 
 
 def _csv_rows(path: Path, columns: dict[str, str]) -> Iterator[dict[str, Any]]:

@@ -121,3 +121,13 @@ def test_a_cell_that_is_too_long_is_told(tmp_path):
     (tmp_path / "list.csv").write_text('picture,target,mask\na.png,a dog,"' + "1 2 " * 40_000 + '"\n')
     with pytest.raises(EvaluationError, match="list.csv cannot be read as table: field larger than field limit"):
         formats.read(tmp_path / "list.csv")
+
+
+def test_a_path_from_the_root_is_that_or_one_from_the_folder(made, tmp_path):
+    (tmp_path / "here").mkdir()
+    for place in ("apart.png", "here/beside.png"):
+        (tmp_path / place).write_bytes(made[0].picture)
+    rows = f"picture,target\n{tmp_path / 'apart.png'},a dog\n/beside.png,a dog\n"
+    (tmp_path / "here" / "list.csv").write_text(rows)
+    cases = formats.read(tmp_path / "here" / "list.csv").cases
+    assert [case.picture.read() for case in cases] == [made[0].picture] * 2
