@@ -179,7 +179,7 @@ def _mask_of(value: Any, folder: Path) -> Mask | None:
 
 
 def _place(folder: Path, name: str) -> Path:
-    """A file beside a table; a path from the root is one from the folder where there is such a file, as in PIE-Bench."""
+    """A file of a table; a path from the root is one from the folder where there is such a file, as in PIE-Bench."""
     beside = folder / name.lstrip("/")
     return Path(name) if Path(name).is_absolute() and not beside.is_file() else beside
 
