@@ -17,7 +17,6 @@ from . import compat, conds, latents
 from .attention_runs import AttentionEdit, SharedRun
 from .embeddings import ReplacingDenoiser
 from .guiders import ImagesGuider
-from .loops import both
 from .model import advice_on_networks, check_same_model, check_same_prompt
 from .run import LoopSampler, Run
 
@@ -35,6 +34,13 @@ def _shown_state(
 def _later(mask_after: MaskAfter, before: int) -> MaskAfter:
     """A mask of a whole run for one that begins so many steps later."""
     return lambda step, x: mask_after(before + step, x)
+
+
+def _both(first: MaskAfter | None, second: MaskAfter | None) -> MaskAfter | None:
+    """The intersection of two masks that change from step to step."""
+    if first is None or second is None:
+        return first or second
+    return lambda step, x: intersection(first(step, x), second(step, x))
 
 
 class FixedNoise(LoopSampler):
@@ -110,7 +116,7 @@ class FixedNoise(LoopSampler):
                 start=start,
                 steps=steps,
                 mask=intersection(self._mask, held),
-                mask_after=both(mask_after, opened),
+                mask_after=_both(mask_after, opened),
                 device=run.device,
                 callback=progress,
             )

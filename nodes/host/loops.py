@@ -27,7 +27,6 @@ from ...ddpm_core import (
     zero_shot,
 )
 from ...ddpm_core.attention import AttentionControl, WordMaps
-from ...ddpm_core.sampling import MaskAfter
 from ...ddpm_core.trajectories import Trajectory
 from . import calls, conds
 from .attention_patches import Patches
@@ -180,28 +179,19 @@ def editing(plan: Plan, mask: Tensor | None, attention: AttentionEdit | None = N
         if attention is not None:
             paired = PairedRun(attention.edit, run.guider, run.model_options, schedule.sigmas, plan.full_steps)
             run.guider.attention, mask_after = paired, paired.mask_after
-        opened = run.mask_after(plan.mask)
-        allowed = intersection(plan.mask, mask) if opened is None else mask
         with run.progress(schedule.steps) as progress:
             return edit(
                 run.denoiser,
                 image.cpu(),
                 schedule,
                 plan.seeds,
-                mask=allowed,
-                mask_after=both(mask_after, opened),
+                mask=intersection(plan.mask, mask),
+                mask_after=mask_after,
                 device=image.device,
                 callback=progress,
             )
 
     return loop
-
-
-def both(first: MaskAfter | None, second: MaskAfter | None) -> MaskAfter | None:
-    """The intersection of two masks that change from step to step."""
-    if first is None or second is None:
-        return first or second
-    return lambda step, x: intersection(first(step, x), second(step, x))
 
 
 def zero_shot_sampling(noise_maps: NoiseMaps, *, weight: float, skip_steps: int, mask: Tensor | None) -> LoopSampler:
