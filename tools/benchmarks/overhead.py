@@ -100,11 +100,17 @@ def prepare(host, cells: int, steps: int) -> dict[str, Callable[[], object]]:
     settings = {"steps": steps, "cfg": CFG, "eta": 1.0, "scheduler": "ddim_uniform", "seed": 0}
     settings |= {"skip_steps": 0, "variations": 1}
 
-    def euler_ancestral():
+    def euler_ancestral(model=model):
         sigmas = host.seam.levels(model, "ddim_uniform", steps)
         sampler = host.comfy.samplers.sampler_object("euler_ancestral")
         noise = torch.randn(latent["samples"].shape)
-        host.guide.guider_for(*plain.values(), CFG).sample(noise, latent["samples"], sampler, sigmas, seed=0)
+        guider = host.guide.guider_for(*(plain | {"model": model}).values(), CFG)
+        guider.sample(noise, latent["samples"], sampler, sigmas, seed=0)
+
+    def kept():
+        anchor = {"where": "where it agrees", "amount": 1.0, "tolerance": 0.15}
+        throughout = {"start_percent": 0.0, "end_percent": 1.0}
+        return host.run("EditFriendlyKeepImage", model=model, latent_image=latent, **anchor, **throughout)
 
     def invert(order: int = 1):
         return host.run("EditFriendlyInvert", **plain, latent_image=latent, **settings, order=order)
@@ -141,6 +147,7 @@ def prepare(host, cells: int, steps: int) -> dict[str, Callable[[], object]]:
         first, second = invert(), invert(order=2)
     return {
         HOST: euler_ancestral,
+        f"{HOST}, Keep Image": lambda: euler_ancestral(kept()),
         "EditFriendlyInvert": invert,
         "FixedNoiseSampler": lambda: sample(first),
         "EditFriendlyEdit": one_pass,
