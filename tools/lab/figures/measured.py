@@ -1,5 +1,5 @@
-"""The tables of docs/measurements.md: methods on scenes that no training had, in the
-measures of `edits`, with 95% intervals."""
+"""The tables of docs/measurements.md: methods on scenes that no training had, in the measures of `edits`, with 95%
+intervals."""
 
 from __future__ import annotations
 
