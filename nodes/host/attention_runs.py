@@ -281,7 +281,7 @@ def refuse_two_models(model: ModelPatcher) -> None:
     if ModelsByLevel.of(model) is not None:
         raise ValueError(
             "this MODEL is two models by level, and their attention is looked for in the modules of one: connect one "
-            "of the two, with its part of the levels, or disconnect attention"
+            "of the two, with its part of the levels, or do without what reads attention"
         )
 
 

@@ -178,7 +178,7 @@ class Run:
         told = replace(self, mask=mask.to(self.noise).expand_as(self.noise))
         if _OPENING in self.model_options or told.as_shown(self.latent) is not None:
             return True
-        given = self.guider.conds
+        given = getattr(self.guider, "conds", {})  # which a guider of another pack may not have
         ready = told.prepare({name: [dict(entry) for entry in prompt] for name, prompt in given.items()})
         return not all(conds.tells_the_same(ready[name], prompt) for name, prompt in given.items())
 

@@ -122,7 +122,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--kind", choices=KINDS, action="append", help="only this kind of edit (repeatable)")
     command.set_defaults(run=run_dataset)
 
-    command = commands.add_parser("figures", help="the papers' figures and numbers on this model, some two hours")
+    command = commands.add_parser(
+        "figures", help="those of the papers' figures and of the measurements that --out lacks; hours"
+    )
     command.add_argument("--out", type=Path, default=Path("output/figures"))
     command.add_argument("--only", nargs="+", metavar="FIG", help="only these, such as fig11; a wrong name lists all")
     command.add_argument(
