@@ -25,7 +25,7 @@ SERVER = ["requests", "tqdm"]
 CLUSTER = ["ray", "pyarrow", "pandas", "fsspec", "pathspec"]
 EVALUATION = ["scipy", "torchmetrics", "torchvision", "timm", "transformers", "pyyaml", "scikit-image"]
 OBJECT_STORE = ["moto", "boto3", "flask", "flask-cors"]  # a server of S3 for tests
-OTHERS = ["psutil", "pytest", "pytest-xdist", "hypothesis", "playwright", "mypy", "ruff"]
+OTHERS = ["psutil", "pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "playwright", "mypy", "ruff"]
 CHECKERS = ["comfy-cli", "comfy-import-guard", "comfy-lint", "comfy-test"]  # of ComfyUI's packs and graphs
 TEST = [*CLUSTER, *EVALUATION, *OBJECT_STORE, *OTHERS, *CHECKERS]
 

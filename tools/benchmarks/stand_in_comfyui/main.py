@@ -50,7 +50,7 @@ class Runs:
             if prompt_id in self.pending:
                 print(f"got prompt {prompt_id}", flush=True)
                 self.history[prompt_id] = self._entry(prompt_id, graph)
-                del self.pending[prompt_id]
+                self.pending.pop(prompt_id, None)  # gone if it was deleted meanwhile
 
     def _entry(self, prompt_id: str, graph: dict) -> dict:
         text = " ".join(str(node["inputs"].get("text", "")) for node in graph.values())
