@@ -1,5 +1,6 @@
 """Shift, flip, recolor and mix."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -235,12 +236,14 @@ def test_interpolation_runs_from_one_to_the_other(noise_maps, denoiser, kind):
 
 
 def test_a_spherical_mixture_keeps_the_size_of_noise():
-    """Two independent N(0, I) half way: slerp has deviation 1, the plain mean sqrt(1/2)."""
+    """Two independent N(0, I): slerp has deviation 1 all the way, the plain mean sqrt((1 - w)^2 + w^2)."""
     noise = [torch.randn((1, 4, 64, 64), generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)]
     schedule = NoiseSchedule.variance_exploding(torch.tensor([2.0, 1.0, 0.0]))
     a, b = (NoiseMaps(schedule, torch.stack([2 * x, x, 0 * x]), torch.stack([x, x])) for x in noise)
-    assert manipulation.interpolate(a, b, 0.5, "spherical").residuals.std().item() == pytest.approx(1, rel=0.02)
-    assert manipulation.interpolate(a, b, 0.5, "linear").residuals.std().item() == pytest.approx(0.5**0.5, rel=0.02)
+    for w in (0.3, 0.5):
+        for kind, size in (("spherical", 1.0), ("linear", math.hypot(1 - w, w))):
+            found = manipulation.interpolate(a, b, w, kind).residuals
+            assert found.std().item() == pytest.approx(size, rel=0.02)
 
 
 def test_interpolation_refuses_maps_that_differ(noise_maps):

@@ -85,6 +85,29 @@ def the_embedding_itself(x, sigma):
     return lambda uncond: uncond.mean(dim=(1, 2)).view(-1, 1, 1, 1).expand_as(x)
 
 
+def test_each_step_finds_the_embedding_that_leads_to_the_next_pivot(family):
+    schedule, wanted = family(6, 0.0), torch.linspace(0.3, 0.6, 6).double()
+    pivots = [torch.ones((1, 4, 8, 8)).double()]
+    for i in range(6):
+        pivots.append(schedule.step(i).mean(pivots[-1], wanted[i].expand_as(pivots[-1])))
+    options = {"inner_steps": 300, "learning_rate": 0.03, "early_stop": 1e-12}
+    found = null_text(the_embedding_itself, torch.stack(pivots), schedule, torch.zeros((1, 1, 1)).double(), **options)
+    assert torch.allclose(found.uncond.flatten(), wanted, atol=1e-3)
+
+
+def test_a_search_goes_on_from_where_the_one_before_it_led(family):
+    schedule, far, seen = family(6, 0.0), torch.full((7, 1, 4, 8, 8), 1e3).double(), []
+
+    def denoiser(x, sigma):
+        seen.append(x)
+        return the_embedding_itself(x, sigma)
+
+    found = null_text(denoiser, far, schedule, torch.zeros((1, 1, 1)).double(), inner_steps=1).uncond
+    for i in range(5):
+        expected = schedule.step(i).mean(seen[i], found[i].expand_as(seen[i]))
+        assert torch.allclose(seen[i + 1], expected, rtol=1e-9)
+
+
 def test_the_learning_rate_falls_to_half_of_it(family):
     """arXiv 2211.09794 has 1e-2 (1 - i / 100) for 50 steps; Adam's first step moves each number by just that."""
     far, uncond = torch.full((51, 1, 4, 8, 8), 1e3).double(), torch.zeros((1, 1, 1)).double()

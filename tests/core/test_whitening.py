@@ -50,7 +50,7 @@ def test_gradients_are_those_of_the_losses_of_the_paper(height, width):
 
 
 def test_what_is_correlated_and_small_becomes_whiter_and_larger():
-    before = correlated(1)
+    before = correlated(1, height=16, width=16)
     after = before
     for seed in range(50):  # the steps of an inversion
         after = whitened(after, 20.0, [generator(seed)])
@@ -59,13 +59,24 @@ def test_what_is_correlated_and_small_becomes_whiter_and_larger():
     assert whitened(before, 0.0, [generator()]) is before
 
 
+def test_a_latent_of_the_papers_size_goes_down_by_the_papers_weight():
+    """Five times five steps of a fifth of the weight down the correlations, and one down the divergence."""
+    noise, moves = correlated(1, height=64, width=64), generator(1)
+    expected = noise[0]
+    for _ in range(5):
+        for _ in range(5):
+            expected = expected - 20 / 5 * correlation_gradient(expected, moves)
+        expected = expected - 20 * divergence_gradient(expected)
+    torch.testing.assert_close(whitened(noise, 20.0, [generator(1)])[0], expected)
+
+
 def test_each_row_is_moved_by_itself():
     both = whitened(correlated(2), 20.0, [generator(1), generator(2)])
     assert torch.equal(both[1:], whitened(correlated(2)[1:], 20.0, [generator(2)]))
 
 
 def test_an_inversion_with_it_ends_in_whiter_noise(family, denoiser):
-    schedule, image = family(20, 0.0), 2 * correlated(2)
+    schedule, image = family(8, 0.0), 2 * correlated(2, height=16, width=16)
     plain, regular = (
         trajectories.ddim(denoiser, image, schedule, [3, 4], regularization=weight) for weight in (0.0, 20.0)
     )

@@ -60,15 +60,16 @@ def test_the_source_under_its_own_prompt_is_the_image(family, image):
     assert (found - image).abs().max() < 1e-12
 
 
-def test_one_step_in_closed_form(family, image):
-    """Under a constant prediction: the last half's x, moved, through Eq. 4."""
-    schedule = family(2, 1.0)
+def test_steps_in_closed_form(family, image):
+    """Each half predicts at its own x, moved, and the last half's goes through Eq. 4."""
+    schedule = family(4, 1.0)
     noise_maps = maps_of(wobbly, schedule, image)
-    edited = zero_shot(Pulled(lambda x, sigma: torch.ones_like(x), 3.0, 2.0), noise_maps, weight=0.01)
+    edited = zero_shot(Pulled(lambda x, sigma: torch.cos(x), 3.0, 2.0), noise_maps, weight=0.01)
     x = noise_maps.states[0]
-    for i in range(2):
-        x = x - 0.01 * schedule.scale(i) ** 2 * 2.0 * (x - noise_maps.states[i])
-        x = schedule.step(i).mean(x, torch.ones_like(x)) + noise_maps.residuals[i]
+    for i in range(4):
+        down = 0.01 * schedule.scale(i) ** 2 * (x - noise_maps.states[i])
+        moved = [x - pull * down for pull in (3.0, 2.0)]
+        x = schedule.step(i).mean(moved[1], sum(map(torch.cos, moved)) / 2) + noise_maps.residuals[i]
     assert torch.allclose(edited, x, rtol=1e-12)
 
 

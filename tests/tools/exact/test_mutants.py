@@ -1,7 +1,5 @@
 """Each formula of the core with a sign, a root, an index or a level changed: an oracle notices."""
 
-import inspect
-import textwrap
 from functools import partial
 from typing import NamedTuple
 
@@ -12,6 +10,7 @@ import ddpm_core.attention.windows as windows
 from ddpm_core import editing, guidance, inversion, manipulation, sampling, statistics, trajectories
 from ddpm_core.noise_maps import NoiseMaps
 from ddpm_core.schedule import NoiseSchedule, Step
+from support.mutants import mutate
 from tools.exact import attention, edits, manipulations, noise_space
 
 SIZES = partial(noise_space.of_a_perfect_predictor, names=["Stable Diffusion, 20 steps"])
@@ -104,13 +103,7 @@ def test_nothing_is_noticed_of_the_core_as_it_is(oracle):
 @pytest.mark.parametrize("name", MUTANTS)
 def test_an_oracle_notices(monkeypatch, name):
     mutant = MUTANTS[name]
-    function = inspect.unwrap(mutant.of)
-    source = textwrap.dedent(inspect.getsource(function))
-    assert mutant.right in source
-    made: dict = {}
-    undecorated = source[source.index("def ") :].replace(mutant.right, mutant.wrong)
-    exec(compile("from __future__ import annotations\n" + undecorated, name, "exec"), function.__globals__, made)  # noqa: S102
-    monkeypatch.setattr(function, "__code__", made[function.__name__].__code__)
+    mutate(monkeypatch, mutant.of, mutant.right, mutant.wrong)
     try:
         checks = mutant.oracle()
     except (ValueError, ArithmeticError, IndexError):
