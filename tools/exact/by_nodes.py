@@ -90,9 +90,12 @@ class ByNodes:
         self._host, self._model = open_host(), exact_model(mixture)
         self._empty = _conditioning(mixture.empty_prompt)
 
-    def invert(self, method: Inversion, images: Tensor, prompt: Tensor, run: Run = PLAIN) -> NoiseMaps:
+    def invert(
+        self, method: Inversion, images: Tensor, prompt: Tensor, run: Run = PLAIN, native: NoiseMaps | None = None
+    ) -> NoiseMaps:
         """As `runs.Pack` has it."""
-        of_ddim = TEXTBOOK | _schedule(run) | {"warm_start": run.warm_start}
+        first = {"warm_start": run.warm_start, "true_prediction_steps": run.true_steps, "native_noise_maps": native}
+        of_ddim = TEXTBOOK | _schedule(run) | first
         more: dict[str, Any] = of_ddim if method == "DDIM" else CALLS | {"eta": run.eta}
         rows = 1 if method == "DDIM" else len(images)
         given = self._given(images, run) | {"variations": rows, "skip_steps": run.skip, **more}

@@ -86,11 +86,13 @@ def _axes(width: float, height: float) -> tuple[Figure, Axes]:
 
 FEW = 24
 BY_BOTH: dict[str, Oracle] = {
+    "E1": partial(noise_space.in_the_plane, rows=FEW),
     "E2": noise_space.of_a_perfect_predictor,
     "E3, the papers' settings": partial(edits.at_the_papers_settings, draws=1, count=FEW),
     "E3, without guidance": partial(edits.without_guidance, count=FEW),
     "E3, two seeds": partial(edits.two_seeds, count=FEW),
     "E4": partial(manipulations.shifted, count=FEW, by=(1, 2, 4)),
+    "E5": noise_space.latents_of_plain_pixels,
     "E6, data N(m, s^2)": edits.reached,
     "E6, mixture": partial(edits.structure_by_skip, count=FEW),
     "E7": manipulations.painted,

@@ -29,6 +29,7 @@ class Run:
 
     Args:
         warm_start: of the steps of DDIM.
+        true_steps: first steps of DDIM that take the predictions of the generation.
     """
 
     cfg: float = 1.0
@@ -37,6 +38,7 @@ class Run:
     seed: int = 0
     cfg_schedule: CFGSchedule = "constant"
     warm_start: bool = False
+    true_steps: int = 0
 
 
 PLAIN = Run()
@@ -48,8 +50,10 @@ class Pack(Protocol):
 
     abar: Tensor
 
-    def invert(self, method: Inversion, images: Tensor, prompt: Tensor, run: Run = PLAIN) -> NoiseMaps:
-        """The maps of an inversion; of DDIM without residuals."""
+    def invert(
+        self, method: Inversion, images: Tensor, prompt: Tensor, run: Run = PLAIN, native: NoiseMaps | None = None
+    ) -> NoiseMaps:
+        """The maps of an inversion; of DDIM without residuals, and of generated images with their own maps."""
 
     def generate(self, like: Tensor, prompt: Tensor, run: Run = PLAIN) -> NoiseMaps:
         """The native maps of fresh images in the shape of `like`."""
@@ -73,12 +77,17 @@ class ByCore:
     def __init__(self, mixture: Mixture, abar: Tensor):
         self.mixture, self.abar = mixture, abar
 
-    def invert(self, method: Inversion, images: Tensor, prompt: Tensor, run: Run = PLAIN) -> NoiseMaps:
+    def invert(
+        self, method: Inversion, images: Tensor, prompt: Tensor, run: Run = PLAIN, native: NoiseMaps | None = None
+    ) -> NoiseMaps:
         """As `Pack` has it."""
         schedule, seeds = self._schedule(run), _seeds(run, len(images))
         denoiser = self._scheduled(prompt, run)
         if method == "DDIM":
-            states = trajectories.ddim(denoiser, images, schedule, seeds, warm_start=run.warm_start)
+            true = run.true_steps
+            states = trajectories.ddim(
+                denoiser, images, schedule, seeds, warm_start=run.warm_start, true_prediction_steps=true, native=native
+            )
             return without_residuals(schedule, states, skipped=run.skip)
         follow = {"edit friendly": trajectories.edit_friendly, "CycleDiffusion": trajectories.cycle_diffusion}[method]
         return invert(denoiser, follow(images, schedule, seeds), schedule, skipped=run.skip)

@@ -10,6 +10,8 @@ from tools.exact.runs import ByCore
 
 FEW = 8
 ORACLES = {
+    "plane": partial(noise_space.in_the_plane, rows=FEW),
+    "plain": noise_space.latents_of_plain_pixels,
     "sizes": partial(noise_space.of_a_perfect_predictor, names=["Stable Diffusion, 20 steps"]),
     "methods": partial(edits.at_the_papers_settings, draws=1, count=FEW),
     "unguided": partial(edits.without_guidance, count=FEW),

@@ -80,9 +80,13 @@ class Scenes:
         """The scenes as the autoencoder gives them: the best that a latent can come back as."""
         return self.decoded(self.latents)
 
+    def errors(self, results: Tensor) -> Tensor:
+        """Absolute errors of the pictures of latents, of a range of 1."""
+        return (self.decoded(results) - self.images).abs() / 2
+
     def error(self, results: Tensor) -> float:
-        """Mean absolute of the pictures of latents, of a range of 1."""
-        return (self.decoded(results) - self.images).abs().mean().item() / 2
+        """The mean of the errors."""
+        return self.errors(results).mean().item()
 
     def structure(self, results: Tensor) -> float:
         """Mean over the scenes."""
@@ -109,15 +113,18 @@ def exactness(subjects: Subjects) -> Result:
     numbers: dict[str, list[float]] = {}
     for cfg in SCALES:
         denoiser = scenes.model.denoiser(scenes.captions, cfg)
-        for name, trajectory in EXACT.items():
-            maps = invert(denoiser, trajectory(scenes.latents, scenes.schedule, scenes.seeds), scenes.schedule)
-            numbers.setdefault(name, []).append(scenes.error(sample(denoiser, maps)))
-        states = scenes.ddim(denoiser)
-        exact = invert(denoiser, states, scenes.schedule.with_eta(0.0))
-        numbers.setdefault("DDIM with residuals", []).append(scenes.error(sample(denoiser, exact)))
-        numbers.setdefault("DDIM, textbook", []).append(scenes.error(scenes.replay(denoiser, states)))
-    title = f"Mean absolute error of {len(scenes.latents)} scenes, {scenes.schedule.steps} steps"
-    return Result((Table(title, tuple(f"cfg {cfg:g}" for cfg in SCALES), numbers, (".0e",)),))
+        states = {name: along(scenes.latents, scenes.schedule, scenes.seeds) for name, along in EXACT.items()}
+        maps = {name: invert(denoiser, each, scenes.schedule) for name, each in states.items()}
+        back = {name: sample(denoiser, each) for name, each in maps.items()}
+        of_ddim = scenes.ddim(denoiser)
+        back["DDIM with residuals"] = sample(denoiser, invert(denoiser, of_ddim, scenes.schedule.with_eta(0.0)))
+        back["DDIM, textbook"] = scenes.replay(denoiser, of_ddim)
+        for name, found in back.items():
+            errors = scenes.errors(found)
+            numbers.setdefault(name, []).extend([errors.mean().item(), errors.max().item()])
+    columns = tuple(f"cfg {cfg:g}: {what}" for cfg in SCALES for what in ("mean", "largest"))
+    title = f"Absolute error of {len(scenes.latents)} scenes, {scenes.schedule.steps} steps"
+    return Result((Table(title, columns, numbers, (".0e",)),))
 
 
 def cfg_schedules(subjects: Subjects) -> Result:
