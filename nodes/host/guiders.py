@@ -280,18 +280,22 @@ class ImagesGuider(comfy.samplers.CFGGuider):
             prompts = [conds[name] for name in names]
             predictions = comfy.samplers.calc_cond_batch(self.inner_model, prompts, x, timestep, options)
             return guidance.combined(dict(zip(names, predictions, strict=True)))
-        two = _in_two(guidance, options)
-        if two is not None:
+        two, everywhere = guidance.of_two(), {name: torch.ones_like(x[:, :1]) for name, _ in guidance.terms}
+        if _in_two(guidance, options) is not None and two is not None:
             positive, negative = (
                 weighted([(conds[name], weight) for name, weight in side.items()])
                 for side in (two.positives, two.negatives)
             )
             if positive is not None and negative is not None:
-                everywhere = {name: torch.ones_like(x[:, :1]) for name, _ in guidance.terms}
                 return hosts(positive, negative, two.scale), everywhere
         target, base = guidance.positive, guidance.negative or guidance.positive
         if options.keys() & _OF_SUMS:  # else they would read an absent negative prompt where a scale is 1
             options = {**options, "disable_cfg1_optimization": True}
+        if two is not None:
+            positive, *_ = two.positives
+            means = self._means_of_pairs(two, positive, base, conds, options, x, timestep)
+            options = summing(options, *means)
+            return hosts(conds[positive], conds[base], two.scale), everywhere
         of_base = hosts(conds[base], conds[base], 1.0)
         predictions = {base: of_base}
         for name, term in guidance.terms:
@@ -299,6 +303,34 @@ class ImagesGuider(comfy.samplers.CFGGuider):
             predictions[name] = of_base + moved / (term.scale or 1.0)
         summed = of_base if base == target else hosts(conds[target], conds[base], guidance.scale)
         return guidance.with_terms(summed, predictions)
+
+    def _means_of_pairs(
+        self,
+        two: OfTwo,
+        positive: str,
+        base: str,
+        conds: dict[str, Conds],
+        options: dict[str, Any],
+        x: Tensor,
+        timestep: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Both means of predictions, each prompt in a call with the base of its guidance."""
+
+        def pair(name: str) -> list[Tensor]:
+            prompts = [conds[name], conds[base]]
+            if PREDICTIONS in options:
+                args = {"conds": prompts, "input": x, "sigma": timestep, "model": self.inner_model}
+                return list(options[PREDICTIONS](args | {"model_options": options}))
+            return list(comfy.samplers.calc_cond_batch(self.inner_model, prompts, x, timestep, options))
+
+        predictions = dict(zip((positive, base), pair(positive), strict=True))
+        for name in (two.positives.keys() | two.negatives.keys()) - predictions.keys():
+            found, beside = pair(name)
+            predictions[name] = predictions[base] + found - beside
+        first, second = (
+            sum(weight * predictions[name] for name, weight in side.items()) for side in (two.positives, two.negatives)
+        )
+        return torch.as_tensor(first), torch.as_tensor(second)
 
     def masks_of_run(self, names: Sequence[str], like: Tensor) -> list[Tensor]:
         """For each term (rows, 1, *S[1:]), a mean over the steps of the last run; 0 where it never acted.

@@ -322,6 +322,26 @@ def test_several_edits_are_a_guidance_each(random_model, latent, invert, three_e
     assert off(patched(lambda args: args["uncond"])[0], image["samples"]) <= CLOSE
 
 
+def test_h_edit_from_the_negative_prompt_is_the_hosts_guidance_where_blocks_take_prompts_in_pairs(
+    comfy, host_node, pack, random_model, conditioning, latent, invert, run_custom
+):
+    """What reads the predictions acts on their sum once (Mahiro is bent by its scale), however many calls make them."""
+    if "NAGuidance" not in comfy.nodes.NODE_CLASS_MAPPINGS:
+        pytest.skip("needs a ComfyUI with Normalized Attention Guidance")
+    (model,) = host_node("NAGuidance", model=random_model("sd15"), nag_scale=5.0, nag_alpha=0.5, nag_tau=1.5)
+    (model,) = host_node("PerturbedAttentionGuidance", model=model, scale=3.0)
+    (model,) = host_node("Mahiro", model=model)
+    image, target, negative = latent("sd15"), conditioning("sd15", 9), conditioning("sd15", 2)
+    maps = invert(model, latent_image=image, steps=STEPS, scheduler="simple", skip_steps=1)
+    prompts = {"source": negative, "target": target, "negative": negative}
+    guidance = {"guidance": "h-Edit", "cfg": 7.0, "source_cfg": 5.0}
+    (ours,) = pack.run("EditFriendlyEditGuider", model=model, **prompts, **guidance)
+    (hosts,) = host_node("CFGGuider", model=model, positive=target, negative=negative, cfg=7.0)
+    expected = run_custom(hosts, maps, image, skip_steps=1)
+    assert off(run_custom(ours, maps, image, skip_steps=1), expected) <= CLOSE
+    assert off(expected, image["samples"]) > 100 * CLOSE
+
+
 def test_null_text_inversion_ends_where_sampling_ends(run_node, sample, patched, monkeypatch):
     """What it predicts under the embeddings that it has found, and what the sampler then predicts under them.
 
