@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from support.model_files import save_sd15_files
+from support.narrow_t5 import narrow_t5
 from support.offline import attempts_of, forbid_network
 from tools.batch.server import ComfyServer
 
@@ -25,6 +26,7 @@ def server(comfy, comfyui_path, tmp_path_factory):
     image_module().fromarray((pixels.repeat_interleave(8, 1) * 255).byte().numpy()).save(base / "input" / "photo.png")
     shutil.copy(comfyui_path / "input" / "example.png", base / "input")
     forbid_network(base)
+    narrow_t5(base)
     with ComfyServer(comfyui_path, base, log=base / "server.log") as running:
         yield running
     assert attempts_of(base / "server.log") == []

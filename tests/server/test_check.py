@@ -1,4 +1,4 @@
-"""`python -m tools.batch check` on the real server: the demo model, random weights of SD 1.5's and SDXL's layouts."""
+"""`python -m tools.batch check` on the real server: the demo model, random weights in the layouts of others."""
 
 import base64
 import io
@@ -9,13 +9,19 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from support.model_files import save_sd15_checkpoint, save_sdxl_checkpoint
+from support.model_files import save_flux_checkpoint, save_sd15_checkpoint, save_sdxl_checkpoint, save_wan_files
 from tools.batch.__main__ import main
 from tools.batch.trials import OF_MAPS
+from tools.templates.examples import models_of
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows" / "api"
-LAYOUTS = {"text_edit_sd15": save_sd15_checkpoint, "text_edit_sdxl": save_sdxl_checkpoint}
-SMALL = ("Crop to {side}.width=64", "Crop to {side}.height=64", "Invert.steps=4", "Edit.skip_steps=1")
+FROM_MAPS = {"Invert.steps": 4, "Edit.skip_steps": 1}
+LAYOUTS = [  # what writes its files, the node of the size, smaller settings, and the predictions of an edit at these
+    ("text_edit_sd15", save_sd15_checkpoint, "Crop to 512", FROM_MAPS, 2 * 4 + 2 * 3),
+    ("text_edit_sdxl", save_sdxl_checkpoint, "Crop to 1024", FROM_MAPS, 2 * 4 + 2 * 3),
+    ("text_edit_flux", save_flux_checkpoint, "Crop to 1024", {}, 24 + 24),  # whose steps are its preset's
+    ("text_edit_video", save_wan_files, "Crop to 832 x 480", {"Edit.steps": 4, "Edit.skip_steps": 1}, 2 * 3 + 2 * 3),
+]
 
 
 @pytest.fixture
@@ -47,21 +53,25 @@ def test_the_demo_model_is_exact_and_edits_by_each_preset(check, demo_graph, tmp
     assert "http" not in page  # all of it is in the file
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
-def test_random_weights_of_a_layout_give_the_picture_back(server, comfy, check, name):
-    path = server.base / "models" / "checkpoints" / "to-check.safetensors"
-    LAYOUTS[name](path)
-    side = {"text_edit_sd15": 512, "text_edit_sdxl": 1024}[name]
-    small = [part for text in SMALL for part in ("--set", text.format(side=side))]
-    graph = ("--graph", WORKFLOWS / f"{name}.json")
+@pytest.mark.parametrize(("name", "save", "crop", "smaller", "predictions"), LAYOUTS)
+def test_random_weights_of_a_layout_give_the_picture_back(server, comfy, check, name, save, crop, smaller, predictions):
+    network, *others = (server.base / "models" / model["directory"] / model["name"] for model in models_of(name))
+    network = network.with_stem("to-check")
+    settings = {f"{crop}.width": 64, f"{crop}.height": 64} | smaller
+    small = [part for place, value in settings.items() for part in ("--set", f"{place}={value}")]
     try:
-        status, said, page = check("--checkpoint", path.name, *graph, *small, "--no-presets")
+        save(network, *others)
+        graph = ("--graph", WORKFLOWS / f"{name}.json")
+        status, said, page = check("--checkpoint", network.name, *graph, *small, "--no-presets")
     finally:
-        path.unlink()
+        for path in (network, *others):
+            path.unlink(missing_ok=True)
     assert status == 0, said
     assert re.search(r"came back: the largest difference is [01] of 255", said)
-    assert "as the graph has it" in said and "14 predictions of the network" in said
+    assert f"{predictions} predictions of the network" in said.partition("as the graph has it")[2]
     assert "a red house by the sea on a clear day in summer" in page and "clear night in summer" in page
+    back, edited = map(float, re.findall(r"mean difference from the picture: ([\d.]+) of 255", page))
+    assert back < 0.5 < edited
     assert len(pictures_of(page)) == 3
 
 

@@ -40,6 +40,7 @@ from demo.scenes import render, scene_of_caption
 from ..evaluation import EvaluationError
 from ..evaluation.decoder import decode, png_of
 from .client import ComfyClient, GraphError, ServerGone, images_of
+from .connection import DEFAULT_SERVER, add_header, clients_of
 from .plan import DEFAULT_GRAPH
 from .template import PROMPTS, TEXT_INPUTS, EditError, PictureEdit, Template, UsageError, read_graph
 from .trials import SAID, THROUGH_VAE, Trial, rows_of_network, still, trials
@@ -87,9 +88,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `check`."""
     parser.add_argument("--checkpoint", metavar="FILE", help="as the server's loader lists it; default: the graph's")
     parser.add_argument("--graph", type=Path, default=DEFAULT_GRAPH, metavar="JSON", help="default: text_edit_sd15")
-    parser.add_argument(
-        "--server", "--url", default="http://127.0.0.1:8188", metavar="URL", help="default: %(default)s"
-    )
+    parser.add_argument("--server", "--url", default=DEFAULT_SERVER, metavar="URL", help="default: %(default)s")
+    add_header(parser)
     parser.add_argument("--picture", type=Path, metavar="FILE", help="default: a house by day, drawn")
     what = "what the picture shows; default: as it is drawn, of a picture of yours as the graph has it"
     parser.add_argument("--source", metavar="TEXT", help=what)
@@ -104,7 +104,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command; its exit status."""
     try:
-        client = ComfyClient(options.server if "://" in options.server else f"http://{options.server}")
+        (client,) = clients_of([options.server], options.header)
         picture = _drawn() if options.picture is None else decode(options.picture.read_bytes()).image
         name = client.upload(png_of(picture), "check.png", "edit_folder", temporary=True)
         planned = _planned(options, name)

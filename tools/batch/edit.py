@@ -51,26 +51,23 @@ exit code: 0 all is edited, 1 some failed or the server stopped, 2 wrong usage, 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from tqdm import tqdm
 
 from .batch import Batch
-from .client import ComfyClient
+from .connection import DEFAULT_SERVER, add_header, clients_of
 from .job import Job
 from .plan import EditRequest, add_options, plan_of
 from .store import store_at
 from .tally import Tally
 from .template import UsageError
 
-DEFAULT_SERVER = "http://127.0.0.1:8188"
-
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; its exit status."""
     try:
         request = EditRequest.of(options)
-        clients = _clients(options.server or [DEFAULT_SERVER], options.header, request.timeout)
+        clients = clients_of(options.server or [DEFAULT_SERVER], options.header, request.timeout)
         plan = plan_of(request)
         edits = list(plan.edits)
         store = store_at(request.out)
@@ -90,39 +87,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--server", action="append", metavar="URL", help=f"default: {DEFAULT_SERVER}; several share the pictures"
     )
-    parser.add_argument(
-        "--header",
-        action="append",
-        default=[],
-        metavar="'NAME: VALUE'",
-        help="sent with every request; may be repeated; @FILE reads such lines from a file",
-    )
-
-
-def _clients(servers: list[str], header_lines: list[str], timeout: float | None) -> list[ComfyClient]:
-    """A client for each server; of a server that is named twice, perhaps once without its password, the last counts."""
-    headers = _headers(header_lines)
-    urls = [url if "://" in url else f"http://{url}" for url in servers]
-    try:
-        clients = [ComfyClient(url, timeout, headers) for url in urls]
-        return list({client.url: client for client in clients}.values())
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-
-
-def _headers(texts: list[str]) -> dict[str, str]:
-    """Headers by name, from 'Name: value' and @FILE; a UsageError never shows a value, which may be secret."""
-    headers = {}
-    for line in [line for text in texts for line in (_lines_of(text[1:]) if text.startswith("@") else [text])]:
-        name, colon, value = line.partition(":")
-        if not colon:
-            raise UsageError("--header needs 'NAME: VALUE', or @FILE with such lines; one has no colon")
-        headers[name] = value
-    return headers
-
-
-def _lines_of(file: str) -> list[str]:
-    try:
-        return [line for line in Path(file).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except (OSError, ValueError) as error:
-        raise UsageError(f"the headers {file} cannot be read: {type(error).__name__}") from None
+    add_header(parser)

@@ -121,7 +121,7 @@ def add_format(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--columns",
         metavar="picture=NAME,...",
-        help="what its table calls picture, source, target, id, type, mask, words",
+        help="what its table, CSV or parquet, calls picture, source, target, id, type, mask, words",
     )
 
 
@@ -154,6 +154,8 @@ def _edits_of(request: EditRequest, template: Template) -> tuple[Iterable[Pictur
         _check_values(template, PictureEdit("the options", Path(), "", "", dict(settings)))
         data = request.data_set, request.format, request.columns, request.out
         return edits_of_data_set(*data, settings, takes_masks=template.mask is not None)
+    if request.columns:
+        raise UsageError("--columns is for --dataset: call the columns of --prompts picture, source, target")
     rows = None if request.prompts is None else PromptList(request.prompts)
     columns = set() if rows is None else set(rows.columns)
     template.check(

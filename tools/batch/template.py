@@ -16,6 +16,21 @@ MASK_LOADERS = ("LoadImageMask", "LoadImage")
 TEXT_INPUTS = {"text", "text_g", "text_l", "clip_g", "clip_l", "t5xxl", "value"}  # of its text encoders and strings
 
 
+def whole(text: str) -> int:
+    """An integer, also as a table has it whose column lacks some and so is of floats: "36.0".
+
+    Raises:
+        ValueError: another text, or a float so large that it may stand for several integers.
+    """
+    try:
+        return int(text)
+    except ValueError:
+        number = float(text)
+        if number.is_integer() and abs(number) <= 2**53:
+            return int(number)
+        raise
+
+
 @dataclass(frozen=True)
 class Parameter:
     kind: Callable[[str], Any]
@@ -38,24 +53,24 @@ def _of_inversion(name: str) -> tuple[tuple[str, str], ...]:
 
 PARAMETERS = {
     "checkpoint": Parameter(str, (("CheckpointLoaderSimple", "ckpt_name"),)),
-    "steps": Parameter(int, _of_inversion("steps")),
+    "steps": Parameter(whole, _of_inversion("steps")),
     "cfg": Parameter(float, (("FixedNoiseSampler", "cfg"), ("EditFriendlyEdit", "target_cfg"), ("CFGGuider", "cfg"))),
     "source_cfg": Parameter(
         float, (*((class_type, "cfg") for class_type in INVERSIONS), ("EditFriendlyEdit", "source_cfg"))
     ),
     "skip_steps": Parameter(
-        int,
+        whole,
         (
             ("FixedNoiseSampler", "skip_steps"),
             ("EditFriendlyEdit", "skip_steps"),
             ("EditFriendlySamplerFixedNoise", "skip_steps"),
         ),
     ),
-    "seed": Parameter(int, _of_inversion("seed")),
-    "variations": Parameter(int, _of_inversion("variations")),
+    "seed": Parameter(whole, _of_inversion("seed")),
+    "variations": Parameter(whole, _of_inversion("variations")),
     "eta": Parameter(float, _of_inversion("eta")),
     "scheduler": Parameter(str, _of_inversion("scheduler")),
-    "timesteps_per_call": Parameter(int, tuple((class_type, "timesteps_per_call") for class_type in INVERSIONS)),
+    "timesteps_per_call": Parameter(whole, tuple((class_type, "timesteps_per_call") for class_type in INVERSIONS)),
 }
 
 
@@ -311,7 +326,8 @@ def _converted(setting: str, text: str, kind: Callable[[str], Any]) -> Any:
     try:
         value = kind(text)
     except (ValueError, KeyError) as error:
-        raise EditError(f"{setting} cannot be {text!r}") from error
+        remedy = ": give it a whole number" if kind is whole else ""
+        raise EditError(f"{setting} cannot be {text!r}{remedy}") from error
     if isinstance(value, float) and not math.isfinite(value):
         raise EditError(f"{setting} cannot be {text!r}")
     return value

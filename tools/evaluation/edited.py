@@ -2,7 +2,7 @@
 
 A folder with such records is matched by the picture's SHA-256 and both prompts. Records of different settings are
 different methods: a sweep in one folder becomes a row for each setting, and so do other graphs. Records that differ in
-their seed alone are variations of one edit, as are several outputs of one record.
+their seed alone are variations of one edit, as are several outputs of one record; each seed counts once.
 
 Any other folder is searched for a picture called as the case's id, or in the place of its picture (`image_path` of
 PIE-Bench), with any ending, and with _v0, _v1, ... for variations. A strip of several pictures side by side, as
@@ -102,27 +102,36 @@ class _ByRecord:
             self.records[record["picture_sha256"], record["source"] or "", record["target"] or ""].append(
                 (path, record)
             )
-        for entries in self.records.values():
-            entries.sort(key=lambda entry: (entry[1].get("seed") or 0, entry[0].name))
 
     def __call__(self, case: Case) -> Edited | None:
         try:
             digest = digest_of(case.picture.read())
         except EvaluationError:
             return None
-        entries = self._each_seed_once(self.records.get((digest, case.source, case.target), []))
-        files = tuple(path.parent / name for path, record in entries for name in record["outputs"])
-        seconds = [record["seconds"] for _, record in entries if isinstance(record.get("seconds"), int | float)]
-        if not files or not all(file.is_file() for file in files):
+        found = _each_once(self.records.get((digest, case.source, case.target), []))
+        if not found or not all(file.is_file() for file, _ in found):
             return None
-        return _edited(files, sum(seconds) / len(files) if seconds else math.nan)
+        made_by = {record["outputs"][0]: record for _, record in found}.values()
+        timed = [record for record in made_by if isinstance(record.get("seconds"), int | float)]
+        pictures = sum(len(record["outputs"]) for record in timed)
+        seconds = sum(record["seconds"] for record in timed) / pictures if pictures else math.nan
+        return _edited([file for file, _ in found], seconds)
 
-    def _each_seed_once(self, entries: list[tuple[Path, dict[str, Any]]]) -> list[tuple[Path, dict[str, Any]]]:
-        """Of records of one seed, which are of the same pictures, that with most."""
-        by_seed: dict[Any, tuple[Path, dict[str, Any]]] = {}
-        for entry in sorted(entries, key=lambda entry: len(entry[1]["outputs"])):
-            by_seed[entry[1].get("seed", entry[0])] = entry
-        return [entry for entry in entries if entry in by_seed.values()]
+
+def _each_once(entries: list[tuple[Path, dict[str, Any]]]) -> list[tuple[Path, dict[str, Any]]]:
+    """The pictures of records, each with one that has it; variation v of a seed is the picture of seed + v."""
+    found: dict[tuple[int, str, int], tuple[Path, dict[str, Any]]] = {}
+    for path, record in sorted(entries, key=lambda entry: len(entry[1]["outputs"])):
+        seed, outputs = record.get("seed"), record["outputs"]
+        for k, name in enumerate(outputs):
+            if seed is None:
+                key = (0, path.name, k)
+            elif record.get("variations") == len(outputs):
+                key = (seed + k, "", 0)
+            else:  # pictures of another kind, such as frames
+                key = (seed, "", k)
+            found[key] = path.parent / name, record
+    return [found[key] for key in sorted(found)]
 
 
 def _records(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:

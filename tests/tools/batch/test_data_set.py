@@ -200,3 +200,16 @@ def test_wrong_usage(made, tmp_path, capsys, arguments, message):
         main(["edit", *named, "--out", str(tmp_path / "out")])
     assert stopped.value.code == 2
     assert message in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("name", ["pie-bench", "yaml"])
+@pytest.mark.parametrize("command", [["edit", "--dataset"], ["evaluate", "--calibrate"]])
+def test_names_of_columns_are_refused_where_there_are_no_columns(made, tmp_path, capsys, name, command):
+    """They would count for nothing, and the pictures be those of the fixed names."""
+    data = small_data_sets.write(name, tmp_path / "data", made)
+    arguments = [*command, str(data), "--columns", "picture=photo", "--out", str(tmp_path / "out")]
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "--columns picture=photo is for the columns of CSV and parquet" in said
+    assert f"is read as {name}, whose names are fixed" in said and "write it as a CSV" in said

@@ -41,6 +41,7 @@ def edit(stand_in, graph_file, tmp_path):
         (["pictures", *PROMPTS, "--set", "Shift.x=8"], "the graph has no place for 'Shift.x'"),
         (["pictures", *PROMPTS, "--set", "Shift.x"], "--set Shift.x: write it as TITLE.INPUT=VALUE"),
         (["--prompts", "typo.csv"], "there is no parameter 'skip_step'"),
+        (["--prompts", "typo.csv", "--columns", "picture=image"], "--columns is for --dataset: call the columns of"),
         ([".", *PROMPTS], "there is no picture in .: Left out of . as no pictures: graph.json, typo.csv; 2 in all"),
         (["pictures", *PROMPTS, "--header", SECRET], "--header needs 'NAME: VALUE', or @FILE with such lines"),
         (["pictures", *PROMPTS, "--header", "@nowhere"], "the headers nowhere cannot be read: FileNotFoundError"),

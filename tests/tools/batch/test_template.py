@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from support.stand_in import GRAPH
+from tools.batch.edits import PromptList
 from tools.batch.template import (
     PROMPTS,
+    EditError,
     PictureEdit,
     Template,
     UsageError,
@@ -118,6 +120,37 @@ def test_what_another_input_stands_in_place_of_is_not_set_beside_it(inputs, name
         template.check({name}, source=True, target=True)
     assert name not in template.settings_of(template.graph)
     template.check({"seed"}, source=True, target=True)
+
+
+def test_integers_of_a_column_that_lacks_some_are_integers(tmp_path):
+    """pandas makes it one of floats."""
+    import pyarrow
+    import pyarrow.parquet
+
+    columns = {"picture": ["a.png", "b.png"], "skip_steps": [12.0, None], "seed": [None, 7.0]}
+    pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "list.parquet")
+    (tmp_path / "list.csv").write_text("picture,skip_steps,seed\na.png,12.0,\nb.png,,7.0\n")
+    template = Template(read_graph(API / "text_edit_sd15.json"))
+    for name in ("list.parquet", "list.csv"):
+        edits = PromptList(tmp_path / name).edits(tmp_path, "a cat", "a dog", {"skip_steps": "9", "seed": "1"})
+        found = [template.settings_of(template.filled(edit, "a.png")) for edit in edits]
+        assert [(each["skip_steps"], each["seed"]) for each in found] == [(12, 1), (9, 7)]
+        assert all(type(each[key]) is int for each in found for key in ("skip_steps", "seed"))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("36.0", 36), (str(2**64 - 1), 2**64 - 1), ("36.5", None), ("nan", None), ("inf", None), ("1.8446744e19", None)],
+)
+def test_what_is_no_integer_or_one_of_many_is_refused(text, value):
+    """Of the last, a seed that went through a float, nobody can say which seed it was."""
+    template = Template(read_graph(API / "text_edit_sd15.json"))
+    edit = PictureEdit("one", Path("a.png"), "a cat", "a dog", {"seed": text})
+    if value is not None:
+        assert template.settings_of(template.filled(edit, "a.png"))["seed"] == value
+        return
+    with pytest.raises(EditError, match=f"seed cannot be '{text}': give it a whole number"):
+        template.filled(edit, "a.png")
 
 
 def test_a_method_is_the_graph_without_what_is_filled_in():

@@ -163,6 +163,23 @@ def test_records_of_other_graphs_are_other_methods_and_a_seed_counts_once(evalua
     assert all(method["variations"] == {"1": 4} for method in summary["methods"].values())
 
 
+def test_a_seed_among_the_variations_of_another_counts_once(evaluate, made, tmp_path):
+    """Its picture is the same; so is the time of a picture, however many its run had made."""
+    folder = recorded(tmp_path / "runs", made, 0.1, seed=0, variations=1)
+    for path in folder.glob("*.json"):
+        record = json.loads(path.read_text())
+        (name,) = record["outputs"]
+        for k in (1, 2):
+            (folder / f"v{k}_{name}").write_bytes((folder / name).read_bytes())
+        several = {"variations": 3, "outputs": [name, f"v1_{name}", f"v2_{name}"], "seconds": 9.0}
+        path.write_text(json.dumps(record | several))
+    recorded(folder, made, 0.3, seed=1, variations=1)
+    recorded(folder, made, 0.4, seed=5, variations=1)
+    summary, _ = evaluate("--edited", f"ef={folder}")
+    assert summary["methods"]["ef"]["variations"] == {"4": 4}
+    assert mean(summary, "ef", "ef-paper.seconds") == 3.0
+
+
 def test_an_edit_of_what_a_vae_keeps_is_measured_on_the_middle(evaluate, made, tmp_path):
     """As by Measure an Edit; a source of no whole number of cells is cut to one."""
     folder = tmp_path / "runs"
