@@ -17,6 +17,7 @@ class Usual:
         cfg: guidance towards the target prompt.
         most_skip, most_cfg: what is still ordinary.
         source: who says so.
+        method: of whose maps.
     """
 
     skip: float
@@ -24,6 +25,7 @@ class Usual:
     most_skip: float
     most_cfg: float
     source: str
+    method: Method
 
     def skip_steps(self, full_steps: int) -> int:
         """T_skip of so many steps."""
@@ -32,7 +34,7 @@ class Usual:
 
 def _of(preset: str, most_cfg: float) -> Usual:
     chosen = PRESETS[preset]
-    return Usual(chosen.skip_steps / chosen.steps, chosen.target_cfg, 0.5, most_cfg, chosen.source)
+    return Usual(chosen.skip_steps / chosen.steps, chosen.target_cfg, 0.5, most_cfg, chosen.source, chosen.method)
 
 
 _EDIT_FRIENDLY = _of("edit friendly (paper)", 20.0)
@@ -43,20 +45,23 @@ _USUAL = {
     Method.DDIM: _of("DDIM (paper)", 10.0),
     Method.DDIM_WITH_RESIDUALS: _of("DDIM (paper)", 12.0),
     # skip and guidance of TurboEdit, whose guidance is away from the source prompt
-    Method.FEW_STEPS: Usual(0.2, 1.5, 0.5, 3.0, "arXiv 2408.00735"),
+    Method.FEW_STEPS: Usual(0.2, 1.5, 0.5, 3.0, "arXiv 2408.00735", Method.FEW_STEPS),
 }
 MOST_GAIN = 200  # a model of noise without zero terminal SNR has 15, or 80; with it 4,500
 MOST_OF_FEW = 12  # steps; models that are made for few take 1 to 8
 
 
 def usual_of(noise_maps: NoiseMaps) -> Usual:
-    """The setting of a paper for maps of this method; null-text maps have one cfg, that they were made for."""
+    """The setting of a paper for maps of this method, or of the nearest that a paper has.
+
+    Null-text maps have one cfg, that they were made for.
+    """
     origin, null_text = noise_maps.origin, PRESETS["null-text (paper)"]
     if origin is None:
         return _EDIT_FRIENDLY
     if origin.method is Method.NULL_TEXT:
         cfg = null_text.target_cfg if origin.cfg is None else origin.cfg
-        return Usual(0.0, cfg, 0.0, cfg, null_text.source)
+        return Usual(0.0, cfg, 0.0, cfg, null_text.source, Method.NULL_TEXT)
     return _USUAL.get(origin.method, _EDIT_FRIENDLY)
 
 
@@ -73,7 +78,7 @@ def on_settings(noise_maps: NoiseMaps, skip_steps: int, cfg: float | None = None
         remedy = f"set it to {best}" if held <= best else f"invert again with skip_steps {best}, and set it to that"
         said.append(
             f"skip_steps {skip_steps} leaves out {skip_steps / steps:.0%} of the {steps} steps, and little is left to "
-            f"edit in: {remedy} ({usual.source} skips {usual.skip:.0%} with {method.value} maps)"
+            f"edit in: {remedy} ({usual.source} skips {usual.skip:.0%} with {usual.method.value} maps)"
         )
     if cfg is not None and method is Method.NULL_TEXT and abs(cfg - usual.cfg) > 0.05:
         said.append(
@@ -83,7 +88,7 @@ def on_settings(noise_maps: NoiseMaps, skip_steps: int, cfg: float | None = None
     elif cfg is not None and cfg > usual.most_cfg:
         said.append(
             f"cfg {cfg:g} is a lot for {method.value} maps and may burn colors or lose the image: set it to about "
-            f"{usual.cfg:g} ({usual.source})"
+            f"{usual.cfg:g} ({usual.source}, with {usual.method.value} maps)"
         )
     return "; ".join(said)
 

@@ -52,9 +52,15 @@ class EditFriendlyEdit(io.ComfyNode):
                 inputs.steps(),
                 inputs.cfg("source_cfg", 3.5, "Guidance towards the source prompt. The paper uses 3.5."),
                 inputs.cfg(
-                    "target_cfg", 15.0, "Guidance towards the target prompt. The paper uses 15; 7 to 18 is useful."
+                    "target_cfg",
+                    15.0,
+                    "Guidance towards the target prompt. The paper uses 15; its code's README suggests 7 to 18.",
                 ),
-                inputs.eta_of_edit(0.0, " On flow models 1 is DDS, 0 is FlowEdit, and the rest lies between them."),
+                inputs.eta_of_edit(
+                    0.0,
+                    " On flow models 1 is DDS for one choice of its step sizes, 0 is FlowEdit, and the rest lies "
+                    "between them.",
+                ),
                 inputs.scheduler(),
                 inputs.seed(),
                 inputs.skip_steps_of_edit(),
@@ -71,9 +77,9 @@ class EditFriendlyEdit(io.ComfyNode):
                     tooltip="Finds by itself where to edit: where the prompts differ by more than this fraction of the "
                     "largest difference. 0 is off, 0.15 is ordinary; lower for a larger mask. Takes 7 more calls.",
                 ),
-                inputs.attention(),
+                inputs.attention("It adds no rows here: a step takes those of the source in any case."),
                 inputs.order(),
-                inputs.settings("steps, scheduler, skip_steps, eta and both cfgs"),
+                inputs.settings("steps, scheduler, skip_steps, eta, both cfgs and cfg_schedule"),
                 inputs.source_prediction("half the rows, and source and source_cfg are used for auto_mask alone"),
                 inputs.slider(
                     "strength",

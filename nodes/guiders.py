@@ -21,8 +21,8 @@ class CFGScheduleGuider(io.ComfyNode):
             display_name="Guide with a CFG Schedule",
             category=f"{CATEGORY}/sample",
             search_aliases=["dynamic cfg", "guidance schedule"],
-            description="Classifier-free guidance that falls (or rises) over the steps: strong where the composition "
-            "is made, weak where detail is. A GUIDER for SamplerCustomAdvanced with any SAMPLER.",
+            description="Classifier-free guidance that falls or rises over the steps. A GUIDER for "
+            "SamplerCustomAdvanced with any SAMPLER.",
             inputs=[
                 io.Model.Input("model", tooltip="The model to sample with."),
                 io.Conditioning.Input("positive", tooltip="The prompt."),
@@ -76,7 +76,8 @@ class EditGuider(io.ComfyNode):
                 inputs.cfg(
                     "cfg",
                     7.5,
-                    "Guidance towards the target prompt: 7.5 for h-Edit, 1.5 for TurboEdit, 13.5 for FlowAlign.",
+                    "Guidance towards the target prompt: 7.5 for h-Edit, 1.5 for TurboEdit, 7.5 in FlowAlign's paper "
+                    "and 13.5 in its code for SD3.",
                 ),
                 inputs.cfg(
                     "source_cfg",
@@ -86,7 +87,7 @@ class EditGuider(io.ComfyNode):
                 ),
                 inputs.cfg_schedule("constant", optional=True),
                 inputs.end_cfg(optional=True),
-                inputs.settings("cfg"),
+                inputs.settings("cfg and cfg_schedule"),
             ],
             outputs=[io.Guider.Output(display_name="guider", tooltip="For SamplerCustomAdvanced.")],
         )

@@ -62,13 +62,13 @@ def row() -> io.Input:
     )
 
 
-def steps() -> io.Input:
+def steps(calls: str = "each one call of the model unless skipped") -> io.Input:
     return io.Int.Input(
         "steps",
         default=100,
         min=1,
         max=MAX_STEPS,
-        tooltip="Steps of the schedule, each one call of the model unless skipped. The paper uses 100; 50 may do. "
+        tooltip=f"Steps of the schedule, {calls}. The paper uses 100; 50 may do. "
         "Noise Levels and Skip says how many there will be.",
     )
 
@@ -111,8 +111,8 @@ def eta_of_edit(minimum: float, at_minimum: str = "") -> io.Input:
     """The eta of an inversion whose image is then edited."""
     return eta(
         minimum,
-        "Noise of each step: 1 is DDPM, the paper's. Lower puts an edit off to the cleaner steps, so that more of the "
-        f"image's structure stays.{at_minimum}",
+        "Noise of each step: 1 is DDPM, the paper's. Lower edits less and later, so more of the image stays."
+        f"{at_minimum}",
     )
 
 
@@ -173,8 +173,8 @@ def skip_steps_of_edit() -> io.Input:
         min=0,
         max=MAX_STEPS,
         tooltip="T_skip: steps left out at the noisy end. More keeps more of the image, fewer lets the prompt change "
-        "more. The paper's is 36 of 100; 0 to 40 is useful. With fewer steps, scale it along: 18 of 50. 0 together "
-        "with the inversion's prompt and cfg gives the image back.",
+        "more. The paper's is 36 of 100; its code's README suggests 0 to 40, for edit-friendly maps. With fewer "
+        "steps, scale it along: 18 of 50. 0 together with the inversion's prompt and cfg gives the image back.",
     )
 
 
@@ -194,13 +194,14 @@ def mask(
     return io.Mask.Input("mask", optional=True, tooltip=f"Edit only here, in the size of the image. Outside, {outside}")
 
 
-def attention() -> io.Input:
+def attention(
+    cost: str = "While it acts, a step takes the rows of the source too: 3 rows an image in place of 2, or 4 where the "
+    "negative prompt shares as well.",
+) -> io.Input:
     return ATTENTION_EDIT.Input(
         "attention",
         optional=True,
-        tooltip="From Prompt-to-Prompt or Share Self-Attention: what to keep of the image's own attention. While it "
-        "acts, a step takes the rows of the source too: 3 rows an image in place of 2, or 4 where the negative prompt "
-        "shares as well.",
+        tooltip="From Prompt-to-Prompt or Share Self-Attention: what to keep of the image's own attention. " + cost,
     )
 
 

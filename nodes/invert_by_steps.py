@@ -40,7 +40,7 @@ class DDIMInvert(io.ComfyNode):
             "inversion only comes near the image, the less so the higher cfg is; with keep_residuals it is exact.",
             inputs=[
                 *inputs.image_and_prompts(),
-                inputs.steps(),
+                inputs.steps("each one call of the model unless skipped, or two with keep_residuals"),
                 inputs.cfg(
                     "cfg", 1.0, "Guidance towards the source prompt. 1 inverts best; more lets the replay drift away."
                 ),
@@ -94,7 +94,9 @@ class DDIMInvert(io.ComfyNode):
                 ),
                 inputs.cfg_schedule("constant", optional=True),
                 inputs.end_cfg(optional=True),
-                inputs.settings("steps, scheduler, cfg, keep_residuals, substeps, regularization and replay_source"),
+                inputs.settings(
+                    "steps, scheduler, cfg, cfg_schedule, keep_residuals, substeps, regularization and replay_source"
+                ),
                 io.Boolean.Input(
                     "warm_start",
                     advanced=True,
@@ -238,7 +240,7 @@ class NullTextInvert(io.ComfyNode):
                 inputs.sigmas(),
                 inputs.cfg_schedule("constant", optional=True),
                 inputs.end_cfg(optional=True),
-                inputs.settings("steps, scheduler and cfg"),
+                inputs.settings("steps, scheduler, cfg and cfg_schedule"),
             ],
             outputs=[inputs.noise_maps_output("The starting noise with its embeddings; sample with the same cfg.")],
         )

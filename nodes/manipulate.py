@@ -204,7 +204,7 @@ class NoiseMapsInterpolate(io.ComfyNode):
             category=f"{CATEGORY}/manipulate",
             search_aliases=["mix", "slerp", "morph"],
             description="Mixes the noise maps of two images that were inverted with the same model and settings. "
-            "Sampled, they give something between the two; native noise mixes best.",
+            "Sampled, they give something between the two.",
             inputs=[
                 NOISE_MAPS.Input("noise_maps_a", tooltip="What weight 0 gives."),
                 NOISE_MAPS.Input("noise_maps_b", tooltip="What weight 1 gives."),

@@ -42,19 +42,24 @@ class FixedNoiseSampler(io.ComfyNode):
             category=f"{CATEGORY}/sample",
             search_aliases=["edit image by prompt", "DDPM inversion", "resample"],
             description="Samples an image from noise maps under a target prompt: what the prompt changes, changes; "
-            "the rest stays.",
+            "the rest stays nearly as it was, and exactly so outside a mask.",
             inputs=[
                 inputs.model_of_maps(),
                 inputs.target("positive"),
                 inputs.negative(),
                 inputs.noise_maps(),
-                inputs.cfg("cfg", 15.0, "Guidance towards the target prompt. The paper uses 15; 7 to 18 is useful."),
+                inputs.cfg(
+                    "cfg",
+                    15.0,
+                    "Guidance towards the target prompt. The paper uses 15; its code's README suggests 7 to 18, for "
+                    "edit-friendly maps.",
+                ),
                 inputs.skip_steps_of_edit(),
                 inputs.mask(),
                 inputs.cfg_schedule("constant", optional=True),
                 inputs.end_cfg(optional=True),
                 inputs.attention(),
-                inputs.settings("skip_steps and cfg"),
+                inputs.settings("skip_steps, cfg and cfg_schedule"),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The edited image, for VAE Decode.")],
             hidden=[io.Hidden.unique_id],

@@ -69,7 +69,7 @@ class ZeroShotImageToImage(io.ComfyNode):
                 inputs.mask(),
                 inputs.cfg_schedule("constant", optional=True),
                 inputs.end_cfg(optional=True),
-                inputs.settings("skip_steps, cfg and guidance_weight"),
+                inputs.settings("skip_steps, cfg, cfg_schedule and guidance_weight"),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The edited image, for VAE Decode.")],
         )
