@@ -68,6 +68,26 @@ def test_the_sentences_of_the_page_follow_from_its_numbers():
         assert low < 0.05 and high > -0.05
 
 
+def test_exact_scores_and_the_demo_side_by_side():
+    """Each row of that table from both results; the same order, and DDIM near on the demo alone."""
+    exact, page = numbers_of("methods"), PAGE.read_text(encoding="utf-8")
+    demo = tables_of(read(DOCS / "figures" / RESULTS), "edits")[0].rows
+    methods = ("edit friendly", "DDIM", "CycleDiffusion", "SDEdit")
+    kept = {}
+    for name in methods:
+        (of,) = (row for what, row in exact.items() if what.startswith(f"{name},") and what.endswith("structure kept"))
+        success, low, high, error, within, structure = demo[name]
+        row = [f"{number:.3f}" for number in of[:3]] + [f"{number:.2f}" for number in (success, low, high)]
+        row += [f"{error:.3f}", f"{within:.3f}", f"{structure:.2f}"]
+        assert f"| {name} | {' | '.join(row)} |" in page
+        kept[name] = of[0], -error, structure
+    for place in (0, 1):
+        assert sorted(methods, key=lambda name: kept[name][place], reverse=True) == list(methods)
+    ours, ddim = kept["edit friendly"], kept["DDIM"]
+    assert ours[0] - ddim[0] > 0.3 and ours[1] - ddim[1] < 0.005 and abs(ours[2] - ddim[2]) < 0.02
+    assert numbers_of("unguided")["0 of 24 turned, DDIM: structure kept"][0] > 0.99
+
+
 def test_what_the_page_says_of_flow_edits_follows_from_its_numbers():
     """The two that gain do so beyond chance and at a smaller error; the others do not; and the orders of inversions."""
     flow = numbers_of("flow")

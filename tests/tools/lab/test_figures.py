@@ -21,7 +21,7 @@ from tools.lab.sizes import Sizes
 
 ROOT = Path(__file__).parents[3]
 KEPT = ROOT / "docs" / "figures"
-PAGES = (ROOT / "docs" / "figures.md", ROOT / "docs" / "measurements.md")
+PAGES = tuple(ROOT / "docs" / f"{name}.md" for name in ("figures", "measurements", "demo-model"))
 TINY = Sizes(
     paths=20,
     pictures=3,

@@ -2,7 +2,7 @@
 
 Sources: arXiv 2304.06140 (edit-friendly noise maps), arXiv 2410.23530v2 (There and Back Again), "Diffusion Inversion
 Report" (2025). Each figure is a function of what the figures share (`subjects.Subjects`) and gives its tables and its
-picture; docs/figures.md and docs/measurements.md walk through them.
+picture; docs/figures.md, measurements.md and demo-model.md walk through them.
 """
 
 from __future__ import annotations
