@@ -63,7 +63,9 @@ class AddEdit(io.ComfyNode):
                 io.Combo.Input(
                     "direction", options=list(get_args(Direction)), tooltip="Towards the prompt, or away from it."
                 ),
-                inputs.cfg("scale", 5.0, "How strongly. LEDITS++ has 5; with a changed caption 2 to 4."),
+                inputs.cfg(
+                    "scale", 5.0, "How strongly. LEDITS++ has 5; with a changed caption less, 1.25 on the demo model."
+                ),
                 inputs.fraction(
                     "quantile",
                     0.9,
