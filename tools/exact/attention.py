@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -43,8 +44,12 @@ class Words:
     @property
     def tokens(self) -> Prompt:
         """As the cross-attention reads it."""
-        names = (f"side {self.side}", f"object {self.thing}", f"ground {self.ground}")
-        return Prompt(names, ((0,), (1,), (2,)), names, 3)
+        return Prompt(self.names, ((0,), (1,), (2,)), self.names, 3)
+
+    @property
+    def names(self) -> tuple[str, str, str]:
+        """The words themselves."""
+        return f"side{self.side}", f"object{self.thing}", f"ground{self.ground}"
 
 
 class Scenes:
@@ -108,37 +113,58 @@ def plain_of(q: Tensor, k: Tensor) -> Callable[[slice, Tensor], Tensor]:
     return lambda rows, values: attend(q[rows], k[rows], values)
 
 
-def prompt_to_prompt(
-    scenes: Scenes, maps: NoiseMaps, source: Words, target: Words, share: float, cfg: float, skip: int
-) -> Tensor:
-    """Sampled under the target with the source's maps for a share of the steps (arXiv 2208.01626)."""
-    matrix, shared, _ = align(source.tokens, target.tokens, "replace")
-    edit = CrossEdit(matrix, shared, torch.ones(3, dtype=torch.float64), ((0.0, share),) * 3)
-    rows = maps.states.shape[1]
-    halves = [(slice(rows), slice(rows, 2 * rows))]
-    empty = scenes.mixture.prompt()
+class Pack(Protocol):
+    """The pack on the scenes and some levels."""
 
-    def predict(i: int, x: Tensor) -> tuple[Tensor, Tensor]:
-        sigma = maps.schedule.step(i).sigma
-        pairs = zip(scenes.read(maps.states[i], sigma, source), scenes.read(x, sigma, target), strict=True)
-        q, k, v = (torch.cat(pair) for pair in pairs)
-        weights = edit.at(i - skip, maps.full_steps, 3)
-        attended = cross_attention(partial(attend, q, k), plain_of(q, k), v, halves, weights)[rows:]
-        away = scenes.mixture.predict(x, torch.full((rows,), sigma, dtype=torch.float64), empty)
-        return x, guided(away, scenes.predicted(x, sigma, attended), cfg)
+    def invert(self, images: Tensor, words: Words, cfg: float) -> NoiseMaps:
+        """Edit-friendly maps."""
 
-    return replay(predict, maps, skip_steps=skip)
+    def edit(self, maps: NoiseMaps, source: Words, target: Words, share: float, cfg: float, skip: int) -> Tensor:
+        """Images sampled under the target with the source's maps for a share of the steps (arXiv 2208.01626)."""
 
 
-def with_known_maps(count: int = 200, steps: int = 100) -> list[Check]:
+class WordsByCore:
+    """The pack by its core."""
+
+    def __init__(self, scenes: Scenes, abar: Tensor):
+        self._scenes, self._pack = scenes, ByCore(scenes.mixture, abar)
+
+    def invert(self, images: Tensor, words: Words, cfg: float) -> NoiseMaps:
+        """As `Pack` has it."""
+        return self._pack.invert("edit friendly", images, self._scenes.prompt(words), Run(cfg=cfg))
+
+    def edit(self, maps: NoiseMaps, source: Words, target: Words, share: float, cfg: float, skip: int) -> Tensor:
+        """As `Pack` has it."""
+        scenes = self._scenes
+        matrix, shared, _ = align(source.tokens, target.tokens, "replace")
+        edit = CrossEdit(matrix, shared, torch.ones(3, dtype=torch.float64), ((0.0, share),) * 3)
+        rows = maps.states.shape[1]
+        halves = [(slice(rows), slice(rows, 2 * rows))]
+        empty = scenes.mixture.prompt()
+
+        def predict(i: int, x: Tensor) -> tuple[Tensor, Tensor]:
+            sigma = maps.schedule.step(i).sigma
+            pairs = zip(scenes.read(maps.states[i], sigma, source), scenes.read(x, sigma, target), strict=True)
+            q, k, v = (torch.cat(pair) for pair in pairs)
+            weights = edit.at(i - skip, maps.full_steps, 3)
+            attended = cross_attention(partial(attend, q, k), plain_of(q, k), v, halves, weights)[rows:]
+            away = scenes.mixture.predict(x, torch.full((rows,), sigma, dtype=torch.float64), empty)
+            return x, guided(away, scenes.predicted(x, sigma, attended), cfg)
+
+        return replay(predict, maps, skip_steps=skip)
+
+
+def with_known_maps(
+    make: Callable[[Scenes, Tensor], Pack] = WordsByCore, count: int = 200, steps: int = 100
+) -> list[Check]:
     """E9, Fig. 9 and Tab. 1: edits of appearance and of place, with and without the source's maps, by strength."""
     scenes = Scenes()
     source = Words(side=0, thing=0, ground=1)
     images, layouts = scenes.draw(source, count)
-    pack = ByCore(scenes.mixture, levels.stable_diffusion(steps))
-    maps = pack.invert("edit friendly", images, scenes.prompt(source), Run(cfg=3.5))
+    pack = make(scenes, levels.stable_diffusion(steps))
+    maps = pack.invert(images, source, cfg=3.5)
     sigma = maps.schedule.step(steps // 2).sigma
-    at = maps.states[steps // 2]
+    at = maps.states[steps // 2].double()
     by_attention = scenes.predicted(at, sigma, attend(*scenes.read(at, sigma, source)))
     exact = scenes.mixture.denoiser(scenes.prompt(source))(at, torch.full((count,), sigma, dtype=torch.float64))
     paper = CrossEdit(torch.eye(3).double(), torch.ones(3).bool(), torch.ones(3).double(), ((0.0, 0.6),) * 3)
@@ -147,7 +173,7 @@ def with_known_maps(count: int = 200, steps: int = 100) -> list[Check]:
         Check("largest error of the cross-attention", (by_attention - exact).abs().max().item(), 0, 1e-9),
         Check("steps with the source's maps at the paper's 0.6", open_steps, 60, 0),
     ]
-    edited = partial(prompt_to_prompt, scenes, maps, source, skip=12)
+    edited = partial(pack.edit, maps, source, skip=12 * steps // 100)
     of_place = {1.0: (1, 0.01), 0.0: (0.72, 0.1 + 1 / count**0.5)}  # expected, and within
     for cfg in (9.0, 15.0):
         for share in (1.0, 0.0):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -43,8 +45,8 @@ class ExactNoise(nn.Module):
         return ((noisy - self._mixture.predict(noisy, sigma, context[:, 0].double())) / level).to(x)
 
 
-def exact_model(mixture: Mixture) -> Any:
-    """The mixture as a MODEL of the host, on Stable Diffusion's schedule and without a latent space.
+def exact_model(channels: int, network: Callable[[Tensor], nn.Module]) -> Any:
+    """A network of the sigmas of 1000 timesteps as a MODEL, on Stable Diffusion's schedule and without a latent space.
 
     Raises:
         NeedsComfyUI: there is none.
@@ -57,7 +59,7 @@ def exact_model(mixture: Mixture) -> Any:
     import comfy.supported_models_base
 
     class Cells(comfy.latent_formats.LatentFormat):
-        latent_channels = mixture.means.shape[1]
+        latent_channels = channels
         spacial_downscale_ratio = 1
 
     class ExactMixture(comfy.supported_models_base.BASE):
@@ -68,7 +70,7 @@ def exact_model(mixture: Mixture) -> Any:
     config = ExactMixture({"disable_unet_model_creation": True})
     config.set_inference_dtype(torch.float32, None)
     model = comfy.model_base.BaseModel(config)
-    model.diffusion_model = ExactNoise(mixture, model.model_sampling.sigmas)
+    model.diffusion_model = network(model.model_sampling.sigmas)
     return comfy.model_patcher.ModelPatcher(
         model.eval(),
         load_device=comfy.model_management.get_torch_device(),
@@ -87,7 +89,8 @@ class ByNodes:
         self.abar, self._steps = abar, len(abar) - 1
         if not torch.equal(abar, levels.stable_diffusion(self._steps)):
             raise ValueError("a MODEL has Stable Diffusion's levels: use those of levels.stable_diffusion")
-        self._host, self._model = open_host(), exact_model(mixture)
+        self._host = open_host()
+        self._model = exact_model(mixture.means.shape[1], partial(ExactNoise, mixture))
         self._empty = _conditioning(mixture.empty_prompt)
 
     def invert(
@@ -100,7 +103,7 @@ class ByNodes:
         rows = 1 if method == "DDIM" else len(images)
         given = self._given(images, run) | {"variations": rows, "skip_steps": run.skip, **more}
         maps = self._host.run(NODES[method], positive=_conditioning(prompt), negative=self._empty, **given)
-        return maps if rows == 1 else maps.rows([row * (rows + 1) for row in range(rows)])
+        return maps if rows == 1 else own_noise(maps, rows)
 
     def generate(self, like: Tensor, prompt: Tensor, run: Run = PLAIN) -> NoiseMaps:
         """As `runs.Pack` has it."""
@@ -153,6 +156,11 @@ class ByNodes:
             "scheduler": "ddim_uniform",
             "seed": run.seed,
         }
+
+
+def own_noise(maps: NoiseMaps, images: int) -> NoiseMaps:
+    """Of as many variations as images, variation b of image b."""
+    return maps.rows([row * (images + 1) for row in range(images)])
 
 
 def _conditioning(prompt: Tensor) -> list[list[Any]]:

@@ -15,6 +15,7 @@ from . import attention, closed_forms, edits, flow, levels, manipulations, noise
 from .by_nodes import ByNodes
 from .oracles import Check, as_table
 from .runs import ByCore
+from .words_by_nodes import WordsByNodes
 
 Oracle = Callable[..., list[Check]]
 
@@ -85,35 +86,37 @@ def _axes(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 FEW = 24
-BY_BOTH: dict[str, Oracle] = {
-    "E1": partial(noise_space.in_the_plane, rows=FEW),
-    "E2": noise_space.of_a_perfect_predictor,
-    "E3, the papers' settings": partial(edits.at_the_papers_settings, draws=1, count=FEW),
-    "E3, without guidance": partial(edits.without_guidance, count=FEW),
-    "E3, two seeds": partial(edits.two_seeds, count=FEW),
-    "E4": partial(manipulations.shifted, count=FEW, by=(1, 2, 4)),
-    "E5": noise_space.latents_of_plain_pixels,
-    "E6, data N(m, s^2)": edits.reached,
-    "E6, mixture": partial(edits.structure_by_skip, count=FEW),
-    "E7": manipulations.painted,
-    "E8": partial(edits.way_back_of_ddim, count=FEW),
+BOTH = (ByCore, ByNodes)
+BY_BOTH: dict[str, tuple[Oracle, tuple[type, type]]] = {
+    "E1": (partial(noise_space.in_the_plane, rows=FEW), BOTH),
+    "E2": (noise_space.of_a_perfect_predictor, BOTH),
+    "E3, the papers' settings": (partial(edits.at_the_papers_settings, draws=1, count=FEW), BOTH),
+    "E3, without guidance": (partial(edits.without_guidance, count=FEW), BOTH),
+    "E3, two seeds": (partial(edits.two_seeds, count=FEW), BOTH),
+    "E4": (partial(manipulations.shifted, count=FEW, by=(1, 2, 4)), BOTH),
+    "E5": (noise_space.latents_of_plain_pixels, BOTH),
+    "E6, data N(m, s^2)": (edits.reached, BOTH),
+    "E6, mixture": (partial(edits.structure_by_skip, count=FEW), BOTH),
+    "E7": (manipulations.painted, BOTH),
+    "E8": (partial(edits.way_back_of_ddim, count=FEW), BOTH),
+    "E9": (partial(attention.with_known_maps, count=8, steps=50), (attention.WordsByCore, WordsByNodes)),
 }
-"""The oracles that ask a MODEL, with few rows."""
+"""The oracles that ask a MODEL, with few rows, and the pack by its core and by its nodes."""
 
 
-def apart(oracle: Oracle) -> tuple[int, float]:
+def apart(oracle: Oracle, by_core: type, by_nodes: type) -> tuple[int, float]:
     """How many numbers an oracle has by the nodes, and how far the farthest is from the core's.
 
     Raises:
         NeedsComfyUI: there is none.
     """
-    by_nodes, by_core = oracle(ByNodes), {check.what: check.value for check in oracle(ByCore)}
-    return len(by_nodes), max(abs(check.value - by_core[check.what]) for check in by_nodes)
+    found, expected = oracle(by_nodes), {check.what: check.value for check in oracle(by_core)}
+    return len(found), max(abs(check.value - expected[check.what]) for check in found)
 
 
 def nodes_and_core() -> Result:
     """The same numbers by the nodes, on a MODEL whose network is the exact predictor."""
-    rows = {name: apart(oracle) for name, oracle in BY_BOTH.items()}
+    rows = {name: apart(oracle, *packs) for name, (oracle, packs) in BY_BOTH.items()}
     return Result((Table("Nodes against core", ("numbers", "largest difference"), rows, (".0f", ".1e")),))
 
 

@@ -4,9 +4,10 @@ from functools import partial
 
 import pytest
 
-from tools.exact import edits, manipulations, noise_space
+from tools.exact import attention, edits, manipulations, noise_space
 from tools.exact.by_nodes import ByNodes
 from tools.exact.runs import ByCore
+from tools.exact.words_by_nodes import WordsByNodes
 
 FEW = 8
 ORACLES = {
@@ -34,3 +35,14 @@ def test_nodes_and_core_give_the_same_numbers(comfy, name):
 @pytest.mark.parametrize("name", ["sizes", "skips", "paint"])
 def test_what_is_no_mean_over_images_is_within_its_bound_by_the_nodes(comfy, name):
     assert not [check for check in ORACLES[name](ByNodes) if not check.holds]
+
+
+def test_prompt_to_prompt_by_the_nodes_keeps_the_places_of_known_maps(comfy):
+    """The same numbers as by the core, within their bounds."""
+    oracle = partial(attention.with_known_maps, count=FEW, steps=20)
+    by_core = {check.what: check.value for check in oracle()}
+    checks = oracle(WordsByNodes)
+    assert [check.what for check in checks] == list(by_core)
+    for check in checks:
+        assert check.value == pytest.approx(by_core[check.what], abs=2e-3), check.what
+    assert not [check for check in checks if not check.holds]
