@@ -292,10 +292,9 @@ class ImagesGuider(comfy.samplers.CFGGuider):
         if options.keys() & _OF_SUMS:  # else they would read an absent negative prompt where a scale is 1
             options = {**options, "disable_cfg1_optimization": True}
         if two is not None:
-            positive, *_ = two.positives
-            means = self._means_of_pairs(two, positive, base, conds, options, x, timestep)
-            options = summing(options, *means)
-            return hosts(conds[positive], conds[base], two.scale), everywhere
+            first, *_ = two.positives
+            options = summing(options, *self._means_of_pairs(two, first, base, conds, options, x, timestep))
+            return hosts(conds[first], conds[base], two.scale), everywhere
         of_base = hosts(conds[base], conds[base], 1.0)
         predictions = {base: of_base}
         for name, term in guidance.terms:
@@ -307,7 +306,7 @@ class ImagesGuider(comfy.samplers.CFGGuider):
     def _means_of_pairs(
         self,
         two: OfTwo,
-        positive: str,
+        first: str,
         base: str,
         conds: dict[str, Conds],
         options: dict[str, Any],
@@ -323,14 +322,15 @@ class ImagesGuider(comfy.samplers.CFGGuider):
                 return list(options[PREDICTIONS](args | {"model_options": options}))
             return list(comfy.samplers.calc_cond_batch(self.inner_model, prompts, x, timestep, options))
 
-        predictions = dict(zip((positive, base), pair(positive), strict=True))
+        predictions = dict(zip((first, base), pair(first), strict=True))
         for name in (two.positives.keys() | two.negatives.keys()) - predictions.keys():
             found, beside = pair(name)
             predictions[name] = predictions[base] + found - beside
-        first, second = (
-            sum(weight * predictions[name] for name, weight in side.items()) for side in (two.positives, two.negatives)
+        towards, away = (
+            torch.stack([weight * predictions[name] for name, weight in side.items()]).sum(dim=0)
+            for side in (two.positives, two.negatives)
         )
-        return torch.as_tensor(first), torch.as_tensor(second)
+        return towards, away
 
     def masks_of_run(self, names: Sequence[str], like: Tensor) -> list[Tensor]:
         """For each term (rows, 1, *S[1:]), a mean over the steps of the last run; 0 where it never acted.
