@@ -51,7 +51,8 @@ class SetupError(Exception):
 
 def test(python: Path, arguments: list[str]) -> int:
     """Lint, types, then the suite, whose closing line comes last."""
-    suite = ["pytest", "-n", str(PROCESSES), "--dist", "loadfile", *arguments]  # `-n 0` among them for one process
+    # `-n 0` among the arguments for one process; files in the order of tests/conftest.py
+    suite = ["pytest", "-n", str(PROCESSES), "--dist", "loadfile", "--no-loadscope-reorder", *arguments]
     checks = [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"], suite]
     return next((status for check in checks if (status := run(python, "-m", *check))), 0)
 

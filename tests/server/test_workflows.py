@@ -123,6 +123,7 @@ def test_graphs_for_outside_weights_run_on_files_of_that_layout(server, checkpoi
     assert before.shape == after.shape and (after == pixels(server, saved)).all()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("table")])
 def test_rows_of_the_papers_tables_run_whole(server, name):
     """At the steps of the paper, on the demo model in the place of Stable Diffusion."""

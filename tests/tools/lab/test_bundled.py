@@ -29,6 +29,7 @@ from tools.lab.sizes import Sizes
 from tools.lab.training.autoencoder import held_out
 from tools.lab.training.networks import WeightsConfig
 
+pytestmark = [pytest.mark.first, pytest.mark.once]
 SHA256 = {judge.WEIGHTS: "ee02adc061ddbf2d658e14adba7ca1b9e60d1b2dfd8a3bf005363871631fae1a"}
 SETTINGS = LabSettings(steps=20, skip=0.1)
 

@@ -71,6 +71,7 @@ def test_every_figure_of_the_core_can_be_made_without_comfyui(untrained, tmp_pat
         make_figures(untrained, tmp_path / "other", ["table2"], TINY)
 
 
+@pytest.mark.once
 def test_every_figure_of_the_nodes_can_be_made(comfy, untrained, tmp_path):
     made, _ = made_and_told(untrained, tmp_path, BY_NODES)
     assert made == list(BY_NODES)
