@@ -4,7 +4,6 @@ The others are in tests/tools/exact/test_mutants.py.
 """
 
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -12,15 +11,7 @@ from ddpm_core import anchor, guidance, manipulation, masks, statistics, traject
 from ddpm_core.null_text import _optimise, null_text
 from ddpm_core.schedule import NoiseSchedule, Step
 from ddpm_core.zero_shot import map_distance, zero_shot
-from support.mutants import mutate
-
-
-class Mutant(NamedTuple):
-    of: object
-    right: str
-    wrong: str
-    test: str
-
+from support.mutants import Mutant, mutate
 
 SECOND = "test_second_order.py::test_inversion_and_edit_are_those_of_ledits"
 FEW = "test_few_steps.py::test_an_edit_is_that_of_turbo_edit"
@@ -149,7 +140,7 @@ MUTANTS = {
 @pytest.mark.parametrize("name", MUTANTS)
 def test_its_own_test_notices(monkeypatch, name):
     mutant = MUTANTS[name]
-    mutate(monkeypatch, mutant.of, mutant.right, mutant.wrong)
+    mutate(monkeypatch, mutant)
     # in this process, for there the function is changed
     without = [part for plugin in ("cacheprovider", "xdist", "timeout") for part in ("-p", f"no:{plugin}")]
-    assert pytest.main([str(Path(__file__).parent / mutant.test), "-q", *without]) == pytest.ExitCode.TESTS_FAILED
+    assert pytest.main([str(Path(__file__).parent / mutant.seen_by), "-q", *without]) == pytest.ExitCode.TESTS_FAILED

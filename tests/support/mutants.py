@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import inspect
 import textwrap
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 
-def mutate(monkeypatch: pytest.MonkeyPatch, of: Any, right: str, wrong: str) -> None:
+class Mutant(NamedTuple):
+    of: Any
+    right: str
+    wrong: str
+    seen_by: Any
+
+
+def mutate(monkeypatch: pytest.MonkeyPatch, mutant: Mutant) -> None:
     """A function with one text of its source in place of another, until the end of the test."""
-    function = inspect.unwrap(of)
+    function = inspect.unwrap(mutant.of)
     source = textwrap.dedent(inspect.getsource(function))
-    assert right in source
+    assert mutant.right in source
     made: dict[str, Any] = {}
-    undecorated = source[source.index("def ") :].replace(right, wrong)
-    exec(compile("from __future__ import annotations\n" + undecorated, wrong, "exec"), function.__globals__, made)  # noqa: S102
+    undecorated = source[source.index("def ") :].replace(mutant.right, mutant.wrong)
+    code = compile("from __future__ import annotations\n" + undecorated, mutant.wrong, "exec")
+    exec(code, function.__globals__, made)  # noqa: S102
     monkeypatch.setattr(function, "__code__", made[function.__name__].__code__)

@@ -12,7 +12,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 from ..evaluation import EvaluationError, formats
-from ..evaluation.cases import PICTURE_ENDINGS, Case, DataSet, Picture
+from ..evaluation.cases import PICTURE_ENDINGS, Case, Picture
 from ..evaluation.decoder import FIRST_BYTES, kind_of
 from ..evaluation.tabular import csv_rows, parquet_rows
 from .results import is_record, results_among
@@ -20,7 +20,6 @@ from .store import Place, Store, below, open_file, path_in, store_at
 from .template import PROMPTS, PictureEdit, UsageError
 
 EXTRACTED = "pictures"  # folder, beside the results, of pictures taken out of a parquet file
-WITH_COLUMNS = ("table", "pie-bench-parquet")  # of the formats
 MOST_NAMES = 20  # in a list of names that is shown
 _BY_ENDING = mimetypes.MimeTypes()  # without the system's own, which differ
 Row = tuple[int, list[str]]  # number and cells
@@ -151,22 +150,6 @@ class PromptList:
             )
 
 
-def data_set_of(path: Path, format: str | None, columns: Mapping[str, str]) -> DataSet:
-    """A data set, by its format or None, and its own names for our columns.
-
-    Raises:
-        EvaluationError: it cannot be read, or has no columns and so no names of its own for them.
-    """
-    data = formats.read(path, format, columns)
-    if columns and data.format not in WITH_COLUMNS:
-        given = ",".join(f"{ours}={theirs}" for ours, theirs in columns.items())
-        raise EvaluationError(
-            f"--columns {given} is for the columns of CSV and parquet, but {path} is read as {data.format}, whose "
-            "names are fixed: call its fields by these and leave --columns out, or write it as a CSV"
-        )
-    return data
-
-
 def edits_of_data_set(
     path: Path,
     format: str | None,
@@ -186,7 +169,7 @@ def edits_of_data_set(
         UsageError: the data set cannot be read.
     """
     try:
-        data = data_set_of(path, format, columns)
+        data = formats.read(path, format, columns)
     except EvaluationError as error:
         raise UsageError(str(error)) from error
     with_masks = sum(case.mask is not None for case in data.cases)

@@ -33,8 +33,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from ..evaluation import EvaluationError
-from .edits import data_set_of
+from ..evaluation import EvaluationError, formats
 from .plan import add_format, columns_of
 from .template import PARAMETERS
 
@@ -79,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
         folders = _folders(options.edited)
         if not (folders or options.calibrate):
             raise EvaluationError("name edits with --edited NAME=FOLDER, or take --calibrate for the sources alone")
-        data = data_set_of(options.data, options.format, columns_of(options.columns))
+        data = formats.read(options.data, options.format, columns_of(options.columns))
         found = weights.load(options.weights, options.device)
         options.out.mkdir(parents=True, exist_ok=True)
         evaluation = Evaluation(

@@ -42,6 +42,9 @@ EDIT_TYPES = {
 _PLUS_PLUS = {"picture": "image", "source": "source_prompt", "target": "target_prompt", "words": "blended_words"}
 
 
+_WITH_COLUMNS = ("table", "pie-bench-parquet")  # of FORMATS
+
+
 def read(path: Path, format: str | None = None, columns: Mapping[str, str] | None = None) -> DataSet:
     """Read the cases of a file or a folder.
 
@@ -50,11 +53,17 @@ def read(path: Path, format: str | None = None, columns: Mapping[str, str] | Non
         columns: a table's own names for some of COLUMNS.
 
     Raises:
-        EvaluationError: the file is missing or of no known format.
+        EvaluationError: the file is missing or of no known format, or has no columns and so no names for them.
     """
     path = _file_in(path)
     try:
         format = format or _format_of(path)
+        if columns and format not in _WITH_COLUMNS:
+            given = ",".join(f"{ours}={theirs}" for ours, theirs in columns.items())
+            raise EvaluationError(
+                f"--columns {given} is for the columns of CSV and parquet, but {path} is read as {format}, whose names "
+                "are fixed: call its fields by these and leave --columns out, or write it as a CSV"
+            )
         cases = tuple(_READERS[format](path, dict(columns or {})))
     except EvaluationError:
         raise

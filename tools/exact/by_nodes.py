@@ -85,13 +85,20 @@ class ByNodes:
     from its variation b; B images cost B^2 rows.
     """
 
-    def __init__(self, mixture: Mixture, abar: Tensor):
+    def __init__(
+        self,
+        mixture: Mixture,
+        abar: Tensor,
+        network: Callable[[Tensor], nn.Module] | None = None,
+        empty: Tensor | None = None,
+    ):
+        """Args: network, of the sigmas of timesteps, and its empty prompt; None for those of the mixture."""
         self.abar, self._steps = abar, len(abar) - 1
         if not torch.equal(abar, levels.stable_diffusion(self._steps)):
             raise ValueError("a MODEL has Stable Diffusion's levels: use those of levels.stable_diffusion")
         self._host = open_host()
-        self._model = exact_model(mixture.means.shape[1], partial(ExactNoise, mixture))
-        self._empty = _conditioning(mixture.empty_prompt)
+        self._model = exact_model(mixture.means.shape[1], network or partial(ExactNoise, mixture))
+        self._empty = _conditioning(mixture.empty_prompt if empty is None else empty)
 
     def invert(
         self, method: Inversion, images: Tensor, prompt: Tensor, run: Run = PLAIN, native: NoiseMaps | None = None
@@ -103,7 +110,7 @@ class ByNodes:
         rows = 1 if method == "DDIM" else len(images)
         given = self._given(images, run) | {"variations": rows, "skip_steps": run.skip, **more}
         maps = self._host.run(NODES[method], positive=_conditioning(prompt), negative=self._empty, **given)
-        return maps if rows == 1 else own_noise(maps, rows)
+        return maps if rows == 1 else maps.rows([row * (rows + 1) for row in range(rows)])
 
     def generate(self, like: Tensor, prompt: Tensor, run: Run = PLAIN) -> NoiseMaps:
         """As `runs.Pack` has it."""
@@ -111,9 +118,9 @@ class ByNodes:
         node = "EditFriendlySampleWithNoiseMaps"
         return self._host.outputs(node, positive=_conditioning(prompt), negative=self._empty, **given)[1]
 
-    def sample(self, maps: NoiseMaps, prompt: Tensor, run: Run = PLAIN) -> Tensor:
-        """As `runs.Pack` has it."""
-        chosen = {"cfg": run.cfg, "skip_steps": run.skip} | _schedule(run)
+    def sample(self, maps: NoiseMaps, prompt: Tensor, run: Run = PLAIN, attention: Any = None) -> Tensor:
+        """As `runs.Pack` has it, with an edit of attention."""
+        chosen = {"cfg": run.cfg, "skip_steps": run.skip, "attention": attention} | _schedule(run)
         prompts = {"positive": _conditioning(prompt), "negative": self._empty}
         return self._host.run("FixedNoiseSampler", model=self._model, noise_maps=maps, **prompts, **chosen)["samples"]
 
@@ -158,14 +165,9 @@ class ByNodes:
         }
 
 
-def own_noise(maps: NoiseMaps, images: int) -> NoiseMaps:
-    """Of as many variations as images, variation b of image b."""
-    return maps.rows([row * (images + 1) for row in range(images)])
-
-
 def _conditioning(prompt: Tensor) -> list[list[Any]]:
-    """A CONDITIONING of a prompt (K,)."""
-    return [[prompt.float().view(1, 1, -1), {}]]
+    """A CONDITIONING of a prompt (K,), or of one with a vector for each token (L, K)."""
+    return [[prompt.float().reshape(1, -1, prompt.shape[-1]), {}]]
 
 
 def _schedule(run: Run) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -12,9 +13,9 @@ from torch.nn.functional import one_hot
 from ddpm_core.noise_maps import NoiseMaps
 
 from ..host import open_host
-from . import levels
 from .attention import CHANNELS, GROUNDS, OBJECTS, SIDES, Scenes, Words
-from .by_nodes import ExactNoise, exact_model, own_noise
+from .by_nodes import ByNodes, ExactNoise
+from .runs import Run
 
 VOCABULARY = [
     f"{name}{k}" for name, count in (("side", SIDES), ("object", OBJECTS), ("ground", GROUNDS)) for k in range(count)
@@ -81,57 +82,38 @@ class WordsClip:
 
     def encode_from_tokens_scheduled(self, tokens: dict[str, list[list[tuple[int, float, int]]]]) -> list[list[Any]]:
         """A CONDITIONING with a vector for each word."""
-        ids = torch.tensor([token for token, *_ in tokens["l"][0]])
-        return [[one_hot(ids, len(VOCABULARY)).float()[None], {}]]
+        return [[_vectors(VOCABULARY[token] for token, *_ in tokens["l"][0])[None], {}]]
 
 
 class WordsByNodes:
-    """As `attention.Pack` has it, by the nodes; `count` images cost the square of it in rows."""
+    """As `attention.Pack` has it, by the nodes."""
 
     def __init__(self, scenes: Scenes, abar: Tensor):
-        self._steps = len(abar) - 1
-        if not torch.equal(abar, levels.stable_diffusion(self._steps)):
-            raise ValueError("a MODEL has Stable Diffusion's levels: use those of levels.stable_diffusion")
         self._host, self._clip = open_host(), WordsClip()
-        self._given = {
-            "model": exact_model(CHANNELS, partial(ExactWords, scenes)),
-            "negative": [[torch.zeros(1, 3, len(VOCABULARY)), {}]],
-        }
+        empty = torch.zeros(3, len(VOCABULARY))
+        self._nodes = ByNodes(scenes.mixture, abar, partial(ExactWords, scenes), empty)
 
     def invert(self, images: Tensor, words: Words, cfg: float) -> NoiseMaps:
         """As `attention.Pack` has it."""
-        maps = self._host.run(
-            "EditFriendlyInvert",
-            positive=self._clip.encode_from_tokens_scheduled(self._clip.tokenize(_text(words))),
-            latent_image={"samples": images.float()},
-            steps=self._steps,
-            cfg=cfg,
-            scheduler="ddim_uniform",
-            seed=0,
-            variations=len(images),
-            skip_steps=0,
-            timesteps_per_call=1,
-            **self._given,
-        )
-        return own_noise(maps, len(images))
+        return self._nodes.invert("edit friendly", images, _vectors(words.names), Run(cfg=cfg))
 
     def edit(self, maps: NoiseMaps, source: Words, target: Words, share: float, cfg: float, skip: int) -> Tensor:
         """As `attention.Pack` has it."""
-        edit, _, of_target = self._host.outputs(
+        edit, *_ = self._host.outputs(
             "EditFriendlyPromptToPrompt",
             clip=self._clip,
-            source_text=_text(source),
-            target_text=_text(target),
+            source_text=" ".join(source.names),
+            target_text=" ".join(target.names),
             mode="replace",
             cross_steps=share,
             self_steps=0.0,
         )
-        run = {"positive": of_target, "attention": edit, "cfg": cfg, "skip_steps": skip}
-        return self._host.run("FixedNoiseSampler", noise_maps=maps, **run, **self._given)["samples"].double()
+        return self._nodes.sample(maps, _vectors(target.names), Run(cfg=cfg, skip=skip), edit).double()
 
 
-def _text(words: Words) -> str:
-    return " ".join(words.names)
+def _vectors(words: Iterable[str]) -> Tensor:
+    """(words, 8)."""
+    return one_hot(torch.tensor([VOCABULARY.index(word) for word in words]), len(VOCABULARY)).float()
 
 
 def _words(tokens: Tensor) -> Words:

@@ -1,7 +1,6 @@
 """Each formula of the core with a sign, a root, an index or a level changed: an oracle notices."""
 
 from functools import partial
-from typing import NamedTuple
 
 import pytest
 
@@ -10,7 +9,7 @@ import ddpm_core.attention.windows as windows
 from ddpm_core import editing, guidance, inversion, manipulation, sampling, statistics, trajectories
 from ddpm_core.noise_maps import NoiseMaps
 from ddpm_core.schedule import NoiseSchedule, Step
-from support.mutants import mutate
+from support.mutants import Mutant, mutate
 from tools.exact import attention, edits, manipulations, noise_space
 
 SIZES = partial(noise_space.of_a_perfect_predictor, names=["Stable Diffusion, 20 steps"])
@@ -22,13 +21,6 @@ SHIFTED = partial(manipulations.shifted, count=20, by=(2,))
 WORDS = partial(attention.with_known_maps, count=20, steps=20)
 FALLING = partial(edits.way_back_of_ddim, cfgs=(7.5,))
 WARM = partial(edits.way_back_of_ddim, cfgs=(1.0,))
-
-
-class Mutant(NamedTuple):
-    of: object
-    right: str
-    wrong: str
-    oracle: object
 
 
 MUTANTS = {
@@ -103,9 +95,9 @@ def test_nothing_is_noticed_of_the_core_as_it_is(oracle):
 @pytest.mark.parametrize("name", MUTANTS)
 def test_an_oracle_notices(monkeypatch, name):
     mutant = MUTANTS[name]
-    mutate(monkeypatch, mutant.of, mutant.right, mutant.wrong)
+    mutate(monkeypatch, mutant)
     try:
-        checks = mutant.oracle()
+        checks = mutant.seen_by()
     except (ValueError, ArithmeticError, IndexError):
         return
     assert [check for check in checks if not check.holds]
