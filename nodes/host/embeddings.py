@@ -11,8 +11,9 @@ from torch import Tensor
 from ...ddpm_core.null_text import UncondDenoiser
 from . import calls
 from .conds import Conds
-from .guiders import ImagesGuider, summing
+from .guiders import ImagesGuider
 from .levels import LevelsOfRun
+from .sums import summing
 from .values import Guider
 
 _CONTEXT = "c_crossattn"  # what the host calls the text's part of the model's conditioning

@@ -12,11 +12,12 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
-from ...ddpm_core.guidance import CFGSchedule, Guidance, OfTwo, cfg_scales, classifier_free, guided
+from ...ddpm_core.guidance import CFGSchedule, Guidance, cfg_scales, classifier_free, guided
 from . import calls
-from .conds import Conds, forget_features, is_plain, joined, of_row, weighted
+from .conds import Conds, forget_features, is_plain, joined, of_row
 from .levels import LevelsOfRun
 from .model import advise_on_guidance
+from .sums import Summing, of_two_in_a_call
 from .values import Conditioning, Guider, ModelPatcher, Sampler
 
 if TYPE_CHECKING:
@@ -29,15 +30,6 @@ Guide = Callable[[int], Sequence[Guidance]]
 def cfg_guide(cfg: float, schedule: CFGSchedule = "constant", end_cfg: float = 1.0) -> Guide:
     """Classifier-free guidance whose scale may change over the steps."""
     return lambda steps: classifier_free(cfg_scales(steps, schedule, cfg, end_cfg))
-
-
-PREDICTIONS = "sampler_calc_cond_batch_function"
-"""The host's option of a function in place of its call of both prompts."""
-
-
-def summing(options: dict[str, Any], positive: Tensor, negative: Tensor) -> dict[str, Any]:
-    """Options of a call of a guider in which the host's guidance has two predictions that were made before."""
-    return {**options, PREDICTIONS: lambda _: [positive, negative]}
 
 
 class GuidanceOfRun:
@@ -62,18 +54,6 @@ class GuidanceOfRun:
         if all(guidance is first for guidance in self.of_steps):
             return first  # without a look at the level, which waits for the device
         return self.of_steps[self.step(timestep)]
-
-
-_OF_SUMS = {"sampler_cfg_function", "sampler_pre_cfg_function", "sampler_post_cfg_function"}
-"""Options of a MODEL with code of other nodes that reads the predictions of both prompts."""
-
-
-def _in_two(guidance: Guidance, options: dict[str, Any]) -> OfTwo | None:
-    """Guidance of two predictions, as code of other nodes acts on; None where each term has calls of its own."""
-    two = guidance.of_two()
-    if two is not None and len(two.positives) + len(two.negatives) > 2 and calls.acts_in_blocks(options):
-        return None
-    return two
 
 
 class ImagesGuider(comfy.samplers.CFGGuider):
@@ -116,7 +96,10 @@ class ImagesGuider(comfy.samplers.CFGGuider):
             name
             for name, is_so in (
                 ("variation", self.images not in (None, rows)),
-                ("edit", any(_in_two(guidance, self.model_options) is None for guidance in self.guidance.of_steps)),
+                (
+                    "edit",
+                    any(of_two_in_a_call(guidance, self.model_options) is None for guidance in self.guidance.of_steps),
+                ),
             )
             if is_so
         ]
@@ -248,89 +231,12 @@ class ImagesGuider(comfy.samplers.CFGGuider):
         x: Tensor,
         timestep: Tensor,
     ) -> Tensor:
-        result, masks = self._summed(guidance, conds, options, seed, x, timestep)
+        call = Summing(self.inner_model, conds, options, seed, x, timestep)
+        result, masks = call.beside_others(guidance) if self._others else call.alone(guidance)
         step = self.guidance.step(timestep) if masks else 0
         for name, mask in masks.items():  # one a step, however often a patch calls
             self._masks.setdefault(name, {})[step] = mask.float().cpu()
         return result
-
-    def _summed(
-        self,
-        guidance: Guidance,
-        conds: dict[str, Conds],
-        options: dict[str, Any],
-        seed: int | None,
-        x: Tensor,
-        timestep: Tensor,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The guided prediction of some rows, and where its terms act.
-
-        Code of other nodes acts in the host's own guidance of two prompts, in their places. So it has all there is to
-        do where that is the guidance, and else that of each term away from what the term is added to. Code in blocks
-        (Normalized Attention Guidance) looks for one positive and one negative prompt in a call.
-        """
-
-        def hosts(positive: Conds, negative: Conds, scale: float) -> Tensor:
-            return comfy.samplers.sampling_function(
-                self.inner_model, x, timestep, negative, positive, scale, model_options=options, seed=seed
-            )
-
-        if guidance.terms and not self._others:
-            names = guidance.prompts
-            prompts = [conds[name] for name in names]
-            predictions = comfy.samplers.calc_cond_batch(self.inner_model, prompts, x, timestep, options)
-            return guidance.combined(dict(zip(names, predictions, strict=True)))
-        two, everywhere = guidance.of_two(), {name: torch.ones_like(x[:, :1]) for name, _ in guidance.terms}
-        if _in_two(guidance, options) is not None and two is not None:
-            positive, negative = (
-                weighted([(conds[name], weight) for name, weight in side.items()])
-                for side in (two.positives, two.negatives)
-            )
-            if positive is not None and negative is not None:
-                return hosts(positive, negative, two.scale), everywhere
-        target, base = guidance.positive, guidance.negative or guidance.positive
-        if options.keys() & _OF_SUMS:  # else they would read an absent negative prompt where a scale is 1
-            options = {**options, "disable_cfg1_optimization": True}
-        if two is not None:
-            first, *_ = two.positives
-            options = summing(options, *self._means_of_pairs(two, first, base, conds, options, x, timestep))
-            return hosts(conds[first], conds[base], two.scale), everywhere
-        of_base = hosts(conds[base], conds[base], 1.0)
-        predictions = {base: of_base}
-        for name, term in guidance.terms:
-            moved = hosts(conds[name], conds[base], term.scale) - of_base if term.scale else torch.zeros_like(of_base)
-            predictions[name] = of_base + moved / (term.scale or 1.0)
-        summed = of_base if base == target else hosts(conds[target], conds[base], guidance.scale)
-        return guidance.with_terms(summed, predictions)
-
-    def _means_of_pairs(
-        self,
-        two: OfTwo,
-        first: str,
-        base: str,
-        conds: dict[str, Conds],
-        options: dict[str, Any],
-        x: Tensor,
-        timestep: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """Both means of predictions, each prompt in a call with the base of its guidance."""
-
-        def pair(name: str) -> list[Tensor]:
-            prompts = [conds[name], conds[base]]
-            if PREDICTIONS in options:
-                args = {"conds": prompts, "input": x, "sigma": timestep, "model": self.inner_model}
-                return list(options[PREDICTIONS](args | {"model_options": options}))
-            return list(comfy.samplers.calc_cond_batch(self.inner_model, prompts, x, timestep, options))
-
-        predictions = dict(zip((first, base), pair(first), strict=True))
-        for name in (two.positives.keys() | two.negatives.keys()) - predictions.keys():
-            found, beside = pair(name)
-            predictions[name] = predictions[base] + found - beside
-        towards, away = (
-            torch.stack([weight * predictions[name] for name, weight in side.items()]).sum(dim=0)
-            for side in (two.positives, two.negatives)
-        )
-        return towards, away
 
     def masks_of_run(self, names: Sequence[str], like: Tensor) -> list[Tensor]:
         """For each term (rows, 1, *S[1:]), a mean over the steps of the last run; 0 where it never acted.

@@ -15,7 +15,8 @@ from ...ddpm_core.directions import common_length, repeated
 from ...ddpm_core.zero_shot import attend, map_distance
 from . import calls, conds
 from .blocks import Blocks, Key
-from .guiders import PREDICTIONS, ImagesGuider, summing
+from .guiders import ImagesGuider
+from .sums import PREDICTIONS, summing
 
 _Call = list[conds.Conds | None]
 """The prompts of one call of the host; the last is the one that runs."""
