@@ -30,7 +30,7 @@ from .sharing import (
     take_source,
 )
 from .windows import Window, check_window, is_open
-from .words import LocalBlend, WordMaps, attention_maps, blend_level, word_heat, word_maps
+from .words import LocalBlend, WordMaps, attention_maps, near_quarter, word_heat, word_maps
 
 __all__ = [
     "Alignment",
@@ -55,7 +55,6 @@ __all__ = [
     "attention_maps",
     "background_of",
     "between",
-    "blend_level",
     "check_window",
     "coarse",
     "common_subsequence",
@@ -65,6 +64,7 @@ __all__ = [
     "grid_of",
     "is_open",
     "joint_attention",
+    "near_quarter",
     "output_from_second",
     "second_output_block",
     "shared_by",

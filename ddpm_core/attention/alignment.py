@@ -28,6 +28,7 @@ class Prompt:
         texts: what each word reads, for messages.
         chunk: positions of one chunk (77 of CLIP).
         encoder: whose tokens they are, of a model with several that cut a text in ways of their own.
+        again: how many of the words are the same text's once more, as another encoder cuts it.
     """
 
     tokens: tuple[Hashable, ...]
@@ -35,6 +36,7 @@ class Prompt:
     texts: tuple[str, ...]
     chunk: int
     encoder: str = ""
+    again: int = 0
 
     def spelling(self, word: int) -> tuple[Hashable, ...]:
         """The tokens of a word."""
@@ -48,7 +50,24 @@ class Prompt:
     @property
     def text(self) -> str:
         """The prompt as its words, without weights."""
-        return " ".join(self.texts)
+        return " ".join(self.texts[: self.counts[0]])
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many words the text has, and how many as another encoder cuts it."""
+        return len(self.words) - self.again, self.again
+
+    def then(self, other: Prompt) -> Prompt:
+        """Both as one, of a model that reads a text as two encoders cut it, one behind the other."""
+        words = tuple(tuple(position + len(self.tokens) for position in word) for word in other.words)
+        return Prompt(
+            self.tokens + other.tokens,
+            self.words + words,
+            self.texts + other.texts,
+            self.chunk,
+            f"{self.encoder}+{other.encoder}",
+            len(words),
+        )
 
     def find(self, phrase: Prompt) -> list[int]:
         """The positions of the words of a phrase, wherever it stands in this prompt; empty where it does not."""
@@ -112,7 +131,7 @@ def align(source: Prompt, target: Prompt, mode: Mode = "auto", *, changed_words_
         ValueError: "replace" with different numbers of words.
     """
     if mode == "auto":
-        mode = "replace" if len(source.words) == len(target.words) else "refine"
+        mode = "replace" if source.counts == target.counts else "refine"
     matrix = torch.zeros(len(source.tokens), len(target.tokens), dtype=torch.float64)
     shared = torch.zeros(len(target.tokens), dtype=torch.bool)
     changed: list[int] = []
@@ -128,10 +147,11 @@ def align(source: Prompt, target: Prompt, mode: Mode = "auto", *, changed_words_
 def _replace(
     source: Prompt, target: Prompt, matrix: Tensor, shared: Tensor, changed: list[int], changed_words_share: bool
 ) -> None:
-    if len(source.words) != len(target.words):
+    if source.counts != target.counts:
+        numbers = [" and ".join(str(count) for count in prompt.counts if count) or "0" for prompt in (source, target)]
         raise ValueError(
-            f"replace needs prompts of as many words: the source has {len(source.words)} ({source.text}), the target "
-            f"{len(target.words)} ({target.text}); use refine, or write them word by word alike"
+            f"replace needs prompts of as many words: the source has {numbers[0]} ({source.text}), the target "
+            f"{numbers[1]} ({target.text}); use refine, or write them word by word alike"
         )
     for k, (froms, tos) in enumerate(zip(source.words, target.words, strict=True)):
         same = source.spelling(k) == target.spelling(k)

@@ -47,8 +47,11 @@ class CrossEdit:
         """Whether any token's window is open."""
         return any(is_open(window, step, steps) for window in set(self.windows))
 
-    def padded(self, length: int) -> CrossEdit:
+    def padded(self, length: int, *, before: bool = False) -> CrossEdit:
         """The same for contexts that were padded to a length, whose padding is put onto padding.
+
+        Args:
+            before: whether the padding stands before the prompts, not behind them.
 
         Raises:
             ValueError: a length below that of a prompt.
@@ -59,6 +62,8 @@ class CrossEdit:
                 f"the model reads {length} tokens, the prompts of the attention edit have {l_s} and {l_t}: connect the "
                 "conditionings that Prompt-to-Prompt gives"
             )
+        if before:
+            return self._reversed().padded(length)._reversed()
         more = length - l_t
         matrix, shared = functional.pad(self.matrix, (0, more, 0, length - l_s)), functional.pad(self.shared, (0, more))
         if l_s < length:
@@ -67,6 +72,10 @@ class CrossEdit:
             shared[l_t:] = True
         gain = functional.pad(self.gain, (0, more), value=1.0)
         return CrossEdit(matrix, shared, gain, self.windows + self.windows[-1:] * more)
+
+    def _reversed(self) -> CrossEdit:
+        """The same of contexts from behind."""
+        return CrossEdit(self.matrix.flip(0, 1), self.shared.flip(0), self.gain.flip(0), self.windows[::-1])
 
     def at(self, step: int, steps: int, length: int) -> CrossWeights:
         """What to do at a step, for contexts that were repeated to a common length.
@@ -132,19 +141,23 @@ def cross_attention(
     return out
 
 
-def joint_attention(out: Tensor, plain: Plain, v: Tensor, halves: Halves, weights: CrossWeights) -> Tensor:
+def joint_attention(
+    out: Tensor, plain: Plain, v: Tensor, halves: Halves, weights: CrossWeights, picture: slice | None = None
+) -> Tensor:
     """(R, N, D) an attention of text and picture in which the picture's places read the text as edited.
 
     Args:
         out: (R, N, D) the attention as it is.
         v: (R, ..., N, D), the text's tokens first.
         weights: of the text's L tokens, beside v.
+        picture: the picture's places among N; None for all behind the text.
     """
     text = len(weights.own)
+    picture = picture or slice(text, None)
     edited = out.clone()
     for source, target in halves:
         own, taken = v[target].clone(), torch.zeros_like(v[target])
         own[..., :text, :] *= weights.own[:, None]
         taken[..., :text, :] = weights.mix @ v[target][..., :text, :]
-        edited[target, text:] = (plain(target, own) + plain(source, taken))[:, text:]
+        edited[target, picture] = (plain(target, own) + plain(source, taken))[:, picture]
     return edited

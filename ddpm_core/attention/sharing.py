@@ -95,7 +95,7 @@ class Share:
         where: at which transformers.
         window: when.
         all_prompts: in the rows of every prompt, or in those of the positive one alone.
-        edited: (B or 1, H, W), above 0.5 where the target keeps its own (arXiv 2502.17363); None for nowhere.
+        edited: (N, H, W) of pixels, above 0.5 where the target keeps its own (arXiv 2502.17363); None for nowhere.
     """
 
     takes: frozenset[Literal["queries", "keys", "values"]]
@@ -166,14 +166,14 @@ def take_source(part: Tensor, halves: Halves, tokens: slice = slice(None), backg
 
 
 def grid_of(tokens: int, shape: Sequence[int]) -> tuple[int, int, int]:
-    """(frames, h, w) in which a network lays the tokens of a latent (R, C, [T,] H, W), by patches of one size.
+    """(frames, h, w) in which a network lays the tokens of a latent (R, C, [[T,] H,] W), by patches of one size.
 
     Raises:
         ValueError: a number of tokens that no patch gives.
     """
-    *frames, height, width = shape[2:]
+    frames, height, width = (1, 1, *shape[2:])[-3:]
     for patch in range(1, max(height, width) + 1):
-        grid = (math.prod(frames), math.ceil(height / patch), math.ceil(width / patch))
+        grid = (frames, math.ceil(height / patch), math.ceil(width / patch))
         if math.prod(grid) == tokens:
             return grid
     raise ValueError(
@@ -182,12 +182,27 @@ def grid_of(tokens: int, shape: Sequence[int]) -> tuple[int, int, int]:
     )
 
 
+def patch_of(size: Sequence[int], grid: Sequence[int]) -> int | None:
+    """The side of a token in cells of a latent (H, W), the last tokens of a grid (h, w) going beyond its end or not.
+
+    None for a grid that no network's patch, a power of 2, makes of it.
+    """
+    patches = (2**k for k in range(max(size).bit_length() + 1))
+    return next((p for p in patches if [math.ceil(side / p) for side in size] == list(grid)), None)
+
+
 def background_of(edited: Tensor, grid: Sequence[int]) -> Tensor:
-    """(B, n) bool, the tokens of a grid (frames, h, w) in which nothing is to be edited.
+    """(B, n) bool, the tokens of a grid (frames, h, w) that hold no cell which is to be edited.
+
+    What a network has put beyond the latent's end, its other end or zeros, is cut off again, and no cell of it.
 
     Args:
-        edited: (B, H, W), above 0.5 where something is.
+        edited: (B, frames or 1, H, W), above 0 where a cell of the latent is.
     """
     frames, *size = grid
-    touched = functional.adaptive_max_pool2d(edited[:, None].float(), tuple(size)) > 0.5
-    return ~touched.flatten(1).repeat(1, frames)
+    cells, patch = edited.float(), patch_of(edited.shape[-2:], size)
+    if patch is None:  # as of a layer that another node has stretched
+        touched = functional.adaptive_max_pool2d(cells, size)
+    else:
+        touched = functional.max_pool2d(cells, patch, ceil_mode=True)
+    return (touched <= 0).expand(-1, frames, -1, -1).flatten(1)

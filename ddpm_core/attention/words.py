@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .sharing import Place
+from .sharing import Place, patch_of
 
 
 def attention_maps(q: Tensor, k: Tensor, heads: int, bias: Tensor | None = None) -> Tensor:
@@ -71,6 +71,7 @@ class WordMaps:
         rows: Sequence[slice],
         *,
         padded: bool = False,
+        before: bool = False,
         beside: int = 0,
         bias: Tensor | None = None,
     ) -> None:
@@ -81,6 +82,7 @@ class WordMaps:
             size: h and w.
             rows: as many as there are sets of words, of one length R.
             padded: whether the contexts were padded, not repeated.
+            before: whether the padding stands before the prompts.
             beside: keys that are no text, the last ones.
             bias: (R', 1, 1, M), or for all rows one.
 
@@ -95,7 +97,8 @@ class WordMaps:
             )
         times = [1 if padded else text // len(tokens) for tokens in self._tokens]
         every = [tokens.repeat(n) for n, tokens in zip(times, self._tokens, strict=True)]
-        every = [functional.pad(tokens, (0, k.shape[1] - len(tokens))) for tokens in every]
+        leading = [text - len(tokens) if before else 0 for tokens in every]
+        every = [functional.pad(t, (n, k.shape[1] - n - len(t))) for n, t in zip(leading, every, strict=True)]
         maps = torch.stack(
             [
                 word_maps(q[part], k[part], tokens, heads, bias if bias is None or len(bias) == 1 else bias[part])
@@ -153,9 +156,14 @@ class LocalBlend:
         return found.view(len(found), *[1] * (len(shape) - 3), *shape[-2:])
 
 
-def blend_level(places: Sequence[Place]) -> int:
-    """The level whose maps a local blend looks at: that of the side nearest to a quarter of the latent's."""
-    return min({place.level for place in places if place.part != "middle"}, key=lambda level: abs(level - 2))
+def near_quarter(places: Sequence[Place]) -> set[Place]:
+    """The places whose maps show where words are: those with a side nearest to a quarter of the latent's.
+
+    The middle counts only where there is nothing else.
+    """
+    chosen = {place for place in places if place.part != "middle"} or set(places)
+    level = min((place.level for place in chosen), key=lambda level: abs(level - 2), default=None)
+    return {place for place in chosen if place.level == level}
 
 
 def word_heat(maps: Tensor, size: Sequence[int]) -> Tensor:
@@ -166,7 +174,9 @@ def word_heat(maps: Tensor, size: Sequence[int]) -> Tensor:
     """
     kernel = 1 + 2 * int(min(maps.shape[-2:]) / 16)
     maps = functional.max_pool2d(maps[:, None], kernel, stride=1, padding=kernel // 2)
-    maps = _resized(maps, size)[:, 0]
+    patch = patch_of(size, maps.shape[-2:]) or 0  # the last tokens may go beyond the latent's end
+    whole = [max(side, patch * n) for side, n in zip(size, maps.shape[-2:], strict=True)]
+    maps = _resized(maps, whole)[:, 0, : size[0], : size[1]]
     low, high = maps.amin(dim=(-2, -1), keepdim=True), maps.amax(dim=(-2, -1), keepdim=True)
     return (maps - low) / (high - low).clamp(min=torch.finfo(maps.dtype).tiny)
 

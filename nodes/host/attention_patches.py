@@ -18,13 +18,18 @@ import torch
 from torch import Tensor
 
 from ...ddpm_core import attention
-from ...ddpm_core.attention import AttentionControl, CrossWeights, Halves, Place, Share, WordMaps
+from ...ddpm_core.attention import AttentionControl, CrossWeights, Halves, Share, WordMaps
 from .blocks import Blocks, Key, key_of
+from .latents import mask_rows
 from .transformers import Attention, Edit, OneCall, Site
 
 ModelOptions = dict[str, Any]
-Weights = Callable[[int, torch.device, torch.dtype], CrossWeights]
-"""Those of an edit at one step, by the number of tokens of text, beside values of a device and dtype."""
+Weights = Callable[[int, bool, torch.device, torch.dtype], CrossWeights]
+"""Those of an edit at one step, by the number of tokens of text and whether padding stands before them, beside values
+of a device and dtype.
+"""
+Background = Callable[[Share, tuple[int, ...], tuple[int, int, int]], Tensor]
+"""(B, n) bool, the tokens of a grid (frames, h, w) that a share's mask leaves as they are, in latents (B, *S)."""
 
 
 class Patches:
@@ -34,14 +39,16 @@ class Patches:
         edit: what to do.
         blocks: of the model.
         steps: of the full schedule.
+        cell: of the latent space, in which masks are.
     """
 
-    def __init__(self, edit: AttentionControl, blocks: Blocks, steps: int):
+    def __init__(self, edit: AttentionControl, blocks: Blocks, steps: int, cell: int | None = None):
         self.edit = edit
         self.steps = steps
         self._blocks = blocks
         self._reached: set[Site] = set()
-        self._blend_level = attention.blend_level(blocks.places)
+        self._looked_at = attention.near_quarter(blocks.places)
+        self._background: Background = cache(partial(_background, cell))
 
     def into(self, model_options: ModelOptions, step: int, positive: int, see: WordMaps | None = None) -> ModelOptions:
         """A copy of the options of a call with this edit in it.
@@ -54,7 +61,7 @@ class Patches:
         transformer_options = options.setdefault("transformer_options", {})
         shares = [(share, share.where(self._blocks.places)) for share in self.edit.shares_at(step, self.steps)]
         weights = self._weights(step)
-        seen = {place for place in self._blocks.places if see is not None and self._is_looked_at(place)}
+        seen = self._looked_at if see is not None else set()
         if self._blocks.sites:
             edits: dict[Site, Edit] = {}
             for site in self._blocks.sites:
@@ -62,14 +69,14 @@ class Patches:
                 cross = weights if site.reads != "itself" else None
                 look = see if site.place in seen and site.reads != "itself" else None
                 if here or cross or look:
-                    edits[site] = partial(_attend, site, here, cross, look, positive)
+                    edits[site] = partial(_attend, here, self._background, cross, look, positive)
             OneCall(edits, self._reached).into(transformer_options)
             return options
         if shares:
             at = [(share, {key_of(place) for place in places}) for share, places in shares]
             patches = transformer_options.setdefault("patches", {})
             # behind those of the MODEL, whose changes of queries, keys and values both halves then share
-            patches["attn1_patch"] = [*patches.get("attn1_patch", []), partial(_share, at, positive)]
+            patches["attn1_patch"] = [*patches.get("attn1_patch", []), partial(_share, at, self._background, positive)]
         if weights is not None or see is not None:
             replace = dict(transformer_options.get("patches_replace", {}))
             there = replace.get("attn2", {})
@@ -89,17 +96,14 @@ class Patches:
             )
         return options
 
-    def _is_looked_at(self, place: Place) -> bool:
-        return place.part != "middle" and place.level == self._blend_level
-
     def _weights(self, step: int) -> Weights | None:
         edit = self.edit.cross_at(step, self.steps)
         if edit is None:
             return None
 
         @cache
-        def weights(length: int, device: torch.device, dtype: torch.dtype) -> CrossWeights:
-            fitting = edit.padded(length) if self._blocks.sites else edit
+        def weights(length: int, before: bool, device: torch.device, dtype: torch.dtype) -> CrossWeights:
+            fitting = edit.padded(length, before=before) if self._blocks.sites else edit
             return fitting.at(step, self.steps, length).to(torch.empty(0, device=device, dtype=dtype))
 
         return weights
@@ -131,32 +135,40 @@ def _taken(
     parts: tuple[Tensor, Tensor, Tensor],
     extra_options: dict[str, Any],
     positive: int,
-    grid: Callable[[], Sequence[int]],
+    background: Callable[[Share], Tensor],
     tokens: slice = slice(None),
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values with those of the source in the target's rows.
 
     Args:
-        grid: (frames, h, w) of the picture's tokens.
+        background: of a share with a mask.
     """
     named = dict(zip(("queries", "keys", "values"), parts, strict=True))
     for share in shares:
-        background = None if share.edited is None else attention.background_of(share.edited, grid())
+        taken = None if share.edited is None else background(share)
         for name in share.takes:
             part = named[name]  # of other rows than the others, where another node lays out tiles as rows
             halves = halves_of(len(part), extra_options, None if share.all_prompts else positive)
-            pictures = {source.stop - source.start for source, _ in halves}
-            if background is not None and any(count % len(background) for count in pictures):
-                raise ValueError(
-                    f"the mask has {len(background)} pictures, and there are {pictures.pop()} that are edited: connect "
-                    "one mask for all, or one for each"
-                )
-            named[name] = attention.take_source(part, halves, tokens, background)
+            named[name] = attention.take_source(part, halves, tokens, taken)
     return named["queries"], named["keys"], named["values"]
+
+
+def _background(cell: int | None, share: Share, shape: tuple[int, ...], grid: tuple[int, int, int]) -> Tensor:
+    assert share.edited is not None
+    # a cell's mean is above 0 where any pixel of it is edited
+    cells = mask_rows(torch.Size(shape), cell, (share.edited > 0.5).float())
+    return attention.background_of(cells.reshape(-1, *(1, 1, *shape[2:])[-3:]), grid)
+
+
+def _edited(shape: Sequence[int], extra_options: dict[str, Any]) -> tuple[int, ...]:
+    """(B, *S) of the latents of the target alone, of those that a call is given."""
+    rows, *axes = shape
+    return rows // (2 * len(extra_options["cond_or_uncond"])), *axes
 
 
 def _share(
     at: Sequence[tuple[Share, set[Key]]],
+    background: Background,
     positive: int,
     n: Tensor,
     context: Tensor,
@@ -174,7 +186,13 @@ def _share(
             "by Tome Patch Model), so those of source and target no longer match: remove it, or leave the "
             "self-attention alone (self_steps 0)"
         )
-    return _taken(shares, (n, context, value), extra_options, positive, lambda: (1, *size))
+    if len(n) != rows and any(share.edited is not None for share in shares):
+        raise ValueError(
+            "another node lays out parts of each picture as rows of their own, as HyperTile does, among which a mask "
+            "has no place: remove it, or do without the mask of Share Self-Attention"
+        )
+    shape = _edited(extra_options["original_shape"], extra_options)
+    return _taken(shares, (n, context, value), extra_options, positive, lambda s: background(s, shape, (1, *size)))
 
 
 def _cross(
@@ -199,13 +217,13 @@ def _cross(
 
     if weights is None or not halves:
         return there(v)
-    of_step = weights(k.shape[1], v.device, v.dtype)
+    of_step = weights(k.shape[1], False, v.device, v.dtype)
     return attention.cross_attention(there, lambda rows, v: plain(q[rows], k[rows], v), v, halves, of_step)
 
 
 def _attend(
-    site: Site,
     shares: Sequence[Share],
+    background: Background,
     weights: Weights | None,
     see: WordMaps | None,
     positive: int,
@@ -213,23 +231,34 @@ def _attend(
 ) -> Tensor:
     """An attention of a transformer, edited."""
     if shares:
-        taken = _taken(shares, (here.q, here.k, here.v), here.options, positive, lambda: here.grid, here.picture)
+        shape = _edited(here.call.shape, here.options)
+        parts = here.q, here.k, here.v
+        taken = _taken(shares, parts, here.options, positive, lambda s: background(s, shape, here.grid), here.picture)
         here = here.with_parts(*taken)
     halves = halves_of(len(here.q), here.options, positive)
-    joint = site.reads == "both"
+    if here.reads == "itself" or not (see or (weights and halves)):
+        return here()
+    joint = here.reads == "both"
+    text = here.tokens.text if joint else here.k.shape[-2]
+    if not text:
+        raise ValueError(
+            "words have no place of their own in this model, which reads reference pictures between parts of a prompt, "
+            "or a prompt by several encoders: use Share Self-Attention, or do without the reference pictures"
+        )
+    before = here.call.pads_before or here.tokens.own > 0
     if see is not None:
         frames, *size = here.grid
         if frames > 1:
             raise ValueError(f"the places of words are found in pictures, and this latent has {frames} frames")
         q, k = here.flat
-        beside = k.shape[1] - here.text if joint else 0
+        looked_at, beside = q[:, here.picture], k.shape[1] - text
         for rows in halves if see.sets > 1 else [(slice(None),)]:
-            see.see(q[:, here.picture], k, here.heads, size, rows, padded=True, beside=beside, bias=here.bias)
+            see.see(looked_at, k, here.heads, size, rows, padded=True, before=before, beside=beside, bias=here.bias)
     if weights is None or not halves:
         return here()
-    of_step = weights(here.text if joint else here.k.shape[-2], here.v.device, here.v.dtype)
+    of_step = weights(text, before, here.v.device, here.v.dtype)
     if joint:
-        return attention.joint_attention(here(), here.of_rows, here.v, halves, of_step)
+        return attention.joint_attention(here(), here.of_rows, here.v, halves, of_step, here.picture)
     return attention.cross_attention(here, here.of_rows, here.v, halves, of_step)
 
 

@@ -24,7 +24,9 @@ from .attention_patches import ModelOptions, Patches
 from .blocks import Blocks
 from .conds import Conds
 from .levels import LevelsOfRun
+from .model import latent_space
 from .models import ModelsByLevel
+from .transformers import padding
 from .values import Conditioning, Guider, ModelPatcher
 
 
@@ -94,9 +96,20 @@ class EditedRun:
                 "more): use another method, as values only, or other blocks"
             )
         self.lengths: conds.Lengths = blocks.lengths
-        self._patches = Patches(edit, blocks, steps)
+        self._network = guider.inner_model.diffusion_model
+        self._patches = Patches(edit, blocks, steps, latent_space(guider.model_patcher).cell)
         self._levels = LevelsOfRun(sigmas)
         self._maps = None if edit.blend is None else WordMaps(edit.blend.source, edit.blend.target)
+
+    def joining(self, model_options: ModelOptions) -> ModelOptions:
+        """Those of calls in which texts of two lengths share rows."""
+        if not isinstance(self.lengths, int):
+            return model_options
+        options = comfy.model_patcher.create_model_options_clone(model_options)
+        comfy.patcher_extension.add_wrapper(
+            comfy.patcher_extension.WrappersMP.APPLY_MODEL, padding(self._network), options, is_model_options=True
+        )
+        return options
 
     def _is_open(self, step: int) -> bool:
         return self._patches.edit.is_open(step, self._patches.steps)
@@ -153,7 +166,7 @@ class SharedRun(EditedRun):
         comfy.patcher_extension.add_wrapper(
             comfy.patcher_extension.WrappersMP.CALC_COND_BATCH, self._call, options, is_model_options=True
         )
-        self.extra_args = {**extra_args, "model_options": options}
+        self.extra_args = {**extra_args, "model_options": self.joining(options)}
 
     def mask_after(self, step: int, x: Tensor) -> Tensor | None:
         """The same.
@@ -193,7 +206,7 @@ class SharedRun(EditedRun):
         target = prompts[positive] or []
         entry = conds.joined(self._source, target, len(x), self.lengths, allowed=conds.CONTROL)
         if entry is None:
-            raise ValueError(why_not_joined(self._source, target))
+            raise ValueError(why_not_joined(self._source, target, self.lengths))
         entry = [{**entry[0], "uuid": self._uuid}]  # by which step caches know a prompt's rows
         if self._others:
             self._check(executor, model, entry, target, both, timestep, model_options)
@@ -315,11 +328,12 @@ def _share_state(a: Callable[..., Any], b: Callable[..., Any]) -> bool:
     return bool(cells[0] & cells[1]) or (owners[0] is not None and owners[0] is owners[1])
 
 
-def why_not_joined(source: Conds, target: Conds) -> str:
+def why_not_joined(source: Conds, target: Conds, lengths: conds.Lengths) -> str:
     """Why two prompts cannot ride in one call."""
     return (
         conds.why_not_plain("source", source, "an attention edit")
         or conds.why_not_plain("target", target, "an attention edit", conds.CONTROL)
+        or conds.of_two_lengths(source, target, lengths)
         or "source and target prompt cannot share a call of the model: their conditionings are of different kinds or "
         "lengths; make both by the same nodes, as with Prompt-to-Prompt, with the same reference pictures or none"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from inspect import signature
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
 
 from ...ddpm_core.attention import Part, Place
 from .conds import Lengths
-from .transformers import Site, places_of, sites_of
+from .transformers import Site, lengths_of, places_of, sites_of
 
 Key = tuple[str, int, int]
 """Part, block and transformer, as the host names where it is."""
@@ -54,15 +53,8 @@ class Blocks:
     """The end of the residual branch of the block that a transformer stands in, by part and number; in a UNet."""
     sites: tuple[Site, ...] = ()
     """Their attentions; in a network that is a transformer."""
-    takes_masks: bool = False
-    """Whether it is told which tokens of a text are padding."""
-
-    @property
-    def lengths(self) -> Lengths:
-        """How texts of two lengths share a call of the network."""
-        if not any(site.reads == "both" for site in self.sites):
-            return "repeated"
-        return "masked" if self.takes_masks else "equal"
+    lengths: Lengths = "repeated"
+    """How texts of two lengths share a call of the network."""
 
     @classmethod
     def of(cls, network: torch.nn.Module, model_options: dict[str, Any]) -> Blocks:
@@ -77,7 +69,7 @@ class Blocks:
         if is_unet(network) or _is_compiled(network, model_options):
             return cls.of_unet(network, model_options)
         if sites := sites_of(network):
-            return cls(places_of(sites), {}, sites, "attention_mask" in signature(network.forward).parameters)
+            return cls(places_of(sites), {}, sites, lengths_of(network, sites))
         raise ValueError(
             f"the attention of this model's network ({type(network).__name__}) is not within reach of ComfyUI's hooks, "
             "so attention edits and Mask from Words do not work with it. What works here: the edit without them, a "

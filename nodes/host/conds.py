@@ -48,10 +48,34 @@ def why_not_plain(which: str, prompt: Conds, what: str, allowed: Collection[str]
     return None
 
 
-Lengths = Literal["equal", "repeated", "masked"]
+Lengths = Literal["equal", "repeated", "masked"] | int
 """How texts of two lengths share a call: not at all; repeated, as the host does it, which changes nothing for a network
-that reads text by cross-attention alone; or padded under a mask, which changes nothing for one that takes a mask.
+that reads text by cross-attention alone; padded under a mask, which changes nothing for one that takes a mask; or where
+a network pads both to the same multiple of so many tokens.
 """
+OWN_TOKENS = "own_tokens"
+"""(R, 1) of a text that was made longer, how many tokens are its own: told to `transformers.padding`."""
+
+
+def of_two_lengths(source: Conds, target: Conds, lengths: Lengths) -> str | None:
+    """Why the lengths of two texts cannot share a call, and what to do; None where they can."""
+    texts = [entry["model_conds"].get("c_crossattn") for prompt in (source, target) for entry in prompt[:1]]
+    tokens = [text.cond.shape[1] for text in texts if text is not None]
+    multiple = lengths if isinstance(lengths, int) else 1
+    if lengths in ("repeated", "masked") or len({-(-count // multiple) for count in tokens}) < 2:
+        return None
+    reads, help_there = f"pads them to multiples of {multiple}", ""
+    if multiple == 1:
+        reads = "has one length of text in a call"
+        help_there = (
+            f", or with a T5 (Flux, Chroma) put T5 Tokenizer Options with a min_length of {max(tokens)} or more behind "
+            "the CLIP of both and invert again"
+        )
+    return (
+        "source and target prompt cannot share a call of the model: their conditionings are of different kinds or "
+        f"lengths ({tokens[0]} and {tokens[1]} tokens, and this model {reads}): add words to the shorter until they "
+        f"come to the same{help_there}"
+    )
 
 
 def joined(a: Conds, b: Conds, rows: int, lengths: Lengths, allowed: Collection[str] = ()) -> Conds | None:
@@ -66,6 +90,8 @@ def joined(a: Conds, b: Conds, rows: int, lengths: Lengths, allowed: Collection[
     parts: Sequence[dict[str, Any]] = [a[0]["model_conds"], b[0]["model_conds"]]
     if lengths == "masked":
         parts = _masked(parts)
+    if isinstance(lengths, int):
+        parts = _made_as_long(parts, lengths)
     if set(parts[0]) != set(parts[1]):
         return None
     both = {}
@@ -98,6 +124,25 @@ def _masked(prompts: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
         }
         padded.append({**prompt, **{name: comfy.conds.CONDRegular(part) for name, part in of_text.items()}})
     return padded
+
+
+def _made_as_long(prompts: Sequence[dict[str, Any]], multiple: int) -> Sequence[dict[str, Any]]:
+    """Texts of one length, each told its own; as they are, where a network pads them to others or reads them apart."""
+    lengths = [prompt["c_crossattn"].cond.shape[1] for prompt in prompts]
+    padded = {-(-length // multiple) for length in lengths}
+    if len(set(lengths)) == 1 or len(padded) > 1 or any("ref_latents" in prompt for prompt in prompts):
+        return prompts
+    more: list[dict[str, Any]] = [
+        {
+            "c_crossattn": comfy.conds.CONDRegular(
+                functional.pad(prompt["c_crossattn"].cond, (0, 0, 0, max(lengths) - length))
+            ),
+            OWN_TOKENS: comfy.conds.CONDRegular(torch.tensor([[length]])),
+            "num_tokens": comfy.conds.CONDConstant(max(lengths)),
+        }
+        for prompt, length in zip(prompts, lengths, strict=True)
+    ]
+    return [{**prompt, **part} for prompt, part in zip(prompts, more, strict=True)]
 
 
 def weighted(parts: Collection[tuple[Conds, float]]) -> Conds | None:

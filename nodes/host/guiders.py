@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...ddpm_core.guidance import CFGSchedule, Guidance, cfg_scales, classifier_free, guided
 from . import calls
-from .conds import Conds, forget_features, is_plain, joined, of_row
+from .conds import Conds, forget_features, is_plain, joined, of_row, of_two_lengths
 from .levels import LevelsOfRun
 from .model import advise_on_guidance
 from .sums import Summing, of_two_in_a_call
@@ -332,6 +332,10 @@ class PairGuider(ImagesGuider):
         why = alone = None
         if None in self._joined_prompts(len(x) // 2):
             why = "areas, ControlNets or hooks"
+            if self.attention is not None:
+                prompts = self._source["positive"], self.conds["positive"]
+                if of_lengths := of_two_lengths(*prompts, self.attention.lengths):
+                    raise ValueError(of_lengths)
         elif not calls.reads_text_by_cross_attention_alone(network):
             alone = self._apart(pair, x, timestep, options, seed)
             try:
@@ -358,6 +362,8 @@ class PairGuider(ImagesGuider):
         scales = [guidance.scale for guidance in pair]
         if scales == [1, 1]:
             uncond = None
+        if self.attention is not None:
+            options = self.attention.joining(options)
         # in the host's own order, by which patches of attention tell the two
         first, second = comfy.samplers.calc_cond_batch(self.inner_model, [cond, uncond], x, timestep, options)
         if uncond is None:

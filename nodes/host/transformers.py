@@ -2,22 +2,27 @@
 
 Modules say for one call of the network which attention is about to run; the host's override of the attention then has
 its queries, keys and values, after norms and rotary embedding, in every model whose code hands it the options of the
-call. Where text and picture share an attention, the host's `attn1_patch` says which tokens are the picture's.
+call. Where text and picture share an attention, the host's `attn1_patch` says which tokens are the picture's, or what
+the module is called with does.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from inspect import signature
 from itertools import chain
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import comfy.patcher_extension
 import torch
 from torch import Tensor
 
 from ...ddpm_core.attention import Place, grid_of
+from .conds import OWN_TOKENS, Lengths
 
 Reads = Literal["itself", "text", "both"]
 """What a picture's tokens attend to in a module."""
@@ -32,13 +37,63 @@ _PAIRS = (
 _STACKS = ("double_blocks", "single_blocks", "transformer_blocks", "blocks")
 
 
+class Tokens(NamedTuple):
+    """Where the tokens of an attention stand.
+
+    Args:
+        text: those of the prompt, the first; 0 where others stand among them.
+        start, stop: those of the picture.
+        own: those before the prompt's that the network has for itself, counted in `text`.
+    """
+
+    text: int
+    start: int
+    stop: int
+    own: int = 0
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a network is called with.
+
+    Args:
+        shape: of the latent.
+        text: (R, L, D), of what reads one.
+        told: beside latent, level and text.
+    """
+
+    shape: torch.Size
+    text: Tensor | None
+    told: dict[str, Any]
+
+    @cached_property
+    def pads_before(self) -> bool:
+        """Whether the host has put padding, which is 0, before a text, as for Flux 2."""
+        if self.text is None:
+            return False
+        first, last = ((self.text[:, place] == 0).all(dim=-1) for place in (0, -1))
+        return bool((first & ~last).any())
+
+
+TokensOf = Callable[[tuple[Any, ...], Call], Tokens | None]
+"""Where tokens stand, by what a module and the network are called with; None where they have no one place."""
+
+
 @dataclass(frozen=True)
 class Site:
-    """A module in whose call one attention runs."""
+    """A module in whose call an attention runs.
+
+    Args:
+        reads: what the picture attends to in it.
+        tokens: by what the module and the network are called with; None where the host's `attn1_patch` says it.
+        more: further attentions in the call, of the picture to itself.
+    """
 
     module: torch.nn.Module
     place: Place
     reads: Reads
+    tokens: TokensOf | None = None
+    more: int = 0
 
 
 def sites_of(network: torch.nn.Module) -> tuple[Site, ...]:
@@ -52,9 +107,91 @@ def sites_of(network: torch.nn.Module) -> tuple[Site, ...]:
             for place, (own, text) in zip(places, pairs, strict=True)
         ]
         return tuple(chain.from_iterable(of_pairs))
-    named = dict(network.named_children())
-    blocks = [block for name in named if name in _STACKS for block in named[name].children()]
-    return tuple(Site(block, Place("all", number, 0, 0), "both") for number, block in enumerate(blocks))
+    named: dict[str, Any] = dict(network.named_children())
+    if "joint_blocks" in named:
+        return tuple(
+            Site(block, Place("all", number, 0, 0), "both", _of_sd3, int(block.x_block.x_block_self_attn))
+            for number, block in enumerate(named["joint_blocks"].children())
+        )
+    blocks, tokens = _joint_blocks(network, named)
+    return tuple(Site(block, Place("all", number, 0, 0), "both", tokens) for number, block in enumerate(blocks))
+
+
+def _joint_blocks(network: Any, named: dict[str, Any]) -> tuple[list[torch.nn.Module], TokensOf | None]:
+    """The blocks with one attention for text and picture, and what says where their tokens stand."""
+    if "double_layers" in named:
+        return [*named["double_layers"], *named["single_layers"]], partial(_of_aura_flow, network)
+    if "double_stream_blocks" in named:
+        stacked = [*named["double_stream_blocks"], *named["single_stream_blocks"]]
+        return [each.block for each in stacked], partial(_of_hidream, network)
+    if "layers" in named and _is_lumina(network):
+        return [*named["layers"].children()], partial(_of_lumina, network)
+    return [block for name in named if name in _STACKS for block in named[name].children()], None
+
+
+def lengths_of(network: Any, sites: Sequence[Site]) -> Lengths:
+    """How texts of two lengths share a call of a network with these attentions."""
+    if not any(site.reads == "both" for site in sites):
+        return "repeated"
+    if _is_lumina(network):  # which takes a mask, and does not read it
+        return network.pad_tokens_multiple or "equal"
+    return "masked" if "attention_mask" in signature(network.forward).parameters else "equal"
+
+
+def padding(network: Any) -> Callable[..., Tensor]:
+    """A wrapper of Z-Image's calls, in which texts that were made as long as another are padded as each alone is."""
+
+    def call(executor: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        own = kwargs.pop(OWN_TOKENS, None)
+        if own is None:
+            return executor(*args, **kwargs)
+
+        def pad(module: torch.nn.Module, inputs: object, text: Tensor) -> Tensor:
+            is_own = torch.arange(text.shape[1], device=text.device) < own.to(text.device)
+            return text.where(is_own[..., None], network.cap_pad_token.to(text))
+
+        handle = network.cap_embedder.register_forward_hook(pad)
+        try:
+            return executor(*args, **kwargs)
+        finally:
+            handle.remove()
+
+    return call
+
+
+def _is_lumina(network: Any) -> bool:
+    return hasattr(network, "pad_tokens_multiple")
+
+
+def _of_sd3(args: tuple[Any, ...], _: Call) -> Tokens:
+    """Those of Stable Diffusion 3, whose blocks are called with text and picture."""
+    text, picture = (part.shape[1] for part in args[:2])
+    return Tokens(text, text, text + picture)
+
+
+def _of_lumina(network: Any, args: tuple[Any, ...], call: Call) -> Tokens:
+    """Those of Lumina 2 and Z-Image: the picture stands last, and Z-Image pads text and picture to a multiple."""
+    picture = _patches(network, call)
+    start = args[0].shape[1] - picture - -picture % (network.pad_tokens_multiple or 1)
+    return Tokens(0 if call.told.get("ref_latents") else start, start, start + picture)
+
+
+def _of_aura_flow(network: Any, args: tuple[Any, ...], call: Call) -> Tokens:
+    """Those of AuraFlow: its registers, text, picture, in two streams and then in one."""
+    picture, streams = _patches(network, call), [part for part in args[:2] if part.ndim == 3]
+    start = sum(part.shape[1] for part in streams) - picture
+    return Tokens(start, start, start + picture, own=network.register_tokens.shape[1])
+
+
+def _of_hidream(network: Any, _: tuple[Any, ...], call: Call) -> Tokens | None:
+    """Those of HiDream, which reads a prompt by several encoders, behind the picture."""
+    if call.told.get("image_cond") is not None:  # columns beside the picture's own
+        return None
+    return Tokens(0, 0, _patches(network, call))
+
+
+def _patches(network: Any, call: Call) -> int:
+    return math.prod(math.ceil(side / network.patch_size) for side in call.shape[-2:])
 
 
 def _pair_of(block: torch.nn.Module) -> tuple[torch.nn.Module, torch.nn.Module] | None:
@@ -71,9 +208,9 @@ class Attention:
         heads: their number.
         mask: what the host adds to the scores, or None.
         options: of the transformer, in this call.
-        shape: of the latent that the network was given.
-        text: tokens of text before those of the picture, where they share the attention.
-        stop: the end of the picture's tokens.
+        call: of the network.
+        reads: what the picture attends to.
+        tokens: where they stand.
     """
 
     q: Tensor
@@ -82,21 +219,21 @@ class Attention:
     heads: int
     mask: Tensor | None
     options: dict[str, Any]
-    shape: torch.Size
-    text: int
-    stop: int
+    call: Call
+    reads: Reads
+    tokens: Tokens
     _function: Callable[..., Tensor]
     _rest: dict[str, Any]
 
     @property
     def picture(self) -> slice:
         """The picture's tokens among the queries."""
-        return slice(self.text, self.stop)
+        return slice(self.tokens.start, self.tokens.stop)
 
     @property
     def grid(self) -> tuple[int, int, int]:
         """(frames, h, w) of the picture's tokens."""
-        return grid_of(self.stop - self.text, self.shape)
+        return grid_of(self.tokens.stop - self.tokens.start, self.call.shape)
 
     @property
     def flat(self) -> tuple[Tensor, Tensor]:
@@ -150,8 +287,8 @@ class OneCall:
     _here: set[Site] = field(default_factory=set)
     _may_leave_out: bool = False
     _site: Site | None = None
-    _picture: tuple[int, int] | None = None
-    _shape: torch.Size = field(default_factory=torch.Size)
+    _tokens: Tokens | None = None
+    _network: Call | None = None
     _seen: int = 0
 
     def into(self, transformer_options: dict[str, Any]) -> None:
@@ -172,10 +309,19 @@ class OneCall:
             comfy.patcher_extension.WrappersMP.APPLY_MODEL, self._call, transformer_options
         )
 
-    def _call(self, executor: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        self._shape = x.shape
+    def _call(
+        self,
+        executor: Callable[..., Tensor],
+        x: Tensor,
+        t: Tensor,
+        c_concat: Tensor | None = None,
+        c_crossattn: Tensor | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Tensor:
+        self._network = Call(x.shape, c_crossattn, kwargs)
         with self._hooks():
-            out = executor(x, *args, **kwargs)
+            out = executor(x, t, c_concat, c_crossattn, *args, **kwargs)
         self._check()
         return out
 
@@ -199,13 +345,15 @@ class OneCall:
                 handles.append(site.module.register_forward_hook(self._leave))
             yield
         finally:
-            self._site = self._picture = None
+            self._site = self._tokens = self._network = None
             for handle in handles:
                 handle.remove()
 
     def _enter(self, site: Site) -> Callable[..., None]:
-        def enter(*_: object) -> None:
-            self._site, self._picture, self._seen = site, None, 0
+        def enter(_: object, args: tuple[Any, ...]) -> None:
+            assert self._network is not None
+            self._site, self._seen = site, 0
+            self._tokens = None if site.tokens is None else site.tokens(args, self._network)
             self._here.add(site)
 
         return enter
@@ -213,36 +361,42 @@ class OneCall:
     def _leave(self, *_: object) -> None:
         assert self._site is not None
         site, self._site = self._site, None
-        if self._seen != 1:
+        if self._seen != 1 + site.more:
             raise _out_of_reach(site, self._seen)
 
     def _where_the_picture_is(self, *_: object, extra_options: dict[str, Any], **__: object) -> dict[str, Any]:
         """The host's `attn1_patch`, which changes nothing."""
-        if self._site is not None and self._site.reads == "both" and "img_slice" in extra_options:
+        site = self._site
+        if site is not None and site.reads == "both" and site.tokens is None and "img_slice" in extra_options:
             start, stop = extra_options["img_slice"]
             # reference pictures stand behind it, and are the same in all rows that share a prompt
-            self._picture = start, stop - sum(extra_options.get("reference_image_num_tokens", []))
+            self._tokens = Tokens(start, start, stop - sum(extra_options.get("reference_image_num_tokens", [])))
         return {}
 
     def _attend(self, kernel: Callable[..., Tensor], q: Tensor, k: Tensor, v: Tensor, *args: Any, **kwargs: Any) -> Any:
-        site, told = self._site, self._picture
-        if site is None or (site.reads == "both" and told is None):
+        site, tokens = self._site, self._tokens
+        if site is None or (site.reads == "both" and tokens is None):
             return kernel(q, k, v, *args, **kwargs)
+        assert self._network is not None
+        reads = site.reads if self._seen == 0 else "itself"
+        if tokens is None or reads == "itself":
+            tokens = Tokens(0, 0, q.shape[-2])
         self._seen += 1
         rest = dict(zip(("heads", "mask", "attn_precision", "skip_reshape"), args, strict=False)) | kwargs
         heads, mask, options = rest.pop("heads"), rest.pop("mask", None), rest.pop("transformer_options")
-        text, stop = told or (0, q.shape[-2])
-        attention = Attention(q, k, v, heads, mask, options, self._shape, text, stop, kernel, rest)
+        v = v.flatten(2) if v.ndim > q.ndim else v  # of Stable Diffusion 3, whose values come by heads alone
+        attention = Attention(q, k, v, heads, mask, options, self._network, reads, tokens, kernel, rest)
         return self.edits[site](attention)
 
 
 def _out_of_reach(site: Site, seen: int) -> ValueError:
-    """The error for a site where another number of attentions than one goes by."""
+    """The error for a site where another number of attentions than its own goes by."""
     what = {"itself": "the attention of a picture to itself", "text": "the attention to the text"}
     return ValueError(
         f"{what.get(site.reads, 'the attention')} in {type(site.module).__name__} is not within reach of ComfyUI's "
-        f"hooks ({seen} in place of 1 go by them), so attention edits and Mask from Words do not work with this model "
-        "in this version of ComfyUI. What works here: the edit without them, a mask, and Mask from two Prompts"
+        f"hooks ({seen} in place of {1 + site.more} go by them), so attention edits and Mask from Words do not work "
+        "with this model in this version of ComfyUI. What works here: the edit without them, a mask, and Mask from two "
+        "Prompts"
     )
 
 

@@ -46,6 +46,9 @@ def read(clip: Clip, text: str) -> tuple[Prompt, Conditioning]:
     fitting = [prompt for prompt in prompts.values() if len(prompt.tokens) == length]
     if not fitting and len(prompts) == 1:  # a template stands before the text, whose head the encoder has cut off
         fitting = [prompt.after(len(prompt.tokens) - length) for prompt in prompts.values()]
+    *clips, last = prompts.values()
+    if clips and len(clips[0].tokens) + len(last.tokens) == length:  # Stable Diffusion 3: CLIP's, and behind them T5's
+        return _the_same(clips).then(last), conditioning
     if not fitting or len(fitting[0].tokens) != length:
         sizes = " and ".join(str(len(prompt.tokens)) for prompt in prompts.values())
         raise ValueError(
@@ -70,10 +73,13 @@ def _the_same(prompts: list[Prompt]) -> Prompt:
 
 def positions(clip: Clip, prompt: Prompt, words: str) -> list[int]:
     """Where in a prompt some words stand; empty where they do not."""
-    phrase, empty = (prompt_of(clip, text, prompt.encoder) for text in (words, ""))
-    head, tail = (_alike(phrase.spellings[::way], empty.spellings[::way]) for way in (1, -1))  # of a template
-    inside = slice(head, len(phrase.words) - min(tail, len(phrase.words) - head))
-    return prompt.find(replace(phrase, words=phrase.words[inside], texts=phrase.texts[inside]))
+    found: set[int] = set()
+    for encoder in prompt.encoder.split("+"):
+        phrase, empty = (prompt_of(clip, text, encoder) for text in (words, ""))
+        head, tail = (_alike(phrase.spellings[::way], empty.spellings[::way]) for way in (1, -1))  # of a template
+        inside = slice(head, len(phrase.words) - min(tail, len(phrase.words) - head))
+        found.update(prompt.find(replace(phrase, words=phrase.words[inside], texts=phrase.texts[inside])))
+    return sorted(found)
 
 
 def _alike(a: list[Any], b: list[Any]) -> int:

@@ -122,3 +122,20 @@ def test_a_phrase_is_found_wherever_it_stands():
     assert text.find(prompt("red hat")) == [2, 3]
     assert text.find(prompt("hat|ter")) == [7, 8]
     assert text.find(prompt("blue")) == text.find(prompt("")) == text.find(prompt("hat red")) == []
+
+
+def test_padding_is_put_onto_the_padding_at_its_place():
+    """That of a second chunk, too, onto the only one of the source."""
+    alignment = sources(align(prompt("a b"), prompt("a b c d e f g h"), "refine"))
+    assert alignment[11:] == [{3: 1.0}] + [{i: 1.0} for i in range(4, 8)]
+
+
+def test_among_equals_a_target_token_is_skipped_first():
+    """Of two words that changed places, as the official code traces back."""
+    assert common_subsequence("xy", "yx") == [(0, 1)]
+
+
+def test_what_stands_after_a_position_is_one_chunk():
+    """Of a word that is cut in two there, only the tokens are left."""
+    rest = prompt("a ti|ger sits").after(3)
+    assert rest == Prompt(("ger", "sits", END, END, END), ((1,),), ("sits",), 5)

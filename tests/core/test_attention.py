@@ -24,6 +24,7 @@ from ddpm_core.attention import (
     grid_of,
     is_open,
     joint_attention,
+    near_quarter,
     output_from_second,
     second_output_block,
     take_source,
@@ -161,6 +162,25 @@ def test_padding_is_put_onto_padding(random_edit):
         random_edit.padded(5)
 
 
+def test_padding_before_the_prompts_is_put_onto_padding_too(random_edit):
+    """Of a source of 4 tokens and a target of 6 in contexts of 8: the places 0 and 1 take the map of the source's."""
+    edit = replace(random_edit, matrix=random_edit.matrix[:4]).padded(8, before=True)
+    assert torch.equal(edit.matrix[4:, 2:], random_edit.matrix[:4]) and not edit.matrix[:4, 2:].any()
+    assert torch.equal(edit.matrix[:, :2], torch.eye(8, 2).double())
+    assert edit.shared[:2].all() and torch.equal(edit.shared[2:], random_edit.shared)
+    assert torch.equal(edit.gain, torch.cat([torch.ones(2).double(), random_edit.gain]))
+    assert edit.windows == (random_edit.windows[0],) * 2 + random_edit.windows
+
+
+def test_words_are_found_behind_padding():
+    """Of a prompt of 3 tokens in a context of 5, with 2 keys of a picture behind it."""
+    q, k, words = normal(1, 1, 4, 8), normal(2, 1, 7, 8), torch.tensor([0, 1, 1]).bool()
+    maps = WordMaps(words)
+    maps.see(q, k, 2, (2, 2), [slice(None)], padded=True, before=True, beside=2)
+    expected = maps_of(q, k, heads=2)[..., [3, 4]].sum(dim=-1).mean(dim=1)
+    torch.testing.assert_close(maps.sum, expected.view(1, 1, 2, 2))
+
+
 def test_maps_of_words_are_the_mass_on_their_tokens():
     q, k, tokens = normal(1, 3, 5, 8), normal(2, 3, L, 8), torch.tensor([0, 1, 0, 1, 0, 0]).bool()
     expected = maps_of(q, k, heads=2)[..., tokens].sum(dim=-1).mean(dim=1)
@@ -214,17 +234,34 @@ def test_tokens_lie_in_the_latents_grid():
     """Of patches of 2 and of 1, cut off at the edge, and of frames."""
     assert grid_of(16, (1, 4, 8, 8)) == (1, 4, 4) and grid_of(36, (2, 128, 6, 6)) == (1, 6, 6)
     assert grid_of(20, (1, 16, 7, 9)) == (1, 4, 5) and grid_of(48, (1, 16, 3, 8, 8)) == (3, 4, 4)
+    assert grid_of(9, (1, 64, 9)) == (1, 1, 9)
     with pytest.raises(ValueError, match="17 tokens for a latent of 8 x 8"):
         grid_of(17, (1, 4, 8, 8))
 
 
-def test_a_token_is_background_where_no_pixel_of_it_is_edited():
-    mask = torch.zeros(1, 16, 16)
-    mask[0, 3, 12] = 1
-    expected = torch.ones(4, 4).bool()
-    expected[0, 3] = False
-    assert torch.equal(background_of(mask, (1, 4, 4)), expected.view(1, 16))
-    assert torch.equal(background_of(mask, (2, 4, 4)), expected.view(1, 16).repeat(1, 2))
+@pytest.mark.parametrize(
+    ("size", "patch"),
+    [((16, 16), 4), ((7, 7), 2), ((15, 16), 2), ((8, 15), 2), ((125, 90), 2), ((60, 50), 16), ((125, 127), 8)],
+    ids=str,
+)
+def test_a_token_is_background_where_no_cell_of_it_is_edited(size, patch):
+    """Each cell by itself, also where the last tokens go beyond the latent's end."""
+    height, width = (-(-side // patch) for side in size)
+    cells = [(y, x) for y in {0, patch, size[0] // 2, size[0] - 1} for x in {0, size[1] // 2 + 1, size[1] - 1}]
+    edited = torch.zeros(len(cells), 1, *size)
+    expected = torch.ones(len(cells), 3, height, width).bool()
+    for row, (y, x) in enumerate(cells):
+        edited[row, :, y, x] = 0.1
+        expected[row, :, y // patch, x // patch] = False
+    assert torch.equal(background_of(edited, (3, height, width)), expected.flatten(1))
+    of_frames = edited.transpose(0, 1)  # one for each frame
+    assert torch.equal(background_of(of_frames, (len(cells), height, width)), expected[:, 0].flatten()[None])
+
+
+def test_where_a_layer_was_stretched_its_background_is_too():
+    edited = torch.zeros(1, 1, 16, 16)
+    edited[..., 10:] = 1
+    assert torch.equal(background_of(edited, (1, 16, 5)), (torch.arange(5) < 3).repeat(1, 16))
 
 
 def test_blocks_are_chosen_by_their_share_of_the_depth():
@@ -267,6 +304,14 @@ def test_rules_choose_the_published_layers():
     assert output_from_second([]) == second_output_block([]) == set()
 
 
+def test_words_are_looked_for_at_a_quarter_of_the_side():
+    """16 x 16 of SD1.5's 64 x 64, outside the middle; there where a model has text in its middle alone."""
+    assert near_quarter(SD15) == {place for place in SD15 if place.level == 2}
+    assert near_quarter(DEMO) == {place for place in DEMO if place.part != "middle"}
+    middle = Place("middle", 0, 0, 3)
+    assert near_quarter([middle]) == {middle} and near_quarter([]) == set()
+
+
 # --- local blend ------------------------------------------------------------------------------------------------------
 
 
@@ -288,3 +333,13 @@ def test_heat_goes_from_0_to_1_and_widens_with_the_map():
     heat = word_heat(maps, (16, 16))
     assert heat.min() == 0 and heat.max() == 1
     assert {tuple(cell) for cell in heat[0].nonzero().tolist()} == set(product((7, 8, 9), repeat=2))
+
+
+@pytest.mark.parametrize("size", [(7, 7), (15, 16), (8, 125)], ids=str)
+def test_heat_is_where_its_token_is_also_where_the_last_go_beyond_the_latents_end(size):
+    height, width = (-(-side // 2) for side in size)
+    for i, j in product((1, height // 2, height - 2), (1, width // 2, width - 2)):
+        maps = torch.zeros(1, height, width)
+        maps[0, i, j] = 1
+        hottest = (word_heat(maps, size)[0] > 1 - 1e-6).nonzero().tolist()
+        assert {tuple(cell) for cell in hottest} == set(product((2 * i, 2 * i + 1), (2 * j, 2 * j + 1)))

@@ -129,6 +129,9 @@ def test_an_inversion_that_skips_holds_the_tail_of_one_that_does_not(family, den
     assert torch.equal(short.states, full.states[4:])
     assert torch.equal(sample(denoiser, short), sample(denoiser, short, skip_steps=4))
     assert (sample(denoiser, short) - x_0).abs().max() <= 1e-6
+    for skip in (4, 6):  # in steps of the full schedule, also of an edit
+        edited = [sample(lambda x, sigma: 0.5 * denoiser(x, sigma), maps, skip_steps=skip) for maps in (short, full)]
+        torch.testing.assert_close(*edited, rtol=1e-5, atol=1e-5)
     with pytest.raises(ValueError, match="skip_steps is 3, the noise maps hold steps 4 to 9 of 10"):
         sample(denoiser, short, skip_steps=3)
 

@@ -81,6 +81,29 @@ def test_a_background_by_hand():
     assert math.isnan(measures.ssim_within(source, edited, nowhere))
 
 
+def test_ssim_of_a_background_is_over_the_windows_centred_in_it():
+    """Of pictures that are black elsewhere, as scikit-image has each window."""
+    source, edited = picture(1), picture(2)
+    background = torch.zeros(40, 48, dtype=torch.bool)
+    background[4:30, 20:] = True
+    a, b = (in_one(measures.black_outside(part, background)) for part in (source, edited))
+    _, full = oracle.structural_similarity(a, b, full=True, **SSIM)
+    expected = full[5:-5, 5:-5][background[5:-5, 5:-5].numpy()].mean()
+    assert measures.ssim_within(source, edited, background) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_pixel_is_seen_to_change_by_its_channel_that_changes_most():
+    edited = torch.zeros(8, 8, 3)
+    edited[..., 1] = 0.15
+    (whole, _) = measures.change(torch.zeros(8, 8, 3), edited)
+    assert (whole.mean, whole.visible) == (pytest.approx(5), 100)
+
+
+def test_a_vae_keeps_the_middle():
+    assert measures.middle((70, 65), (64, 64)) == (slice(3, 67), slice(0, 64))
+    assert measures.middle((64, 128), (64, 64)) is measures.middle((60, 64), (64, 64)) is None
+
+
 def test_a_change_in_percent_inside_a_soft_mask_and_outside():
     source, edited = torch.zeros(8, 8, 3), torch.zeros(8, 8, 3)
     edited[:, :4], edited[:, 4:] = 0.25, 0.05
@@ -103,5 +126,11 @@ def test_pixels_are_rounded_as_saveimage_rounds_them():
 
 @pytest.mark.parametrize(("height", "width"), [(224, 224), (300, 260), (120, 500)])
 def test_clip_reads_the_middle_square(height, width):
-    cropped = measures.cropped_for_clip(picture(5, height, width))
+    down, across = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    places = 255 * torch.stack([down / height, across / width, 0 * down], dim=-1)
+    cropped = measures.cropped_for_clip(places.to(torch.uint8))
     assert cropped.shape == (224, 224, 3) and cropped.dtype == torch.uint8
+    middle = (torch.arange(224) - 112) * min(height, width) / 224  # from that of the picture, in its pixels
+    for k, (side, ramp) in enumerate(((height, cropped[:, 0, 0]), (width, cropped[0, :, 1]))):
+        off = ramp.double() - 255 * (side / 2 + middle) / side
+        assert off[4:-4].abs().max() < 3, k

@@ -40,6 +40,14 @@ def test_the_correlation_of_rows_with_two_elements_is_pooled_over_them():
     assert statistics.z_correlation(maps).item() == pytest.approx(-0.5, abs=0.03)
 
 
+def test_rows_are_pooled_around_a_mean_each():
+    """Variances of 1 and 49 have a mean of 25; offsets that rows keep from step to step are no correlation."""
+    sizes, offsets = torch.tensor([1.0, 7.0]).view(2, 1, 1, 1), torch.tensor([10.0, -5.0]).view(2, 1, 1, 1)
+    maps = maps_of_z(torch.stack([sizes * normal(2, 4, 64, 64, seed=k) + offsets for k in range(2)]))
+    assert statistics.z_std(maps).tolist() == pytest.approx([5, 5], rel=0.02)
+    assert statistics.z_correlation(maps).item() == pytest.approx(0, abs=0.03)
+
+
 @pytest.mark.parametrize("eta", [1.0, 0.5])
 def test_size_and_correlation_of_a_perfect_predictor_are_the_schedules_alone(eta):
     schedule = NoiseSchedule.variance_exploding(torch.linspace(9, 0, 10), eta)
@@ -104,8 +112,11 @@ def test_patch_correlation_sees_elements_that_go_together_over_the_images():
     by_chance = statistics.top_patch_correlation(noise)
     assert by_chance < 0.2
     tied = noise.clone()
-    tied[:, 2] = 0.6 * noise[:, 0] + 0.8 * tied[:, 2]
-    assert statistics.top_patch_correlation(tied) == pytest.approx(0.65, abs=0.06)  # the largest of 64 of 0.6
+    tied[:, 2] = -0.6 * noise[:, 0] + 0.8 * tied[:, 2]
+    of_tied = statistics.top_patch_correlation(tied)
+    assert of_tied == pytest.approx(0.65, abs=0.06)  # the largest of 64 of 0.6
+    one = torch.cat([tied[..., :8], noise[..., 8:]], dim=-1)  # of two patches
+    assert statistics.top_patch_correlation(one) == pytest.approx((of_tied + by_chance) / 2, abs=0.02)
     assert statistics.top_patch_correlation(noise + normal(3, 8, 16, seed=1)) == pytest.approx(by_chance, abs=1e-6)
     with pytest.raises(ValueError, match="8 x 8 do not fit maps of 4 x 8"):
         statistics.top_patch_correlation(noise[..., :4])
@@ -141,11 +152,12 @@ def test_plain_areas():
 
 
 def test_plain_areas_of_a_latent_do_not_depend_on_its_scale():
-    image = normal(1, 4, 8, 16) * torch.linspace(0, 1, 16) ** 2  # differences of every size
+    image = normal(2, 4, 8, 16) * torch.linspace(0, 1, 16) ** 2  # differences of every size
+    scales = torch.tensor([7.0, 0.25]).view(2, 1, 1, 1)
     schedule = NoiseSchedule.variance_exploding(torch.tensor([3.0, 0.0]))
     of_image, of_scaled = (
-        statistics.plain_and_other_std(NoiseMaps(schedule, torch.stack([normal(1, 4, 8, 16), x]), x[None]))
-        for x in (image, 7 * image + 2)
+        statistics.plain_and_other_std(NoiseMaps(schedule, torch.stack([normal(2, 4, 8, 16), x]), x[None]))
+        for x in (image, scales * image + 2)
     )
     assert of_image == of_scaled
 
@@ -190,6 +202,9 @@ def test_rows_are_assigned_to_the_nearest():
     a = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0], [10.0, 10.0]]).view(4, 1, 1, 2)
     assert statistics.fraction_assigned(a, a + 1) == 1
     assert statistics.fraction_assigned(a, a[[0, 2, 1, 3]]) == 0.5
+    a, b = torch.tensor([[0.0], [3.0]]), torch.tensor([[2.0], [3.5]])
+    assert statistics.fraction_assigned(a, b) == 1
+    assert statistics.fraction_assigned(b, a) == 0.5  # the first of b is nearer to the second of a
 
 
 def test_triangle():

@@ -19,7 +19,7 @@ def correlated(rows: int, *, height: int = 32, width: int = 32) -> torch.Tensor:
     return 0.5 * F.avg_pool2d(drawn, 3, 1, 1) / F.avg_pool2d(drawn, 3, 1, 1).std() + 0.1
 
 
-def correlation_with_neighbors(noise: torch.Tensor) -> float:
+def correlation_with_neighbours(noise: torch.Tensor) -> float:
     unit = (noise - noise.mean()) / noise.std()
     return float((unit * unit.roll(1, -1)).mean() + (unit * unit.roll(1, -2)).mean()) / 2
 
@@ -54,7 +54,7 @@ def test_what_is_correlated_and_small_becomes_whiter_and_larger():
     after = before
     for seed in range(50):  # the steps of an inversion
         after = whitened(after, 20.0, [generator(seed)])
-    assert correlation_with_neighbors(after) < 0.8 * correlation_with_neighbors(before)
+    assert correlation_with_neighbours(after) < 0.8 * correlation_with_neighbours(before)
     assert abs(after.std() - 1) < 0.8 * abs(before.std() - 1)
     assert whitened(before, 0.0, [generator()]) is before
 
@@ -80,7 +80,7 @@ def test_an_inversion_with_it_ends_in_whiter_noise(family, denoiser):
     plain, regular = (
         trajectories.ddim(denoiser, image, schedule, [3, 4], regularization=weight) for weight in (0.0, 20.0)
     )
-    assert correlation_with_neighbors(regular[0]) < correlation_with_neighbors(plain[0])
+    assert correlation_with_neighbours(regular[0]) < correlation_with_neighbours(plain[0])
     assert torch.equal(regular[-1], image)
     alone = trajectories.ddim(denoiser, image[1:], schedule, [4], regularization=20.0)
     torch.testing.assert_close(alone, regular[:, 1:])

@@ -15,6 +15,7 @@ import torch
 from support.attention_edits import REPLACED, SOURCE, STEPS
 from support.offline import no_network
 from support.random_encoder import RandomEncoder
+from support.written_out import Deep
 from tools.benchmarks.random_weights import (
     ACE_STEP,
     ACE_STEP15,
@@ -174,18 +175,20 @@ def conditioning():
 
 @pytest.fixture(scope="session")
 def random_clip(comfy):
-    """random_clip(family): a CLIP with the host's tokenizers of sd15, sdxl, or with 32 numbers for each token flux or
-    qwen, and a random vector for each token."""
+    """random_clip(family): a CLIP with the host's tokenizers of sd15, sdxl, or with 32 numbers for each token flux,
+    qwen, zima (Z-Image) or sd3, and a random vector for each token."""
     import comfy.sd1_clip
     import comfy.sdxl_clip
     import comfy.supported_models_base
-    from comfy.text_encoders import flux, qwen_image
+    from comfy.text_encoders import flux, qwen_image, sd3_clip, z_image
 
     def make(family: str, embedding_directory: str | None = None):
         tokenizer, *told = {
             "sd15": (comfy.sd1_clip.SD1Tokenizer, 768, None),
             "sdxl": (comfy.sdxl_clip.SDXLTokenizer, 2048, 1280),
             "flux": (flux.FluxTokenizer, 32, 32, "t5xxl"),
+            "sd3": (sd3_clip.SD3Tokenizer, 32, 32, "l+t5xxl"),
+            "zima": (z_image.ZImageTokenizer, 32, None, "qwen3_4b"),
             "qwen": (qwen_image.QwenImageTokenizer, 32, None, "qwen25_7b", 34),  # tokens of the template's head
         }[family]
         target = comfy.supported_models_base.ClipTarget(tokenizer, lambda **_: RandomEncoder(*told))
@@ -461,3 +464,9 @@ def maps_of(invert, small):
         return invert(model, kind, **settings)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def deep(pack, comfy):
+    """deep(family, cfg, images): the same one for the same of these."""
+    return cache(partial(Deep, pack, comfy))

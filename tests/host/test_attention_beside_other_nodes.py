@@ -203,6 +203,19 @@ def test_merged_pixels_are_no_matter_where_nothing_is_shared(host_node, random_m
     assert sample(model, maps_of(plain, p), "sd15_tall", positive=p.target, attention=p.edit).isfinite().all()
 
 
+def test_a_mask_has_no_place_among_tiles(host_node, random_model, prompts, maps_of, sample, share):
+    """Of HyperTile; without it, all of the picture under the mask is the run without attention."""
+    plain, p = random_model("sd15_tall"), prompts()
+    (model,) = host_node("HyperTile", model=plain, tile_size=64, swap_size=1, max_depth=0, scale_depth=False)
+    maps, mask = maps_of(plain, p), torch.ones(1, 128, 128)
+    edit = share(p.source, VALUES, start=0.0, end=1.0, mask=mask)
+    run = {"positive": p.target, "cfg": 7.0}
+    with pytest.raises(ValueError, match="parts of each picture as rows of their own, as HyperTile does"):
+        sample(model, maps, "sd15_tall", attention=edit, **run)
+    edited, without = (sample(plain, maps, "sd15_tall", attention=a, **run) for a in (edit, None))
+    assert close(edited, without, ROUNDING)
+
+
 @pytest.mark.parametrize(
     ("node", "inputs", "message"),
     [

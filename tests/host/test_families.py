@@ -51,6 +51,7 @@ OUT_OF_REACH = (
     "a model of video frames",
     "has no attention",
     "the model reads",
+    "words have no place of their own in this model",
 )
 INVERSIONS = {
     "EditFriendlyInvert": [{"eta": 1.0}, {"eta": 0.5}, {"eta": 1.0, "order": 2}],

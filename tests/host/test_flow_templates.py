@@ -22,6 +22,7 @@ from tools.benchmarks.random_weights import randomize
 API = Path(__file__).parents[2] / "workflows" / "api"
 KINDS = {"text_edit_sd3": "flow", "text_edit_flux": "flux", "text_edit_video": "wan", "text_edit_sound": "ace"}
 KINDS |= {"text_edit_sam3_mask": "sdxl", "text_edit_wan22": "wan"}
+KINDS |= {"text_edit_mask": "sdxl", "text_edit_flux_mask": "flux"}
 FAMILY = {
     "keep_image_flux2_klein": "Flux2 Klein",
     "keep_image_qwen_edit": "QwenImage",
@@ -43,7 +44,7 @@ SAM3 = Family(  # which has pictures of 1008 x 1008 pixels at any width
 CUT = "ImageFromBatch"  # older hosts define it only in a server
 SIDE, FRAMES = 64, 5
 SECONDS = 2
-SMALL = {"1 megapixel": {"megapixels": SIDE * SIDE / 2**20}}
+SMALL = SIDE * SIDE / 2**20  # megapixels
 
 
 class Words:
@@ -135,6 +136,8 @@ def run_template(comfy, pack, host_node, random_model, random_vae, sound_vae, co
         clip = WordsOfAnima() if kind == "Anima" else Words(prompt)
         vae = sound_vae(kind) if kind == "ace" else random_vae(kind)
         pixels = torch.rand((FRAMES if kind == "wan" else 1, 80, 72, 3), generator=torch.Generator().manual_seed(0))
+        painted = torch.zeros((1, 80, 72))
+        painted[:, 20:50, 10:40] = 1
         waveform = torch.randn((1, 2, SECONDS * 44100), generator=torch.Generator().manual_seed(0)) / 4
         given = {
             "CheckpointLoaderSimple": (model, clip, vae),
@@ -142,7 +145,7 @@ def run_template(comfy, pack, host_node, random_model, random_vae, sound_vae, co
             "CLIPLoader": (clip,),
             "DualCLIPLoader": (clip,),
             "VAELoader": (vae,),
-            "LoadImage": (pixels, None),
+            "LoadImage": (pixels, painted),
             "LoadAudio": ({"waveform": waveform, "sample_rate": 44100},),
             "GetVideoComponents": (pixels, None, 16.0),
             CUT: (pixels,),
@@ -150,8 +153,12 @@ def run_template(comfy, pack, host_node, random_model, random_vae, sound_vae, co
             "FluxKontextImageScale": (pixels[:, :SIDE, :SIDE],),  # the host's is of a megapixel
         }
         outputs = {node: given[entry["class_type"]] for node, entry in graph.items() if entry["class_type"] in given}
-        finder = [node for node, entry in graph.items() if entry["_meta"]["title"] == "SAM3"]
-        return outputs | {node: (SAM3.model(comfy), Words(SAM3.prompt)) for node in finder}
+        titled = {entry["_meta"]["title"]: node for node, entry in graph.items()}
+        if "SAM3" in titled:
+            outputs[titled["SAM3"]] = SAM3.model(comfy), Words(SAM3.prompt)
+        if "Mask" in titled:  # newer mask editors save the picture black under the paint
+            outputs[titled["Mask"]] = pixels * (1 - painted[..., None]), painted
+        return outputs
 
     def run(name: str, **changes: dict):
         graph, kind = json.loads((API / f"{name}.json").read_text()), (KINDS | FAMILY)[name]
@@ -179,8 +186,8 @@ def run_template(comfy, pack, host_node, random_model, random_vae, sound_vae, co
 
         def inputs_of(node: str) -> dict:
             title, inputs = graph[node]["_meta"]["title"], dict(graph[node]["inputs"])
-            if graph[node]["class_type"] == "ImageScale":
-                inputs |= {"width": SIDE, "height": SIDE}
+            if "megapixels" in inputs:
+                inputs["megapixels"] = SMALL
             inputs |= changes.get(title, {})
             seen[title] = {key: output_of(value) for key, value in inputs.items()}
             return seen[title]
@@ -224,7 +231,7 @@ def test_a_template_edits_at_its_settings(run_template, name, steps, rows, setti
         ("text_edit_z_image_turbo", 8, 1.0, 2 + 6 * 2),
         ("text_edit_flux2_klein", 20, 5.0, 3 + 14 * 4),
         ("text_edit_chroma", 26, 3.5, 3 + 18 * 4),
-        ("text_edit_qwen_image", 20, 4.0, 20 + 6 * 4 + 8 * 2),
+        ("text_edit_qwen_image", 50, 4.0, 50 + 15 * 4 + 20 * 2),
         ("text_edit_anima", 30, 4.0, 30 + 18 * 3 + 3 * 2),
     ],
 )
@@ -245,12 +252,8 @@ def test_a_template_of_a_transformer_edits_and_under_its_own_words_gives_the_ima
     assert (back["Decode"]["samples"]["samples"] - image).abs().max() <= 1e-5 * image.abs().max()
 
 
-def test_a_template_edits_what_sam3_finds_and_nothing_else(run_template, comfy):
-    if not SAM3.is_in(comfy):
-        pytest.skip(f"SAM3 is in newer versions: python run.py test --comfyui {NEWEST}")
-    few = {"Edit": {"steps": 4, "skip_steps": 1}}
-    seen, _, _ = run_template("text_edit_sam3_mask", Find={"threshold": 0.0, "refine_iterations": 1}, **few)
-    mask = seen["Edit"]["mask"]
+def assert_edited_under(mask: torch.Tensor, seen: dict) -> None:
+    """Of all pixels only those under a mask, and none of them black before."""
     assert mask.shape == (1, SIDE, SIDE) and 0 < mask.mean() < 1
     edited, image = seen["Decode"]["samples"]["samples"], seen["Edit"]["latent_image"]["samples"]
     assert (edited - image).abs().max() > 1e-3 * image.std()
@@ -258,6 +261,36 @@ def test_a_template_edits_what_sam3_finds_and_nothing_else(run_template, comfy):
     assert torch.equal(after, seen["Edited"]["images"])
     assert torch.equal(after[mask == 0], before[mask == 0])
     assert (after - before)[mask > 0].abs().max() > 0.01
+    assert before[mask > 0.99].mean() > 0.3
+
+
+@pytest.mark.parametrize(
+    ("name", "few", "rows"),
+    [
+        ("text_edit_mask", {"steps": 4, "skip_steps": 1}, 3 * 4),
+        ("text_edit_flux_mask", {}, 2 + 2 + 24 * 2),  # a call is checked of each prompt, and one of both
+    ],
+)
+def test_a_template_edits_under_the_mask_that_is_painted_and_nothing_else(run_template, name, few, rows):
+    seen, called, told = run_template(name, Edit=few)
+    assert sum(called) == rows, called
+    assert_edited_under(seen["Edit"]["mask"], seen)
+    with pytest.raises(ValueError, match="the mask is empty.*paint one"):
+        run_template(name, Edit=few, **{"Mask as image": {"mask": torch.zeros((1, 64, 64))}})
+    if name == "text_edit_flux_mask":  # KV-Edit's: what is around the mask is held
+        assert told[-1].tolist() == [1.5, 5.5]
+        assert seen["Hold"]["mask"] is seen["Edit"]["mask"] and seen["Hold"]["source"] is seen["Edit"]["source"]
+        bare, *_ = run_template(name, Edit={"attention": None})
+        held, free = (each["Decode"]["samples"]["samples"] for each in (seen, bare))
+        assert (held - free).abs().max() > 1e-3 * held.std()
+
+
+def test_a_template_edits_what_sam3_finds_and_nothing_else(run_template, comfy):
+    if not SAM3.is_in(comfy):
+        pytest.skip(f"SAM3 is in newer versions: python run.py test --comfyui {NEWEST}")
+    few = {"Edit": {"steps": 4, "skip_steps": 1}}
+    seen, _, _ = run_template("text_edit_sam3_mask", Find={"threshold": 0.0, "refine_iterations": 1}, **few)
+    assert_edited_under(seen["Edit"]["mask"], seen)
     with pytest.raises(ValueError, match="the mask is empty.*lower the threshold of the node that finds it"):
         run_template("text_edit_sam3_mask", Find={"threshold": 1.0}, **few)
 
@@ -284,7 +317,7 @@ def test_the_template_of_sound_edits_at_its_settings(run_template):
 )
 def test_a_template_keeps_the_image_while_an_edit_model_works(run_template, name, rows):
     """At no further call; held everywhere, the image comes out, which the model and Keep have both been told."""
-    seen, called, told = run_template(name, **SMALL)
+    seen, called, told = run_template(name)
     assert sum(called) == rows
     image = seen["Keep"]["latent_image"]["samples"]
     edited = seen["Decode"]["samples"]["samples"]
@@ -295,6 +328,6 @@ def test_a_template_keeps_the_image_while_an_edit_model_works(run_template, name
     positive = seen["Guider" if "Guider" in seen else "Edit"]["positive"]
     (reference,) = positive[0][1]["reference_latents"]
     torch.testing.assert_close(reference, image, atol=0.05, rtol=0)  # Qwen's encoder enlarges it first
-    held, _, _ = run_template(name, Keep={"where": "everywhere", "amount": 1.0}, **SMALL)
+    held, _, _ = run_template(name, Keep={"where": "everywhere", "amount": 1.0})
     held = held["Decode"]["samples"]["samples"]
     assert (held - image).abs().max() <= 1e-5 * image.abs().max()

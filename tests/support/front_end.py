@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,12 @@ NODES = """() => {
         }
     })
 }"""
-# Points of the page, a few pixels apart, at which something else than the graph is on top.
+# Each open graph makes every question to the page slower.
+CLOSE_OTHERS = """async () => {
+    const {openWorkflows, activeWorkflow, closeWorkflow} = app.extensionManager.workflow
+    for (const each of [...openWorkflows]) if (each !== activeWorkflow) await closeWorkflow(each)
+}"""
+# Points of the page at which something else than the graph is on top.
 COVERED = """step => {
     const {scale, offset} = app.canvas.ds, canvas = app.canvas.canvas, frame = canvas.getBoundingClientRect()
     const graph = '[data-node-id], .dom-widget, .comfy-multiline-input, .comfy-markdown'
@@ -148,7 +154,10 @@ class FrontEnd:
             options: to the front end; it shows what has openSource "template" otherwise than a file.
         """
         self._forget_errors()
-        load(self.page, json.loads(workflow.read_text(encoding="utf-8")), workflow.stem, **options)
+        graph = json.loads(workflow.read_text(encoding="utf-8"))
+        graph["id"] = str(uuid.uuid4())  # newer front ends remember the view of a graph that they know
+        load(self.page, graph, workflow.stem, **options)
+        self.page.evaluate(CLOSE_OTHERS)
 
     def _forget_errors(self) -> None:
         """Forget those that are not of the pack."""
@@ -190,7 +199,7 @@ class FrontEnd:
 
     def covered(self) -> list[str]:
         """Nodes and titles of groups that are partly outside the canvas, or under a bar or the minimap."""
-        return self.page.evaluate(COVERED, 12)
+        return self.page.evaluate(COVERED, 24)  # the smallest button over a graph is wider
 
     def crossed(self) -> list[str]:
         """Titles of groups over which a wire runs; of a graph on the canvas."""
@@ -258,11 +267,11 @@ class FrontEnd:
         fields.locator("visible=true").first.fill(words)
 
     def wait_for_images(self, timeout: float = 60) -> dict[str, int]:
-        """Wait until every node that shows images has loaded its own; how many each has, by its title.
+        """Wait until every open node that shows images has loaded its own; how many each has, by its title.
 
         The canvas loads an image when it first draws it, and the page draws slowly without a GPU.
         """
-        shows = "['PreviewImage', 'SaveImage'].includes(node.type)"
+        shows = "['PreviewImage', 'SaveImage'].includes(node.type) && !node.flags.collapsed"
         loaded = "image => image.complete && image.naturalWidth > 0"
         images = """node => LiteGraph.vueNodesMode
             ? [...document.querySelectorAll(`[data-node-id="${node.id}"] img`)] : node.imgs ?? []"""

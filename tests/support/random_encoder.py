@@ -11,7 +11,7 @@ class RandomEncoder(torch.nn.Module):
     Args:
         width: of the context.
         pooled: width of the pooled output; None where there is none.
-        stream: whose tokens make the context, of a model with several tokenizers.
+        stream: whose tokens make the context, of a model with several tokenizers; "l+t5xxl" one behind the other.
         head: tokens of a template before the text, which are cut off.
     """
 
@@ -29,7 +29,7 @@ class RandomEncoder(torch.nn.Module):
 
     def encode_token_weights(self, streams: dict) -> tuple:
         """(1, tokens, width) context, and (1, pooled) or None."""
-        tokens = [entry for chunk in streams[self.stream] for entry in chunk][self.head :]
+        tokens = [entry for name in self.stream.split("+") for chunk in streams[name] for entry in chunk][self.head :]
         seen = torch.stack([self._vector(k, *entry) for k, entry in enumerate(tokens)])
         earlier = seen.cumsum(dim=0) / torch.arange(1, len(seen) + 1)[:, None]
         context = seen + 0.5 * earlier  # words know the earlier

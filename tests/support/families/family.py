@@ -72,11 +72,11 @@ class Family:
         """Whether a host has it."""
         return hasattr(comfy.supported_models, self.host_class)
 
-    def model(self, comfy: Any) -> Any:
+    def model(self, comfy: Any, dtype: torch.dtype = torch.float32) -> Any:
         """A MODEL with random weights."""
         config = getattr(comfy.supported_models, self.host_class)(dict(self.network))
         config.unet_config.update(self.network)
-        config.set_inference_dtype(torch.float32, None)
+        config.set_inference_dtype(dtype, None)
         weights = drawn(self.weights, torch.Generator().manual_seed(1))
         base = _built(config, weights, torch.device("meta" if self.cut else "cpu"))
         if self.cut:
