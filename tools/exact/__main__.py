@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import platform
 import sys
-import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -13,7 +13,7 @@ import torch
 from ddpm_core import __version__
 
 from ..host import NeedsComfyUI
-from ..lab.figures.results import RESULTS, filled, keep, opened, read
+from ..lab.figures.results import RESULTS, filled, keep, opened, read, written
 from .figures import FIGURES
 
 
@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", choices=list(FIGURES), help="sections to make anew")
     args = parser.parse_args(arguments)
     try:
-        beyond = make(args.out, args.only or list(FIGURES), named=args.only is not None)
+        beyond = make(args.out, args.only or ())
     except (ValueError, NeedsComfyUI) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -34,33 +34,36 @@ def main(arguments: list[str] | None = None) -> int:
     return int(beyond)
 
 
-def make(out: Path, names: list[str], named: bool) -> bool:
-    """Write sections below `out` and print their tables; whether any number is beyond its bound.
+def make(out: Path, only: Sequence[str] = ()) -> bool:
+    """Write sections below `out`, print their tables and what is left; whether any number is beyond its bound.
 
     Args:
-        named: by the user, so that one that needs ComfyUI is not left out where there is none.
+        only: the names of those to make; none for all that the results file lacks, without ComfyUI those that the core
+            can make.
 
     Raises:
-        NeedsComfyUI: a named section does, and there is none.
+        NeedsComfyUI: one of `only` does, and there is none.
     """
     out.mkdir(parents=True, exist_ok=True)
     versions = {"pack": __version__, "torch": str(torch.__version__), "python": platform.python_version()}
-    results = opened(out / RESULTS, {"command": "python -m tools.exact --out docs/exact", "versions": versions})
+    made_with = {"command": "python -m tools.exact --out docs/exact", "versions": versions}
+    kept = opened(out / RESULTS, made_with)
+    left = list(only) or [name for name in FIGURES if name not in kept["figures"]]
     beyond = False
-    for name in names:
-        start = time.perf_counter()
+    for name in list(left):
+        left.remove(name)
         try:
-            result = FIGURES[name]()
+            made = written(name, FIGURES[name], out)
         except NeedsComfyUI as error:
-            if named:
+            if only:
                 raise
             print(f"{name} is left out: {error}\n")
             continue
-        result.save(out / f"{name}.png")
-        keep(results, name, result, time.perf_counter() - start, out / RESULTS)
-        for table in result.tables:
+        keep(name, made, out / RESULTS, made_with)
+        for table in made.tables:
             print(f"{name}: {table}\n", flush=True)
             beyond |= any(abs(row[0] - row[3]) > row[4] for row in table.rows.values() if len(row) == 5)
+        print(f"{name} took {made.seconds:.0f} s; left: {', '.join(left) or 'nothing'}\n", flush=True)
     return beyond
 
 

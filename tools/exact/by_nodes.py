@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ddpm_core.manipulation import Fill
 from ddpm_core.noise_maps import NoiseMaps
 
 from ..host import open_host
@@ -22,7 +23,7 @@ NODES: dict[Inversion, str] = {
     "CycleDiffusion": "EditFriendlyCycleDiffusionInvert",
     "DDIM": "EditFriendlyDDIMInvert",
 }
-CALLS = {"timesteps_per_call": 1}
+CALLS = {"timesteps_per_call": 50}
 TEXTBOOK = {"keep_residuals": False, "fixed_point_iterations": 0, "forward_noise_steps": 0}
 
 
@@ -81,8 +82,8 @@ def exact_model(channels: int, network: Callable[[Tensor], nn.Module]) -> Any:
 class ByNodes:
     """The pack by its nodes, with the same noise as `runs.ByCore`.
 
-    Images that are inverted in one batch have the noise that each has alone. So for noise of its own image b is taken
-    from its variation b; B images cost B^2 rows.
+    Images that are inverted in one batch have the noise that each has alone. So for noise of its own each is inverted
+    alone, with a seed of its own.
     """
 
     def __init__(
@@ -105,12 +106,14 @@ class ByNodes:
     ) -> NoiseMaps:
         """As `runs.Pack` has it."""
         first = {"warm_start": run.warm_start, "true_prediction_steps": run.true_steps, "native_noise_maps": native}
-        of_ddim = TEXTBOOK | _schedule(run) | first
+        of_ddim = TEXTBOOK | _schedule(run) | first | {"replay_source": run.replay_source}
         more: dict[str, Any] = of_ddim if method == "DDIM" else CALLS | {"eta": run.eta}
-        rows = 1 if method == "DDIM" else len(images)
-        given = self._given(images, run) | {"variations": rows, "skip_steps": run.skip, **more}
-        maps = self._host.run(NODES[method], positive=_conditioning(prompt), negative=self._empty, **given)
-        return maps if rows == 1 else maps.rows([row * (rows + 1) for row in range(rows)])
+        more |= {"variations": 1, "skip_steps": run.skip, "positive": _conditioning(prompt), "negative": self._empty}
+        if method == "DDIM":
+            return self._host.run(NODES[method], **self._given(images, run), **more)
+        alone = [replace(run, seed=run.seed + row) for row in range(len(images))]
+        each = zip(images.split(1), alone, strict=True)
+        return _together([self._host.run(NODES[method], **self._given(*one), **more) for one in each])
 
     def generate(self, like: Tensor, prompt: Tensor, run: Run = PLAIN) -> NoiseMaps:
         """As `runs.Pack` has it."""
@@ -138,9 +141,13 @@ class ByNodes:
             **given,
         )["samples"]
 
-    def shift(self, maps: NoiseMaps, by: int) -> NoiseMaps:
+    def shift(self, maps: NoiseMaps, by: int, fill: Fill = "copy") -> NoiseMaps:
         """As `runs.Pack` has it."""
-        return self._host.run("LatentShift", noise_maps=maps, x=by, y=0, fill="copy", pixels_per_cell=1)
+        return self._host.run("LatentShift", noise_maps=maps, x=by, y=0, fill=fill, pixels_per_cell=1)
+
+    def flip(self, maps: NoiseMaps) -> NoiseMaps:
+        """As `runs.Pack` has it."""
+        return self._host.run("EditFriendlyNoiseMapsFlip", noise_maps=maps, horizontal=True, vertical=False)
 
     def recolor(self, maps: NoiseMaps, color: Tensor, strength: float, start: float, end: float) -> NoiseMaps:
         """As `runs.Pack` has it."""
@@ -163,6 +170,18 @@ class ByNodes:
             "scheduler": "ddim_uniform",
             "seed": run.seed,
         }
+
+
+def _together(parts: list[NoiseMaps]) -> NoiseMaps:
+    """Maps of single images as the rows of one."""
+    first = parts[0]
+    seeds = tuple(seed for part in parts for seed in part.seeds)
+    return replace(
+        first,
+        states=torch.cat([part.states for part in parts], dim=1),
+        residuals=torch.cat([part.residuals for part in parts], dim=1),
+        facts=replace(first.facts, seeds=seeds, images=len(parts)),
+    )
 
 
 def _conditioning(prompt: Tensor) -> list[list[Any]]:

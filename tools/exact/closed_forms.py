@@ -6,6 +6,7 @@ c = x_weight + denoised_weight g of a difference between two states, and all tha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -92,6 +93,7 @@ class Latent(NamedTuple):
 
     std: float
     in_first_tenth: float  # of the sum of the steps' errors
+    image: float  # the pixel's deviation, before the inversion
 
 
 def ddim_latent(abar: Floats, std: float, true: int = 0) -> Latent:
@@ -109,4 +111,29 @@ def ddim_latent(abar: Floats, std: float, true: int = 0) -> Latent:
     for i in reversed(range(steps)):
         y = x[i] if steps - 1 - i < true else a[i] / a[i + 1] * (y - b[i + 1] * k[i] * y) + b[i] * k[i] * y
     errors = [abs(k[i] * (x[i + 1] - x[i])) for i in reversed(range(steps))]
-    return Latent(y, sum(errors[: steps // 10]) / sum(errors))
+    return Latent(y, sum(errors[: steps // 10]) / sum(errors), x[-1])
+
+
+class Triangle(NamedTuple):
+    """Of noise, image and latent: degrees at each, and the sides at the latent over the one between noise and image."""
+
+    at_noise: float
+    at_image: float
+    at_latent: float
+    to_noise: float
+    to_image: float
+
+
+def triangle(abar: Floats, stds: Sequence[float], shares: Sequence[float]) -> Triangle:
+    """What many pixels come to, of which `shares` are N(m, std^2): noise, image and latent of each are one number."""
+    of_kinds = [ddim_latent(abar, std) for std in stds]
+    corners = [np.ones(len(stds)), np.array([of.image for of in of_kinds]), np.array([of.std for of in of_kinds])]
+
+    def product(k: int, i: int, j: int) -> float:
+        return float((np.array(shares) * (corners[i] - corners[k]) * (corners[j] - corners[k])).sum())
+
+    def angle(k: int, i: int, j: int) -> float:
+        return float(np.rad2deg(np.arccos(product(k, i, j) / (product(k, i, i) * product(k, j, j)) ** 0.5)))
+
+    to_noise, to_image = ((product(2, k, k) / product(0, 1, 1)) ** 0.5 for k in (0, 1))
+    return Triangle(angle(0, 1, 2), angle(1, 2, 0), angle(2, 0, 1), to_noise, to_image)

@@ -9,17 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ddpm_core import trajectories
-from ddpm_core.guidance import CFGSchedule
+from ddpm_core.guidance import CFGSchedule, guided
 from ddpm_core.inversion import invert
+from ddpm_core.noise_maps import NoiseMaps
+from ddpm_core.null_text import UncondDenoiser, null_text
 from ddpm_core.sampling import sample
 from ddpm_core.schedule import NoiseSchedule
 
+from ..lab.null_text import sampled_with_embeddings
 from . import closed_forms, levels
 from .mixtures import Mixture
 from .oracles import Check
@@ -68,6 +72,12 @@ class Scenes:
     def target(self) -> Tensor:
         """The other prompt."""
         return self.mixture.prompt(slice(STRUCTURES, None))
+
+    def reached(self, edited: Tensor) -> Tensor:
+        """(N,) how far the appearance went from the source's, 0, to the target's, 1."""
+        here, there = (self.mixture.means[k].flatten()[PLACE:] for k in (0, STRUCTURES))
+        way = there - here
+        return (edited.flatten(1)[:, PLACE:].double() - here) @ way / (way @ way)
 
     def succeeded_and_kept(self, edited: Tensor, structures: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(N,) where the target's appearance is there, and where the source's structure is, too."""
@@ -122,10 +132,73 @@ def at_the_papers_settings(make: Make = ByCore, draws: int = 5, count: int = 600
     return checks
 
 
+SWEPT: dict[tuple[Inversion | Literal["SDEdit"], float, int], tuple[float, float]] = {
+    ("edit friendly", 15, 36): (0.822, 1.006),
+    ("edit friendly", 12, 36): (0.828, 1.006),
+    ("edit friendly", 9, 36): (0.828, 1.005),
+    ("edit friendly", 15, 60): (0.775, 1.001),
+    ("edit friendly", 15, 80): (0.882, 1.012),
+    ("DDIM", 9, 0): (0.463, 1.084),
+    ("DDIM", 9, 36): (0.477, 1.002),
+    ("DDIM", 9, 60): (0.713, 0.952),
+    ("DDIM", 9, 80): (0.895, 0.921),
+    ("CycleDiffusion", 4, 15): (0.397, 1.006),
+    ("CycleDiffusion", 4, 25): (0.395, 1.005),
+    ("CycleDiffusion", 3, 30): (0.397, 1.003),
+    ("CycleDiffusion", 4, 60): (0.677, 0.993),
+    ("CycleDiffusion", 4, 80): (0.882, 0.970),
+    ("SDEdit", 15, 36): (0.185, 1.001),
+    ("SDEdit", 15, 60): (0.628, 0.999),
+    ("SDEdit", 15, 80): (0.888, 1.013),
+}
+"""Structure kept and appearance reached on draw 1, by a page of NumPy: the settings of arXiv 2304.06140, Fig. 15, three
+of ours and of CycleDiffusion and one of DDIM, and longer skips."""
+FIG_15 = {"edit friendly": ((15, 36), (12, 36), (9, 36)), "CycleDiffusion": ((4, 15), (4, 25), (3, 30))}
+"""Strengths and skips of the paper."""
+
+
+def over_settings(make: Make = ByCore, count: int = 300) -> list[Check]:
+    """E3, Fig. 15: structure kept over how far the appearance went, for each method by strength and skip."""
+    scenes = Scenes.draw(1, count)
+    pack = make(scenes.mixture, levels.stable_diffusion(100))
+    maps: dict[str, NoiseMaps] = {}
+    kept: dict[tuple[str, tuple[float, int]], Tensor] = {}
+    success, checks, error = [], [], 2 / count**0.5
+    for (method, cfg, skip), (structure, appearance) in SWEPT.items():
+        run = Run(cfg=cfg, skip=skip)
+        if method == "SDEdit":
+            if not isinstance(pack, ByCore):
+                continue
+            edited = pack.noise_and_denoise(scenes.images, scenes.target, replace(run, seed=10_000))
+        else:
+            if method not in maps:
+                way_there = Run(cfg=3.5, eta=0.0 if method == "DDIM" else 1.0)
+                maps[method] = pack.invert(method, scenes.images, scenes.source, way_there)
+            edited = pack.sample(maps[method], scenes.target, run)
+        succeeded, there = scenes.succeeded_and_kept(edited)
+        success.append(succeeded.double().mean().item())
+        kept[method, (cfg, skip)] = there.double()
+        name = f"{method}, {cfg:g}, skip {skip}"
+        checks.append(Check.of_cases(f"{name}: structure kept", there, structure, 0.03 + error))
+        checks.append(
+            Check.of_cases(f"{name}: appearance reached", scenes.reached(edited), appearance, 0.02 + error / 4)
+        )
+    ours, others = (torch.stack([kept[name, how] for how in FIG_15[name]]) for name in FIG_15)
+    lead = ours[ours.mean(dim=1).argmin()] - others[others.mean(dim=1).argmax()]
+    checks.append(
+        Check.of_cases("edit friendly at its worst over CycleDiffusion at its best", lead, 0.425, 0.1 + error)
+    )
+    checks.append(Check("success, least of all", min(success), 1, 0.01))
+    return checks
+
+
+KEPT_UNGUIDED = {"edit friendly": 0.84, "DDIM": 0.57}
+
+
 def without_guidance(make: Make = ByCore, count: int = 600, turned: int = 2) -> list[Check]:
     """E3 without guidance, 50 steps, no skip: Figs. 2 and 4. Native maps keep what CycleDiffusion keeps."""
     expected = {
-        2: {"edit friendly": 0.84, "DDIM": 0.57, "CycleDiffusion": 0.48, "SDEdit": 0.04, "native": 0.44},
+        2: {**KEPT_UNGUIDED, "CycleDiffusion": 0.48, "SDEdit": 0.04, "native": 0.44},
         4: {"edit friendly": 0.57, "DDIM": 0.28, "CycleDiffusion": 0.25, "SDEdit": 0.03, "native": 0.25},
         0: {"edit friendly": 1.0, "DDIM": 1.0, "CycleDiffusion": 1.0, "SDEdit": 0.03, "native": 1.0},
     }[turned]
@@ -151,7 +224,7 @@ def without_guidance(make: Make = ByCore, count: int = 600, turned: int = 2) -> 
 
 
 def two_seeds(make: Make = ByCore, count: int = 600) -> list[Check]:
-    """E3, Fig. 16: the same edits with other noise differ, and keep as much; DDIM has one result."""
+    """E3, Fig. 16: the same edits with other noise differ, and keep as much structure; DDIM has one result."""
     scenes = Scenes.draw(1, count)
     pack = make(scenes.mixture, levels.stable_diffusion(50))
     checks = []
@@ -165,6 +238,10 @@ def two_seeds(make: Make = ByCore, count: int = 600) -> list[Check]:
         )
         apart = (first - second).abs().flatten(1).mean(dim=1)
         checks.append(Check.of_cases(f"{method}: mean difference of two seeds", apart, difference, 0.05 if eta else 0))
+        kept, again = (scenes.succeeded_and_kept(images)[1].double() for images in (first, second))
+        checks.append(Check.of_cases(f"{method}: structure kept", kept, KEPT_UNGUIDED[method], 2.5 / count**0.5))
+        noise = 1.5 / count**0.5 if eta else 0
+        checks.append(Check.of_cases(f"{method}: structure kept, the second over the first", again - kept, 0, noise))
     return checks
 
 
@@ -241,7 +318,48 @@ def way_back_of_ddim(make: Make = ByCore, count: int = 600, cfgs: Sequence[float
             if cfg in errors:
                 both = replace(back, cfg_schedule=kind)
                 checks.append(check(f"cfg {cfg:g} falling to 1, {kind}, both ways", apart(both, both), errors[cfg]))
+        if cfg in FALLING["cosine"]:
+            linear, cosine = (each.value for each in checks[-2:])
+            ratio = FALLING["cosine"][cfg] / FALLING["linear"][cfg]
+            checks.append(Check(f"cfg {cfg:g}: error by cosine over that by linear", cosine / linear, ratio, 0.05))
     return checks
+
+
+def way_back_of_null_text(count: int = 60, cfg: float = 7.5) -> list[Check]:
+    """E8, Sec. 4.1: null-text inversion, whose embedding is the prior of the empty prompt, beside its bound.
+
+    The bound is an open D_0, a prediction for each step in place of an embedding's: one leads to the pivot exactly.
+    """
+    scenes = Scenes.draw(1, count)
+    mixture, prompt = scenes.mixture, scenes.source
+    pivots = ByCore(mixture, levels.stable_diffusion(50)).invert("DDIM", scenes.images, prompt, Run(eta=0.0))
+
+    def of_prior(x: Tensor, sigma: Tensor) -> UncondDenoiser:
+        cond = mixture.predict(x, sigma, prompt)
+        return lambda prior: guided(mixture.predict(x, sigma, prior[:, 0]), cond, cfg)
+
+    following = iter(range(pivots.steps))
+
+    def of_prediction(x: Tensor, sigma: Tensor) -> Tensor:
+        i = next(following)
+        step, cond = pivots.schedule.step(i), mixture.predict(x, sigma, prompt)
+        wanted = (pivots.states[i + 1] - step.x_weight * x) / step.denoised_weight
+        return guided((wanted - cfg * cond) / (1 - cfg), cond, cfg)
+
+    def apart(back: Tensor) -> float:
+        return (back - scenes.images).square().mean().sqrt().item()
+
+    empty = mixture.empty_prompt.expand(count, 1, -1)
+    nothing_found = replace(pivots, uncond=torch.stack([empty] * pivots.steps))
+    without, found = (
+        apart(sampled_with_embeddings(of_prior, maps))
+        for maps in (nothing_found, null_text(of_prior, pivots.states, pivots.schedule, empty))
+    )
+    bound = apart(sample(of_prediction, pivots))
+    return [
+        Check(f"cfg {cfg:g}, null-text over the empty prompt", found / without, 0, 0.9),
+        Check(f"cfg {cfg:g}, an open prediction for each step", bound, 0, 1e-9),
+    ]
 
 
 def between_constructions(count: int = 600, parts: tuple[float, ...] = (0.0, 0.5, 0.9, 1.0)) -> list[Check]:
@@ -259,10 +377,13 @@ def between_constructions(count: int = 600, parts: tuple[float, ...] = (0.0, 0.5
         kept.append(scenes.succeeded_and_kept(edited)[1])
     middle = {0.0: 0.84, 0.5: 0.8, 0.9: 0.6, 1.0: 0.46}
     error = 2.5 / count**0.5
-    return [
+    checks = [
         Check.of_cases(f"{part:g} of the Markov correlation: structure kept", there, middle[part], error)
         for part, there in zip(parts, kept, strict=True)
     ]
+    lead = kept[0].double() - kept[-1].double()
+    expected = middle[parts[0]] - middle[parts[-1]]
+    return [*checks, Check.of_cases(f"{parts[0]:g} over {parts[-1]:g}", lead, expected, 0.05 + 0.6 * error)]
 
 
 def states_between(x_0: Tensor, schedule: NoiseSchedule, seeds: Sequence[int], part: float) -> Tensor:

@@ -48,6 +48,42 @@ def figure_of_methods(checks: Sequence[Check]) -> Figure:
     return figure
 
 
+def figure_of_settings(checks: Sequence[Check]) -> Figure:
+    """Structure kept over appearance reached: lines by the skip."""
+    figure, axes = _axes(6, 3.6)
+    by_name = {check.what: check for check in checks}
+    methods = list(dict.fromkeys(method for method, *_ in edits.SWEPT))
+    for k, name in enumerate(methods):
+        of_method = [how for method, *how in edits.SWEPT if method == name]
+        points = [
+            tuple(
+                by_name[f"{name}, {cfg:g}, skip {skip}: {what}"].value
+                for what in ("appearance reached", "structure kept")
+            )
+            for cfg, skip in sorted(of_method, key=lambda how: how[1])
+        ]
+        axes.plot(*zip(*points, strict=True), color=f"C{k}", marker=".", label=name)
+    axes.set(xlabel="appearance reached", ylabel="structure kept", ylim=(0, 1))
+    axes.legend(fontsize="small")
+    return figure
+
+
+def figure_of_paint(checks: Sequence[Check]) -> Figure:
+    """Detail kept over the response to paint: SDEdit gives and keeps one share, Eq. 7 by strength keeps more."""
+    figure, axes = _axes(6, 3.6)
+    values = {check.what: check.value for check in checks}
+    axes.plot([0, 1], [0, 1], color="C7", label="SDEdit")
+    for k, s in enumerate(manipulations.RESPONSES):
+        shares = [values[f"s {s:g}, SDEdit, skip {skip}: response, and detail kept"] for skip in manipulations.SKIPS]
+        axes.plot(shares, shares, f"C{k}s", ms=4)
+        given, kept = (values[f"s {s:g}: {what}"] for what in ("response", "detail kept"))
+        axes.plot([0, 4 * given], [1, 1 - 4 * (1 - kept)], color=f"C{k}", label=f"Eq. 7, N(m, {s:g}^2)")
+        axes.plot(given, kept, f"C{k}o", ms=5)
+    axes.set(xlabel="response to paint", ylabel="detail kept", xlim=(0, 1), ylim=(0, 1.05))
+    axes.legend(fontsize="small")
+    return figure
+
+
 def figure_of_shifts(checks: Sequence[Check]) -> Figure:
     """Error of moved maps over the cells, with intervals."""
     figure, axes = _axes(6, 3.6)
@@ -85,21 +121,26 @@ def _axes(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-FEW = 24
-BOTH = (ByCore, ByNodes)
+FEW = 16
+BOTH, WORDS = (ByCore, ByNodes), (attention.WordsByCore, WordsByNodes)
 BY_BOTH: dict[str, tuple[Oracle, tuple[type, type]]] = {
     "E1": (partial(noise_space.in_the_plane, rows=FEW), BOTH),
     "E2": (noise_space.of_a_perfect_predictor, BOTH),
     "E3, the papers' settings": (partial(edits.at_the_papers_settings, draws=1, count=FEW), BOTH),
     "E3, without guidance": (partial(edits.without_guidance, count=FEW), BOTH),
     "E3, two seeds": (partial(edits.two_seeds, count=FEW), BOTH),
+    "E3, Fig. 15": (partial(edits.over_settings, count=FEW), BOTH),
     "E4": (partial(manipulations.shifted, count=FEW, by=(1, 2, 4)), BOTH),
+    "E4, turned": (partial(manipulations.turned, count=4), BOTH),
+    "E4, mirrored": (partial(manipulations.mirrored, count=4), BOTH),
     "E5": (noise_space.latents_of_plain_pixels, BOTH),
+    "E5, triangle": (partial(noise_space.triangles, rows=FEW, cells=100), BOTH),
     "E6, data N(m, s^2)": (edits.reached, BOTH),
     "E6, mixture": (partial(edits.structure_by_skip, count=FEW), BOTH),
     "E7": (manipulations.painted, BOTH),
     "E8": (partial(edits.way_back_of_ddim, count=FEW), BOTH),
-    "E9": (partial(attention.with_known_maps, count=8, steps=50), (attention.WordsByCore, WordsByNodes)),
+    "E9": (partial(attention.with_known_maps, count=8, steps=50), WORDS),
+    "E9, Tab. 1": (partial(attention.table_1, count=8, steps=50), WORDS),
 }
 """The oracles that ask a MODEL, with few rows, and the pack by its core and by its nodes."""
 
@@ -131,6 +172,7 @@ FIGURES: dict[str, Callable[[], Result]] = {
     "methods": lambda: _result(
         f"{SD}, 100 steps, five draws of 600 edits", edits.at_the_papers_settings, figure_of_methods
     ),
+    "settings": lambda: _result(f"{SD}, 100 steps, 300 edits each", edits.over_settings, figure_of_settings),
     "unguided": lambda: _result(
         f"{SD}, 50 steps, no skip, cfg 1, 600 edits each",
         lambda: [check for turned in (0, 2, 4) for check in edits.without_guidance(turned=turned)],
@@ -140,12 +182,20 @@ FIGURES: dict[str, Callable[[], Result]] = {
     "shifts": lambda: _result(
         f"{SD}, 100 steps, 600 signals", partial(manipulations.shifted, count=600), figure_of_shifts
     ),
+    "turned": lambda: _result(f"{SD}, 50 steps, 30 signals on rings", manipulations.turned),
+    "mirrored": lambda: _result(f"{SD}, 100 steps, 100 signals", manipulations.mirrored),
+    "triangle": lambda: _result("100 images of 400 pixels, DDIM", noise_space.triangles),
     "plain": lambda: _result("Pixels N(m, s^2), DDIM, 100 steps", noise_space.latents_of_plain_pixels),
     "skips": lambda: _result(f"{SD}, 100 steps, cfg 3.5 and 15", edits.reached, figure_of_skips),
     "dip": lambda: _result(f"{SD}, 100 steps, cfg 3.5 and 15, 600 edits", edits.structure_by_skip),
-    "paint": lambda: _result("Data N(m, s^2), strength 0.05, 0.30 to 0.80 of 100 steps", manipulations.painted),
+    "paint": lambda: _result(
+        "Data N(m, s^2), strength 0.05, 0.30 to 0.80 of 100 steps", manipulations.painted, figure_of_paint
+    ),
     "guidance": lambda: _result(f"{SD}, 100 steps, root mean squared error", edits.way_back_of_ddim),
+    "nulltext": lambda: _result(f"{SD}, 50 steps, 60 images", edits.way_back_of_null_text),
     "words": lambda: _result("100 steps, skip 12, 200 edits each", attention.with_known_maps),
+    "table1": lambda: _result("100 steps, 200 edits each", attention.table_1),
+    "table2": lambda: _result("50 steps, strength 7.5, no skip, 100 edits each", attention.table_2),
     "flow": lambda: Result((flow.beside_known(),), None),
     "order": lambda: Result((flow.order_of_inversion(),), None),
     "nodes": nodes_and_core,

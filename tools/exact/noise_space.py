@@ -1,4 +1,4 @@
-"""Noise maps and latents: arXiv 2304.06140, Figs. 5, 6 and 12; arXiv 2410.23530v2, Tabs. 4 to 6 and 9."""
+"""Noise maps and latents: arXiv 2304.06140, Figs. 5, 6 and 12; arXiv 2410.23530v2, Tabs. 3 to 6, 9 and 10."""
 
 from __future__ import annotations
 
@@ -129,6 +129,47 @@ def latents_of_plain_pixels(make: Make = ByCore, steps: int = 100) -> list[Check
             share = _in_first_tenth(data, native)[k].item()
             checks.append(Check(f"s {s:g}: share of the error in the first tenth", share, form.in_first_tenth, 1e-3))
     return checks
+
+
+PLAIN_AND_OTHER = (0.01, 0.3)
+SHARES = {10: (0.5,), 50: (0.5,), 100: (0.25, 0.5, 0.75)}
+"""Of plain pixels, by the steps."""
+
+
+def triangles(make: Make = ByCore, rows: int = 100, cells: int = 400) -> list[Check]:
+    """E5, Tabs. 3 and 10: the triangle of noise, image and latent of images with plain pixels and others."""
+    checks = []
+    for steps, shares in SHARES.items():
+        for plain in shares:
+            abar = levels.stable_diffusion(steps)
+            plain_cells = int(plain * cells)
+            std = torch.tensor(PLAIN_AND_OTHER, dtype=torch.float64).repeat_interleave(
+                torch.tensor([plain_cells, cells - plain_cells])
+            )
+            data = Mixture(torch.zeros(1, 1, 1, cells, dtype=torch.float64), std.view(1, 1, -1))
+            pack = make(data, abar)
+            native = pack.generate(data.means.expand(rows, -1, -1, -1), data.prompt(), Run(eta=0.0))
+            inverted = pack.invert("DDIM", native.image, data.prompt(), Run(eta=0.0))
+            noise, image, latent = (
+                part.double().flatten(1)
+                for part in (statistics.latent(native), native.image, statistics.latent(inverted))
+            )
+            angles = statistics.triangle_angles(noise, image, latent)
+            long_side = (noise - image).norm(dim=1)
+            measured = [*angles, *((latent - other).norm(dim=1) / long_side for other in (noise, image))]
+            expected = closed_forms.triangle(abar.numpy(), PLAIN_AND_OTHER, (plain, 1 - plain))
+            error = 120 / (rows * cells) ** 0.5  # degrees; a pixel alone has about 40
+            for what, cases, should in zip(TRIANGLE, measured, expected, strict=True):
+                name = f"{steps} steps, {plain:g} plain: {what}"
+                within = error if what.startswith("angle") else error / 40
+                checks.append(Check.of_cases(name, cases, should, within))
+    probable = statistics.most_probable_triangle(angles)
+    for what, degrees, should in zip(TRIANGLE[:3], probable, expected[:3], strict=True):
+        checks.append(Check(f"the same, most probable: {what}", degrees, should, 2 + 2 * error))
+    return checks
+
+
+TRIANGLE = ("angle at the noise", "angle at the image", "angle at the latent", "latent to noise", "latent to image")
 
 
 def _in_first_tenth(data: Mixture, native: NoiseMaps) -> Tensor:

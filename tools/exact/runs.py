@@ -14,7 +14,7 @@ from ddpm_core.editing import edit
 from ddpm_core.guidance import CFGSchedule, cfg_scales
 from ddpm_core.inversion import invert, without_residuals
 from ddpm_core.noise_maps import NoiseMaps
-from ddpm_core.sampling import generate, pure_noise, sample
+from ddpm_core.sampling import generate, pure_noise, sample, with_replayed_states
 from ddpm_core.schedule import NoiseSchedule
 
 from .levels import in_scale_of_host
@@ -30,6 +30,7 @@ class Run:
     Args:
         warm_start: of the steps of DDIM.
         true_steps: first steps of DDIM that take the predictions of the generation.
+        replay_source: whether maps of DDIM keep the states of sampling back, as Prompt-to-Prompt reads its source.
     """
 
     cfg: float = 1.0
@@ -39,6 +40,7 @@ class Run:
     cfg_schedule: CFGSchedule = "constant"
     warm_start: bool = False
     true_steps: int = 0
+    replay_source: bool = False
 
 
 PLAIN = Run()
@@ -64,8 +66,11 @@ class Pack(Protocol):
     def edit(self, images: Tensor, source: Tensor, target: Tensor, source_cfg: float, run: Run = PLAIN) -> Tensor:
         """(B, *S) edited in one pass; the run's cfg is the target's."""
 
-    def shift(self, maps: NoiseMaps, by: int) -> NoiseMaps:
-        """The maps moved to the right, filled as App. A has it."""
+    def shift(self, maps: NoiseMaps, by: int, fill: manipulation.Fill = "copy") -> NoiseMaps:
+        """The maps moved to the right, by default filled as App. A has it."""
+
+    def flip(self, maps: NoiseMaps) -> NoiseMaps:
+        """The maps mirrored left to right."""
 
     def recolor(self, maps: NoiseMaps, color: Tensor, strength: float, start: float, end: float) -> NoiseMaps:
         """Eq. 7 with a mask of ones."""
@@ -88,7 +93,8 @@ class ByCore:
             states = trajectories.ddim(
                 denoiser, images, schedule, seeds, warm_start=run.warm_start, true_prediction_steps=true, native=native
             )
-            return without_residuals(schedule, states, skipped=run.skip)
+            maps = without_residuals(schedule, states, skipped=run.skip)
+            return with_replayed_states(denoiser, maps) if run.replay_source else maps
         follow = {"edit friendly": trajectories.edit_friendly, "CycleDiffusion": trajectories.cycle_diffusion}[method]
         return invert(denoiser, follow(images, schedule, seeds), schedule, skipped=run.skip)
 
@@ -118,9 +124,13 @@ class ByCore:
 
         return edit(pair, images, self._schedule(run), _seeds(run, len(images)))
 
-    def shift(self, maps: NoiseMaps, by: int) -> NoiseMaps:
+    def shift(self, maps: NoiseMaps, by: int, fill: manipulation.Fill = "copy") -> NoiseMaps:
         """As `Pack` has it."""
-        return manipulation.shift(maps, by, 0)
+        return manipulation.shift(maps, by, 0, fill)
+
+    def flip(self, maps: NoiseMaps) -> NoiseMaps:
+        """As `Pack` has it."""
+        return manipulation.flip(maps, horizontal=True)
 
     def recolor(self, maps: NoiseMaps, color: Tensor, strength: float, start: float, end: float) -> NoiseMaps:
         """As `Pack` has it."""

@@ -13,9 +13,9 @@ from torch.nn.functional import one_hot
 from ddpm_core.noise_maps import NoiseMaps
 
 from ..host import open_host
-from .attention import CHANNELS, GROUNDS, OBJECTS, SIDES, Scenes, Words
+from .attention import CHANNELS, GROUNDS, OBJECTS, SIDES, Scenes, Words, run_of
 from .by_nodes import ByNodes, ExactNoise
-from .runs import Run
+from .runs import Inversion, Run
 
 VOCABULARY = [
     f"{name}{k}" for name, count in (("side", SIDES), ("object", OBJECTS), ("ground", GROUNDS)) for k in range(count)
@@ -93,9 +93,9 @@ class WordsByNodes:
         empty = torch.zeros(3, len(VOCABULARY))
         self._nodes = ByNodes(scenes.mixture, abar, partial(ExactWords, scenes), empty)
 
-    def invert(self, images: Tensor, words: Words, cfg: float) -> NoiseMaps:
+    def invert(self, images: Tensor, words: Words, cfg: float, method: Inversion = "edit friendly") -> NoiseMaps:
         """As `attention.Pack` has it."""
-        return self._nodes.invert("edit friendly", images, _vectors(words.names), Run(cfg=cfg))
+        return self._nodes.invert(method, images, _vectors(words.names), run_of(method, cfg))
 
     def edit(self, maps: NoiseMaps, source: Words, target: Words, share: float, cfg: float, skip: int) -> Tensor:
         """As `attention.Pack` has it."""

@@ -21,6 +21,10 @@ SHIFTED = partial(manipulations.shifted, count=20, by=(2,))
 WORDS = partial(attention.with_known_maps, count=20, steps=20)
 FALLING = partial(edits.way_back_of_ddim, cfgs=(7.5,))
 WARM = partial(edits.way_back_of_ddim, cfgs=(1.0,))
+EDITS = partial(edits.at_the_papers_settings, draws=1, count=40)
+BETWEEN = partial(edits.between_constructions, count=40, parts=(0.0, 1.0))
+MIRRORED = partial(manipulations.mirrored, count=10)
+TRIANGLES = partial(noise_space.triangles, rows=20, cells=100)
 
 
 MUTANTS = {
@@ -39,6 +43,10 @@ MUTANTS = {
     "noise of the next level": Mutant(trajectories._noised, "noise[i]", "noise[i + 1]", SIZES),
     "variance in place of deviation": Mutant(trajectories._noised, "noise[i].item()", "noise[i].item() ** 2", SIZES),
     "signal without its root": Mutant(trajectories._noised, "signal[i].item()", "signal[i].item() ** 2", PLANE),
+    "one noise for all levels, edited": Mutant(
+        trajectories.edit_friendly_state, "seeds, schedule.steps - i", "seeds, schedule.steps", EDITS
+    ),
+    "one stream for all levels": Mutant(trajectories.standard_normal, "(seed, steps_left)", "(seed, 0)", BETWEEN),
     "posterior around the image": Mutant(
         trajectories.cycle_diffusion, "step.mean(states[-1], x_0)", "step.mean(x_0, x_0)", SIZES
     ),
@@ -76,17 +84,24 @@ MUTANTS = {
     "shift of the states alone": Mutant(
         manipulation._map_tensors, "residuals=change(noise_maps.residuals)", "residuals=noise_maps.residuals", SHIFTED
     ),
+    "maps mirrored top to bottom": Mutant(manipulation.flip, "axes = [axis", "axes = [-3 - axis", MIRRORED),
     "values of the source": Mutant(cross.cross_attention, "v[target])", "v[source])", WORDS),
     "maps of the target": Mutant(cross.cross_attention, "plain(source,", "plain(target,", WORDS),
     "a window of half the steps": Mutant(windows.is_open, "share * steps", "share * steps / 2", WORDS),
     # statistics
+    "the triangle's corners in another order": Mutant(
+        statistics.triangle_angles, "(noise, image, inverted)", "(image, noise, inverted)", TRIANGLES
+    ),
     "correlation of single rows": Mutant(statistics.z_correlation, ".flatten(1)", "", PLANE),
     "angles of steps two apart": Mutant(statistics.z_angles, "z[:-1], z[1:]", "z[:-2], z[2:]", PLANE),
     "errors of what was not there": Mutant(statistics.shift_errors, "moved[..., by:]", "moved[..., :-by]", SHIFTED),
 }
 
 
-@pytest.mark.parametrize("oracle", [SIZES, PLANE, PLAIN, REACHED, PAINTED, SHIFTED, WORDS, FALLING, WARM])
+@pytest.mark.parametrize(
+    "oracle",
+    [SIZES, PLANE, PLAIN, REACHED, PAINTED, SHIFTED, WORDS, FALLING, WARM, EDITS, BETWEEN, MIRRORED, TRIANGLES],
+)
 def test_nothing_is_noticed_of_the_core_as_it_is(oracle):
     checks = oracle()
     assert checks and not [check for check in checks if not check.holds]

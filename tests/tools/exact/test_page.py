@@ -1,11 +1,12 @@
 """docs/exact.md shows what was measured, every section within its bounds."""
 
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tools.exact import figures
+from tools.exact import edits, figures, manipulations
 from tools.exact.__main__ import main
 from tools.exact.oracles import Check
 from tools.lab.figures.results import RESULTS, blocks, filled, read, tables_of
@@ -57,10 +58,34 @@ def test_the_sentences_of_the_page_follow_from_its_numbers():
         }
         assert abs(kept["native"][0] - kept["CycleDiffusion"][0]) < 0.06
         assert kept["edit friendly"][1] > max(kept[name][2] for name in kept if name != "edit friendly")
-    between = [value for value, *_ in numbers_of("between").values()]
+    between = [row[0] for what, row in numbers_of("between").items() if what.endswith("structure kept")]
     assert between == sorted(between, reverse=True)
     dip = [value for value, *_ in numbers_of("dip").values()]
     assert min(dip) in dip[1:-1]
+    settings = numbers_of("settings")
+    at_80 = [settings[f"{name}, skip 80: structure kept"][0] for name in ("DDIM, 9", "CycleDiffusion, 4", "SDEdit, 15")]
+    for name, skips in edits.FIG_15.items():
+        for cfg, skip in skips:
+            of = settings[f"{name}, {cfg:g}, skip {skip}: structure kept"]
+            assert of[1] > 0.7 if name == "edit friendly" else of[2] < 0.5
+    assert min(at_80) > 0.8 and settings["DDIM, 9, skip 80: appearance reached"][0] < 0.95
+    triangle = numbers_of("triangle")
+    assert all((row[0] > 90) == ("latent" in what) for what, row in triangle.items() if "angle at" in what)
+    mirrored = {what.removeprefix("mirrored as probable by "): row for what, row in numbers_of("mirrored").items()}
+    assert mirrored["0.1, edit friendly"][2] < 0.3 * mirrored["0.1, native"][1]
+    assert mirrored["0.1, edit friendly"][2] < mirrored["0.01, edit friendly"][1] < mirrored["0.01, native"][1]
+    guidance = numbers_of("guidance")
+    alike, apart = (guidance[f"cfg {cfg:g}: error by cosine over that by linear"][0] for cfg in (7.5, 15))
+    assert abs(alike - 1) < 0.03 and apart > 1.05
+    paint = numbers_of("paint")
+    assert all(1 - paint[f"s {s:g}: detail kept"][0] < paint[f"s {s:g}: response"][0] for s in manipulations.RESPONSES)
+    table_1 = {what: row[0] for what, row in numbers_of("table1").items()}
+    assert table_1["Prompt-to-Prompt with ours: error over that on DDIM"] < 0.1
+    table_2 = {
+        what.removesuffix(": error over that without guidance"): row[0] for what, row in numbers_of("table2").items()
+    }
+    printed = abs(table_2["DDIM, weight 0.1"] - table_2["edit friendly, weight 0.03"])
+    assert printed < 0.1 and table_2["edit friendly, weight 0.1"] < table_2["DDIM, weight 0.1"] / 2
     shifts = numbers_of("shifts")
     for cells in (1, 2, 4):
         assert shifts[f"by {cells}, edit friendly"][2] < shifts[f"by {cells}, native"][1] / 3
@@ -110,6 +135,21 @@ def one_oracle(monkeypatch):
         monkeypatch.setitem(figures.FIGURES, "paint", lambda: figures._result("A title", lambda: checks))
 
     return stand_in
+
+
+def test_the_command_makes_what_is_left_and_says_so(monkeypatch, tmp_path, capsys):
+    made = []
+
+    def section(name):
+        made.append(name)
+        return figures._result(name, lambda: [Check("a number", 1.0, 1.0, 0.1)])
+
+    for name in list(figures.FIGURES):
+        monkeypatch.setitem(figures.FIGURES, name, partial(section, name))
+    assert main(["--only", "paint", "plane", "--out", str(tmp_path)]) == 0
+    assert "left: plane" in capsys.readouterr().out
+    assert main(["--out", str(tmp_path)]) == 0
+    assert sorted(made) == sorted(figures.FIGURES) and capsys.readouterr().out.rstrip().endswith("left: nothing")
 
 
 @pytest.mark.parametrize(("value", "status"), [(1.05, 0), (1.2, 1)])
