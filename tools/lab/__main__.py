@@ -7,6 +7,8 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,7 +31,7 @@ from ..host import NeedsComfyUI
 from . import sheet
 from .classifier import load_classifier
 from .edits import KINDS, PAIRS, choose_edits, choose_two_edits, image_of
-from .evaluate import evaluate, mask_found, two_edits, words_find
+from .evaluate import evaluate, mask_found, mean_areas, two_edits, words_find
 from .methods import BY_NAME, methods_of
 from .settings import Keep, LabSettings, PromptToPrompt, SharedAttention
 from .sizes import NUMBERS, Sizes
@@ -130,6 +132,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--pages", type=Path, nargs="+", default=(), help="pages whose tables to fill with the results"
     )
+    what = "figures made at a time; with ComfyUI each process loads it"
+    command.add_argument("--processes", type=int, default=1, metavar="N", help=what)
     sizes = command.add_argument_group("sizes", "how much they are made of; by default as on the pages")
     for name, default in NUMBERS.items():
         sizes.add_argument(f"--{name.replace('_', '-')}", type=int, default=default, metavar="N")
@@ -302,7 +306,8 @@ def run_words(args: argparse.Namespace) -> None:
     """Print the area under the curve of each word's attention."""
     (model, settings), (seed, scenes) = _model(args), _seed(args)
     print(f"Area under the curve of each word's attention against its place, {args.per_kind} {scenes} scenes a word:")
-    for kind, area in words_find(model, args.per_kind, settings, seed, args.kind or KINDS).items():
+    found = words_find(model, args.per_kind, settings, seed, args.kind or KINDS)
+    for kind, area in mean_areas(found, attrgetter("kind")).items():
         print(f"{kind:14}{area:.3f}")
 
 
@@ -334,7 +339,8 @@ def run_figures(args: argparse.Namespace) -> None:
     if unknown := [name for name in args.only or () if name not in FIGURES]:
         raise ValueError(f"there is no figure {', '.join(unknown)}: use some of {', '.join(FIGURES)}")
     sizes = Sizes(**{name: getattr(args, name) for name in NUMBERS})
-    make_figures(load_model(), args.out, args.only or (), sizes, report=lambda text: print(text, flush=True))
+    report: Callable[[str], None] = partial(print, flush=True)
+    make_figures(load_model(), args.out, args.only or (), sizes, report, args.processes)
     fill_pages(args.out, args.pages)
     print(f"The figures: {args.out}")
 

@@ -66,7 +66,9 @@ class DemoNodes:
             **more,
         )
 
-    def sample(self, edit: Edit, noise_maps: Any, settings: LabSettings, attention: Any = None) -> Tensor:
+    def sample(
+        self, edit: Edit, noise_maps: Any, settings: LabSettings, attention: Any = None, mask: Tensor | None = None
+    ) -> Tensor:
         """(1, C, H, W) under the target's caption."""
         return self.run(
             "FixedNoiseSampler",
@@ -77,6 +79,7 @@ class DemoNodes:
             cfg=settings.cfg_target,
             skip_steps=settings.skip_steps,
             attention=attention,
+            mask=mask,
         )["samples"]
 
     def prompt_to_prompt(self, edit: Edit, noise_maps: Any, settings: LabSettings) -> Tensor:
@@ -104,6 +107,15 @@ class DemoNodes:
         source, shared = self.prompt(edit.source.caption), asdict(settings.shared)
         attention = self.run("EditFriendlyShareAttention", source=source, method=method, **shared)
         return self.sample(edit, noise_maps, settings, attention)
+
+    def keep_background(self, edit: Edit, noise_maps: Any, settings: LabSettings) -> Tensor:
+        """The same within the mask from two prompts, with the source's keys and values outside (arXiv 2502.17363)."""
+        source, target = self.prompt(edit.source.caption), self.prompt(edit.target.caption)
+        found = {"source": source, "target": target, "noise_maps": noise_maps, "grow": 0}
+        mask, _ = self.outputs("EditFriendlyDifferenceMask", model=self.model, **found, **asdict(settings.mask))
+        shared = {"method": "keys and values", "mask": mask, **asdict(settings.shared)}
+        attention = self.run("EditFriendlyShareAttention", source=source, **shared)
+        return self.sample(edit, noise_maps, settings, attention, mask)
 
     def zero_shot(
         self, edit: Edit, noise_maps: Any, settings: LabSettings, *, source_as_negative: bool = False

@@ -6,7 +6,7 @@ Each method on the edits of `edits`, by kind of edit, in the measures told there
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -112,19 +112,30 @@ def mask_found(
     return found | {"mean": sum(found.values()) / len(found)}
 
 
+@dataclass(frozen=True)
+class FoundWords:
+    """How well Mask from Words found words of a caption: the area under the curve of its heat.
+
+    Args:
+        kind: the attribute that the words say.
+    """
+
+    kind: str
+    words: str
+    area: float
+
+
 def words_find(
     model: DemoModel, per_kind: int, settings: LabSettings, first_seed: int = TEST_SEED, kinds: Sequence[str] = KINDS
-) -> dict[str, float]:
-    """How well Mask from Words finds what each word of a caption stands for: the mean area under the curve of scenes.
+) -> list[FoundWords]:
+    """How well Mask from Words finds what each word of a caption stands for, in `per_kind` scenes an attribute.
 
     It looks at the states after a fifth, two, three and four fifths of the steps. A word's place is that of the object
-    or of its color, for all other attributes that which a change of it changes.
-
-    Returns:
-        By attribute, those that the whole picture shows left out.
+    or of its color, for all other attributes that which a change of it changes. Attributes that the whole picture shows
+    are left out.
     """
     nodes = nodes_of(model)
-    areas: dict[str, list[float]] = {}
+    found = []
     for edit in choose_edits(per_kind, first_seed, kinds):
         scene, inside = edit.source, ~kept_by(edit)
         words = scene.words_of(edit.kind)
@@ -135,8 +146,16 @@ def words_find(
         latent = model.autoencoder.encode(image_of(scene)[None])[0]
         noise_maps = nodes.invert(edit, latent, replace(settings, skip=0.0))
         heat = nodes.word_heat(scene.caption, words, noise_maps, levels=4)
-        areas.setdefault(edit.kind, []).append(area_under_curve(heat, inside))
-    return {kind: sum(row) / len(row) for kind, row in areas.items()}
+        found.append(FoundWords(edit.kind, words, area_under_curve(heat, inside)))
+    return found
+
+
+def mean_areas(found: Sequence[FoundWords], by: Callable[[FoundWords], str]) -> dict[str, float]:
+    """The mean area of what `by` calls the same."""
+    areas: dict[str, list[float]] = {}
+    for each in found:
+        areas.setdefault(by(each), []).append(each.area)
+    return {name: sum(row) / len(row) for name, row in areas.items()}
 
 
 # --- two edits at once ------------------------------------------------------------------------------------------------

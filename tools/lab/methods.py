@@ -354,6 +354,12 @@ SHARING = (
     sharing("values only"),
     replace(sharing("keys and values"), plotted=()),
 )
+KV_EDIT = LabMethod(
+    "KV-Edit + edit friendly",
+    by_nodes=ByNodes("EditFriendlyInvert", DemoNodes.keep_background),
+    plotted=(),
+    shares=True,
+)
 METHODS = (
     GROUND_TRUTH,
     EDIT_FRIENDLY,
@@ -379,6 +385,7 @@ METHODS = (
     PLUG_AND_PLAY,
     PLUG_AND_PLAY_DDIM,
     *SHARING,
+    KV_EDIT,
     ZERO_SHOT,
     ZERO_SHOT_DDIM,
     NULL_TEXT,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from demo.scenes import TEST_SEED
+
 from .edits import KINDS
 
 
@@ -20,6 +22,10 @@ class Sizes:
         variations: of one edit; the paper has 8.
         reconstructed: scenes of the reconstructions, of which null-text is slow.
         most_per_kind, most_steps: of the tables of `measured`, each of which has its own.
+        first_seed: of the held-out scenes and their noise; another one gives other scenes.
+
+    Raises:
+        ValueError: a seed of scenes that were trained or tuned on.
     """
 
     paths: int = 2000
@@ -35,6 +41,15 @@ class Sizes:
     reconstructed: int = 6
     most_per_kind: int = 48
     most_steps: int = 100
+    first_seed: int = TEST_SEED
+
+    def __post_init__(self) -> None:
+        if self.first_seed < TEST_SEED:
+            raise ValueError(f"held-out scenes begin at seed {TEST_SEED}, not at {self.first_seed}")
+
+    def seeds(self, count: int) -> list[int]:
+        """Those of the first held-out scenes."""
+        return [self.first_seed + k for k in range(count)]
 
 
 NUMBERS = {field.name: field.default for field in fields(Sizes) if field.name != "kinds"}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, replace
+from operator import attrgetter
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from demo.scenes import CLASSIFIER_SEED, TEST_SEED, TUNE_SEED, render, scene_of_
 from demo.weights import WEIGHTS
 from tools.lab import classifier as judge
 from tools.lab.edits import choose_edits, read_drawn, score, source_images, summary
-from tools.lab.evaluate import evaluate, mask_found, words_find
+from tools.lab.evaluate import evaluate, mask_found, mean_areas, words_find
 from tools.lab.figures.reconstruction import RUNS, Scenes
 from tools.lab.figures.subjects import Subjects, generate_pictures
 from tools.lab.methods import EDIT_FRIENDLY, GROUND_TRUTH, P2P, PLUG_AND_PLAY
@@ -146,7 +147,8 @@ def test_the_mask_from_two_prompts_finds_the_edit(model):
 
 def test_words_find_what_they_stand_for_and_expressions_do_not(comfy, model):
     kinds = ("color", "vessel", "expression")
-    areas = words_find(model, 4, replace(SETTINGS, steps=10), TUNE_SEED, kinds)
+    found = words_find(model, 4, replace(SETTINGS, steps=10), TUNE_SEED, kinds)
+    areas = mean_areas(found, attrgetter("kind"))
     assert areas["color"] > 0.8
     assert areas["vessel"] > 0.9
     assert areas["color"] > areas["expression"]
@@ -183,7 +185,7 @@ def subjects(model):
 
 @pytest.fixture(scope="module")
 def pictures(model):
-    return generate_pictures(model, count=4, steps=20)
+    return generate_pictures(model, Sizes().seeds(4), steps=20)
 
 
 def test_size_and_correlation_of_z(pictures):

@@ -4,19 +4,21 @@ import hashlib
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
+from demo.scenes import TEST_SEED
 from demo.weights import WEIGHTS
 from tools.host import NeedsComfyUI
 from tools.lab.__main__ import main
 from tools.lab.figures import FIGURES, fill_pages, make_figures
 from tools.lab.figures.measured import MEASURED
 from tools.lab.figures.results import RESULTS, Table, blocks, filled, made_with, read, tables_of
-from tools.lab.figures.subjects import rows_counted
+from tools.lab.figures.subjects import Subjects, rows_counted
 from tools.lab.sizes import Sizes
 
 ROOT = Path(__file__).parents[3]
@@ -39,7 +41,8 @@ TINY = Sizes(
 )
 
 
-BY_NODES = ("fig15", "table1", "table2", "p2p", "flow_attention", "words")  # methods that work inside a host's network
+BY_NODES = ("fig15", "table1", "table2", "p2p", "flow_attention", "flow_attention_curves", "flow_background", "words")
+"""Those of methods that work inside a host's network."""
 
 
 @pytest.fixture
@@ -95,12 +98,43 @@ def test_a_run_that_was_broken_off_goes_on(untrained, tmp_path, no_comfyui, monk
     assert set(read(tmp_path / RESULTS)["figures"]) == {"fig6", "fig7", "fig13"}
 
 
+def test_two_commands_can_fill_one_folder(untrained, tmp_path):
+    """Each keeps what the other has written since it began."""
+
+    def meanwhile(text):
+        if text.startswith("fig6:"):
+            make_figures(untrained, tmp_path, ["fig13"], TINY)
+
+    make_figures(untrained, tmp_path, ["fig6", "fig7"], TINY, meanwhile)
+    assert set(read(tmp_path / RESULTS)["figures"]) == {"fig6", "fig7", "fig13"}
+
+
+def test_figures_made_side_by_side_are_the_same(untrained, tmp_path, no_comfyui):
+    names, made = ["fig6", "fig13"], []
+    for processes in (1, 2):
+        folder, said = tmp_path / str(processes), []
+        make_figures(untrained, folder, names, TINY, said.append, processes)
+        results = read(folder / RESULTS)
+        assert sum("left: nothing" in text for text in said) == 1
+        made.append({name: results["figures"][name]["tables"] for name in names})
+        assert {path.stem for path in folder.glob("*.png")} == set(names)
+    assert made[0] == made[1]
+
+
+def test_other_seeds_are_other_held_out_scenes(untrained, tmp_path):
+    first = Subjects(untrained, TINY).edits[0].source
+    other = Subjects(untrained, replace(TINY, first_seed=TEST_SEED + 1000)).edits[0].source
+    assert first.seed < other.seed - 900
+    with pytest.raises(ValueError, match=f"held-out scenes begin at seed {TEST_SEED}, not at 7"):
+        Sizes(first_seed=7)
+
+
 def test_the_sizes_are_flags(monkeypatch, tmp_path):
     made = []
     monkeypatch.setattr("tools.lab.figures.make_figures", lambda *args, **_: made.append(args))
     monkeypatch.setattr("tools.lab.figures.fill_pages", lambda *_: None)
-    assert main(["figures", "--out", str(tmp_path), "--pictures", "4", "--most-per-kind", "6"]) == 0
-    assert made[0][3] == Sizes(pictures=4, most_per_kind=6)
+    assert main(["figures", "--out", str(tmp_path), "--pictures", "4", "--most-per-kind", "6", "--processes", "2"]) == 0
+    assert made[0][3] == Sizes(pictures=4, most_per_kind=6) and made[0][5] == 2
 
 
 def test_an_unknown_figure_is_refused_with_the_names_of_all(capsys, tmp_path):

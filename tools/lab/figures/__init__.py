@@ -7,9 +7,13 @@ picture; docs/figures.md, measurements.md and demo-model.md walk through them.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
+
+import torch
 
 from demo.model import DemoModel
 
@@ -17,7 +21,7 @@ from ...host import NeedsComfyUI
 from ..sizes import Sizes
 from . import manipulations, noise_space, reconstruction, text_edits, there_and_back
 from .measured import MEASURED
-from .results import RESULTS, Make, filled, keep, made_with, opened, read
+from .results import RESULTS, Made, Make, filled, keep, made_with, opened, read, written
 from .subjects import Subjects
 
 FIGURES: dict[str, Make] = {
@@ -54,6 +58,7 @@ def make_figures(
     only: Sequence[str] = (),
     sizes: Sizes | None = None,
     report: Callable[[str], None] = lambda text: None,
+    processes: int = 1,
 ) -> None:
     """Write figures below `out`, each as NAME.png and as its part of the results file, as soon as it is there.
 
@@ -61,29 +66,64 @@ def make_figures(
         only: the names of those to make; none for all that the results file lacks, without ComfyUI those that the core
             can make.
         report: called with each table, with what each figure took, and with what is left.
+        processes: how many figures are made at a time; each process has its share of the threads.
 
     Raises:
         NeedsComfyUI: one of `only` does, and there is none.
     """
     out.mkdir(parents=True, exist_ok=True)
     subjects = Subjects(model, sizes or Sizes())
-    results = opened(out / RESULTS, made_with(subjects.sizes))
-    names = list(only) or [name for name in FIGURES if name not in results["figures"]]
-    for done, name in enumerate(names, 1):
-        start = time.perf_counter()
-        try:
-            result = FIGURES[name](subjects)
-        except NeedsComfyUI as error:
+    made_by = made_with(subjects.sizes)
+    kept = opened(out / RESULTS, made_by)
+    left = list(only) or [name for name in FIGURES if name not in kept["figures"]]
+    for name, made in _each(subjects, left, out, processes):
+        left = [other for other in left if other != name]
+        if isinstance(made, NeedsComfyUI):
             if only:
-                raise
-            report(f"{name} is left out: {error}\n")
+                raise made
+            report(f"{name} is left out: {made}\n")
             continue
-        seconds = time.perf_counter() - start
-        result.save(out / f"{name}.png")
-        keep(results, name, result, seconds, out / RESULTS)
-        for table in result.tables:
+        keep(name, made, out / RESULTS, made_by)
+        for table in made.tables:
             report(f"{name}: {table}\n")
-        report(f"{name} took {seconds:.0f} s; left: {', '.join(names[done:]) or 'nothing'}\n")
+        report(f"{name} took {made.seconds:.0f} s; left: {', '.join(left) or 'nothing'}\n")
+
+
+def _each(
+    subjects: Subjects, names: Sequence[str], out: Path, processes: int
+) -> Iterator[tuple[str, Made | NeedsComfyUI]]:
+    """The figures as they get ready; subjects that several share are made once in each process."""
+    if processes == 1:
+        for name in names:
+            yield name, _made(subjects, name, out)
+        return
+    threads = max(1, torch.get_num_threads() // processes)
+    started = (subjects.model, subjects.sizes, threads)
+    with ProcessPoolExecutor(processes, get_context("spawn"), _start, started) as pool:
+        begun = {pool.submit(_made_there, name, out): name for name in names}
+        for future in as_completed(begun):
+            yield begun[future], future.result()
+
+
+def _made(subjects: Subjects, name: str, out: Path) -> Made | NeedsComfyUI:
+    try:
+        return written(name, partial(FIGURES[name], subjects), out)
+    except NeedsComfyUI as error:
+        return error
+
+
+_there: Subjects
+"""Those of a process of the pool."""
+
+
+def _start(model: DemoModel, sizes: Sizes, threads: int) -> None:
+    global _there
+    torch.set_num_threads(threads)
+    _there = Subjects(model, sizes)
+
+
+def _made_there(name: str, out: Path) -> Made | NeedsComfyUI:
+    return _made(_there, name, out)
 
 
 def fill_pages(out: Path, pages: Sequence[Path]) -> None:

@@ -13,7 +13,7 @@ from ddpm_core import manipulation, statistics, trajectories
 from ddpm_core.inversion import invert
 from ddpm_core.sampling import generate, sample
 from demo.autoencoder import FACTOR
-from demo.scenes import COLORS, SIZE, TEST_SEED, Scene, render, sample_scene
+from demo.scenes import COLORS, SIZE, Scene, render, sample_scene
 
 from ..edits import structure_kept
 from ..methods import cells_of
@@ -35,8 +35,9 @@ METHODS = ("native", "CycleDiffusion", "edit friendly")
 def figure_2(subjects: Subjects) -> Result:
     """A generated picture under another caption, mirrored and moved, by its native maps and by edit-friendly ones."""
     sizes, names = subjects.sizes, ("native", "edit friendly")
-    scenes = [sample_scene(TEST_SEED + k) for k in range(sizes.captioned)]
-    captioned = generate_pictures(subjects.model, len(scenes), sizes.steps, [scene.caption for scene in scenes])
+    seeds = sizes.seeds(sizes.captioned)
+    scenes = [sample_scene(seed) for seed in seeds]
+    captioned = generate_pictures(subjects.model, seeds, sizes.steps, [scene.caption for scene in scenes])
     target = subjects.model.denoiser([_changed(scene).caption for scene in scenes], LabSettings.cfg_target)
     edited = {name: captioned.decoded(sample(target, captioned.maps[name])) for name in names}
 
@@ -157,13 +158,13 @@ def _flip_error(subjects: Subjects, method: str) -> tuple[float, float]:
 
 def figure_8(subjects: Subjects) -> Result:
     """A color painted over the object of a scene: SDEdit from little and from much noise, and Eq. 7."""
-    scenes = [sample_scene(TEST_SEED + k) for k in range(subjects.sizes.captioned)]
+    seeds, schedule = subjects.sizes.seeds(subjects.sizes.captioned), LabSettings(steps=subjects.sizes.steps).schedule()
+    scenes = [sample_scene(seed) for seed in seeds]
     drawn, colors = [render(scene) for scene in scenes], [_paint(scene) for scene in scenes]
     images = torch.from_numpy(np.stack([each.image for each in drawn]))
     masks = torch.stack([torch.from_numpy(each.masks["object"]) for each in drawn])[:, None].float()
     paints = torch.stack([torch.tensor(COLORS[color]).view(3, 1, 1) * 2 - 1 for color in colors])
     painted = torch.lerp(images, paints.expand_as(images), masks)
-    seeds, schedule = [scene.seed for scene in scenes], LabSettings(steps=subjects.sizes.steps).schedule()
     autoencoder = subjects.model.autoencoder
     color, made = autoencoder.encode(painted), {}
     for name, share in NOISE_SHARES.items():

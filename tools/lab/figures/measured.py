@@ -4,42 +4,30 @@ intervals."""
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 
-import numpy as np
-from scipy.stats import binomtest
-
 from demo.model import DemoModel, load_model
-from demo.scenes import TEST_SEED, TUNE_SEED
+from demo.scenes import TUNE_SEED
 from demo.weights import WEIGHTS
 
-from ...evaluation.intervals import mean_of
-from ..edits import KINDS, PAIRS, Score, choose_edits, choose_two_edits, summary
-from ..evaluate import evaluate, mask_found, two_edits, words_find
+from ..edits import KINDS, PAIRS, choose_edits, choose_two_edits, summary
+from ..evaluate import evaluate, mask_found, mean_areas, two_edits, words_find
 from ..methods import BY_NAME
 from ..settings import Keep, LabSettings, SharedAttention
 from .results import Make, Result, Table
-from .subjects import Subjects
+from .subjects import FORMS, MEASURES, Subjects, row_of
 
 HERE = Path(__file__).parents[1]
 EDIT_MODEL, FLOW = HERE / "edit.safetensors", HERE / "flow.safetensors"
 
-COLUMNS = ("success", "from", "to", "error", "+-", "structure")
-FORMS = (".2f", ".2f", ".2f", ".3f", ".3f", ".2f")
 OF_A_KIND = (("success", ".2f"), ("error", ".3f"), ("structure", ".2f"))
 
 Run = tuple[str, LabSettings]
 """The name of a method, and its settings."""
-
-
-def row_of(scores: Sequence[Score]) -> tuple[float, ...]:
-    """Success with the ends of its interval (Wilson's), error with half of its own (bootstrap), structure."""
-    success, error, structure = summary(scores)
-    ends = binomtest(sum(score.success for score in scores), len(scores)).proportion_ci(method="wilson")
-    of_error = mean_of(np.array([score.error for score in scores]))
-    return success, ends.low, ends.high, error, (of_error.high - of_error.low) / 2, structure
 
 
 @dataclass(frozen=True)
@@ -67,14 +55,14 @@ class Measured:
         model, sizes = model_of(subjects, self.weights), subjects.sizes
         per_kind = min(self.per_kind, sizes.most_per_kind)
         kinds = [kind for kind in self.kinds if kind in sizes.kinds]
-        edits = choose_edits(per_kind, TUNE_SEED if self.tuning else TEST_SEED, kinds)
+        edits = choose_edits(per_kind, TUNE_SEED if self.tuning else sizes.first_seed, kinds)
         runs = {
             label: (BY_NAME[method], replace(settings, flow=model.is_flow, steps=min(settings.steps, sizes.most_steps)))
             for label, (method, settings) in self.runs.items()
         }
         table = evaluate(model, subjects.classifier, edits, runs)
         title = f"{len(edits)} {'tuning' if self.tuning else 'held-out'} edits, {per_kind} of each kind"
-        tables = [Table(title, COLUMNS, {label: row_of(table.rows(label)["all"]) for label in runs}, FORMS)]
+        tables = [Table(title, MEASURES, {label: row_of(table.rows(label)["all"]) for label in runs}, FORMS)]
         if self.by_kind:
             columns = [(f"{label}: {name}", form) for label in self.by_kind for name, form in OF_A_KIND]
             of_kinds = {label: table.rows(label) for label in self.by_kind}
@@ -93,7 +81,7 @@ def model_of(subjects: Subjects, weights: Path) -> DemoModel:
 
 
 def words(subjects: Subjects) -> Result:
-    """Mask from Words on both models, as the area under the curve by kind of word."""
+    """Mask from Words on both models, as the area under the curve by kind of word and by word."""
     sizes = subjects.sizes
     per_kind = min(12, sizes.most_per_kind)
     found = {
@@ -105,29 +93,37 @@ def words(subjects: Subjects) -> Result:
         )
         for name, weights in (("bundled model, cross-attention", WEIGHTS), ("flow model, joint attention", FLOW))
     }
-    kinds = [kind for kind in KINDS if any(kind in areas for areas in found.values())]
-    rows = {kind: [areas.get(kind, math.nan) for areas in found.values()] for kind in kinds}
-    rows["mean"] = [sum(areas.values()) / len(areas) for areas in found.values()]
     title = f"{per_kind} held-out scenes for each kind of word: area under the curve of its attention"
-    return Result((Table(title, tuple(found), rows, (".2f",)),))
+    of_kinds = [mean_areas(each, attrgetter("kind")) for each in found.values()]
+    rows = {kind: [areas[kind] for areas in of_kinds] for kind in of_kinds[0]}
+    rows["mean"] = [sum(areas.values()) / len(areas) for areas in of_kinds]
+    tables = [Table(title, tuple(found), rows, (".2f",))]
+    scenes = Counter(each.words for each in next(iter(found.values())))
+    of_words = [mean_areas(each, attrgetter("words")) for each in found.values()]
+    rows = {word: [*(areas[word] for areas in of_words), count] for word, count in scenes.items()}
+    tables.append(Table("The same by word", (*found, "scenes"), rows, (*[".2f"] * len(found), ".0f")))
+    return Result(tuple(tables))
 
 
 def masks(subjects: Subjects) -> Result:
     """Mask from two Prompts, as the area under the curve by kind of edit."""
     per_kind = min(12, subjects.sizes.most_per_kind)
-    areas = mask_found(subjects.model, choose_edits(per_kind, TEST_SEED, subjects.sizes.kinds))
+    areas = mask_found(subjects.model, choose_edits(per_kind, subjects.sizes.first_seed, subjects.sizes.kinds))
     title = f"{per_kind} held-out edits of each kind: area under the curve of the map, for what was to change"
     return Result((Table(title, ("area",), {kind: (area,) for kind, area in areas.items()}, (".3f",)),))
 
 
 def two_at_once(subjects: Subjects) -> Result:
     """Two edits of a scene, as a chain and as one prompt."""
-    count = subjects.sizes.most_per_kind
+    count, first_seed = subjects.sizes.most_per_kind, subjects.sizes.first_seed
     rows = {
         f"{' and '.join(kinds)}, {how}": numbers
         for kinds in PAIRS
         for how, numbers in two_edits(
-            subjects.model, subjects.classifier, choose_two_edits(count, TEST_SEED, kinds), LabSettings()
+            subjects.model,
+            subjects.classifier,
+            choose_two_edits(count, first_seed, kinds),
+            LabSettings(),
         ).items()
     }
     title = f"{count} held-out scenes for each pair"
@@ -197,11 +193,13 @@ MEASURED: dict[str, Make] = {
         kinds=("color", "place", "thing", "number"),
     ),
     "flow_attention": Measured(
-        {
-            "the maps alone, eta 1": ("edit friendly", _PLAIN),
-            "FlowEdit, eta 0": ("FlowEdit", replace(_PLAIN, eta=0.0)),
-            "the mask from two prompts": ("edit friendly + mask", _PLAIN),
-        }
+        {f"values, until {end:g}": ("values only + edit friendly", _shared(end)) for end in (0.1, 0.3)}
+        | {"keys and values, until 0.2": ("keys and values + edit friendly", _shared(0.2))},
+        per_kind=48,
+        weights=FLOW,
+    ),
+    "flow_attention_curves": Measured(
+        {"the maps alone": ("edit friendly", _PLAIN)}
         | {f"values, until {end:g}": ("values only + edit friendly", _shared(end)) for end in (0.1, 0.3, 0.5)}
         | {
             f"keys and values, until {end:g}": ("keys and values + edit friendly", _shared(end))
@@ -215,16 +213,26 @@ MEASURED: dict[str, Make] = {
         weights=FLOW,
         tuning=True,
     ),
+    "flow_background": Measured(
+        {
+            "the mask from two prompts": ("edit friendly + mask", _PLAIN),
+            "and the source's keys and values outside": ("KV-Edit + edit friendly", _PLAIN),
+        },
+        per_kind=12,
+        weights=FLOW,
+    ),
     "words": words,
     "masks": masks,
     "two": two_at_once,
     "flow": Measured(
-        {f"eta {eta:g}": ("edit friendly", replace(_PLAIN, eta=eta)) for eta in (1.0, 0.5, 0.0)}
-        | {
+        {
+            "eta 1": ("edit friendly", _PLAIN),
+            "eta 0, FlowEdit": ("FlowEdit", replace(_PLAIN, eta=0.0)),
             "eta 1, the mask from two prompts": ("edit friendly + mask", _PLAIN),
             "eta 1, Keep Image, 0.1": ("edit friendly", _kept(0.1)),
         },
-        per_kind=6,
+        per_kind=48,
+        by_kind=("eta 1", "eta 1, the mask from two prompts"),
         weights=FLOW,
     ),
     "flow_edits": Measured(

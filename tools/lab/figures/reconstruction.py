@@ -24,14 +24,14 @@ from ddpm_core.null_text import GuidedDenoiser, null_text
 from ddpm_core.sampling import sample
 from ddpm_core.schedule import NoiseSchedule
 from demo.model import DemoModel
-from demo.scenes import TEST_SEED, sample_scene
+from demo.scenes import sample_scene
 
 from ..edits import image_of, source_images, structure_kept
 from ..methods import DDIM, EDIT_FRIENDLY, NULL_TEXT, ONE_EMBEDDING
 from ..null_text import NullTextSearch, one_embedding, sampled_with_embeddings
 from ..settings import LabSettings
 from .results import Result, Table, mosaic
-from .subjects import EXACT, Subjects, of_edits, rows_counted
+from .subjects import EXACT, FORMS, MEASURES, Subjects, of_edits, rows_counted
 
 CFG = 7.5
 SCALES = (1.0, 3.0, CFG)
@@ -56,12 +56,11 @@ class Scenes:
     @classmethod
     def of(cls, subjects: Subjects, count: int) -> Scenes:
         """The first held-out ones, in the steps of the edits."""
-        scenes = [sample_scene(TEST_SEED + k) for k in range(count)]
+        seeds = subjects.sizes.seeds(count)
+        scenes = [sample_scene(seed) for seed in seeds]
         latents = subjects.model.autoencoder.encode(torch.stack([image_of(scene) for scene in scenes]))
         schedule = LabSettings(steps=subjects.sizes.edit_steps).schedule()
-        return cls(
-            subjects.model, [scene.caption for scene in scenes], [scene.seed for scene in scenes], latents, schedule
-        )
+        return cls(subjects.model, [scene.caption for scene in scenes], seeds, latents, schedule)
 
     def ddim(self, denoiser: Denoiser) -> Tensor:
         """(T+1, B, C, 16, 16) textbook inversion."""
@@ -157,11 +156,10 @@ def null_text_edits(subjects: Subjects) -> Result:
     runs = {method.name: subjects.run(method, "tuned") for method in (DDIM, NULL_TEXT, ONE_EMBEDDING, EDIT_FRIENDLY)}
     edits = subjects.shown_edits
     rows = [subjects.edits.index(edit) for edit in edits]
-    numbers = {name: (*run.summary, run.rows / len(subjects.edits)) for name, run in runs.items()}
-    columns = ("success", "error", "structure", "rows of the network an edit")
+    numbers = {name: (*run.row, run.rows / len(subjects.edits)) for name, run in runs.items()}
     parts = {"scene": list(source_images(edits))} | {name: list(run.images[rows]) for name, run in runs.items()}
     return Result(
-        (Table(of_edits(subjects), columns, numbers, (".2f", ".3f", ".2f", ".0f")),),
+        (Table(of_edits(subjects), (*MEASURES, "rows of the network an edit"), numbers, (*FORMS, ".0f")),),
         mosaic(parts, [edit.kind for edit in edits]),
     )
 

@@ -8,6 +8,7 @@ import math
 import os
 import platform
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -104,12 +105,34 @@ class Result:
             self.picture.save(path, optimize=True)
 
 
+@dataclass(frozen=True)
+class Made:
+    """A figure whose picture is written: its tables, and what it took.
+
+    Args:
+        threads: of the process that made it.
+    """
+
+    tables: tuple[Table, ...]
+    seconds: float
+    threads: int
+
+
 def mosaic(rows: Mapping[str, Sequence[Tensor]], columns: Sequence[str] = (), title: str = "") -> Image.Image:
     """Pictures (3, H, W) in [-1, 1], by row."""
     return grid(list(rows.values()), list(rows), columns, title=title, size=(96, 96), margin=6).quantize(256)
 
 
 Make = Callable[[Subjects], Result]
+
+
+def written(name: str, make: Callable[[], Result], out: Path) -> Made:
+    """A figure, made now, with its picture below `out`."""
+    start = time.perf_counter()
+    result = make()
+    seconds = time.perf_counter() - start
+    result.save(out / f"{name}.png")
+    return Made(result.tables, seconds, torch.get_num_threads())
 
 
 def made_with(sizes: Sizes) -> dict[str, Any]:
@@ -138,12 +161,17 @@ def opened(path: Path, made: Mapping[str, Any]) -> dict[str, Any]:
     return results
 
 
-def keep(results: dict[str, Any], name: str, result: Result, seconds: float, path: Path) -> None:
-    """Put a figure's result among the others, and write the file."""
+def keep(name: str, made: Made, path: Path, made_with: Mapping[str, Any]) -> None:
+    """Put a figure among those of the results file, which another command may have filled meanwhile.
+
+    Raises:
+        ValueError: as `opened` does.
+    """
+    results = opened(path, made_with)
     results["figures"][name] = {
-        "seconds": round(seconds, 1),
-        "threads": torch.get_num_threads(),
-        "tables": [table.to_dict() for table in result.tables],
+        "seconds": round(made.seconds, 1),
+        "threads": made.threads,
+        "tables": [table.to_dict() for table in made.tables],
     }
     beside = path.with_suffix(".part")
     beside.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

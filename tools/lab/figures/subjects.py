@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+from scipy.stats import binomtest
 from torch import Tensor, nn
 
 from ddpm_core import manipulation, trajectories
@@ -18,8 +20,8 @@ from ddpm_core.noise_maps import NoiseMaps
 from ddpm_core.sampling import sample
 from ddpm_core.schedule import NoiseSchedule
 from demo.model import DemoModel
-from demo.scenes import TEST_SEED
 
+from ...evaluation.intervals import mean_of
 from ..classifier import Classifier, load_classifier
 from ..edits import Edit, Score, choose_edits, score, source_images, summary
 from ..methods import LabMethod, generated
@@ -29,6 +31,11 @@ from ..sizes import Sizes
 EXACT = {"CycleDiffusion": trajectories.cycle_diffusion, "edit friendly": trajectories.edit_friendly}
 SHIFTS = (1, 2, 3, 4, 6, 8)
 """Cells of latents, where Fig. 11 has pixels."""
+
+MEASURES = ("success", "from", "to", "error", "+-", "structure")
+"""Of edits, with 95% intervals of success and of error."""
+
+FORMS = (".2f", ".2f", ".2f", ".3f", ".3f", ".2f")
 
 VARIED = ("thing", "season", "wears")
 """The kinds of edits of Fig. 16."""
@@ -74,11 +81,11 @@ class Pictures:
         return self.decoded(sample(self.denoiser(), manipulation.flip(self.maps[method], horizontal=True)))
 
 
-def generate_pictures(model: DemoModel, count: int, steps: int, captions: Sequence[str] | None = None) -> Pictures:
-    """`count` generated pictures with their native, CycleDiffusion and edit-friendly maps; captions are empty by
-    default."""
-    seeds = [TEST_SEED + k for k in range(count)]
-    captions = [""] * count if captions is None else list(captions)
+def generate_pictures(
+    model: DemoModel, seeds: list[int], steps: int, captions: Sequence[str] | None = None
+) -> Pictures:
+    """Generated pictures with their native, CycleDiffusion and edit-friendly maps; captions are empty by default."""
+    captions = [""] * len(seeds) if captions is None else list(captions)
     native = generated(model, captions, seeds, LabSettings(steps=steps).schedule())
     denoiser = model.denoiser(captions)
     inverted = {
@@ -117,9 +124,17 @@ class EditRun:
     seconds: float
 
     @property
-    def summary(self) -> tuple[float, float, float]:
-        """Success, error and structure."""
-        return summary(self.scores)
+    def row(self) -> tuple[float, ...]:
+        """In MEASURES."""
+        return row_of(self.scores)
+
+
+def row_of(scores: Sequence[Score]) -> tuple[float, ...]:
+    """Success with the ends of its interval (Wilson's), error with half of its own (bootstrap), structure."""
+    success, error, structure = summary(scores)
+    ends = binomtest(sum(score.success for score in scores), len(scores)).proportion_ci(method="wilson")
+    of_error = mean_of(np.array([score.error for score in scores]))
+    return success, ends.low, ends.high, error, (of_error.high - of_error.low) / 2, structure
 
 
 @dataclass
@@ -157,7 +172,7 @@ class Subjects:
     @cached_property
     def pictures(self) -> Pictures:
         """Generated without a caption."""
-        return generate_pictures(self.model, self.sizes.pictures, self.sizes.steps)
+        return generate_pictures(self.model, self.sizes.seeds(self.sizes.pictures), self.sizes.steps)
 
     @cached_property
     def shifts(self) -> dict[tuple[str, int], Tensor]:
@@ -174,7 +189,7 @@ class Subjects:
         """Native maps of eta 0, whose starting noise can be found again, generated without a caption."""
         sizes = self.sizes
         schedule = LabSettings(steps=sizes.latent_steps, eta=0.0).schedule()
-        return generated(self.model, [""], [TEST_SEED + k for k in range(sizes.latents)], schedule)
+        return generated(self.model, [""], sizes.seeds(sizes.latents), schedule)
 
     def inverted(self, true: int = 0, noised: int = 0) -> NoiseMaps:
         """`inverted_from` of the pictures of `latents`."""
@@ -185,7 +200,7 @@ class Subjects:
     @cached_property
     def edits(self) -> list[Edit]:
         """Of held-out scenes."""
-        return choose_edits(self.sizes.per_kind, TEST_SEED, self.sizes.kinds)
+        return choose_edits(self.sizes.per_kind, self.sizes.first_seed, self.sizes.kinds)
 
     @cached_property
     def shown_edits(self) -> list[Edit]:

@@ -15,7 +15,7 @@ from ddpm_core.inversion import invert
 from ddpm_core.sampling import sample
 
 from ...host import open_host
-from ..edits import Edit, has_outside, kept_by, score, source_images, summary
+from ..edits import Edit, has_outside, kept_by, score, source_images
 from ..methods import (
     CYCLE_DIFFUSION,
     DDIM,
@@ -30,9 +30,8 @@ from ..methods import (
 )
 from ..settings import LabSettings, PromptToPrompt
 from .results import Result, Table, mosaic
-from .subjects import EditRun, Subjects, of_edits
+from .subjects import FORMS, MEASURES, EditRun, Subjects, of_edits, row_of
 
-MEASURES, FORMS = ("success", "error", "structure"), (".2f", ".3f", ".2f")
 SKIPS, STRENGTHS_OF_CFG = (0.0, 0.1, 0.25, 0.5), (1.0, 2.0, 4.0, 7.0)  # of Fig. 14
 SHOWN = 5  # variations, as in Fig. 16
 
@@ -61,7 +60,7 @@ def figure_4(subjects: Subjects) -> Result:
     runs = {method.name: subjects.run(method, "tuned") for method in (CYCLE_DIFFUSION, EDIT_FRIENDLY)}
     parts = {"scene": list(source_images(edits))} | {name: list(run.images[rows]) for name, run in runs.items()}
     picture = mosaic(parts, [_named(edit) for edit in edits])
-    numbers = {name: run.summary for name, run in runs.items()}
+    numbers = {name: run.row for name, run in runs.items()}
     return Result((Table(of_edits(subjects), MEASURES, numbers, FORMS),), picture)
 
 
@@ -89,7 +88,7 @@ def figure_14(subjects: Subjects) -> Result:
         for cfg in STRENGTHS_OF_CFG:
             target = subjects.model.denoiser([edit.target.caption for edit in edits], cfg)
             results = autoencoder.decode(sample(target, noise_maps, skip_steps=round(skip * steps)))
-            numbers[f"skip {skip:g}, strength {cfg:g}"] = summary(score(edits, images, results, subjects.classifier))
+            numbers[f"skip {skip:g}, strength {cfg:g}"] = row_of(score(edits, images, results, subjects.classifier))
             pictures.setdefault(f"skip {skip:g}", [images[shown]]).append(results[shown])
     caption = f"{edits[shown].source.caption} -> {edits[shown].target.caption}"
     picture = mosaic(pictures, ["scene", *(f"strength {cfg:g}" for cfg in STRENGTHS_OF_CFG)], title=caption)
@@ -105,7 +104,7 @@ def figure_15(subjects: Subjects) -> Result:
     """Success against error of every method, from its weakest to its strongest setting."""
     open_host()  # asked for first, not after minutes of what can do without
     runs = {f"{m.name}, {strength}": subjects.run(m, strength) for m in METHODS for strength in m.plotted}
-    numbers = {name: (*run.summary, run.rows / len(subjects.edits)) for name, run in runs.items()}
+    numbers = {name: (*run.row, run.rows / len(subjects.edits)) for name, run in runs.items()}
     table = Table(of_edits(subjects), (*MEASURES, "rows of the network an edit"), numbers, (*FORMS, ".0f"))
     return Result((table,), plot_all(table))
 
@@ -116,7 +115,7 @@ def plot_all(table: Table) -> Figure:
     by_error, by_structure = figure.subplots(1, 2, sharey=True)
     for k, method in enumerate(method for method in METHODS if method.plotted):
         rows = [table.rows[f"{method.name}, {strength}"] for strength in method.plotted]
-        success, error, structure, _ = zip(*rows, strict=True)
+        success, _, _, error, _, structure, _ = zip(*rows, strict=True)
         style: dict[str, Any] = {
             "marker": "osD^vPX*"[k % 8],
             "ms": 6,
@@ -153,7 +152,7 @@ def figure_16(subjects: Subjects) -> Result:
 def table_1(subjects: Subjects) -> Result:
     """The methods of Tab. 1, as tuned for the demo model, and at the settings of Tab. 3."""
     as_printed = {
-        method.name: subjects.run_on(subjects.edits, method, settings).summary
+        method.name: subjects.run_on(subjects.edits, method, settings).row
         for method, settings in zip(TABLE_1, TAB_3, strict=True)
     }
     title = f"At the paper's settings; {of_edits(subjects)}"
@@ -168,7 +167,7 @@ def table_2(subjects: Subjects) -> Result:
 def _compared(subjects: Subjects, methods: Sequence[LabMethod]) -> Table:
     runs = [subjects.run(method, "tuned") for method in methods]
     numbers = {
-        method.name: (*run.summary, *_diversities(subjects, method), *_costs(run, runs[-1]))
+        method.name: (*run.row, *_diversities(subjects, method), *_costs(run, runs[-1]))
         for method, run in zip(methods, runs, strict=True)
     }
     columns = (*MEASURES, "diversity", "outside the edit", "rows, ratio", "processor time, ratio")

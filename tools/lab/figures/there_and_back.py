@@ -15,7 +15,7 @@ from ddpm_core.manipulation import slerp
 from ddpm_core.measures import as_saved, ssim
 from ddpm_core.noise_maps import NoiseMaps
 from ddpm_core.sampling import generate, sample
-from demo.scenes import TEST_SEED, Scene, sample_scene
+from demo.scenes import Scene, sample_scene
 
 from ..classifier import HEADS
 from ..methods import generated
@@ -186,7 +186,7 @@ def edited(subjects: Subjects) -> Result:
     """Pictures under one caption, made again under another from their noise and from their latents: Sec. 4.2, Figs. 6
     and 7, Tabs. 7 and 13 of the paper."""
     model, count, steps = subjects.model, min(EDITED, subjects.sizes.latents), subjects.sizes.latent_steps
-    scenes = [sample_scene(TEST_SEED + k) for k in range(2 * count)]
+    scenes = [sample_scene(seed) for seed in subjects.sizes.seeds(2 * count)]
     sources, targets = scenes[:count], scenes[count:]
     captions, wanted = ([scene.caption for scene in part] for part in (sources, targets))
     seeds, schedule = [scene.seed for scene in sources], LabSettings(steps=steps, eta=0.0).schedule()

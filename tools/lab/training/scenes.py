@@ -72,7 +72,7 @@ class Pictures:
 
 
 def _detail(image: Tensor) -> float:
-    """The mean difference of neighbors in (3, H, W)."""
+    """The mean difference of neighbours in (3, H, W)."""
     return (image[:, 1:] - image[:, :-1]).abs().mean().item() + (image[..., 1:] - image[..., :-1]).abs().mean().item()
 
 
