@@ -12,7 +12,7 @@ from support.front_end import FrontEnd
 from support.needs import missing
 from support.offline import attempts_of, forbid_network
 from tools.batch.server import ComfyServer
-from tools.templates.page import CANVAS, NODES_2, find_chromium, furnish, launch, new_page
+from tools.templates.page import CANVAS, LAPTOP, NODES_2, find_chromium, furnish, launch, new_page
 
 SAVES_MAPS = Path(__file__).parents[2] / "workflows" / "api" / "save_and_reuse.json"
 
@@ -68,13 +68,14 @@ def rendered(request, front_end):
     front_end.use(CANVAS)
 
 
-@pytest.fixture
-def nodes_2(front_end):
-    """The front end with Nodes 2.0."""
-    before = front_end.renderer()
-    front_end.use(NODES_2)
+@pytest.fixture(scope="module")
+def laptop(browser, server, rendered):
+    """The same in a window of a laptop, as one starts it there."""
+    page = new_page(browser, LAPTOP)
+    front_end = FrontEnd(page, server.url)
+    front_end.use(rendered.renderer())
     yield front_end
-    front_end.use(before)
+    page.close()
 
 
 @pytest.fixture

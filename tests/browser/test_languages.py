@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tools.templates.locales import LANGUAGES, WITH_PAGES
 from tools.templates.page import CANVAS, NODES_2, open_front_end
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +36,7 @@ POINTS = """name => {
 }"""
 
 
-@pytest.fixture(params=["zh", "ja"])
+@pytest.fixture(params=LANGUAGES)
 def language(request, front_end):
     """One that the front end is opened in; the next page is in English again."""
     choose = "code => app.ui.settings.setSettingValueAsync('Comfy.Locale', code)"
@@ -63,13 +64,14 @@ def test_a_node_and_its_help_are_in_the_language(front_end, language):
         page.mouse.move(*points[place], steps=5)
         page.locator(".node-tooltip").get_by_text(text, exact=True).wait_for()
 
-    page.mouse.click(*points["title"])
-    page.get_by_test_id("info-button").click()
-    page.locator(".node-help-content h1").get_by_text(words["display_name"], exact=True).wait_for()
-    named = f"{words['inputs']['skip_steps']['name']}\nskip_steps"
-    assert named in page.locator(".node-help-content td").all_inner_texts()
-    picture = page.locator(".node-help-content img").first
-    page.wait_for_function("picture => picture.complete && picture.naturalWidth > 0", arg=picture.element_handle())
+    if language in WITH_PAGES:
+        page.mouse.click(*points["title"])
+        page.get_by_test_id("info-button").click()
+        page.locator(".node-help-content h1").get_by_text(words["display_name"], exact=True).wait_for()
+        named = f"{words['inputs']['skip_steps']['name']}\nskip_steps"
+        assert named in page.locator(".node-help-content td").all_inner_texts()
+        picture = page.locator(".node-help-content img").first
+        page.wait_for_function("picture => picture.complete && picture.naturalWidth > 0", arg=picture.element_handle())
 
     front_end.use(NODES_2)
     node = page.locator("[data-node-id]")

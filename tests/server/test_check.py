@@ -3,24 +3,31 @@
 import base64
 import io
 import json
+import math
 import re
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from support import random_networks
 from support.model_files import save_flux_checkpoint, save_sd15_checkpoint, save_sdxl_checkpoint, save_wan_files
 from tools.batch.__main__ import main
+from tools.batch.check import METRICS
 from tools.batch.trials import OF_MAPS
+from tools.evaluation import weights
+from tools.evaluation.pictures import of_image
+from tools.evaluation.protocols import BY_NAME, Pair
 from tools.templates.examples import models_of
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows" / "api"
 FROM_MAPS = {"Invert.steps": 4, "Edit.skip_steps": 1}
-LAYOUTS = [  # what writes its files, the node of the size, smaller settings, and the predictions of an edit at these
-    ("text_edit_sd15", save_sd15_checkpoint, "Crop to 512", FROM_MAPS, 2 * 4 + 2 * 3),
-    ("text_edit_sdxl", save_sdxl_checkpoint, "Crop to 1024", FROM_MAPS, 2 * 4 + 2 * 3),
-    ("text_edit_flux", save_flux_checkpoint, "Crop to 1024", {}, 24 + 24),  # whose steps are its preset's
-    ("text_edit_video", save_wan_files, "Crop to 832 x 480", {"Edit.steps": 4, "Edit.skip_steps": 1}, 2 * 3 + 2 * 3),
+FLOWS = {"Edit.steps": 4, "Edit.skip_steps": 1}
+LAYOUTS = [  # what writes its files, smaller settings, and the predictions of an edit at these
+    ("text_edit_sd15", save_sd15_checkpoint, FROM_MAPS, 2 * 4 + 2 * 3),
+    ("text_edit_sdxl", save_sdxl_checkpoint, FROM_MAPS, 2 * 4 + 2 * 3),
+    ("text_edit_flux", save_flux_checkpoint, FLOWS, 3 + 3),
+    ("text_edit_video", save_wan_files, FLOWS, 2 * 3 + 2 * 3),
 ]
 
 
@@ -53,11 +60,26 @@ def test_the_demo_model_is_exact_and_edits_by_each_preset(check, demo_graph, tmp
     assert "http" not in page  # all of it is in the file
 
 
-@pytest.mark.parametrize(("name", "save", "crop", "smaller", "predictions"), LAYOUTS)
-def test_random_weights_of_a_layout_give_the_picture_back(server, comfy, check, name, save, crop, smaller, predictions):
+def test_the_page_has_metrics_by_networks_of_ones_own(check, demo_graph, tmp_path):
+    Image.new("RGB", (32, 32), "red").save(tmp_path / "red.png")
+    source, target = "a red house by the sea", "a green house by the sea"
+    folder = random_networks.save_all(tmp_path / "weights")
+    prompts = ("--source", source, "--target", target, "--no-presets", "--weights", folder)
+    status, said, page = check("--graph", demo_graph, "--picture", tmp_path / "red.png", *prompts)
+    assert status == 0, said
+    through_vae, _, edited = map(of_image, pictures_of(page))
+    pair = Pair(through_vae, edited, source_prompt=source, target_prompt=target)
+    networks = weights.load(folder).networks
+    values = [(metric, metric.value(pair, networks)) for metric in map(BY_NAME.__getitem__, METRICS)]
+    assert not any(math.isnan(value) for _, value in values)
+    assert all(f"<br>{metric.heading}: {metric.shown(value)}" in page for metric, value in values)
+
+
+@pytest.mark.parametrize(("name", "save", "smaller", "predictions"), LAYOUTS)
+def test_random_weights_of_a_layout_give_the_picture_back(server, comfy, check, name, save, smaller, predictions):
     network, *others = (server.base / "models" / model["directory"] / model["name"] for model in models_of(name))
     network = network.with_stem("to-check")
-    settings = {f"{crop}.width": 64, f"{crop}.height": 64} | smaller
+    settings = {"Scale.megapixels": 0.01} | smaller
     small = [part for place, value in settings.items() for part in ("--set", f"{place}={value}")]
     try:
         save(network, *others)

@@ -17,7 +17,7 @@ from PIL import Image
 from tools.batch.__main__ import main
 from tools.batch.client import ComfyClient
 
-pytestmark = pytest.mark.first
+pytestmark = [pytest.mark.first, pytest.mark.once]
 ROOT = Path(__file__).parents[2]
 SOURCE = "a red house by the sea"
 PICTURES, TARGETS = 12, ("a green house by the sea", "a red house by the hills")

@@ -18,8 +18,9 @@ TARGET_COLORS = {"color": "#232", "bgcolor": "#353"}
 TEXT_ROOM = 8  # for a prompt of two lines
 IMAGE_ROOM = 240
 RESULT_WIDTH = 266
-COMPARED_WIDTH, COMPARED_ROOM, SAVED_ROOM = 300, 110, 220
+COMPARED_WIDTH, COMPARED_ROOM, SAVED_ROOM = 260, 110, 180
 NARROW_NOTE = 250  # where a graph has five groups beside it
+HELPING_NOTE = 290  # the same, beside results of COMPARED_WIDTH
 PREVIEW_WIDTH = 230  # a little more than the least that Nodes 2.0 gives a node
 
 TUNED, TUNED_COLOR = LabSettings(), ColorEdit()
@@ -168,16 +169,21 @@ class DemoScene(DemoPipeline):
     def two_results(
         self, number: int, first: tuple[str, Node], second: tuple[str, Node], filename_prefix: str
     ) -> list[list[Group | Note]]:
-        """The last columns of a graph that samples twice: the samplers, given with titles for their pictures; these.
+        """The last columns of a graph that samples twice: the samplers, given with titles for their pictures, which
+        are below them; the image itself.
+
+        On a laptop they open large enough to be read, and nothing is behind the minimap.
 
         Args:
             number: of the first column.
         """
-        shown = self.shown(first[0], first[1]["latent"])
-        saved = self.saved(second[0], second[1]["latent"], filename_prefix, PREVIEW_WIDTH)
-        sampled = Group(f"{number}  Sample", SAMPLE, [[first[1]], [second[1]]])
-        results = [[original(self.image["image"]), *shown], saved]
-        return [[sampled], [Group(f"{number + 1}  Results", RESULT, results)]]
+        shown = [first[1], *self.shown(first[0], first[1]["latent"])]
+        saved = [second[1], *self.saved(second[0], second[1]["latent"], filename_prefix, PREVIEW_WIDTH)]
+        saved[-1].room = SAVED_ROOM
+        return [
+            [Group(f"{number}  Sample", SAMPLE, [shown, saved])],
+            [Group(f"{number + 1}  Before", RESULT, [[original(self.image["image"])]])],
+        ]
 
     def inverted(
         self,

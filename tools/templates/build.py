@@ -33,6 +33,10 @@ LARGER = 1.15
 MORE_TEXT = 24  # newer front ends set the text of a note some pixels taller
 LIBRARY = "edit-friendly DDPM"  # the folder of the blueprints in the host's library
 Heights = dict[str, dict[int, int]]  # by renderer and id: of the room that a node takes below its title bar
+SAID = {  # by name, what many notes say
+    "models": "If ComfyUI says that a model is missing, download it there, or pick your own in Model.",
+    "compare": "Before and after needs Nodes 2.0, in ComfyUI's menu.",
+}
 SCRIPT = (Path(__file__).parent / "page.js").read_text(encoding="utf-8")
 
 
@@ -110,8 +114,8 @@ def _made_of(workflow: Workflow) -> list[dict[str, Any]]:
 
 
 def _titled(note: Note) -> str:
-    """Its text, where other examples go by the titles of their files."""
-    return re.sub(r"\{(\w+)\}", lambda name: FILES[name[1]].stem, note.text)
+    """Its text, where other examples go by the titles of their files and what many notes say by its name."""
+    return re.sub(r"\{(\w+)\}", lambda name: SAID.get(name[1]) or FILES[name[1]].stem, note.text)
 
 
 def _input_of(value: Any, ids: Mapping[Node | Note, int]) -> Any:

@@ -21,7 +21,7 @@ from ..comfyui import find_comfyui
 from .examples import EXAMPLES, SOUND, VIDEO, models_of
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page, Playwright
+    from playwright.sync_api import Browser, Page, Playwright, ViewportSize
 
 START = 120_000  # milliseconds, on a busy machine
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
@@ -45,6 +45,8 @@ SETTINGS = {
     "Comfy.Notification.ShowVersionUpdates": False,
     "Comfy.NodeReplacement.Enabled": True,
 }
+SCREEN: ViewportSize = {"width": 1600, "height": 900}
+LAPTOP: ViewportSize = {"width": 1366, "height": 768}
 CANVAS, NODES_2 = "canvas", "Nodes 2.0"  # the renderers of nodes: drawn on a canvas, or HTML elements over it
 # window.app is there before the front end has restored the last graph or loaded its default one over what is open.
 READY = """'FixedNoiseSampler' in (window.LiteGraph?.registered_node_types ?? {})
@@ -147,8 +149,8 @@ def launch(playwright: Playwright) -> Browser:
     return playwright.chromium.launch(executable_path=find_chromium(), args=ARGUMENTS)
 
 
-def new_page(browser: Browser) -> Page:
-    return browser.new_page(viewport={"width": 1600, "height": 900})
+def new_page(browser: Browser, screen: ViewportSize = SCREEN) -> Page:
+    return browser.new_page(viewport=screen)
 
 
 def open_front_end(page: Page, url: str) -> None:

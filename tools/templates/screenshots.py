@@ -16,7 +16,7 @@ SHOWN = {"quick_start": "graph-quick-start.png", "sdedit_comparison": "graph-sde
 # The canvas loads an image when it first draws it.
 COMPLETE = """() => {
     app.canvas.setDirty(true, true)
-    return app.graph.nodes.filter(({type}) => ['PreviewImage', 'SaveImage'].includes(type))
+    return app.graph.nodes.filter(({type, flags}) => ['PreviewImage', 'SaveImage'].includes(type) && !flags.collapsed)
         .every(({imgs}) => imgs?.length && imgs.every(image => image.complete && image.naturalWidth))
 }"""
 
@@ -24,7 +24,7 @@ COMPLETE = """() => {
 def main() -> int:
     with temporary_server() as server, temporary_page(server) as page:
         for name, picture in SHOWN.items():
-            load(page, json.loads(FILES[name].read_text(encoding="utf-8")), name)
+            load(page, json.loads(FILES[name].read_text(encoding="utf-8")), FILES[name].stem)
             page.evaluate("app.queuePrompt(0)")
             page.wait_for_function(COMPLETE)
             settle(page)

@@ -13,6 +13,7 @@ from .attention import compare_attention, prompt_to_prompt, zero_shot
 from .blueprints import edit_by_words, edit_inside_a_mask, invert_and_keep, keep_the_image
 from .checkpoints import (
     text_edit_illustrious,
+    text_edit_mask,
     text_edit_p2p,
     text_edit_sam3_mask,
     text_edit_sd15,
@@ -21,11 +22,29 @@ from .checkpoints import (
 )
 from .edit_models import keep_image_flux2_klein, keep_image_flux_kontext, keep_image_qwen_edit
 from .first import load_and_edit, quick_start, save_and_reuse, settings_grid, strength_strip, variations
-from .flows import SOUND, VIDEO, text_edit_flux, text_edit_sd3, text_edit_sound, text_edit_video, text_edit_wan22
+from .flows import (
+    SOUND,
+    VIDEO,
+    text_edit_flux,
+    text_edit_flux_mask,
+    text_edit_sd3,
+    text_edit_sound,
+    text_edit_video,
+    text_edit_wan22,
+)
 from .inversions import compare_inversions, noise_statistics
 from .manipulation import color_edit, sdedit_comparison, shift_and_flip, tour
 from .masks import find_the_mask, local_edit, several_edits
-from .tables import table1_ddim, table1_p2p_ddim, table1_plug_and_play, table2_zero_shot, table2_zero_shot_maps
+from .tables import (
+    pie_p2p_ddim,
+    pie_p2p_null_text,
+    pie_p2p_pnp_inversion,
+    table1_ddim,
+    table1_p2p_ddim,
+    table1_plug_and_play,
+    table2_zero_shot,
+    table2_zero_shot_maps,
+)
 from .transformers import (
     text_edit_anima,
     text_edit_chroma,
@@ -46,11 +65,13 @@ _LISTED: tuple[tuple[str, Callable[[], Workflow]], ...] = (
     ("Edit an anime picture by tags (Illustrious)", text_edit_illustrious),
     ("Edit a picture in 4 steps (SDXL-Turbo)", text_edit_turbo),
     ("Edit a picture, keep its layout (SD 1.5)", text_edit_p2p),
+    ("Edit inside a mask you paint (SDXL)", text_edit_mask),
     ("Edit what words find in a picture (SAM3, SDXL)", text_edit_sam3_mask),
     ("Edit a picture by words (Z-Image-Turbo)", text_edit_z_image_turbo),
     ("Edit a picture by words (Qwen-Image)", text_edit_qwen_image),
     ("Edit a picture by words (FLUX.2 Klein)", text_edit_flux2_klein),
     ("Edit a picture by words (FLUX.1)", text_edit_flux),
+    ("Edit inside a mask you paint (FLUX.1)", text_edit_flux_mask),
     ("Edit a picture by words (SD 3.5)", text_edit_sd3),
     ("Edit a picture by words (Chroma)", text_edit_chroma),
     ("Edit an anime picture by words (Anima)", text_edit_anima),
@@ -82,7 +103,17 @@ FILES = {
     example.__name__: WORKFLOWS / f"{number:02} {title}.json" for number, (title, example) in enumerate(_LISTED, 1)
 }
 # What scripts post and nobody opens: in the form of the API alone.
-_POSTED = (tour, table1_ddim, table1_p2p_ddim, table1_plug_and_play, table2_zero_shot, table2_zero_shot_maps)
+_POSTED = (
+    tour,
+    table1_ddim,
+    table1_p2p_ddim,
+    table1_plug_and_play,
+    table2_zero_shot,
+    table2_zero_shot_maps,
+    pie_p2p_ddim,
+    pie_p2p_null_text,
+    pie_p2p_pnp_inversion,
+)
 SCRIPTS: dict[str, Callable[[], Workflow]] = {script.__name__: script for script in _POSTED}
 # With nodes that the oldest host lacks, so that the newest writes them.
 NEWER = {text_edit_sam3_mask.__name__}

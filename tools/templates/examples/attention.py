@@ -33,8 +33,8 @@ def prompt_to_prompt() -> Workflow:
     held = _held_edit(demo, "Edit with attention", invert, words, empty)
     return Workflow(
         [
-            *demo.opening("prompt_to_prompt", words, empty),
-            [Group("2  Invert", INVERT, [[invert]])],
+            *demo.opening("prompt_to_prompt", words),
+            [Group("2  Invert", INVERT, [[empty, invert]])],
             *demo.two_results(3, ("Without attention", bare), ("With attention", held), "prompt_to_prompt"),
         ]
     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..blocks import (
+    HELPING_NOTE,
     IMAGE,
     IMAGE_ROOM,
     INVERT,
-    NARROW_NOTE,
     RESULT,
     SAMPLE,
     SOURCE_COLORS,
@@ -40,33 +40,35 @@ SAM3_MODEL = file_of("Comfy-Org/sam3.1", "checkpoints/sam3.1_multiplex_fp16.safe
 
 GIRL = "a drawing of a girl with yellow hair in a pink dress on a green hill"  # ComfyUI's example.png
 GIRL_IN_SNOW = GIRL.replace("green", "snowy")
+GIRL_IN_BLUE = GIRL.replace("pink", "blue")
+LOW_ROOM = 212  # of a picture below three loaders: the least that newer front ends give it
+SMALL, LARGE = 0.25, 1.0  # megapixels that a model is made for: 512 x 512, 1024 x 1024
 
 
 def text_edit_sd15() -> Workflow:
-    return _text_edit("text_edit_sd15", SD15_MODEL, side=512)
+    return _text_edit("text_edit_sd15", SD15_MODEL, SMALL)
 
 
 def text_edit_sdxl() -> Workflow:
-    return _text_edit("text_edit_sdxl", SDXL_MODEL, side=1024)
+    return _text_edit("text_edit_sdxl", SDXL_MODEL, LARGE)
 
 
 def text_edit_illustrious() -> Workflow:
     """With tags, which the model knows words by, at its own guidance."""
     tags = "1girl, child, blonde hair, pink dress, outdoors, sky, {}, full body"
     words = [tags.format(ground) for ground in ("green hill, grass", "snow, winter")]
-    return _text_edit("text_edit_illustrious", ILLUSTRIOUS_MODEL, 1024, words, cfg=7.0)
+    return _text_edit("text_edit_illustrious", ILLUSTRIOUS_MODEL, LARGE, words, cfg=7.0)
 
 
 def text_edit_turbo() -> Workflow:
     """In few steps at TurboEdit's settings, away from the source prompt in place of the empty one."""
-    return _text_edit("text_edit_turbo", TURBO_MODEL, side=512, few_steps=True, cfg=1.5, skip_steps=1)
+    return _text_edit("text_edit_turbo", TURBO_MODEL, SMALL, few_steps=True, cfg=1.5, skip_steps=1)
 
 
 def text_edit_p2p() -> Workflow:
     """Prompt-to-Prompt with these maps, at the paper's settings (Tab. 3)."""
     loader, pipeline = loaded(SD15_MODEL)
-    image = Node("LoadImage", "Image", {"image": "example.png"}, room=IMAGE_ROOM)
-    scale = cropped(image["IMAGE"], 512, 512)
+    image, scale = picture(SMALL)
     encoded = pipeline.encode(scale["IMAGE"])
     source, target = (
         Node("PrimitiveStringMultiline", title, {"value": text}, room=TEXT_ROOM, colors=colors)
@@ -82,7 +84,7 @@ def text_edit_p2p() -> Workflow:
     edit = pipeline.sample("Edit", invert, words["target"], empty, **held)
     return Workflow(
         [
-            [Note("text_edit_p2p", NARROW_NOTE)],
+            [Note("text_edit_p2p", HELPING_NOTE)],
             [Group("1  Image and model", IMAGE, [[loader, image, scale, encoded]])],
             [Group("2  Words", WORDS, [[source, target, words, empty]])],
             [Group("3  Invert", INVERT, [[invert]])],
@@ -95,24 +97,42 @@ def text_edit_p2p() -> Workflow:
 def text_edit_sam3_mask() -> Workflow:
     """Under a mask that SAM3 finds from words; outside it, the image itself and not what the VAE makes of it."""
     loader, pipeline = loaded(SDXL_MODEL)
-    image = Node("LoadImage", "Image", {"image": "example.png"}, room=IMAGE_ROOM)
-    scale = cropped(image["IMAGE"], 1024, 1024)
+    image, scale = picture(LARGE)
     encoded = pipeline.encode(scale["IMAGE"])
     finder, of_finder = loaded(SAM3_MODEL, "SAM3")
     words = of_finder.prompt("What to change", "dress", TARGET_COLORS)
     links = {"model": of_finder.model, "image": scale["IMAGE"], "conditioning": words["CONDITIONING"]}
     found = Node("SAM3_Detect", "Find", links)
     shown = Node("MaskPreview", "Where", {"mask": found["masks"]}, room=IMAGE_ROOM)
-    source, target, empty = pipeline.source(GIRL), pipeline.target(GIRL.replace("pink", "blue")), pipeline.empty()
+    source, target, empty = pipeline.source(GIRL), pipeline.target(GIRL_IN_BLUE), pipeline.empty()
     edit = pipeline.in_one_pass(encoded["LATENT"], source, target, empty, mask=found["masks"])
-    edited = pipeline.decode(edit["latent"])
-    pasted = pasted_under(found["masks"], edited["IMAGE"], scale["IMAGE"])
-    results = [edited, pasted, *compared(scale["IMAGE"], pasted["IMAGE"], "text_edit_sam3_mask")]
+    results = pasted(pipeline, edit, found["masks"], scale, "text_edit_sam3_mask")
     return Workflow(
         [
-            [Note("text_edit_sam3_mask", NARROW_NOTE)],
+            [Note("text_edit_sam3_mask", HELPING_NOTE - 20)],
             [Group("1  Image and model", IMAGE, [[loader, image, scale, encoded]])],
             [Group("2  Where", WORDS, [[finder, words, found, shown]])],
+            [Group("3  Words", WORDS, [[source, target, empty]])],
+            [Group("4  Edit", SAMPLE, [[edit]])],
+            [Group("5  Result", RESULT, [results])],
+        ]
+    )
+
+
+def text_edit_mask() -> Workflow:
+    """Under a mask that is painted."""
+    loader, pipeline = loaded(SDXL_MODEL)
+    image, scale = picture(LARGE)
+    encoded = pipeline.encode(scale["IMAGE"])
+    where, mask = painted(LARGE)
+    source, target, empty = pipeline.source(GIRL), pipeline.target(GIRL_IN_BLUE), pipeline.empty()
+    edit = pipeline.in_one_pass(encoded["LATENT"], source, target, empty, mask=mask)
+    results = pasted(pipeline, edit, mask, scale, "text_edit_mask")
+    return Workflow(
+        [
+            [Note("text_edit_mask", HELPING_NOTE)],
+            [Group("1  Image and model", IMAGE, [[loader, image, scale, encoded]])],
+            [Group("2  Where", WORDS, [where])],
             [Group("3  Words", WORDS, [[source, target, empty]])],
             [Group("4  Edit", SAMPLE, [[edit]])],
             [Group("5  Result", RESULT, [results])],
@@ -123,7 +143,7 @@ def text_edit_sam3_mask() -> Workflow:
 def _text_edit(
     name: str,
     model: dict[str, str],
-    side: int,
+    megapixels: float,
     words: Sequence[str] = (GIRL, GIRL_IN_SNOW),
     few_steps: bool = False,
     **edit: float,
@@ -131,12 +151,12 @@ def _text_edit(
     """Invert and sample.
 
     Args:
+        megapixels: of the picture as it is edited.
         words: of source and target.
         edit: inputs of the sampler other than the paper's, which are the defaults.
     """
     loader, pipeline = loaded(model)
-    image = Node("LoadImage", "Image", {"image": "example.png"}, room=IMAGE_ROOM)
-    scale = cropped(image["IMAGE"], side, side)
+    image, scale = picture(megapixels)
     encoded = pipeline.encode(scale["IMAGE"])
     source, target, empty = pipeline.source(words[0]), pipeline.target(words[1]), pipeline.empty()
     node_id = "EditFriendlyTurboInvert" if few_steps else "EditFriendlyInvert"
@@ -144,7 +164,7 @@ def _text_edit(
     sampled = pipeline.sample("Edit", invert, target, source if few_steps else empty, **edit)
     return Workflow(
         [
-            [Note(name, NARROW_NOTE)],
+            [Note(name, HELPING_NOTE)],
             [Group("1  Image and model", IMAGE, [[loader, image, scale, encoded]])],
             [Group("2  Words", WORDS, [[source, target, empty]])],
             [Group("3  Invert", INVERT, [[invert]])],
@@ -178,7 +198,37 @@ def loaded_apart(
     return Pipeline(loaders[0]["MODEL"], loaders[1]["CLIP"], loaders[2]["VAE"]), loaders
 
 
-def cropped(image: Output, width: int, height: int) -> Node:
-    """The middle of a picture, in the size that a model is made for."""
-    inputs = {"image": image, "upscale_method": "lanczos", "width": width, "height": height, "crop": "center"}
-    return Node("ImageScale", f"Crop to {width}" + f" x {height}" * (width != height), inputs)
+def picture(megapixels: float, room: int = IMAGE_ROOM) -> tuple[Node, Node]:
+    """A picture of one's own, and the same in the size that a model is made for."""
+    image = Node("LoadImage", "Image", {"image": "example.png"}, room=room)
+    return image, scaled(image["IMAGE"], megapixels)
+
+
+def scaled(image: Output, megapixels: float, title: str = "Scale", method: str = "lanczos") -> Node:
+    """An image of so many pixels in its own shape, its sides multiples of 16: no model here takes other ones."""
+    size = {"upscale_method": method, "megapixels": megapixels, "resolution_steps": 16}
+    return Node("ImageScaleToTotalPixels", title, {"image": image} | size)
+
+
+def painted(megapixels: float) -> tuple[list[Node], Output]:
+    """The nodes of a mask that is painted on a picture, and the mask in the size of the scaled picture.
+
+    The picture is loaded once more, as newer mask editors save it black under the mask.
+    """
+    mask = Node("LoadImage", "Mask", {"image": "example.png"}, room=IMAGE_ROOM)
+    as_image = Node("MaskToImage", "Mask as image", {"mask": mask["MASK"]})
+    scale = scaled(as_image["IMAGE"], megapixels, "Scale mask", "bilinear")
+    as_mask = Node("ImageToMask", "Image as mask", {"image": scale["IMAGE"], "channel": "red"})
+    between = [as_image, scale, as_mask]
+    for node in between:
+        node.collapsed = True
+    return [mask, *between], as_mask["MASK"]
+
+
+def pasted(pipeline: Pipeline, edit: Node, mask: Output, image: Node, filename_prefix: str) -> list[Node]:
+    """From an edit under a mask to a file and to one view of before and after: around the mask, the image itself."""
+    edited = pipeline.decode(edit["latent"])
+    together = pasted_under(mask, edited["IMAGE"], image["IMAGE"])
+    saved, both = compared(image["IMAGE"], together["IMAGE"], filename_prefix)
+    saved.room -= 40  # for the two above
+    return [edited, together, saved, both]

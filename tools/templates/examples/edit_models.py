@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..blocks import IMAGE, IMAGE_ROOM, RESULT, SAMPLE, TARGET_COLORS, TEXT_ROOM, WORDS, Pipeline
+from ..blocks import IMAGE, RESULT, SAMPLE, TARGET_COLORS, TEXT_ROOM, WORDS, Pipeline
 from ..graph import Group, Node, Note, Output, Wire, Workflow
-from .checkpoints import file_of, loaded_apart
+from .checkpoints import LARGE, LOW_ROOM, file_of, loaded_apart, picture
 
 INSTRUCTION = "Make it winter: the hill is covered in snow."
 
@@ -27,13 +27,8 @@ FLUX_VAE = file_of("Comfy-Org/Lumina_Image_2.0_Repackaged", "split_files/vae/ae.
 
 def keep_image_flux2_klein() -> Workflow:
     pipeline, loaders = loaded_apart(KLEIN_MODEL, KLEIN_CLIP, KLEIN_VAE, "flux2")
-    image = _image()
-    scale = Node(
-        "ImageScaleToTotalPixels",
-        "1 megapixel",
-        {"image": image["IMAGE"], "upscale_method": "lanczos", "megapixels": 1.0, "resolution_steps": 16},
-        collapsed=True,
-    )
+    image, scale = picture(LARGE, LOW_ROOM)
+    scale.collapsed = True
     (of_image, *others), edited = edited_by_klein(pipeline, scale["IMAGE"], INSTRUCTION)
     return _workflow("keep_image_flux2_klein", pipeline, scale, [[*loaders, image, scale, *of_image], *others], edited)
 
@@ -127,7 +122,7 @@ def keep_image_flux_kontext() -> Workflow:
 
 
 def _image() -> Node:
-    return Node("LoadImage", "Image", {"image": "example.png"}, room=IMAGE_ROOM)
+    return Node("LoadImage", "Image", {"image": "example.png"}, room=LOW_ROOM)
 
 
 def _seen(title: str, prompt: Node, encoded: Node) -> Node:

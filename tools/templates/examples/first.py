@@ -8,30 +8,42 @@ from ..blocks import (
     IMAGE,
     IMAGE_ROOM,
     INVERT,
-    PREVIEW_WIDTH,
     RESULT,
     SAMPLE,
     TUNED,
     DemoPipeline,
     DemoScene,
+    joined,
     original,
+    preview,
     save,
 )
 from ..graph import Group, Node, Note, Workflow
 
+BOTH_WIDTH = 480  # of the quick start's view of two pictures
+
 
 def quick_start() -> Workflow:
+    """With both sentences written out, as for a picture of one's own."""
     demo = DemoScene(*HOUSE)
-    source, target, empty = demo.words("a blue house by the sea on a clear day in summer")
+    source, empty = demo.source(HOUSE[0]), demo.empty()
+    target = demo.target(HOUSE[0].replace("red", "blue"))
     invert = demo.inverted(source, empty)
     edit = demo.edit("Edit", invert, target, empty)
-    edited = demo.saved("Edited", edit["latent"], "quick_start", PREVIEW_WIDTH)
+    decoded = demo.decode(edit["latent"])
+    both = joined(demo.image, decoded, "right")
+    scaled = {"image": both["IMAGE"], "upscale_method": "lanczos", "scale_by": 3.0}
+    larger = Node("ImageScaleBy", "3 times as large", scaled, collapsed=True)
+    shown = preview("Original, edited", larger["IMAGE"], BOTH_WIDTH, room=BOTH_WIDTH // 2)
+    edited = save("Edited", decoded["IMAGE"], "quick_start")
+    edited.collapsed = True  # its picture is in the view
     return Workflow(
         [
-            *demo.opening("quick_start", source, target, empty),
+            [Note("quick_start", 330)],
+            [demo.group(source, target, empty)],
             [Group("2  Invert", INVERT, [[invert]])],
-            [Group("3  Edit", SAMPLE, [[edit]])],
-            [Group("4  Before and after", RESULT, [[original(demo.image["image"])], edited])],
+            [Group("3  Edit", SAMPLE, [[edit, decoded]])],
+            [Group("4  Before and after", RESULT, [[both, larger, edited, shown]])],
         ]
     )
 
@@ -85,12 +97,12 @@ def _on_one_sheet(
         live_preview=True,
     )
     sheet = save("Sheet", grid["sheet"], name, width=480)
-    sheet.room = 580
+    sheet.room = 480
     return Workflow(
         [
             *demo.opening(name, source, target, empty),
-            [Group("2  Invert", INVERT, [[invert, original(demo.image["image"])]])],
-            [Group(what, SAMPLE, [[grid]])],
+            [Group("2  Invert", INVERT, [[invert]])],
+            [Group(what, SAMPLE, [[original(demo.image["image"]), grid]])],
             [Group("4  Result", RESULT, [[sheet]])],
         ]
     )

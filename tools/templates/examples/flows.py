@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..blocks import (
+    HELPING_NOTE,
     IMAGE,
     IMAGE_ROOM,
     INVERT,
@@ -15,9 +16,22 @@ from ..blocks import (
     TARGET_COLORS,
     WORDS,
     Pipeline,
+    conditioning,
 )
 from ..graph import Group, Node, Note, Workflow
-from .checkpoints import GIRL, GIRL_IN_SNOW, cropped, file_of, loaded, loaded_apart
+from .checkpoints import (
+    GIRL,
+    GIRL_IN_BLUE,
+    GIRL_IN_SNOW,
+    LARGE,
+    file_of,
+    loaded,
+    loaded_apart,
+    painted,
+    pasted,
+    picture,
+    scaled,
+)
 
 SD3_MODEL = file_of(
     "Comfy-Org/stable-diffusion-3.5-fp8", "sd3.5_medium_incl_clips_t5xxlfp8scaled.safetensors", "checkpoints"
@@ -37,23 +51,51 @@ VIDEO, SOUND = "video.mp4", "sound.flac"
 PLAYER_ROOM = 250  # a little more than the least that the front end gives a player
 AUDIO_ROOM = 60
 TAGS_ROOM = 40  # for tags and lyrics, which newer front ends give more than that of 0.17.0
-WIDTH, HEIGHT, FRAMES = 832, 480, 33  # of a video; frames 4 n + 1
+MEGAPIXELS, FRAMES = 0.38, 33  # of a video: 832 x 480 and the like, and frames 4 n + 1
+FLOWEDIT: dict[str, Any] = {"scheduler": "simple", "eta": 0.0}
+FLOWEDIT_FLUX = FLOWEDIT | {"steps": 28, "skip_steps": 4, "source_cfg": 1.0, "target_cfg": 1.0}
+GUIDANCE = 1.5, 5.5  # that Flux is told with the prompts of source and target
 
 
 def text_edit_sd3() -> Workflow:
-    return _text_edit(
-        "text_edit_sd3", SD3_MODEL, "FlowEdit, SD3 (paper)", steps=50, skip_steps=17, source_cfg=3.5, target_cfg=13.5
-    )
+    settings = FLOWEDIT | {"steps": 50, "skip_steps": 17, "source_cfg": 3.5, "target_cfg": 13.5}
+    return _text_edit("text_edit_sd3", SD3_MODEL, **settings)
 
 
 def text_edit_flux() -> Workflow:
-    return _text_edit(
-        "text_edit_flux", FLUX_MODEL, "FlowEdit, Flux (paper)", steps=28, skip_steps=4, source_cfg=1.0, target_cfg=1.0
+    return _text_edit("text_edit_flux", FLUX_MODEL, GUIDANCE, **FLOWEDIT_FLUX)
+
+
+def text_edit_flux_mask() -> Workflow:
+    """Under a mask that is painted, with the keys and values of what is around it (KV-Edit, arXiv 2502.17363)."""
+    loader, pipeline = loaded(FLUX_MODEL)
+    image, scale = picture(LARGE)
+    encoded = pipeline.encode(scale["IMAGE"])
+    where, mask = painted(LARGE)
+    source, target, empty = pipeline.source(GIRL), pipeline.target(GIRL_IN_BLUE), pipeline.empty()
+    told = _told(source, target, GUIDANCE)
+    hold = Node(
+        "EditFriendlyShareAttention",
+        "Hold",
+        {"source": conditioning(told[0]), "method": "keys and values", "mask": mask},
+    )
+    settings = FLOWEDIT_FLUX | {"mask": mask, "attention": hold["attention"]}
+    edit = pipeline.in_one_pass(encoded["LATENT"], *told, empty, **settings)
+    results = pasted(pipeline, edit, mask, scale, "text_edit_flux_mask")
+    return Workflow(
+        [
+            [Note("text_edit_flux_mask", HELPING_NOTE)],
+            [Group("1  Image and model", IMAGE, [[loader, image, scale, encoded]])],
+            [Group("2  Where", WORDS, [where])],
+            [Group("3  Words", WORDS, [[source, target, empty, *told, hold]])],
+            [Group("4  Edit", SAMPLE, [[edit]])],
+            [Group("5  Result", RESULT, [results])],
+        ]
     )
 
 
 def text_edit_video() -> Workflow:
-    """By numbers that are FlowEdit's for SD3 but for the guidance."""
+    """By numbers that are FlowEdit's for SD3 but for the target's guidance."""
     pipeline, loaders = loaded_apart(WAN_MODEL, WAN_CLIP, WAN_VAE, "wan")
     return _video("text_edit_video", pipeline, loaders, steps=50, source_cfg=3.5, target_cfg=10.0, skip_steps=17)
 
@@ -81,20 +123,19 @@ def _video(name: str, pipeline: Pipeline, loaders: list[Node], **values: float) 
     parts = Node("GetVideoComponents", "Frames", {"video": video["VIDEO"]}, collapsed=True)
     inputs = {"image": parts["images"], "batch_index": 0, "length": FRAMES}
     cut = Node("ImageFromBatch", f"First {FRAMES} frames", inputs)
-    crop = cropped(cut["IMAGE"], WIDTH, HEIGHT)
-    encoded = pipeline.encode(crop["IMAGE"])
+    scale = scaled(cut["IMAGE"], MEGAPIXELS)
+    encoded = pipeline.encode(scale["IMAGE"])
     source = pipeline.source("a red car drives along a road through a green forest")
     target = pipeline.target("a red car drives along a road through a forest in deep snow")
     empty = pipeline.empty()
-    settings: dict[str, Any] = {"eta": 0.0, "scheduler": "simple", **values}
-    edit = pipeline.in_one_pass(encoded["LATENT"], source, target, empty, **settings)
+    edit = pipeline.in_one_pass(encoded["LATENT"], source, target, empty, **FLOWEDIT | values)
     edited = pipeline.decode(edit["latent"])
     made = Node("CreateVideo", "Put together", {"images": edited["IMAGE"], "fps": parts["fps"]}, collapsed=True)
     kept = {"video": made["VIDEO"], "filename_prefix": f"edit_friendly/{name}"}
     return Workflow(
         [
             [Note(name)],
-            [Group("1  Video", IMAGE, [[video, parts, cut, crop, encoded]])],
+            [Group("1  Video", IMAGE, [[video, parts, cut, scale, encoded]])],
             [Group("2  Model", IMAGE, [loaders])],
             [Group("3  Words", WORDS, [[source, target, empty]])],
             [Group("4  Edit", SAMPLE, [[edit]])],
@@ -135,34 +176,49 @@ def text_edit_sound() -> Workflow:
             [Group("2  Words", WORDS, [[source, target, empty]]), Group("3  When", WORDS, [[when]])],
             [Group("4  Invert", INVERT, [[invert]])],
             [Group("5  Edit", SAMPLE, [[edit]])],
-            [Group("6  Result", RESULT, [[edited, Node("SaveAudio", "Edited", kept, RESULT_WIDTH, room=AUDIO_ROOM)]])],
+            [Group("6  Result", RESULT, [[edited, Node("SaveAudio", "Edited", kept, 246, room=AUDIO_ROOM)]])],
         ]
     )
 
 
-def _text_edit(name: str, model: dict[str, str], preset: str, **values: float) -> Workflow:
-    """In one pass, at the settings of a preset.
+def _text_edit(
+    name: str, model: dict[str, str], guidance: tuple[float, float] | None = None, **settings: Any
+) -> Workflow:
+    """In one pass.
 
     Args:
-        values: of the preset, for those who take its wire off.
+        guidance: that a distilled model is told with either prompt.
+        settings: of Edit Image. They stand in the node and not in a preset, so that each can be changed there.
     """
     loader, pipeline = loaded(model)
-    image = Node("LoadImage", "Image", {"image": "example.png"}, room=IMAGE_ROOM)
-    crop = cropped(image["IMAGE"], 1024, 1024)
-    encoded = pipeline.encode(crop["IMAGE"])
+    image, scale = picture(LARGE)
+    encoded = pipeline.encode(scale["IMAGE"])
     source, target, empty = pipeline.source(GIRL), pipeline.target(GIRL_IN_SNOW), pipeline.empty()
-    settings = Node("EditFriendlyEditPreset", "Settings", {"model": pipeline.model, "preset": preset})
-    written: dict[str, Any] = {"scheduler": "simple", "eta": 0.0, "settings": settings["settings"], **values}
-    edit = pipeline.in_one_pass(encoded["LATENT"], source, target, empty, **written)
+    words = [source, target, empty]
+    if guidance:
+        source, target = _told(source, target, guidance)
+        words += [source, target]
+    edit = pipeline.in_one_pass(encoded["LATENT"], source, target, empty, **settings)
+    decoded, saved, both = pipeline.compared(scale["IMAGE"], edit["latent"], name, width=RESULT_WIDTH)
+    both.room = saved.room  # side by side, for there is no column of an inversion
     return Workflow(
         [
             [Note(name)],
-            [Group("1  Image and model", IMAGE, [[loader, image, crop, encoded]])],
-            [Group("2  Words and settings", WORDS, [[source, target, empty, settings]])],
+            [Group("1  Image and model", IMAGE, [[loader, image, scale, encoded]])],
+            [Group("2  Words", WORDS, [words])],
             [Group("3  Edit", SAMPLE, [[edit]])],
-            [Group("4  Result", RESULT, [pipeline.compared(crop["IMAGE"], edit["latent"], name, width=400)])],
+            [Group("4  Result", RESULT, [[decoded, saved], [both]])],
         ]
     )
+
+
+def _told(source: Node, target: Node, guidance: tuple[float, float]) -> tuple[Node, Node]:
+    """Both prompts with the guidance that the model is told."""
+
+    def guided(title: str, prompt: Node, number: float) -> Node:
+        return Node("FluxGuidance", title, {"conditioning": conditioning(prompt), "guidance": number})
+
+    return guided("Guidance of source", source, guidance[0]), guided("Guidance of target", target, guidance[1])
 
 
 def _saved_video(title: str, inputs: dict[str, object]) -> Node:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tools.lab.settings import HOUSE
 
-from ..blocks import INVERT, RESULT, SAMPLE, TEXT_ROOM, DemoScene, joined, preview
+from ..blocks import INVERT, NARROW_NOTE, RESULT, SAMPLE, TEXT_ROOM, DemoScene, joined, preview
 from ..graph import Group, Node, Note, Workflow
 
 
@@ -15,8 +15,6 @@ def compare_inversions() -> Workflow:
     edits = [
         demo.edit(f"Edit {letter}", invert, target, empty) for letter, invert in zip("abc", inversions, strict=True)
     ]
-    for invert in inversions:
-        invert.width = 236  # the least that the longest name of DDIM takes
     decoded = [demo.decode(edit["latent"]) for edit in edits]
     two = joined(decoded[0], decoded[1], "right")
     three = joined(two, decoded[2], "right")
@@ -45,11 +43,12 @@ def noise_statistics() -> Workflow:
         {"noise_maps": first, "noise_maps_2": second, "noise_maps_3": third},
         room=TEXT_ROOM,
     )
-    plots = Node("PreviewImage", "Plots", {"images": measure["plots"]}, 500, room=360)
-    numbers = Node("PreviewAny", "Numbers", {"source": measure["numbers"]}, 500, room=80)
+    plots = Node("PreviewImage", "Plots", {"images": measure["plots"]}, 414, room=310)
+    numbers = Node("PreviewAny", "Numbers", {"source": measure["numbers"]}, 414, room=80)
     return Workflow(
         [
-            *demo.opening("noise_statistics", source, empty),
+            [Note("noise_statistics", NARROW_NOTE)],
+            [demo.group(source, empty)],
             [Group("2  Invert", INVERT, [[invert] for invert in inversions])],
             [Group("4  What tells them apart", RESULT, [[plots, numbers]]), Group("3  Measure", SAMPLE, [[measure]])],
         ]
@@ -57,8 +56,11 @@ def noise_statistics() -> Workflow:
 
 
 def _three_inversions(demo: DemoScene, source: Node, empty: Node) -> list[Node]:
-    return [
+    inversions = [
         demo.inverted(source, empty, "Edit friendly"),
         demo.inverted(source, empty, "CycleDiffusion", "EditFriendlyCycleDiffusionInvert"),
         demo.inverted(source, empty, "DDIM", "EditFriendlyDDIMInvert", keep_residuals=False),
     ]
+    for invert in inversions:
+        invert.width = 236  # the least that the longest name of DDIM takes
+    return inversions

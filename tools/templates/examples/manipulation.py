@@ -7,13 +7,16 @@ from tools.lab.settings import HOUSE, SHIFT, VARIATIONS, VASE
 
 from ..blocks import (
     INVERT,
+    PREVIEW_WIDTH,
     RESULT,
     SAMPLE,
+    SAVED_ROOM,
     WORDS,
     DemoScene,
     original,
     plain,
     preview,
+    save,
 )
 from ..graph import Group, Node, Note, Output, Workflow
 
@@ -28,11 +31,19 @@ def shift_and_flip() -> Workflow:
     flip = Node("EditFriendlyNoiseMapsFlip", "Flip", {"noise_maps": invert["noise_maps"], "horizontal": True})
     shifted = demo.replay("Sample shifted", shift, empty, empty)
     flipped = demo.replay("Sample flipped", flip, empty, empty)
+    left, right = demo.decode(shifted["latent"]), demo.decode(flipped["latent"])
+    results = [
+        preview("Shifted", left["IMAGE"]),
+        save("Flipped", right["IMAGE"], "shift_and_flip", PREVIEW_WIDTH),
+    ]
+    results[1].room = SAVED_ROOM
     return Workflow(
         [
-            *demo.opening("shift_and_flip", empty),
-            [Group("2  Invert, shift, flip", INVERT, [[invert, shift, flip]])],
-            *demo.two_results(3, ("Shifted", shifted), ("Flipped", flipped), "shift_and_flip"),
+            [Note("shift_and_flip")],
+            [demo.group(empty, original(demo.image["image"]))],
+            [Group("2  Invert", INVERT, [[invert]])],
+            [Group("3  Move, mirror, sample", SAMPLE, [[shift, shifted, left], [flip, flipped, right]])],
+            [Group("4  Results", RESULT, [results])],
         ]
     )
 

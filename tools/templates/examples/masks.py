@@ -112,15 +112,15 @@ def several_edits() -> Workflow:
         live_preview=True,
     )
     as_image = Node("MaskToImage", "Masks", {"mask": both["masks"]}, collapsed=True)
-    results = [
-        [original(demo.image["image"]), as_image, preview("Where each has acted", as_image["IMAGE"])],
-        demo.saved("Edited", both["latent"], "several_edits"),
+    edits = [
+        [vase, table, original(demo.image["image"])],
+        [as_image, preview("Where each has acted", as_image["IMAGE"]), both],
     ]
     return Workflow(
         [
             *demo.opening("several_edits", source, *prompts, empty),
             [Group("2  Invert", INVERT, [[invert]])],
-            [Group("3  Edits", SAMPLE, [[vase, table, both]])],
-            [Group("4  Results", RESULT, results)],
+            [Group("3  Edits", SAMPLE, edits)],
+            [Group("4  Result", RESULT, [demo.saved("Edited", both["latent"], "several_edits")])],
         ]
     )

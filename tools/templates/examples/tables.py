@@ -1,30 +1,39 @@
-"""The other rows of Tables 1 and 2 of arXiv 2304.06140 as graphs for a data set, each with its preset."""
+"""The other rows of Tables 1 and 2 of arXiv 2304.06140 as graphs for a data set, each with its preset, and those of
+PIE-Bench with Prompt-to-Prompt."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from ...batch.template import CHANGED_WORDS
 from ..blocks import IMAGE, INVERT, RESULT, SAMPLE, WORDS, save
 from ..graph import Group, Node, Workflow
-from .checkpoints import GIRL, GIRL_IN_SNOW, SD15_MODEL, cropped, loaded
+from .checkpoints import GIRL, GIRL_IN_SNOW, SD15_MODEL, loaded
 
 DDIM = "EditFriendlyDDIMInvert"
 
 
 class _Row:
-    """A picture, Stable Diffusion, and a preset that all nodes of the edit have their numbers from.
+    """A picture, Stable Diffusion, and a preset that all nodes of the edit have their numbers from, or none.
 
     Nodes by the names of prompts are filled in with those of the data set.
     """
 
-    def __init__(self, name: str):
+    def __init__(self, name: str | None):
         self.loader, self.pipeline = loaded(SD15_MODEL)
         image = Node("LoadImage", "Image", {"image": "example.png"})
-        scale = cropped(image["IMAGE"], 512, 512)
+        size = {"upscale_method": "lanczos", "width": 512, "height": 512, "crop": "center"}
+        scale = Node("ImageScale", "Crop to 512", {"image": image["IMAGE"]} | size)
         encoded = self.pipeline.encode(scale["IMAGE"])
         self.latent = encoded["LATENT"]
-        preset = Node("EditFriendlyEditPreset", "Preset", {"model": self.loader["MODEL"], "preset": name})
-        self.settings = {"settings": preset["settings"]}
         self.empty = self.pipeline.empty()
-        self.image: list[Node] = [self.loader, image, scale, encoded, preset]
+        self.image: list[Node] = [self.loader, image, scale, encoded]
+        self.settings: dict[str, Any] = {}
+        if name is not None:
+            preset = Node("EditFriendlyEditPreset", "Preset", {"model": self.loader["MODEL"], "preset": name})
+            self.settings = {"settings": preset["settings"]}
+            self.image.append(preset)
 
     def workflow(self, name: str, words: list[Node], invert: Node, edit: Node) -> Workflow:
         decoded = self.pipeline.decode(edit["latent"])
@@ -50,16 +59,48 @@ def table1_ddim() -> Workflow:
 
 def table1_p2p_ddim() -> Workflow:
     row = _Row("P2P on DDIM (paper)")
-    pipeline, latent = row.pipeline, row.latent
+    return _prompt_to_prompt("table1_p2p_ddim", row, "Words", DDIM, row.settings, row.settings, row.settings)
+
+
+def pie_p2p_ddim() -> Workflow:
+    """The source is sampled again beside the target, and drifts as it does."""
+    return _pie_p2p("pie_p2p_ddim", DDIM, cfg=1.0, keep_residuals=False, replay_source=True)
+
+
+def pie_p2p_pnp_inversion() -> Workflow:
+    """The source is held to the states of its inversion, which is PnP inversion's correction (arXiv 2310.01506)."""
+    return _pie_p2p("pie_p2p_pnp_inversion", DDIM, cfg=1.0, keep_residuals=False)
+
+
+def pie_p2p_null_text() -> Workflow:
+    return _pie_p2p("pie_p2p_null_text", "EditFriendlyNullTextInvert", cfg=7.5)
+
+
+def _pie_p2p(name: str, inversion: str, **of_inversion: Any) -> Workflow:
+    """The settings of PnPInversion's runner: 50 steps, cfg 7.5, 32 x 32 of 64 x 64 cells, changed words blended."""
+    held = {"cross_steps": 0.4, "self_steps": 0.6, "self_size": 0.5}
+    inverted = {"steps": 50, "scheduler": "ddim_uniform", **of_inversion}
+    return _prompt_to_prompt(name, _Row(None), CHANGED_WORDS, inversion, held, inverted, {"cfg": 7.5, "skip_steps": 0})
+
+
+def _prompt_to_prompt(
+    name: str,
+    row: _Row,
+    title: str,
+    inversion: str,
+    of_words: Mapping[str, Any],
+    of_inversion: Mapping[str, Any],
+    of_edit: Mapping[str, Any],
+) -> Workflow:
+    pipeline = row.pipeline
     source, target = (
-        Node("PrimitiveStringMultiline", title, {"value": text})
-        for title, text in (("Source prompt", GIRL), ("Target prompt", GIRL_IN_SNOW))
+        Node("PrimitiveStringMultiline", prompt, {"value": text})
+        for prompt, text in (("Source prompt", GIRL), ("Target prompt", GIRL_IN_SNOW))
     )
-    words = pipeline.prompt_to_prompt("Words", source["STRING"], target["STRING"], **row.settings)
-    invert = pipeline.invert("Invert", latent, words["source"], row.empty, DDIM, **row.settings)
-    held = {"attention": words["attention"], **row.settings}
-    edit = pipeline.sample("Edit", invert, words["target"], row.empty, **held)
-    return row.workflow("table1_p2p_ddim", [source, target, words], invert, edit)
+    words = pipeline.prompt_to_prompt(title, source["STRING"], target["STRING"], **of_words)
+    invert = pipeline.invert("Invert", row.latent, words["source"], row.empty, inversion, **of_inversion)
+    edit = pipeline.sample("Edit", invert, words["target"], row.empty, attention=words["attention"], **of_edit)
+    return row.workflow(name, [source, target, words], invert, edit)
 
 
 def table1_plug_and_play() -> Workflow:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..blocks import IMAGE, IMAGE_ROOM, INVERT, NARROW_NOTE, RESULT, SAMPLE, WORDS, conditioning
+from ..blocks import HELPING_NOTE, IMAGE, INVERT, RESULT, SAMPLE, WORDS, conditioning
 from ..graph import Group, Node, Note, Output, Workflow
-from .checkpoints import GIRL, GIRL_IN_SNOW, cropped, file_of, loaded_apart
+from .checkpoints import GIRL, GIRL_IN_SNOW, LARGE, LOW_ROOM, file_of, loaded_apart, picture
 from .edit_models import FLUX_VAE, KLEIN_CLIP, KLEIN_VAE, QWEN_CLIP, QWEN_VAE, T5
 
 QWEN_MODEL = file_of(
@@ -23,7 +23,6 @@ _ANIMA = "circlestone-labs/Anima"
 ANIMA_MODEL = file_of(_ANIMA, "split_files/diffusion_models/anima-base-v1.0.safetensors")
 ANIMA_CLIP = file_of(_ANIMA, "split_files/text_encoders/qwen_3_06b_base.safetensors")
 ANIMA_VAE = file_of(_ANIMA, "split_files/vae/qwen_image_vae.safetensors")
-SIDE = 1024
 
 
 def text_edit_qwen_image() -> Workflow:
@@ -35,7 +34,7 @@ def text_edit_qwen_image() -> Workflow:
     )
     prompts = [conditioning(source), conditioning(target)]
     return graph.held(
-        "text_edit_qwen_image", [source, target, share], prompts, share["attention"], steps=20, cfg=4.0, skip_steps=6
+        "text_edit_qwen_image", [source, target, share], prompts, share["attention"], steps=50, cfg=4.0, skip_steps=15
     )
 
 
@@ -61,9 +60,13 @@ def text_edit_chroma() -> Workflow:
 def text_edit_flux2_klein() -> Workflow:
     """The model that is not distilled, with the levels of its own scheduler."""
     graph = _Graph(KLEIN_BASE, KLEIN_CLIP, KLEIN_VAE, "flux2")
-    levels = Node("Flux2Scheduler", "Levels", {"steps": 20, "width": SIDE, "height": SIDE}, collapsed=True)
-    graph.before.append(levels)
-    return graph.by_words("text_edit_flux2_klein", steps=20, target_cfg=5.0, skip_steps=6, sigmas=levels["SIGMAS"])
+    size = Node("GetImageSize", "Size", {"image": graph.scale["IMAGE"]}, collapsed=True)
+    steps = Node("PrimitiveInt", "Steps", {"value": 20})  # in one place, as Edit takes those of its levels
+    links = {"steps": steps["INT"], "width": size["width"], "height": size["height"]}
+    levels = Node("Flux2Scheduler", "Levels", links, collapsed=True)
+    graph.below_words += [size, steps, levels]
+    settings = {"steps": steps["INT"], "target_cfg": 5.0, "skip_steps": 6, "sigmas": levels["SIGMAS"]}
+    return graph.by_words("text_edit_flux2_klein", **settings)
 
 
 class _Graph:
@@ -79,11 +82,11 @@ class _Graph:
             )
             self.pipeline.model = moved["MODEL"]
             loaders.append(moved)
-        image = Node("LoadImage", "Image", {"image": "example.png"}, room=IMAGE_ROOM)
-        self.crop = cropped(image["IMAGE"], SIDE, SIDE)
-        self.crop.collapsed = True
-        self.encoded = self.pipeline.encode(self.crop["IMAGE"])
-        self.before = [*loaders, image, self.crop, self.encoded]
+        image, self.scale = picture(LARGE, LOW_ROOM)
+        self.scale.collapsed = True
+        self.encoded = self.pipeline.encode(self.scale["IMAGE"])
+        self.before = [*loaders, image, self.scale, self.encoded]
+        self.below_words: list[Node] = []
 
     def by_words(self, name: str, **values: Any) -> Workflow:
         """In one pass, without noise of its own (FlowEdit): the source by the model's own prediction, without guidance.
@@ -115,15 +118,15 @@ class _Graph:
         return self._shown(name, [*words, empty], [invert], edit)
 
     def _shown(self, name: str, words: Sequence[Node], invert: Sequence[Node], edit: Node) -> Workflow:
-        result = self.pipeline.compared(self.crop["IMAGE"], edit["latent"], name)
+        result = self.pipeline.compared(self.scale["IMAGE"], edit["latent"], name)
         groups = [
             ("Image and model", IMAGE, self.before),
-            ("Words", WORDS, words),
+            ("Words", WORDS, [*words, *self.below_words]),
             ("Invert", INVERT, invert),
             ("Edit", SAMPLE, [edit]),
             ("Result", RESULT, result),
         ]
         shown = enumerate((group for group in groups if group[2]), 1)
         columns = [[Group(f"{number}  {title}", color, [list(nodes)])] for number, (title, color, nodes) in shown]
-        note = Note(name, NARROW_NOTE) if invert else Note(name)
+        note = Note(name, HELPING_NOTE) if invert else Note(name)
         return Workflow([[note], *columns])
