@@ -10,7 +10,7 @@ import pytest
 
 from support.families.page import counts
 from support.node_ids import LATER, NODE_IDS
-from tools.templates.examples import FILES
+from tools.templates.examples import EXAMPLES, FILES
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md"))]
@@ -56,6 +56,14 @@ def test_every_link_leads_to_a_file_and_its_heading(page):
 
 def test_the_readme_is_short():
     assert (ROOT / "README.md").stat().st_size <= 10_240
+
+
+def test_the_readme_counts_templates_with_settings_that_are_a_start():
+    notes = [note.text for example in EXAMPLES.values() for note in example().notes]
+    start = sum("settings are a start" in text for text in notes)
+    words = ("seven", "eight", "nine", "ten", "eleven")
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert f"{words[start - 7]} templates say that theirs are a start" in readme
 
 
 def test_the_readme_counts_families_of_models_as_their_page_does():

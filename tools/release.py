@@ -21,6 +21,8 @@ FIELDS = {
     "Icon": "the address of a square picture of at most 400 x 400 pixels",
 }
 SCHEMAS = "tests/host/schemas.json"
+# Where README's install lines have the address of the repository; ADDRESS until it is known.
+ADDRESS = re.compile(r"(?<=git clone --depth 1 )[^\s`]+|(?<=comfy node install )(?:ADDRESS|https://[^\s`]+)")
 
 
 def problems(root: Path, tag: str | None = None) -> list[str]:
@@ -39,10 +41,29 @@ def problems(root: Path, tag: str | None = None) -> list[str]:
         found.append(f"ddpm_core/__init__.py: the version is {core}, in pyproject.toml it is {version}.")
     if tag is not None and tag != f"v{version}":
         found.append(f"The tag is {tag}, but the version in pyproject.toml is {version}: the tag has to be v{version}.")
+    found += _wrong_address(root, _value(metadata, "Repository"))
     heading, _ = _newest_changes(root)
     if not re.fullmatch(rf"{re.escape(version)}, \d{{4}}-\d\d-\d\d", heading):
         found.append(f"CHANGELOG.md: the first heading is {heading!r}, write {version!r} and the day, as 2026-01-31.")
     return found
+
+
+def _wrong_address(root: Path, repository: str) -> list[str]:
+    """Install lines that lead elsewhere than to the repository; its own field is empty where it is not known."""
+    wrong = {*ADDRESS.findall((root / "README.md").read_text(encoding="utf-8"))} - {repository}
+    if not wrong or not repository and "ADDRESS" not in wrong:
+        return []
+    return [
+        f"README.md: the install lines have {', '.join(sorted(wrong))} for the address of the repository: fill in "
+        "Repository in pyproject.toml, then run `python -m tools.release address`."
+    ]
+
+
+def write_address(root: Path) -> None:
+    """Put the address of the repository into README's install lines."""
+    path = root / "README.md"
+    repository = _value((root / "pyproject.toml").read_text(encoding="utf-8"), "Repository") or "ADDRESS"
+    path.write_text(ADDRESS.sub(repository, path.read_text(encoding="utf-8")), encoding="utf-8", newline="\n")
 
 
 def broken_graphs(root: Path, before: Schemas, released: str) -> list[str]:
@@ -94,10 +115,14 @@ def main(arguments: list[str] | None = None, root: Path = PACK) -> str | int:
     check = commands.add_parser("check", help="refuse a release while something is missing")
     check.add_argument("tag", nargs="?", help="of the release, as v0.2.0")
     commands.add_parser("nodes", help="refuse nodes with which graphs of the last release break")
+    commands.add_parser("address", help="write the address of the repository into README's install lines")
     commands.add_parser("changes", help="print what CHANGELOG.md says of the newest version")
     args = parser.parse_args(arguments)
     if args.command == "changes":
         print(_newest_changes(root)[1])
+        return 0
+    if args.command == "address":
+        write_address(root)
         return 0
     tag = getattr(args, "tag", None)
     wrong = problems(root, tag) if args.command == "check" else []

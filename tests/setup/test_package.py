@@ -22,7 +22,7 @@ from tools.batch.server import ComfyServer, GraphError
 
 PACK = Path(__file__).parents[2]
 NOT_COPIED = shutil.ignore_patterns(".git", ".venv*", ".comfyui", "output", "__pycache__", ".*_cache", ".hypothesis")
-FILES, BYTES = 367, 19_500_000  # at most: what a user downloads who runs the nodes, and nothing of what makes them
+FILES, BYTES = 376, 19_500_000  # at most: what a user downloads who runs the nodes, and nothing of what makes them
 
 
 @pytest.fixture(scope="module")
@@ -138,10 +138,12 @@ def test_comfyui_runs_the_quick_start_with_the_package_alone(only_the_package, p
     assert ours == set(NODE_IDS)
     graph = json.loads((packed / "workflows" / "api" / "quick_start.json").read_text(encoding="utf-8"))
     titles = {node["_meta"]["title"]: key for key, node in graph.items()}
+    image = {"images": [titles["Image"], 0]}
+    graph["original"] = {"class_type": "PreviewImage", "inputs": image, "_meta": {"title": "Original"}}
     outputs = only_the_package.run(graph)
     original, edited = (
-        np.asarray(Image.open(only_the_package.path_of(outputs[titles[title]]["images"][0]))).astype(int)
-        for title in ("Original", "Edited")
+        np.asarray(Image.open(only_the_package.path_of(outputs[key]["images"][0]))).astype(int)
+        for key in ("original", titles["Edited"])
     )
     assert original.shape == edited.shape == (128, 128, 3)
     assert np.abs(original - edited).max() > 10

@@ -15,7 +15,7 @@ import yaml
 from tools.release import FIELDS, SCHEMAS, main, problems
 
 ROOT = Path(__file__).parents[2]
-READ = ("pyproject.toml", "CHANGELOG.md", "ddpm_core/__init__.py", SCHEMAS)
+READ = ("pyproject.toml", "README.md", "CHANGELOG.md", "ddpm_core/__init__.py", SCHEMAS)
 VERSION = re.search('^version = "(.+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE).group(1)
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("[!c]*.yml"))
@@ -41,6 +41,7 @@ def ready(tmp_path) -> Path:
         shutil.copy(ROOT / name, tmp_path / name)
     for name in FIELDS:
         change(tmp_path, "pyproject.toml", f'^("?{name}"?) = ".*"', r'\1 = "https://example.org"')
+    assert main(["address"], tmp_path) == 0
     change(tmp_path, "CHANGELOG.md", "^## .*", f"## {VERSION}, 2026-12-01")
     git(tmp_path, "init", "-q")
     git(tmp_path, "add", ".")
@@ -52,7 +53,8 @@ def test_nothing_is_missing_but_what_the_publisher_knows():
     """Which is shown as a warning, for the suite runs before there is a publisher."""
     heading = f"CHANGELOG.md: the first heading is '{VERSION}, unreleased'"
     found = problems(ROOT)
-    assert not [line for line in found if " is empty, fill in " not in line and not line.startswith(heading)]
+    unknown = (heading, "README.md: the install lines have ADDRESS ")
+    assert not [line for line in found if " is empty, fill in " not in line and not line.startswith(unknown)]
     if found:
         warnings.warn("Left for the release: " + " ".join(found), stacklevel=1)
 
@@ -66,6 +68,28 @@ def test_what_is_ready_is_released_under_its_tag_alone(ready):
 def test_a_field_that_is_empty_is_named(ready, name):
     change(ready, "pyproject.toml", f'^("?{name}"?) = ".*"', r'\1 = ""')
     assert main(["check", f"v{VERSION}"], ready) == f"pyproject.toml: {name} is empty, fill in {FIELDS[name]}."
+
+
+def test_the_install_lines_can_be_copied(ready):
+    """They get the address from one place, and a release waits for it."""
+    readme = (ready / "README.md").read_text(encoding="utf-8")
+    assert "ADDRESS" not in readme
+    lines = (
+        "git clone --depth 1 https://example.org ComfyUI\\custom_nodes\\edit-friendly-ddpm",
+        "git clone --depth 1 https://example.org custom_nodes/edit-friendly-ddpm",
+        "comfy node install https://example.org",
+        "comfy node install edit-friendly-ddpm",
+    )
+    assert all(f"`{line}`" in readme for line in lines)
+    shutil.copy(ROOT / "README.md", ready)
+    assert main(["check"], ready).startswith("README.md: the install lines have ADDRESS ")
+
+
+def test_an_address_that_has_moved_is_written_anew(ready):
+    change(ready, "pyproject.toml", "^Repository = .*", 'Repository = "https://example.com/moved"')
+    assert main(["check"], ready).startswith("README.md: the install lines have https://example.org ")
+    assert main(["address"], ready) == 0
+    assert main(["check"], ready) == 0
 
 
 def test_the_version_is_one_everywhere_and_has_a_day(ready):

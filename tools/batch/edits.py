@@ -6,6 +6,7 @@ import csv
 import hashlib
 import itertools
 import mimetypes
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
@@ -17,7 +18,7 @@ from ..evaluation.decoder import FIRST_BYTES, kind_of
 from ..evaluation.tabular import csv_rows, parquet_rows
 from .results import is_record, results_among
 from .store import Place, Store, below, open_file, path_in, store_at
-from .template import PROMPTS, PictureEdit, UsageError
+from .template import CHANGED_WORDS, PROMPTS, PictureEdit, UsageError
 
 EXTRACTED = "pictures"  # folder, beside the results, of pictures taken out of a parquet file
 MOST_NAMES = 20  # in a list of names that is shown
@@ -150,6 +151,9 @@ class PromptList:
             )
 
 
+WORD = re.compile(r"[\w'-]+")
+
+
 def edits_of_data_set(
     path: Path,
     format: str | None,
@@ -157,6 +161,7 @@ def edits_of_data_set(
     out: Place,
     settings: Mapping[str, str],
     takes_masks: bool,
+    takes_words: bool,
 ) -> tuple[Iterator[PictureEdit | InvalidEdit], list[str]]:
     """An edit for each case of a data set, as `evaluate` measures them, and what is left out of it, in words.
 
@@ -164,6 +169,7 @@ def edits_of_data_set(
 
     Args:
         takes_masks: whether the graph has a place for the masks of cases.
+        takes_words: whether it has one for their changed words.
 
     Raises:
         UsageError: the data set cannot be read.
@@ -181,7 +187,23 @@ def edits_of_data_set(
             "'Mask'"
         )
     extracted = _ExtractedPictures(out)
-    return (_edit_of(case, extracted, settings, masked) for case in data.cases), notes
+    return (
+        _edit_of(case, extracted, {**settings, **(_words_of(case) if takes_words else {})}, masked)
+        for case in data.cases
+    ), notes
+
+
+def _words_of(case: Case) -> dict[str, str]:
+    """The changed words of a case, as PIE-Bench's runners use them: both for the local blend, the target's twice.
+
+    Their code, too, goes on without a word that the prompts do not have.
+    """
+    source, target = (set(WORD.findall(prompt.lower())) for prompt in (case.source, case.target))
+    pair = WORD.findall(case.words.lower())[:2]
+    return {
+        f"{CHANGED_WORDS}.blend_words": ", ".join(word for word in pair if word in source | target),
+        f"{CHANGED_WORDS}.reweight": ", ".join(f"{word}: 2" for word in pair[1:] if word in target),
+    }
 
 
 def _edit_of(

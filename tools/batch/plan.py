@@ -153,7 +153,7 @@ def _edits_of(request: EditRequest, template: Template) -> tuple[Iterable[Pictur
         template.check(set(settings), source=template.prompts[0], target=True)
         _check_values(template, PictureEdit("the options", Path(), "", "", dict(settings)))
         data = request.data_set, request.format, request.columns, request.out
-        return edits_of_data_set(*data, settings, takes_masks=template.mask is not None)
+        return edits_of_data_set(*data, settings, template.mask is not None, template.takes_words)
     if request.columns:
         raise UsageError("--columns is for --dataset: call the columns of --prompts picture, source, target")
     rows = None if request.prompts is None else PromptList(request.prompts)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 PROMPTS = {"source": "Source prompt", "target": "Target prompt"}
+CHANGED_WORDS = "Changed words"  # the title of a Prompt-to-Prompt that takes those of a data set
 MASK_LOADERS = ("LoadImageMask", "LoadImage")
 TEXT_INPUTS = {"text", "text_g", "text_l", "clip_g", "clip_l", "t5xxl", "value"}  # of its text encoders and strings
 
@@ -128,6 +129,11 @@ class Template:
         """Whether the graph takes a source prompt and a target prompt."""
         source, target = (bool(self._titled(title)) for title in PROMPTS.values())
         return source, target
+
+    @property
+    def takes_words(self) -> bool:
+        """Whether the graph has a place for the changed words of a data set."""
+        return bool(self._titled(CHANGED_WORDS))
 
     def check(self, names: set[str], source: bool, target: bool) -> None:
         """Raise UsageError for settings without a place in the graph, and for missing or unwanted prompts.

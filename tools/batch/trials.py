@@ -12,11 +12,12 @@ from .template import PROMPTS, UsageError, leading_to
 
 Graph = dict[str, Any]
 MAPS, SAMPLER, ONE_PASS = "EditFriendlyInvert", "FixedNoiseSampler", "EditFriendlyEdit"
+WORDS = "P2P with these maps (paper)"
 OF_MAPS = {
     "edit friendly (paper)": MAPS,
     "CycleDiffusion (paper)": "EditFriendlyCycleDiffusionInvert",
     "DDIM (paper)": "EditFriendlyDDIMInvert",
-    "P2P with these maps (paper)": MAPS,
+    WORDS: MAPS,
 }
 """The presets of graphs from noise maps, and the inversion of each."""
 THROUGH_VAE, SAID = "through the VAE", "settings"  # ids of nodes that a trial adds
@@ -75,7 +76,7 @@ def trials(graph: Graph, output: str, presets: Sequence[str] | None = None) -> l
     maps = (_of(graph, MAPS), _of(graph, SAMPLER))
     if len(one_pass) != 1 and not all(len(nodes) == 1 for nodes in maps):
         raise UsageError(f"the graph has to edit by {ONE_PASS}, or by {MAPS} and {SAMPLER}, by one of each")
-    fitting = () if one_pass else tuple(OF_MAPS)
+    fitting = () if one_pass else tuple(name for name in OF_MAPS if name != WORDS or _encoders(graph))
     (inversion,) = one_pass or maps[0]
     inputs = graph[inversion]["inputs"]
     if isinstance(inputs.get("seed"), list) or inputs.get("variations", 1) != 1:
@@ -182,8 +183,8 @@ def _by_preset(graph: Graph, preset: str) -> Graph:
         of_inversion |= _TEXTBOOK
     for inputs in (of_inversion, of_sampler):
         inputs["settings"] = ["preset", 0]
-    if preset.startswith("P2P"):
-        source, target = (_encoder(graph, title)["inputs"] for title in PROMPTS.values())
+    if preset == WORDS:
+        source, target = (encoder["inputs"] for encoder in _encoders(graph))
         words = {"mode": "auto", "cross_steps": 0.6, "self_steps": 0.2, "settings": ["preset", 0]}
         texts = {"source_text": source["text"], "target_text": target["text"]}
         graph["words"] = _node("EditFriendlyPromptToPrompt", "Words", clip=source["clip"], **texts, **words)
@@ -192,11 +193,13 @@ def _by_preset(graph: Graph, preset: str) -> Graph:
     return graph
 
 
-def _encoder(graph: Graph, title: str) -> Mapping[str, Any]:
-    found = [graph[node] for node in _of(graph, "CLIPTextEncode") if graph[node]["_meta"]["title"] == title]
-    if len(found) != 1:
-        raise UsageError(f"Prompt-to-Prompt takes a graph with one CLIPTextEncode titled '{title}'")
-    return found[0]
+def _encoders(graph: Graph) -> list[Mapping[str, Any]]:
+    """The CLIPTextEncode of source and target prompt, which Prompt-to-Prompt needs; none where one is missing."""
+    found = [
+        [graph[node] for node in _of(graph, "CLIPTextEncode") if graph[node]["_meta"]["title"] == title]
+        for title in PROMPTS.values()
+    ]
+    return [node for (node,) in found] if all(len(nodes) == 1 for nodes in found) else []
 
 
 def _of(graph: Graph, class_type: str) -> list[str]:

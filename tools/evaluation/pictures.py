@@ -50,7 +50,7 @@ def size_of(picture: Tensor) -> str:
 def fitted(picture: Tensor, height: int, width: int, fit: Fit) -> Tensor:
     """The picture resized by Lanczos: all of it (`stretch`), or its middle in the wanted proportion (`crop`).
 
-    The graph `text_edit_sd15` crops a picture that way before editing it.
+    The rows of the papers' tables in `workflows/api` crop a picture that way before editing it.
     """
     image = to_image(picture)
     if fit == "stretch":

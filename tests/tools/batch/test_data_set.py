@@ -2,6 +2,7 @@
 
 import argparse
 import copy
+import csv
 import io
 import json
 import re
@@ -20,7 +21,9 @@ from tools.batch.edits import InvalidEdit
 from tools.batch.job import FAILED, Job
 from tools.batch.plan import EditRequest, add_options, plan_of
 from tools.batch.store import LocalStore
-from tools.batch.template import PictureEdit, Template
+from tools.batch.template import PictureEdit, Template, read_graph
+
+API = Path(__file__).parents[3] / "workflows" / "api"
 
 
 @pytest.fixture
@@ -137,6 +140,28 @@ def test_masks_go_to_the_graph_that_has_a_place_and_else_it_is_said(plan, made, 
     assert all(edit.mask is None for edit in plan("--dataset", data))
     said = ["Left out the masks of 2 cases: the graph has no place for them, a Load Image (as Mask) titled 'Mask'"]
     assert plan.notes == ([] if masks == "none" else said)
+
+
+@pytest.mark.parametrize(
+    ("words", "blended", "counted"),
+    [
+        ("Cat dog", "cat, dog", "dog: 2"),
+        ('["cat", "dog"]', "cat, dog", "dog: 2"),
+        ("bird dog", "dog", "dog: 2"),  # as if the runner's mask of an unknown word were empty
+        ("cat bird", "cat", ""),
+        ("", "", ""),
+    ],
+)
+def test_changed_words_of_a_case_go_to_the_prompt_to_prompt_of_that_title(plan, tmp_path, words, blended, counted):
+    """The target's count twice, as in PIE-Bench's runners; any other graph has words of its own."""
+    with (tmp_path / "list.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["picture", "source", "target", "words"], ["a.png", "a cat", "a dog.", words]])
+    (edit,) = plan("--dataset", tmp_path / "list.csv", "--graph", API / "pie_p2p_null_text.json")
+    filled = Template(read_graph(API / "pie_p2p_null_text.json")).filled(edit, "a.png")
+    (inputs,) = [node["inputs"] for node in filled.values() if node["class_type"] == "EditFriendlyPromptToPrompt"]
+    assert (inputs["blend_words"], inputs["reweight"]) == (blended, counted)
+    (edit,) = plan("--dataset", tmp_path / "list.csv", "--graph", API / "text_edit_p2p.json")
+    assert edit.settings == {}
 
 
 def test_a_case_without_a_mask_is_not_edited_under_that_of_another(plan, made, tmp_path):

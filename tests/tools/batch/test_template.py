@@ -72,7 +72,7 @@ def test_prompts_go_into_strings_too():
     assert sorted(strings) == ["a cat", "a dog"]
 
 
-@pytest.mark.parametrize("path", sorted(API.glob("table*.json")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted([*API.glob("table*.json"), *API.glob("pie*.json")]), ids=lambda path: path.stem)
 def test_rows_of_the_papers_tables_take_a_picture_and_prompts(path):
     """Where the inversion is without a prompt, the source prompt of a data set is for its metrics alone."""
     template = Template(read_graph(path))
@@ -85,7 +85,12 @@ def test_rows_of_the_papers_tables_take_a_picture_and_prompts(path):
 
 def test_what_a_preset_sets_is_not_set_beside_it():
     """The node would take the preset's number without a word; what no preset has can be set, and the preset itself."""
-    template = Template(read_graph(PACK / "workflows" / "api" / "text_edit_flux.json"))
+    graph = read_graph(PACK / "workflows" / "api" / "text_edit_flux.json")
+    (edit,) = [node for node in graph.values() if node["class_type"] == "EditFriendlyEdit"]
+    preset = {"model": edit["inputs"]["model"], "preset": "FlowEdit, Flux (paper)"}
+    graph["preset"] = {"class_type": "EditFriendlyEditPreset", "inputs": preset, "_meta": {"title": "Settings"}}
+    edit["inputs"]["settings"] = ["preset", 0]
+    template = Template(graph)
     for name in ("steps", "skip_steps", "cfg", "source_cfg", "eta", "scheduler"):
         with pytest.raises(UsageError, match=f"EditFriendlyEdit takes '{name}' from Edit Preset: set the preset"):
             template.check({name}, source=True, target=True)

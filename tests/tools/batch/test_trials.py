@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tools.batch.template import Template, UsageError, read_graph
-from tools.batch.trials import FRAMES, OF_MAPS, THROUGH_VAE, rows_of_network, still, trials
+from tools.batch.trials import FRAMES, OF_MAPS, THROUGH_VAE, WORDS, rows_of_network, still, trials
 
 WORKFLOWS = Path(__file__).parents[3] / "workflows" / "api"
 FROM_MAPS = ("text_edit_sd15", "text_edit_sdxl")
@@ -72,6 +72,13 @@ def test_the_predictions_are_those_of_the_settings():
 def test_a_preset_of_another_graph_is_refused():
     with pytest.raises(UsageError, match="does not fit this graph; that fit: none"):
         planned("text_edit_flux", ["DDIM (paper)"])
+
+
+@pytest.mark.parametrize("name", ["text_edit_p2p", "text_edit_anima"])
+def test_prompt_to_prompt_is_not_tried_where_a_graph_has_it_already(name):
+    assert [trial.name for trial in planned(name)[2:]] == [preset for preset in OF_MAPS if preset != WORDS]
+    with pytest.raises(UsageError, match="P2P.* does not fit this graph; that fit: edit friendly"):
+        planned(name, [WORDS])
 
 
 def changed(name: str, class_type: str, **inputs) -> tuple:
