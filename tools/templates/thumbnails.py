@@ -243,7 +243,8 @@ def _images(server: ComfyServer, graph: Graph) -> dict[str, list[Image.Image]]:
 
 
 def tiled(images: list[Image.Image]) -> Image.Image:
-    """Images side by side, in rows where there are many; one alone in its own shape."""
+    """Images side by side, in rows where there are many; one alone in its own shape, and so a sheet, which has all."""
+    images = [image for image in images if image.width > 2 * image.height][:1] or images
     if len(images) == 1:
         wide = min(TILES, max(1, round(images[0].width / images[0].height)))
         return grid([[Tile(images[0])]], size=(wide * SIDE, SIDE), margin=0, ground=GROUND)
