@@ -21,7 +21,8 @@ from ...ddpm_core import attention
 from ...ddpm_core.attention import AttentionControl, CrossWeights, Halves, Share, WordMaps
 from .blocks import Blocks, Key, key_of
 from .latents import mask_rows
-from .transformers import Attention, Edit, OneCall, Site
+from .layouts import Site
+from .transformers import Attention, Edit, OneCall
 
 ModelOptions = dict[str, Any]
 Weights = Callable[[int, bool, torch.device, torch.dtype], CrossWeights]

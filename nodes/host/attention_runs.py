@@ -23,10 +23,10 @@ from . import calls, conds
 from .attention_patches import ModelOptions, Patches
 from .blocks import Blocks
 from .conds import Conds
+from .layouts import padding
 from .levels import LevelsOfRun
 from .model import latent_space
 from .models import ModelsByLevel
-from .transformers import padding
 from .values import Conditioning, Guider, ModelPatcher
 
 

@@ -10,7 +10,7 @@ from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
 
 from ...ddpm_core.attention import Part, Place
 from .conds import Lengths
-from .transformers import Site, lengths_of, places_of, sites_of
+from .layouts import Site, lengths_of, places_of, sites_of
 
 Key = tuple[str, int, int]
 """Part, block and transformer, as the host names where it is."""

@@ -41,7 +41,7 @@ TINY = Sizes(
 )
 
 
-BY_NODES = ("fig15", "table1", "table2", "p2p", "flow_attention", "flow_attention_curves", "flow_background", "words")
+BY_NODES = ("fig15", "table1", "table2", "p2p", "flow_attention", "flow_blocks", "flow_background", "words")
 """Those of methods that work inside a host's network."""
 
 

@@ -194,24 +194,20 @@ MEASURED: dict[str, Make] = {
     ),
     "flow_attention": Measured(
         {f"values, until {end:g}": ("values only + edit friendly", _shared(end)) for end in (0.1, 0.3)}
-        | {"keys and values, until 0.2": ("keys and values + edit friendly", _shared(0.2))},
-        per_kind=48,
-        weights=FLOW,
-    ),
-    "flow_attention_curves": Measured(
-        {"the maps alone": ("edit friendly", _PLAIN)}
-        | {f"values, until {end:g}": ("values only + edit friendly", _shared(end)) for end in (0.1, 0.3, 0.5)}
         | {
             f"keys and values, until {end:g}": ("keys and values + edit friendly", _shared(end))
             for end in (0.1, 0.2, 0.4)
-        }
-        | {
-            "until 0.4, first half of the blocks": ("keys and values + edit friendly", _shared(0.4, 0.0, 0.5)),
-            "until 0.4, second half": ("keys and values + edit friendly", _shared(0.4, 0.5, 1.0)),
         },
-        per_kind=3,
+        per_kind=48,
         weights=FLOW,
-        tuning=True,
+    ),
+    "flow_blocks": Measured(
+        {
+            "first half of the blocks": ("keys and values + edit friendly", _shared(0.4, 0.0, 0.5)),
+            "second half": ("keys and values + edit friendly", _shared(0.4, 0.5, 1.0)),
+        },
+        per_kind=48,
+        weights=FLOW,
     ),
     "flow_background": Measured(
         {
@@ -227,6 +223,7 @@ MEASURED: dict[str, Make] = {
     "flow": Measured(
         {
             "eta 1": ("edit friendly", _PLAIN),
+            "eta 0.5": ("edit friendly", replace(_PLAIN, eta=0.5)),
             "eta 0, FlowEdit": ("FlowEdit", replace(_PLAIN, eta=0.0)),
             "eta 1, the mask from two prompts": ("edit friendly + mask", _PLAIN),
             "eta 1, Keep Image, 0.1": ("edit friendly", _kept(0.1)),
