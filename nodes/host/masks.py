@@ -12,9 +12,10 @@ from torch import Tensor
 
 from ...ddpm_core import NoiseMaps, intersection, masks, trajectories
 from . import calls, latents, loops
-from .guiders import PairGuider, guider_for
+from .guiders import guider_for
 from .levels import sigmas_at
 from .model import check_same_model
+from .pairs import PairGuider
 from .plan import Plan
 from .run import run_on_maps, run_plan
 from .values import Conditioning, ModelPatcher

@@ -10,7 +10,8 @@ from ...ddpm_core import trajectories
 from . import calls, loops
 from .attention_runs import AttentionEdit
 from .fixed_noise import FixedNoise
-from .guiders import Guide, ImagesGuider, PairGuider, cfg_guide
+from .guiders import Guide, ImagesGuider, cfg_guide
+from .pairs import PairGuider
 from .plan import Plan
 from .run import run_plan, sampled_from_maps, sampled_plan
 from .values import Conditioning, ModelPatcher
