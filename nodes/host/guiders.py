@@ -18,7 +18,7 @@ from .conds import Conds, is_plain, of_row
 from .levels import LevelsOfRun
 from .model import advise_on_guidance
 from .sums import Summing, of_two_in_a_call
-from .values import Conditioning, Guider, ModelPatcher, Sampler
+from .values import Conditioning, ModelPatcher, Sampler
 
 Guide = Callable[[int], Sequence[Guidance]]
 """(steps of a run) -> the guidance of each."""
@@ -257,6 +257,3 @@ def guider_for(
     """Classifier-free guidance of two prompts, with a schedule."""
     advise_on_guidance(model, cfg)
     return ImagesGuider(model, {"positive": positive, "negative": negative}, cfg_guide(cfg, schedule, end_cfg))
-
-
-__all__ = ["Guide", "Guider", "GuidanceOfRun", "ImagesGuider", "cfg_guide", "guider_for"]
