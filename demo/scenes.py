@@ -316,29 +316,3 @@ def instruction(scene: Scene, attribute: str, value: str) -> str:
         before = form(getattr(scene, attribute))
         said = f"turn the {before} into {form(value) if many and attribute != 'vessel' else f'a {value}'}"
     return _joined(said.split())
-
-
-@dataclass(frozen=True)
-class Rendering:
-    """A drawn scene: image (3, S, S) in [-1, 1], and masks (S, S) in [0, 1], the covered share of each pixel.
-
-    The mask "object" is that of the scene's subject; "color" is what has the color that the caption says.
-    """
-
-    image: np.ndarray
-    masks: dict[str, np.ndarray]
-
-
-def render(scene: Scene, size: int = SIZE) -> Rendering:
-    """Draw a scene on size x size pixels."""
-    from . import landscape, portrait, still_life  # which know the scenes
-
-    if isinstance(scene, Landscape):
-        picture, masks = landscape.draw(scene, size)
-    elif isinstance(scene, StillLife):
-        picture, masks = still_life.draw(scene, size)
-    elif isinstance(scene, Portrait):
-        picture, masks = portrait.draw(scene, size)
-    else:
-        raise ValueError(f"a {type(scene).__name__} cannot be drawn: use a Landscape, StillLife or Portrait")
-    return Rendering(np.ascontiguousarray(picture * 2 - 1, np.float32), {"object": masks[scene.subject], **masks})

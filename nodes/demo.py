@@ -87,7 +87,8 @@ class LoadDemoImage(io.ComfyNode):
 
     @classmethod
     def execute(cls, scene: str, seed: int, part: str = "object") -> io.NodeOutput:
-        from ..demo.scenes import TEST_SEED, render, sample_scene, scene_of_caption
+        from ..demo.rendering import render
+        from ..demo.scenes import TEST_SEED, sample_scene, scene_of_caption
 
         drawn = scene_of_caption(scene, TEST_SEED + seed) if scene.strip() else sample_scene(TEST_SEED + seed)
         rendering = render(drawn)

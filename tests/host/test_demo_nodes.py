@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from demo.model import load_model
-from demo.scenes import TEST_SEED, Landscape, Portrait, StillLife, render, sample_scene
+from demo.rendering import render
+from demo.scenes import TEST_SEED, Landscape, Portrait, StillLife, sample_scene
 from demo.weights import load_weights
 
 CAPTION = "a red house by the sea on a clear day in summer"

@@ -35,7 +35,8 @@ from typing import Any
 from PIL import Image, ImageChops, ImageStat
 from tqdm import tqdm
 
-from demo.scenes import render, scene_of_caption
+from demo.rendering import render
+from demo.scenes import scene_of_caption
 
 from ..evaluation import EvaluationError
 from ..evaluation.decoder import decode, png_of

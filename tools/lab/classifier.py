@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from demo.scenes import CLASSIFIER_SEED, Landscape, Portrait, Scene, StillLife, render, sample_scene
+from demo.rendering import render
+from demo.scenes import CLASSIFIER_SEED, Landscape, Portrait, Scene, StillLife, sample_scene
 
 from .settings import FAST_BFLOAT16
 

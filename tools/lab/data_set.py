@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from demo.scenes import Scene, render
+from demo.rendering import render
+from demo.scenes import Scene
 
 from ..batch.template import leading_to, read_graph
 from ..comfyui import PACK

@@ -21,7 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from demo.scenes import TEST_SEED, Landscape, Portrait, Scene, StillLife, render, sample_scene
+from demo.rendering import render
+from demo.scenes import TEST_SEED, Landscape, Portrait, Scene, StillLife, sample_scene
 
 from .classifier import DRAWN, Classifier
 

@@ -17,7 +17,8 @@ from ddpm_core.guidance import Guidance, Term
 from ddpm_core.sampling import sample
 from demo.autoencoder import FACTOR
 from demo.model import DemoModel
-from demo.scenes import TEST_SEED, render
+from demo.rendering import render
+from demo.scenes import TEST_SEED
 
 from .by_nodes import nodes_of
 from .classifier import Classifier

@@ -20,7 +20,8 @@ from ddpm_core.noise_maps import NoiseMaps
 from ddpm_core.sampling import sample
 from demo.autoencoder import FACTOR
 from demo.model import DemoModel
-from demo.scenes import COLORS, TEST_SEED, Rendering, render, sample_scene, scene_of_caption
+from demo.rendering import Rendering, render
+from demo.scenes import COLORS, TEST_SEED, sample_scene, scene_of_caption
 
 from .methods import cells_of, generated
 from .settings import BOAT, HOUSE, SHIFT, ColorEdit, LabSettings

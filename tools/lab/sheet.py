@@ -21,7 +21,8 @@ from ddpm_core.noise_maps import NoiseMaps
 from ddpm_core.sampling import sample
 from demo.autoencoder import FACTOR, Autoencoder
 from demo.model import DemoModel
-from demo.scenes import COLORS, TEST_SEED, Scene, render, scene_of_caption
+from demo.rendering import render
+from demo.scenes import COLORS, TEST_SEED, Scene, scene_of_caption
 
 from ..batch.server import ComfyServer
 from ..batch.template import read_graph, with_inputs

@@ -16,7 +16,8 @@ import torch
 
 from ddpm_core import invert, sample, statistics, trajectories
 from demo.model import load_model
-from demo.scenes import CLASSIFIER_SEED, TEST_SEED, TUNE_SEED, render, scene_of_caption
+from demo.rendering import render
+from demo.scenes import CLASSIFIER_SEED, TEST_SEED, TUNE_SEED, scene_of_caption
 from demo.weights import WEIGHTS
 from tools.lab import classifier as judge
 from tools.lab.edits import choose_edits, read_drawn, score, source_images, summary

@@ -2,7 +2,8 @@
 
 import torch
 
-from demo.scenes import TEST_SEED, render, scene_of_caption
+from demo.rendering import render
+from demo.scenes import TEST_SEED, scene_of_caption
 from tools.lab import pictures
 from tools.lab.settings import HOUSE, LabSettings
 

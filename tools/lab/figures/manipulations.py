@@ -13,7 +13,8 @@ from ddpm_core import manipulation, statistics, trajectories
 from ddpm_core.inversion import invert
 from ddpm_core.sampling import generate, sample
 from demo.autoencoder import FACTOR
-from demo.scenes import COLORS, SIZE, Scene, render, sample_scene
+from demo.rendering import render
+from demo.scenes import COLORS, SIZE, Scene, sample_scene
 
 from ..edits import structure_kept
 from ..methods import cells_of

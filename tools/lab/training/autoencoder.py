@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from demo.autoencoder import FACTOR, Autoencoder, load_autoencoder
-from demo.scenes import TEST_SEED, TRAIN_SEED, render, sample_scene
+from demo.rendering import render
+from demo.scenes import TEST_SEED, TRAIN_SEED, sample_scene
 from demo.weights import LatentRgb
 
 from ..settings import FAST_BFLOAT16

@@ -12,7 +12,8 @@ from torch import Tensor
 from ddpm_core.contact_sheet import grid
 from demo.autoencoder import load_autoencoder
 from demo.model import load_model, save_model
-from demo.scenes import TEST_SEED, render, sample_scene
+from demo.rendering import render
+from demo.scenes import TEST_SEED, sample_scene
 from demo.weights import WEIGHTS
 
 from ..classifier import WEIGHTS as JUDGE
