@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from .figures import noised_steps
 from .sentence import Sentence, Tables, column, falls
 
 MEASUREMENTS = "docs/measurements.md"
+OF_EDITS = ("success", "error", "structure")
 
 
 def first_tenth(of: Tables) -> bool:
@@ -114,13 +117,76 @@ def found_by_two_prompts(of: Tables) -> bool:
 
 
 def sharing_gains_nothing(of: Tables) -> bool:
-    success, error = (column(of("flow_attention_curves"), name) for name in ("success", "error"))
-    alone = "the maps alone"
-    shared = [row for row in success if row != alone]
-    near = [row for row in shared if success[alone] - success[row] < 0.05]
-    lower = [row for row in shared if error[alone] - error[row] > 0.0025]
-    alike = all(abs(error[alone] - error[row]) < 0.0025 for row in near)
-    return len(near) == 2 and alike and all(success[alone] - success[row] > 0.1 for row in lower)
+    """Against the line between the values of eta, at the success of each window that edits as often as FlowEdit."""
+    of_eta = ("eta 0, FlowEdit", "eta 0.5", "eta 1")
+    success, error = ([column(of("flow"), name)[eta] for eta in of_eta] for name in ("success", "error"))
+    shared = [*zip(*(column(of("flow_attention"), name).values() for name in ("success", "error")), strict=True)]
+    gains = [1 - value / np.interp(often, success, error) for often, value in shared if often > success[0] - 0.02]
+    others = [often for often, _ in shared if often <= success[0] - 0.02]
+    return len(gains) == 3 and max(gains) < 0.02 and max(others) < 0.65
+
+
+def beside_flow_attention(of: Tables) -> bool:
+    success, error = (column(of("flow"), name) for name in ("success", "error"))
+    said = {
+        "eta 1": ("0.031", "0.81"),
+        "eta 0.5": ("0.028", "0.75"),
+        "eta 1, the mask from two prompts": ("0.024", "0.81"),
+    }
+    return all((f"{error[row]:.3f}", f"{success[row]:.2f}") == numbers for row, numbers in said.items())
+
+
+def halves_of_the_blocks(of: Tables) -> bool:
+    success, error, structure = (column(of("flow_blocks"), name) for name in OF_EDITS)
+    eta_0 = [column(of("flow"), name)["eta 0, FlowEdit"] for name in OF_EDITS]
+    first, second = ([of_row[row] for of_row in (success, error, structure)] for row in success)
+    said = [f"{success:.2f}" for success in (first[0], eta_0[0])] == ["0.69", "0.72"]
+    as_eta = abs(first[1] - eta_0[1]) < 0.0005 and abs(first[2] - eta_0[2]) < 0.02
+    return said and as_eta and second[0] < first[0] and second[1] < first[1] and second[2] > first[2]
+
+
+def none_is_a_node(of: Tables) -> bool:
+    """What hardly edits, what loses structure, and what a mask and Keep Image do as well."""
+    success, error, structure = (column(of("flow_edits"), name) for name in OF_EDITS)
+    weak = [row for row in success if success[row] < 0.25]
+    held = [column(of("flow"), name) for name in ("success", "error")]
+    shown = [
+        f"{of_all[row]:.3f}"
+        for of_all in held[::-1]
+        for row in ("eta 1, Keep Image, 0.1", "eta 1, the mask from two prompts")
+    ]
+    lower = error["FlowAlign"] < error["FlowEdit"] - 0.003 and success["FlowAlign"] == success["FlowEdit"]
+    return (
+        weak == ["rising strength", "soft field", "ChordEdit"]
+        and structure["Uni-Edit"] == min(structure.values())
+        and lower
+        and shown == ["0.027", "0.024", "0.797", "0.810"]
+    )
+
+
+def nothing_beside_a_mask(of: Tables) -> bool:
+    success, error, structure = ([*column(of("flow_background"), name).values()] for name in OF_EDITS)
+    return min(success) > 0.75 and all(abs(a - b) < 0.001 for a, b in (success, error, structure))
+
+
+def mask_and_keep_on_flow(of: Tables) -> bool:
+    success, error = (column(of("flow"), name) for name in ("success", "error"))
+    plain, mask, keep = "eta 1", "eta 1, the mask from two prompts", "eta 1, Keep Image, 0.1"
+    alike = abs(success[plain] - success[mask]) < 0.01 and f"{success[plain] - success[keep]:.2f}" == "0.01"
+    return alike and 0.75 < error[mask] / error[plain] < 0.80 and abs(error[keep] / error[plain] - 6 / 7) < 0.01
+
+
+def by_eta_on_flow(of: Tables) -> bool:
+    of_eta = ("eta 1", "eta 0.5", "eta 0, FlowEdit")
+    success, error, structure = ([column(of("flow"), name)[eta] for eta in of_eta] for name in OF_EDITS)
+    return falls(success) and falls(error) and falls(structure[::-1])
+
+
+def weak_kinds_on_flow(of: Tables) -> bool:
+    success = column(of("flow", 2), "eta 1: success")
+    weak = [success.pop(kind) for kind in ("expression", "number")]
+    others = [value for kind, value in success.items() if kind not in ("held-out captions", "all")]
+    return [f"{value:.2f}" for value in (*weak, sum(others) / len(others))] == ["0.06", "0.58", "0.88"]
 
 
 def words_not_found(of: Tables) -> bool:
@@ -157,6 +223,16 @@ SENTENCES = [
     Sentence(MEASUREMENTS, "So 20 steps do here what 100 do, at either order, and 8 nearly do", by_steps),
     Sentence(MEASUREMENTS, "Second order gains nothing", by_order),
     Sentence(MEASUREMENTS, "So sharing attention gains nothing here", sharing_gains_nothing),
+    Sentence(
+        MEASUREMENTS, "On the same edits [the maps alone](#edits-on-flow-models) have an error", beside_flow_attention
+    ),
+    Sentence(MEASUREMENTS, "change nothing that these measures see", nothing_beside_a_mask),
+    Sentence(MEASUREMENTS, "In the first half it does what eta 0 does", halves_of_the_blocks),
+    Sentence(MEASUREMENTS, "So none of them is a node", none_is_a_node),
+    Sentence(MEASUREMENTS, "takes away more than a fifth of the error at the same success", mask_and_keep_on_flow),
+    Sentence(MEASUREMENTS, "a seventh at a success 0.01 lower", mask_and_keep_on_flow),
+    Sentence(MEASUREMENTS, "A lower eta keeps more and edits less often", by_eta_on_flow),
+    Sentence(MEASUREMENTS, "without these two kinds the mean is 0.88", weak_kinds_on_flow),
     Sentence(MEASUREMENTS, "Expressions are not found by either model", words_not_found),
     Sentence(MEASUREMENTS, "So where the model predicts another image from them", found_by_two_prompts),
     Sentence(MEASUREMENTS, "Two edits of the same thing are better asked for in one prompt", of_one_thing),
