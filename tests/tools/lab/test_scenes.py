@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from demo.rendering import render
 from demo.scenes import (
     TEST_SEED,
     Landscape,
     Portrait,
     StillLife,
     instruction,
-    render,
     sample_scene,
     scene_of_caption,
     training_caption,
